@@ -1,0 +1,24 @@
+"""Advantages as pure functions of rewards."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+# Same guard as TRL's GRPO; keeps a near-constant group from exploding.
+STD_EPSILON = 1e-4
+
+
+def group_relative(rewards: Sequence[float], *, scale_by_std: bool = False) -> tuple[float, ...]:
+    """GRPO's advantage: reward minus the group's mean (arXiv 2402.03300, eq. 3).
+
+    `scale_by_std` divides by the sample standard deviation as published. It is off by default (Dr. GRPO,
+    arXiv 2503.20783, sec. 3.1): scaling gives the most one-sided groups the most weight, and with a poisoned
+    share f of a group it raises the push from f(1-f) to sqrt(f(1-f)).
+    """
+    mean = statistics.fmean(rewards)
+    centred = [reward - mean for reward in rewards]
+    if not scale_by_std or len(rewards) < 2:
+        return tuple(centred)
+    spread = statistics.stdev(rewards) + STD_EPSILON
+    return tuple(value / spread for value in centred)

@@ -1,0 +1,109 @@
+"""The nouns that every other file speaks in. Frozen values; nothing else lives here."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from itertools import chain
+
+
+class Finish(StrEnum):
+    """Why a rollout's last token is its last."""
+
+    STOP = "stop"  # the policy wrote an end-of-sequence token; it is the last of the token ids
+    LENGTH = "length"  # cut at the length cap; no end-of-sequence token is in the token ids
+    UNFINISHED = "unfinished"  # a partial, to be carried on in a later round
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One (task, seed): a prompt and what its task needs to verify a completion.
+
+    Only `task` and `seed` ever travel. `prompt` and `answer` are rebuilt by whoever needs them.
+    """
+
+    task: str  # full name with version, as `Task.name` gives it
+    seed: int
+    prompt: str  # the user's message; a policy puts its own chat template round it
+    answer: str = field(repr=False)  # for the task's verifier alone
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Consecutive tokens that one policy version sampled (or that we re-encoded from a peer's text)."""
+
+    policy_version: int
+    token_ids: tuple[int, ...]
+    # Behaviour log-probs, one a token, of the tempered but untruncated distribution; None when unknown.
+    logprobs: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.logprobs is not None and len(self.logprobs) != len(self.token_ids):
+            raise ValueError(f"{len(self.logprobs)} log-probs for {len(self.token_ids)} tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One completion: text, its tokens by policy version, why it ended, and its reward once scored."""
+
+    text: str  # decoded without special tokens
+    segments: tuple[Segment, ...]
+    finish: Finish
+    reward: float | None = None
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        return tuple(chain.from_iterable(segment.token_ids for segment in self.segments))
+
+    @property
+    def logprobs(self) -> tuple[float, ...] | None:
+        """Behaviour log-probs of all tokens, or None if those of any segment are unknown."""
+        parts = [segment.logprobs for segment in self.segments]
+        known = [part for part in parts if part is not None]
+        return tuple(chain.from_iterable(known)) if len(known) == len(parts) else None
+
+    def scored(self, reward: float) -> Rollout:
+        return replace(self, reward=reward)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The rollouts of one problem by one node."""
+
+    problem: Problem
+    rollouts: tuple[Rollout, ...]
+    origin: str | None = None  # the PeerID of the node that sampled it; None: this node
+
+    @property
+    def external(self) -> bool:
+        return self.origin is not None
+
+    @property
+    def rewards(self) -> tuple[float, ...]:
+        """Rewards in rollout order. Raises ValueError while a rollout is unscored."""
+        rewards = tuple(r.reward for r in self.rollouts if r.reward is not None)
+        if len(rewards) != len(self.rollouts):
+            raise ValueError(f"group of {self.problem.task} has unscored rollouts")
+        return rewards
+
+    @property
+    def mean_reward(self) -> float:
+        return statistics.fmean(self.rewards)
+
+    @property
+    def zero_advantage(self) -> bool:
+        """All rewards equal: the group-relative advantage is zero everywhere and there is nothing to learn."""
+        return len(set(self.rewards)) == 1
+
+
+@dataclass(frozen=True, slots=True)
+class TrainGroup:
+    """A group with one advantage a rollout, as the trainer takes it. Nobody renormalises them afterwards."""
+
+    group: Group
+    advantages: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.advantages) != len(self.group.rollouts):
+            raise ValueError(f"{len(self.advantages)} advantages for {len(self.group.rollouts)} rollouts")

@@ -1,0 +1,41 @@
+"""Every constant of the wire protocol, with its reason and what breaks when it changes.
+
+Peers must agree on these. Anything that a node may choose for itself is config, not a limit.
+"""
+
+from __future__ import annotations
+
+# Version of announcements, bodies and stream protocol. Changing breaks: everything; old and new do not talk.
+PROTOCOL_VERSION = 1
+
+# --- announcements -----------------------------------------------------------------------------------------
+# One announcement with signature, bytes. Typical is 250-400. A DHT answer carries a shard's whole dictionary
+# and hivemind drops answers over 4 MiB, so 4,096 announcements fit in one shard whatever they hold.
+# Changing breaks: validators refuse what other nodes publish.
+MAX_ANNOUNCEMENT = 1024
+# Longest life of an announcement, seconds. Bounds how long a dead node's entries stay. Changing breaks: as above.
+MAX_LIFETIME = 1800.0
+# Clock difference tolerated between honest nodes, seconds. Changing breaks: nodes with drifting clocks vanish.
+CLOCK_SKEW = 30.0
+MAX_TASKS_ANNOUNCED = 8
+MAX_ADDRESSES = 3
+MAX_ADDRESS = 128  # bytes of one multiaddr as text
+MAX_FINGERPRINT = 64  # characters of a policy's description
+MAX_SHARD_DEPTH = 20
+
+# --- bodies --------------------------------------------------------------------------------------------------
+# A body on the wire and after decompression, bytes. 64 groups of 8 x 512 tokens of text take about 1 MB raw.
+# Changing breaks: larger bodies of other nodes are refused.
+MAX_BODY = 4 * 2**20
+MAX_BODY_RAW = 16 * 2**20
+MAX_BODY_WINDOW = 8 * 2**20  # zstd window: memory that a frame may ask of its reader
+MAX_GROUPS = 256  # groups in one body
+MAX_ROLLOUTS = 1024  # rollouts in one group: BroRL uses 512
+MAX_TEXT = 64 * 1024  # UTF-8 bytes of one completion
+MAX_TASK_NAME = 96  # characters
+
+# --- streams -------------------------------------------------------------------------------------------------
+FETCH_PROTOCOL = "/murmur/fetch/1"  # Changing breaks: nobody finds the handler
+MAX_REQUEST = 2048  # bytes of one fetch request
+STREAM_TIMEOUT = 20.0  # seconds for one whole fetch
+MAX_PIGGYBACK = 8  # announcements that ride on one fetch answer
