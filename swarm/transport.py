@@ -21,7 +21,13 @@ class TransportStatus:
 
 
 class Transport(Protocol):
-    """Thread-safe. Every call returns or raises within its configured time."""
+    """Thread-safe. Every call returns or raises within its configured time. Joins in the background."""
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Returns once others can be reached. Raises TransportDown with the cause after `timeout` seconds;
+        joining goes on in the background. None takes the transport's own patience.
+        """
+        ...
 
     def publish(self, body: bytes, summary: Summary) -> Announcement:
         """Keeps `body` for others to fetch and announces it. Raises TransportError."""

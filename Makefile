@@ -1,0 +1,39 @@
+# Two commands from a bare checkout: `make demo` and `make test`. Each sets up .venv itself, from the package index.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-unit lint types contracts check clean
+
+demo: .venv/.installed-run
+	$(BIN)/murmur demo
+
+test: .venv/.installed-dev
+	$(BIN)/pytest -m "not slow and not gpu"
+
+test-unit: .venv/.installed-dev
+	$(BIN)/pytest tests/unit tests/property
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.installed-dev
+	$(BIN)/mypy
+
+contracts: .venv/.installed-dev
+	$(BIN)/lint-imports
+
+check: lint types contracts test
+
+.venv/.installed-run: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/.installed-dev: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable ".[envs,gguf,dev]"
+	touch $@ .venv/.installed-run
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,90 @@
+"""Atomic checkpoints: a folder appears whole under its final name or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from policies.policy import Policy
+
+STATE = "state.json"
+FORMAT = 1
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be read; the message names it and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """Everything of a node that is not in its policy. Plain data, kept as JSON."""
+
+    round: int
+    pool: Any  # what `Pool.snapshot` gave
+    guard: Any  # what `ReplayGuard.snapshot` gave: what was seen, so that nothing is trained on twice
+    format: int = FORMAT
+
+
+class Checkpoints:
+    """The checkpoints of one run folder, newest last."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self._folder = folder
+        self._keep = keep
+
+    def save(self, policy: Policy, state: NodeState) -> Path:
+        """Writes one checkpoint and then drops those beyond `keep`. A kill at any point leaves the older ones."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        final = self._folder / f"round-{state.round:08d}"
+        if final.exists():
+            return final
+        draft = self._folder / f".draft-{final.name}"
+        shutil.rmtree(draft, ignore_errors=True)
+        (draft / "policy").mkdir(parents=True)
+        policy.save(draft / "policy")
+        (draft / STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
+        _sync(draft)
+        draft.rename(final)
+        _sync_folder(self._folder)
+        for old in self._all()[: -self._keep]:
+            shutil.rmtree(old)
+        return final
+
+    def load_latest(self, policy: Policy) -> NodeState | None:
+        """Restores the newest checkpoint into `policy`; None when there is none. Raises CheckpointError."""
+        if not (found := self._all()):
+            return None
+        newest = found[-1]
+        try:
+            state = NodeState(**json.loads((newest / STATE).read_text(encoding="utf-8")))
+            if state.format != FORMAT:
+                raise ValueError(f"format {state.format}, this murmur reads {FORMAT}")
+            policy.load(newest / "policy")
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+            message = f"{newest} cannot be read ({error}); move it away to resume from an older one"
+            raise CheckpointError(message) from error
+        return state
+
+    def _all(self) -> list[Path]:
+        return sorted(path for path in self._folder.glob("round-*") if (path / STATE).is_file())
+
+
+def _sync(folder: Path) -> None:
+    """Forces every file of a finished draft to disk before its name becomes visible."""
+    for path in [*folder.rglob("*")]:
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

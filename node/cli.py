@@ -1,0 +1,262 @@
+"""The `murmur` command. Verbs stay thin: they read options, call one function, and map errors to exit codes.
+
+Exit codes: 0 done, 2 config or usage, 3 environment, 4 network, 5 diverged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from node.config import Config
+    from node.runfolder import RunFolder
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="A peer-to-peer node for RL post-training: train your own policy, share rollouts, keep your weights.",
+)
+config_app = typer.Typer(no_args_is_help=True, help="The resolved config, or the schema of all keys.")
+app.add_typer(config_app, name="config")
+
+ConfigArgument = Annotated[str, typer.Argument(help="TOML file, or the name of a preset in configs/.")]
+SetOption = Annotated[list[str], typer.Option("--set", help="Override one key: --set sampler.local=6.")]
+RoundsOption = Annotated[int | None, typer.Option(help="Rounds to run in all; the same as --set rounds=N.")]
+RunDirOption = Annotated[
+    Path | None, typer.Option(help="Run folder. Default: the next free runs/<config>-<n>.")
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on where the run folder's last checkpoint is.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
+
+
+@app.command()
+def demo(
+    nodes: Annotated[int, typer.Option(min=2, help="Swarm nodes; each gets a silo twin.")] = 3,
+    rounds: Annotated[int, typer.Option(min=2, help="Rounds that every node plays.")] = 40,
+    run_dir: RunDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The main job, small: a local swarm over a real DHT, each node beside a silo twin. Nothing is downloaded."""
+    from node.demo import run_demo
+    from node.demo_view import DemoView
+    from node.runfolder import new_run_folder
+    from node.show import output_style
+
+    path = run_dir or new_run_folder("demo").path
+    raise typer.Exit(run_demo(nodes, rounds, path, DemoView(output_style(as_json=as_json), path)))
+
+
+@app.command()
+def run(
+    config: ConfigArgument = "tiny",
+    overrides: SetOption = [],
+    rounds: RoundsOption = None,
+    run_dir: RunDirOption = None,
+    resume: ResumeOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run one node as its config says."""
+    from node.config import load_config
+
+    if resume:
+        return _go_on(_stem(config), rounds, run_dir, overrides, as_json=as_json)
+    _start(load_config(config, _with_rounds(overrides, rounds)), _stem(config), run_dir, as_json=as_json)
+
+
+@app.command()
+def silo(
+    config: ConfigArgument = "tiny",
+    overrides: SetOption = [],
+    rounds: RoundsOption = None,
+    run_dir: RunDirOption = None,
+    resume: ResumeOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run isolated: no socket is opened, whatever the config says of a swarm."""
+    from node.config import load_config
+    from node.members import as_silo
+
+    if resume:
+        return _go_on("silo", rounds, run_dir, overrides, as_json=as_json)
+    _start(as_silo(load_config(config, _with_rounds(overrides, rounds))), "silo", run_dir, as_json=as_json)
+
+
+@app.command()
+def join(
+    addresses: Annotated[list[str], typer.Argument(help="An invite, or multiaddrs ending in /p2p/<PeerID>.")],
+    config: Annotated[str, typer.Option(help="TOML file or preset that says what to train.")] = "tiny",
+    overrides: SetOption = [],
+    rounds: RoundsOption = None,
+    run_dir: RunDirOption = None,
+    resume: ResumeOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run as a node of the swarm that an invite names."""
+    from node.config import load_config
+    from node.members import as_member
+
+    if resume:
+        return _go_on("join", rounds, run_dir, overrides, as_json=as_json)
+    chosen = as_member(load_config(config, _with_rounds(overrides, rounds)), addresses)
+    _start(chosen, "join", run_dir, as_json=as_json)
+
+
+@app.command()
+def bootstrap(
+    config: Annotated[str, typer.Option(help="TOML file or preset whose tasks the swarm shares.")] = "tiny",
+    overrides: SetOption = [],
+    run_dir: Annotated[Path, typer.Option(help="Holds the key file and the invite.")] = Path(
+        "runs/bootstrap"
+    ),
+    as_json: JsonOption = False,
+) -> None:
+    """Run a peer that others join through; prints the invite and serves until Ctrl-C."""
+    from node.bootstrap import serve_bootstrap
+    from node.config import load_config
+
+    serve_bootstrap(load_config(config, overrides), run_dir, as_json=as_json)
+
+
+@app.command()
+def peers(
+    invite: Annotated[str | None, typer.Argument(help="Look at this swarm from outside, read-only.")] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Look at the peers that this run has dealt with.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Who is in the swarm, what they offer, and what came of it here."""
+    from node.peers import show_peers
+
+    show_peers(invite, run_dir, watch=watch, as_json=as_json)
+
+
+@app.command()
+def identity(
+    path: Annotated[Path, typer.Option(help="Key file; made if it is not there.")] = Path("identity.key"),
+    as_json: JsonOption = False,
+) -> None:
+    """Show the PeerID and public key of a key file."""
+    from swarm.identity import Identity
+
+    own = Identity.load_or_create(path)
+    facts = {"peer": own.peer_id, "public_key": own.public_key.hex(), "file": str(path)}
+    typer.echo(
+        json.dumps(facts) if as_json else "\n".join(f"{name:<11} {value}" for name, value in facts.items())
+    )
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Check this machine: Python, torch, device, memory, disk, the p2p daemon, ports. Each finding has its fix."""
+    from node.doctor import examine, show_findings
+
+    raise typer.Exit(show_findings(examine(), as_json=as_json))
+
+
+@config_app.command("show")
+def config_show(config: ConfigArgument = "tiny", overrides: SetOption = []) -> None:
+    """The whole config with every default filled in, as JSON."""
+    from node.config import load_config, resolved_json
+
+    typer.echo(resolved_json(load_config(config, overrides)))
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """JSON schema of the config, with every key's documentation."""
+    from node.config import Config
+
+    typer.echo(json.dumps(Config.model_json_schema(), indent=2))
+
+
+def main() -> None:
+    """Entry point: the one place where errors become exit codes."""
+    # Before any Hugging Face import: TRL reports to the hub at start otherwise, and a silo opens no socket.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit("interrupted; what was saved is in the run folder")
+    except Exception as error:  # the CLI door: known errors become a message, unknown ones keep their trace
+        code = _exit_code(error)
+        if code is None:
+            raise
+        typer.echo(f"murmur: {error}", err=True)
+        sys.exit(code)
+
+
+def _exit_code(error: Exception) -> int | None:
+    """The exit code of an error that is the user's to mend; None for one that is ours."""
+    from node.checkpoint import CheckpointError
+    from node.config import ConfigError
+    from node.runfolder import RunFolderError
+    from policies.policy import DivergedError, PolicyError
+    from policies.tasks.task import TaskError
+    from swarm.errors import IdentityError, InviteError, TransportError
+
+    codes: list[tuple[tuple[type[Exception], ...], int]] = [
+        ((ConfigError, TaskError, InviteError, RunFolderError), 2),
+        ((PolicyError, IdentityError, CheckpointError), 3),
+        ((TransportError,), 4),
+        ((DivergedError,), 5),
+    ]
+    return next((code for kinds, code in codes if isinstance(error, kinds)), None)
+
+
+def _start(config: Config, stem: str, run_dir: Path | None, *, as_json: bool) -> None:
+    from node.runfolder import RunFolder, new_run_folder
+
+    folder = RunFolder(run_dir) if run_dir else new_run_folder(stem)
+    folder.create(config)
+    _play(config, folder, resumed=False, as_json=as_json)
+
+
+def _go_on(
+    stem: str, rounds: int | None, run_dir: Path | None, overrides: list[str], *, as_json: bool
+) -> None:
+    """Resumes a run under the config it was started with; only its length may change."""
+    from node.config import ConfigError, resolved_json
+    from node.runfolder import RunFolder, latest_run_folder, write_atomic
+
+    if overrides:
+        raise ConfigError("a resumed run keeps its config: leave out --set (only --rounds may change)")
+    folder = RunFolder(run_dir) if run_dir else latest_run_folder(stem)
+    config = folder.read_config()
+    if rounds:
+        config = config.model_copy(update={"rounds": rounds})
+        write_atomic(folder.config, resolved_json(config))
+    _play(config, folder, resumed=True, as_json=as_json)
+
+
+def _play(config: Config, folder: RunFolder, *, resumed: bool, as_json: bool) -> None:
+    from node.session import run_session
+    from node.show import RunView, output_style
+
+    view = RunView(output_style(as_json=as_json), str(folder.path))
+    view.say(f"run folder {folder.path}")
+    run_session(config, folder, view, resumed=resumed)
+
+
+def _with_rounds(overrides: list[str], rounds: int | None) -> list[str]:
+    return overrides if rounds is None else [*overrides, f"rounds={rounds}"]
+
+
+def _stem(config: str) -> str:
+    return Path(config).stem
+
+
+if __name__ == "__main__":
+    main()

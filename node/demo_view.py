@@ -1,0 +1,238 @@
+"""How the demo looks: one row a node while it runs, and at its end the swarm against the twins."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from node.runfolder import RunFolder
+from node.show import OutputStyle, format_refused, sparkline
+from node.store import EvaluationEvent, History, LifeEvent, RoundEvent
+
+Role = Literal["swarm", "twin"]
+RECENT = 5  # rounds in the moving reward
+PLAIN_ROUNDS = 5  # between two lines of a node where there is no terminal
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One node process of the demo."""
+
+    number: int
+    role: Role
+    folder: RunFolder
+    process: subprocess.Popen[bytes]
+
+    @property
+    def label(self) -> str:
+        return f"{'node' if self.role == 'swarm' else 'twin'} {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the demo knows of one member at one moment, all of it read from the member's event store."""
+
+    number: int
+    role: Role
+    label: str
+    peer: str
+    rounds: list[RoundEvent]
+    evaluations: list[EvaluationEvent]
+    state: str
+
+    @property
+    def first_reward(self) -> float | None:
+        """Held-out reward before the first round."""
+        return self.evaluations[0].reward if self.evaluations else None
+
+    @property
+    def last_reward(self) -> float | None:
+        """Held-out reward after the last round; None before it."""
+        return self.evaluations[-1].reward if len(self.evaluations) > 1 else None
+
+    @property
+    def refused(self) -> dict[str, int]:
+        total: Counter[str] = Counter()
+        for event in self.rounds:
+            total.update(event.refused)
+        return dict(total)
+
+    def facts(self) -> dict[str, Any]:
+        """The figures that scripts rely on; seconds are wall time in rounds, cpu_seconds of all threads."""
+        return {
+            "peer": self.peer,
+            "role": self.role,
+            "rounds": self.rounds[-1].round if self.rounds else 0,
+            "first_reward": self.first_reward,
+            "last_reward": self.last_reward,
+            "published": sum(event.published for event in self.rounds),
+            "received": sum(event.received for event in self.rounds),
+            "refused": self.refused,
+            "trained_external": sum(event.trained_external for event in self.rounds),
+            "trained_local": sum(event.trained_local for event in self.rounds),
+            "seconds": round(sum(event.seconds for event in self.rounds), 2),
+            "cpu_seconds": round(sum(event.cpu_seconds for event in self.rounds), 2),
+        }
+
+
+def standing(member: Member) -> Standing:
+    """Reads a member's store; safe while the member writes it."""
+    history = History(member.folder.events)
+    life = history.life()
+    return Standing(
+        number=member.number,
+        role=member.role,
+        label=member.label,
+        peer=next((event.facts["peer"] for event in reversed(life) if "peer" in event.facts), ""),
+        rounds=history.rounds(),
+        evaluations=history.evaluations(),
+        state=_state(member, life),
+    )
+
+
+def uplift(standings: Sequence[Standing]) -> float | None:
+    """Mean over pairs of (node's last held-out reward minus its twin's); None without a finished pair."""
+    twins = {s.number: s.last_reward for s in standings if s.role == "twin"}
+    gains = [
+        s.last_reward - twin
+        for s in standings
+        if s.role == "swarm" and s.last_reward is not None and (twin := twins.get(s.number)) is not None
+    ]
+    return statistics.fmean(gains) if gains else None
+
+
+class DemoView:
+    """Shows the demo to a person (live on a terminal, plain elsewhere) or to a script."""
+
+    def __init__(self, style: OutputStyle, path: Path) -> None:
+        self._style = style
+        self._path = path
+        self._console = Console(highlight=False)
+        self._live: Live | None = None
+        self._told: dict[str, int] = {}  # the round that each node's last plain line was about
+
+    def __enter__(self) -> Self:
+        if self._style == "live":
+            self._live = Live(console=self._console, auto_refresh=False)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def say(self, line: str) -> None:
+        if self._style != "json":
+            self._console.out(line, highlight=False)
+
+    def progress(self, who: str, what: str, done: int, total: int) -> None:
+        """Long work before the first round: a line each quarter."""
+        if done == total or done % max(1, total // 4) == 0:
+            self.say(f"{who}: {what} {done}/{total}")
+
+    def show(self, standings: Sequence[Standing]) -> None:
+        """The table as of now; where there is no terminal, one line a node each time another round is done."""
+        if self._live:
+            self._live.update(demo_table(standings, str(self._path)), refresh=True)
+        elif self._style == "plain":
+            for standing in standings:
+                self._say_news(standing)
+
+    def conclude(self, standings: Sequence[Standing]) -> int:
+        """The comparison, as a table and a sentence or as one JSON line. Returns the exit code."""
+        gain = uplift(standings)
+        if self._style == "json":
+            report = {"nodes": [standing.facts() for standing in standings], "uplift": gain}
+            self._console.out(json.dumps(report), highlight=False)
+        else:
+            self._console.print(demo_table(standings, str(self._path)))
+            self._console.print(closing_words(standings, gain, self._path), markup=False)
+        return 3 if any(standing.state.startswith("failed") for standing in standings) else 0
+
+    def _say_news(self, standing: Standing) -> None:
+        if standing.rounds and standing.rounds[-1].round >= self._told.get(standing.label, 0) + PLAIN_ROUNDS:
+            self._told[standing.label] = standing.rounds[-1].round
+            self.say(
+                "  ".join(f"{name} {cell}" for name, cell in zip(COLUMNS, row(standing), strict=True) if cell)
+            )
+
+
+COLUMNS = (
+    "node",
+    "peer",
+    "round",
+    "reward",
+    "held-out",
+    "published",
+    "received",
+    "refused",
+    "trained own+ext",
+    "state",
+)
+
+
+def demo_table(standings: Sequence[Standing], title: str) -> Table:
+    """One row a node; rewards are means in [0, 1], `reward` over the node's last RECENT rounds."""
+    table = Table(*COLUMNS, title=title, title_justify="left")
+    for standing in standings:
+        table.add_row(*row(standing))
+    return table
+
+
+def row(standing: Standing) -> tuple[str, ...]:
+    """One node's cells in the order of COLUMNS."""
+    facts, rewards = standing.facts(), [event.reward for event in standing.rounds]
+    recent = statistics.fmean(rewards[-RECENT:]) if rewards else None
+    return (
+        standing.label,
+        standing.peer[-8:],
+        str(facts["rounds"]),
+        f"{_figure(recent)} {sparkline(rewards, 16)}",
+        f"{_figure(standing.first_reward)} -> {_figure(standing.last_reward)}",
+        str(facts["published"]),
+        str(facts["received"]),
+        format_refused(facts["refused"]),
+        f"{facts['trained_local']}+{facts['trained_external']}",
+        standing.state,
+    )
+
+
+def closing_words(standings: Sequence[Standing], gain: float | None, path: Path) -> str:
+    """What the figures say and where to look next."""
+    if gain is None:
+        return f"no pair of node and twin finished; see the logs under {path}"
+    compute = {
+        role: statistics.fmean(s.facts()["cpu_seconds"] for s in standings if s.role == role)
+        for role in ("swarm", "twin")
+    }
+    return (
+        f"held-out reward, swarm against silo twins after as many rounds and trained groups: {gain:+.3f}\n"
+        f"CPU seconds a node: {compute['swarm']:.0f} in the swarm, {compute['twin']:.0f} as a twin\n"
+        f"what a node made of its peers: murmur peers --run-dir {path}/swarm-1\n"
+        f"a node that was killed goes on with: murmur run --resume --run-dir {path}/swarm-1"
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "  -  " if value is None else f"{value:.3f}"
+
+
+def _state(member: Member, life: Sequence[LifeEvent]) -> str:
+    code = member.process.poll()
+    newest = life[-1].what if life else "starting"
+    if code is None or (code == 0 and newest in ("finished", "stopped")):
+        return newest
+    return f"killed by signal {-code}" if code < 0 else f"failed with exit code {code}"

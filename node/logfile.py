@@ -1,0 +1,23 @@
+"""Logging: everything of ours into the run folder, warnings of libraries too, nothing on standard output."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+from pathlib import Path
+
+FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+OURS = ("node", "swarm", "policies")
+MAX_BYTES = 5_000_000
+
+
+def log_to_file(folder: Path) -> None:
+    """Sends the process's log records to `folder/node.log`, rotated at 5 MB. Replaces earlier handlers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handler = logging.handlers.RotatingFileHandler(
+        folder / "node.log", maxBytes=MAX_BYTES, backupCount=2, encoding="utf-8"
+    )
+    handler.setFormatter(logging.Formatter(FORMAT))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    for name in OURS:
+        logging.getLogger(name).setLevel(logging.INFO)

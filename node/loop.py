@@ -1,0 +1,159 @@
+"""THE file to read: one round of a node, top to bottom.
+
+A silo, a swarm node and a diffusion node run this same loop; they differ in the transport and policy that
+`node.build` put together. Peers are never waited for: a round takes what has arrived.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from node.checkpoint import Checkpoints, NodeState
+from node.config import Config
+from node.report import Stopwatch, describe_evaluation, describe_peers, describe_round
+from node.store import EvaluationEvent, LifeEvent, RoundEvent, Store
+from policies.advantage import group_relative
+from policies.policy import DivergedError, Policy
+from policies.rollout import Group, TrainGroup
+from policies.seeds import derive_generator, derive_seed
+from policies.tasks.curriculum import Curriculum
+from policies.tasks.task import Task
+from swarm.gossip import Gossip
+from swarm.pool import Pool
+from swarm.sampler import Mix, draw_batch
+from swarm.verify import Door
+
+logger = logging.getLogger(__name__)
+
+# A run whose updates keep blowing up is ended instead of burning its owner's power.
+MAX_DIVERGED_ROUNDS = 3
+
+
+class Watcher(Protocol):
+    """Whoever shows a run to its user. Called between rounds, in the loop's thread."""
+
+    def on_round(self, event: RoundEvent) -> None: ...
+
+    def on_evaluation(self, event: EvaluationEvent) -> None: ...
+
+    def should_stop(self) -> bool: ...
+
+
+@dataclass(slots=True)
+class Node:
+    """The parts of one running node."""
+
+    config: Config
+    tasks: Mapping[str, Task]  # by full name
+    curriculum: Curriculum
+    policy: Policy
+    door: Door
+    pool: Pool
+    gossip: Gossip
+    store: Store
+    checkpoints: Checkpoints
+    clock: Callable[[], float]  # Unix seconds
+    round: int = 0  # the round being played, or the last one that ended
+    diverged: int = 0  # rounds in a row whose update was not finite
+
+
+def play_round(node: Node) -> RoundEvent:
+    """Generate, score, publish, collect, sample, update; returns all that happened as one event."""
+    watch, config, sampler = Stopwatch(), node.config, node.config.sampler
+
+    problems = node.curriculum.draw(node.round, sampler.local)
+    seed = derive_seed(config.seed, "generate", node.round)
+    own = [score(group, node.tasks) for group in node.policy.generate(problems, config.rollouts, seed)]
+
+    node.gossip.publish(own, node.round, node.policy.version, node.policy.fingerprint)
+    exchanged = node.gossip.drain()  # since the last round; accepted groups are in the pool by now
+
+    generator = derive_generator(config.seed, "sample", node.round)
+    batch = draw_batch(own, node.pool, Mix(sampler.local, sampler.external), generator, node.clock())
+    advised = [advise(group, scale_by_std=sampler.scale_by_std) for group in batch.groups]
+    update = node.policy.update(advised) if advised else None
+
+    node.store.append(*describe_peers(node.round, exchanged.verdicts))
+    return describe_round(node, own, exchanged, batch, update, watch)
+
+
+def score(group: Group, tasks: Mapping[str, Task]) -> Group:
+    """The group with every rollout's reward from its task's verifier."""
+    task = tasks[group.problem.task]
+    return replace(group, rollouts=tuple(r.scored(task.score(group.problem, r.text)) for r in group.rollouts))
+
+
+def advise(group: Group, *, scale_by_std: bool) -> TrainGroup:
+    """The group with group-relative advantages; own and external groups alike (arXiv 2509.08721, sec. 3)."""
+    return TrainGroup(group, group_relative(group.rewards, scale_by_std=scale_by_std))
+
+
+def run(node: Node, watcher: Watcher) -> None:
+    """Plays rounds until the config's number is reached or the watcher says stop; saves as it goes and at the end.
+
+    Raises DivergedError after MAX_DIVERGED_ROUNDS rounds in a row whose update was not finite.
+    """
+    if node.round == 0:
+        evaluate(node, watcher)
+    while node.round < node.config.rounds and not watcher.should_stop():
+        node.round += 1
+        try:
+            event = play_round(node)
+        except DivergedError as error:
+            note_divergence(node, error)
+            continue
+        node.diverged = 0
+        node.store.append(event)
+        watcher.on_round(event)
+        if node.round == node.config.rounds or _due(node.round, node.config.evaluation.every):
+            evaluate(node, watcher)
+        if _due(node.round, node.config.checkpoint.every):
+            save(node)
+    save(node)
+
+
+def evaluate(node: Node, watcher: Watcher) -> None:
+    """pass@1 on the held-out problems, the same for every node and round."""
+    if not (per_task := node.config.evaluation.problems):
+        return
+    problems = node.curriculum.held_out(per_task)
+    groups = node.policy.generate(problems, 1, derive_seed(node.config.seed, "evaluate"))
+    event = describe_evaluation(node.round, [score(group, node.tasks) for group in groups])
+    node.store.append(event)
+    watcher.on_evaluation(event)
+
+
+def note_divergence(node: Node, error: DivergedError) -> None:
+    """A bad update is data: the round is skipped and counted, the weights are as before it."""
+    node.diverged += 1
+    logger.warning("round %d: %s (%d in a row)", node.round, error, node.diverged)
+    node.store.append(LifeEvent(node.round, "diverged", str(error)))
+    if node.diverged >= MAX_DIVERGED_ROUNDS:
+        raise DivergedError(
+            f"{node.diverged} updates in a row were not finite: lower policy.trainer.learning_rate"
+        )
+
+
+def save(node: Node) -> None:
+    """Everything that a resumed run needs to go on as if it had not stopped."""
+    node.checkpoints.save(
+        node.policy, NodeState(node.round, node.pool.snapshot(), node.door.guard.snapshot())
+    )
+
+
+def resume(node: Node) -> int:
+    """Restores the newest checkpoint. Returns how many rounds after it are played again."""
+    state = node.checkpoints.load_latest(node.policy)
+    if state is None:
+        return node.store.rewind(-1)
+    node.round = state.round
+    node.pool.restore(state.pool)
+    node.door.guard.restore(state.guard)
+    return node.store.rewind(state.round)
+
+
+def _due(round_number: int, every: int) -> bool:
+    return every > 0 and round_number % every == 0

@@ -1,0 +1,147 @@
+"""`murmur peers`: who is in a swarm and what they offer, or what came of each peer in an own run."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from node.config import ConfigError
+from node.network import observe_transport
+from node.runfolder import RunFolder
+from node.show import format_refused
+from node.store import History
+from swarm.manifest import Invite
+from swarm.transport import Transport
+
+WATCH_SECONDS = 5.0
+WANTED = 256  # announcements to look for
+
+
+@dataclass(frozen=True, slots=True)
+class OfferRow:
+    """What one peer announces: its own claims, nothing of it verified but the signature."""
+
+    peer: str
+    seconds_ago: float
+    round: int
+    policy_version: int
+    policy: str
+    groups: int
+    rollouts: int
+    bytes: int
+    claimed_rewards: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class DealingRow:
+    """What the records of one peer came to in an own run."""
+
+    peer: str
+    last_round: int
+    received: int
+    set_aside: int
+    refused: dict[str, int]
+
+
+def show_peers(invite: str | None, run_dir: Path | None, *, watch: bool, as_json: bool) -> None:
+    """Prints the peers of a swarm (by invite) or of a run (by folder). Raises ConfigError, InviteError."""
+    if invite is None:
+        folder = RunFolder(run_dir) if run_dir else _newest_run()
+        return _repeat(lambda: _show_dealings(folder, as_json=as_json), watch=watch)
+    with closing(observe_transport(Invite.decode(invite))) as window:
+        window.wait_ready()
+        _repeat(lambda: _show_offers(window, as_json=as_json), watch=watch)
+
+
+def _show_dealings(folder: RunFolder, *, as_json: bool) -> None:
+    rows = dealings(History(folder.events))
+    if as_json:
+        return _print_json([asdict(row) for row in rows])
+    table = Table(
+        "peer", "last round", "received", "set aside", "refused", title=str(folder.path), title_justify="left"
+    )
+    for row in rows:
+        table.add_row(
+            row.peer, str(row.last_round), str(row.received), str(row.set_aside), format_refused(row.refused)
+        )
+    Console().print(table if rows else f"{folder.path}: no records of peers so far")
+
+
+def _show_offers(transport: Transport, *, as_json: bool) -> None:
+    rows = offers(transport, time.time())
+    if as_json:
+        return _print_json([asdict(row) for row in rows])
+    table = Table("peer", "age", "round", "policy", "groups", "rollouts", "claimed reward by task")
+    for row in rows:
+        claims = "  ".join(f"{task} {reward:.2f}" for task, reward in row.claimed_rewards.items())
+        table.add_row(
+            row.peer,
+            f"{row.seconds_ago:.0f} s",
+            str(row.round),
+            row.policy,
+            str(row.groups),
+            str(row.rollouts),
+            claims,
+        )
+    Console().print(table if rows else "no peer has announced anything in the last two epochs")
+
+
+def dealings(history: History) -> list[DealingRow]:
+    """A row a peer, the one with the most accepted groups first."""
+    events = history.peers()
+    rows = []
+    for peer in sorted({event.peer for event in events}):
+        theirs = [event for event in events if event.peer == peer]
+        refused: Counter[str] = Counter()
+        for event in theirs:
+            refused.update(event.refused)
+        received, set_aside = sum(e.received for e in theirs), sum(e.set_aside for e in theirs)
+        rows.append(DealingRow(peer, theirs[-1].round, received, set_aside, dict(refused)))
+    return sorted(rows, key=lambda row: -row.received)
+
+
+def offers(transport: Transport, now: float) -> list[OfferRow]:
+    """What is announced right now, newest first. Raises TransportError."""
+    rows = []
+    for announcement in transport.announcements(WANTED):
+        summary = announcement.summary
+        rows.append(
+            OfferRow(
+                peer=announcement.peer,
+                seconds_ago=max(0.0, now - announcement.created),
+                round=summary.round,
+                policy_version=summary.policy_version,
+                policy=summary.fingerprint,
+                groups=summary.groups,
+                rollouts=summary.rollouts,
+                bytes=announcement.size,
+                claimed_rewards={task.task: task.mean_reward for task in summary.tasks},
+            )
+        )
+    return sorted(rows, key=lambda row: row.seconds_ago)
+
+
+def _newest_run() -> RunFolder:
+    stores = sorted(Path("runs").glob("**/events.sqlite"), key=lambda path: path.stat().st_mtime)
+    if not stores:
+        raise ConfigError("no run under runs/: name one with --run-dir, or give an invite to look at a swarm")
+    return RunFolder(stores[-1].parent)
+
+
+def _repeat(show: Callable[[], None], *, watch: bool) -> None:
+    show()
+    while watch:
+        time.sleep(WATCH_SECONDS)
+        show()
+
+
+def _print_json(rows: Sequence[dict[str, object]]) -> None:
+    Console().out(json.dumps(rows), highlight=False)

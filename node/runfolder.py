@@ -1,0 +1,95 @@
+"""One run = one folder: config.json, identity.key, events.sqlite, checkpoints/, logs/. Locked while a node runs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from io import TextIOWrapper
+from pathlib import Path
+
+from node.config import Config, read_resolved, resolved_json
+
+
+class RunFolderError(ValueError):
+    """A run folder that is taken, missing or in use; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.sqlite"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    def identity(self, config: Config) -> Path:
+        return Path(config.identity).expanduser() if config.identity else self.path / "identity.key"
+
+    def create(self, config: Config) -> None:
+        """Makes the folder and writes the resolved config into it. Raises RunFolderError if a run is there."""
+        if self.config.exists():
+            raise RunFolderError(
+                f"{self.path} already holds a run: add --resume, or choose another --run-dir"
+            )
+        for folder in (self.path, self.checkpoints, self.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.config, resolved_json(config))
+
+    def read_config(self) -> Config:
+        if not self.config.exists():
+            raise RunFolderError(
+                f"{self.path} holds no run to resume: leave out --resume, or name its --run-dir"
+            )
+        return read_resolved(self.config)
+
+    def lock(self) -> TextIOWrapper:
+        """Holds the folder until the returned file is closed or the process ends, however it ends."""
+        holder = (self.path / ".lock").open("a+", encoding="ascii")
+        try:
+            fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder.close()
+            raise RunFolderError(
+                f"{self.path} is in use by another node: stop it, or choose another --run-dir"
+            ) from None
+        return holder
+
+
+def new_run_folder(stem: str, root: Path = Path("runs")) -> RunFolder:
+    """The next free `runs/<stem>-<n>`."""
+    return RunFolder(root / f"{stem}-{_last_number(stem, root) + 1}")
+
+
+def latest_run_folder(stem: str, root: Path = Path("runs")) -> RunFolder:
+    """The newest `runs/<stem>-<n>`. Raises RunFolderError if there is none."""
+    if not (number := _last_number(stem, root)):
+        raise RunFolderError(f"no run named {stem} under {root}/ to resume: name it with --run-dir")
+    return RunFolder(root / f"{stem}-{number}")
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replaces a file so that a reader, or a kill, sees the old text or the new, never a part."""
+    draft = path.with_name(f".{path.name}.draft")
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _last_number(stem: str, root: Path) -> int:
+    tails = [path.name.removeprefix(f"{stem}-") for path in root.glob(f"{stem}-*")]
+    return max((int(tail) for tail in tails if tail.isdigit()), default=0)

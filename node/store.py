@@ -1,0 +1,149 @@
+"""The event store of one run: SQLite, append-only, written by the loop and read by everything people see.
+
+Rows become typed events here and nowhere else. Readers in other processes (demo, peers) open it read-only.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY, time REAL NOT NULL, round INTEGER NOT NULL, kind TEXT NOT NULL, data TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS events_by_kind ON events (kind, round);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundEvent:
+    """One finished round. Counts are of this round alone; rewards are means in [0, 1]."""
+
+    round: int
+    reward: float  # of the own rollouts
+    rewards_by_task: dict[str, float]
+    published: int  # own groups that peers could fetch from now on
+    received: int  # groups that arrived and passed every check
+    set_aside: int  # of those, groups whose rewards are all equal
+    refused: dict[str, int]  # groups or records refused, by reason
+    trained_local: int  # groups in the update
+    trained_external: int
+    missing_external: int  # groups the sampler wanted from peers and did not have
+    pool: int  # groups waiting after the draw
+    peers: int  # distinct senders of what was received
+    policy_version: int
+    loss: float | None  # None: no group had an advantage, so the weights stayed
+    grad_norm: float | None
+    entropy: float | None
+    tokens: int  # completion tokens generated
+    seconds: float
+    cpu_seconds: float
+    alone: bool = False  # peers were wanted and silent
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationEvent:
+    """pass@1 on held-out problems, by task and over all."""
+
+    round: int
+    reward: float
+    rewards_by_task: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerEvent:
+    """What one peer's records came to in one round."""
+
+    round: int
+    peer: str
+    received: int
+    set_aside: int
+    refused: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LifeEvent:
+    """A node that starts, resumes, stops or changes its network standing. `note` is one readable line."""
+
+    round: int
+    what: str  # started | resumed | stopped | diverged | network
+    note: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+Event = RoundEvent | EvaluationEvent | PeerEvent | LifeEvent
+KINDS: dict[str, type[Event]] = {
+    "round": RoundEvent,
+    "evaluation": EvaluationEvent,
+    "peer": PeerEvent,
+    "life": LifeEvent,
+}
+
+
+class Store:
+    """Appends events durably; each call is one transaction. One writer a run folder."""
+
+    def __init__(self, path: Path) -> None:
+        # The loop and its signal handling stay in one thread; the check guards against a second writer.
+        self._db = sqlite3.connect(path, timeout=30)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.executescript(SCHEMA)
+
+    def append(self, *events: Event) -> None:
+        with self._db:
+            self._db.executemany(
+                "INSERT INTO events (time, round, kind, data) VALUES (?, ?, ?, ?)",
+                [(time.time(), event.round, _kind(event), json.dumps(asdict(event))) for event in events],
+            )
+
+    def rewind(self, to_round: int) -> int:
+        """Forgets rounds after `to_round`, which a resumed run plays again. Returns how many rounds those were."""
+        with self._db:
+            lost = self._db.execute(
+                "SELECT COUNT(*) FROM events WHERE kind = 'round' AND round > ?", (to_round,)
+            ).fetchone()[0]
+            self._db.execute("DELETE FROM events WHERE round > ? AND kind != 'life'", (to_round,))
+        return int(lost)
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class History:
+    """Read-only view of a run's events, safe beside a running writer. An absent store is an empty history."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def rounds(self) -> list[RoundEvent]:
+        return [event for event in self._events("round") if isinstance(event, RoundEvent)]
+
+    def evaluations(self) -> list[EvaluationEvent]:
+        return [event for event in self._events("evaluation") if isinstance(event, EvaluationEvent)]
+
+    def peers(self) -> list[PeerEvent]:
+        return [event for event in self._events("peer") if isinstance(event, PeerEvent)]
+
+    def life(self) -> list[LifeEvent]:
+        return [event for event in self._events("life") if isinstance(event, LifeEvent)]
+
+    def _events(self, kind: str) -> Iterator[Event]:
+        if not self._path.exists():
+            return
+        with closing(
+            sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
+        ) as db:
+            table = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone()
+            rows = db.execute("SELECT data FROM events WHERE kind = ? ORDER BY id", (kind,)) if table else []
+            for (data,) in rows:
+                yield KINDS[kind](**json.loads(data))
+
+
+def _kind(event: Event) -> str:
+    return next(kind for kind, model in KINDS.items() if isinstance(event, model))

@@ -1,0 +1,140 @@
+"""reasoning-gym datasets as tasks: `rg:<dataset>`, verified by our own pure verifiers.
+
+The library's scorers never run in this process. In 0.1.25, on the text of a completion,
+  `eval`             binary_matrix, n_queens, spiral_matrix, string_insertion: any Python runs;
+  sympy `parse_expr` countdown, intermediate_integration, polynomial_multiplication, puzzle24,
+                     simple_integration: `eval` with a rewritten token stream;
+  `eval` fallback    number_sorting, on the dataset's own answer: harmless text, kept away all the same;
+  unbounded parsing  codeio, game_of_life, graph_color, group_anagrams, jugs, knight_swap, boxnet,
+                     palindrome_partitioning: `json.loads` of any depth; propositional_logic: recursion.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib import metadata
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+from policies.rollout import Problem
+from policies.tasks.sandbox import SandboxScorer
+from policies.tasks.task import Param, TaskError, TaskSpec
+from policies.tasks.verify import Verifier, answer_part, ends_with_text, last_number_is
+
+PREFIX = "rg:"
+SANDBOX_PARAM = "sandbox"
+_OWN_PARAMS = frozenset({SANDBOX_PARAM, "seed", "size"})
+
+# Datasets with one right answer, so that comparing with it decides.
+_NUMBERS = """
+    aiw basic_arithmetic binary_alternation chain_sum circuit_logic count_bits count_primes
+    decimal_arithmetic decimal_chain_sum gcd gsm_symbolic largest_island lcm leg_counting letter_counting maze
+    number_format number_sequence products rectangle_count rotten_oranges self_reference simple_equations
+    simple_geometry
+"""
+_TEXTS = """
+    acre arc_1d base_conversion binary_matrix bitwise_arithmetic caesar_cipher calendar_arithmetic
+    color_cube_rotation course_schedule family_relationships figlet_font fraction_simplification
+    game_of_life_halting letter_jumble mahjong_puzzle needle_haystack pool_matrix rotate_matrix
+    sentence_reordering spell_backward spiral_matrix string_insertion string_manipulation string_splitting
+    string_synthesis syllogism word_sequence_reversal word_sorting zebra_puzzles
+"""
+ALLOWED: Mapping[str, Verifier] = MappingProxyType(
+    dict.fromkeys(_NUMBERS.split(), last_number_is) | dict.fromkeys(_TEXTS.split(), ends_with_text)
+)
+
+# Equal seeds give other problems in another process, so that peers cannot rebuild them: all iterate over sets
+# in hash order, except time_intervals, which starts from today's date.
+_IRREPRODUCIBLE = """
+    isomorphic_strings knight_swap list_functions polynomial_multiplication ransom_note time_intervals
+    word_ladder
+"""
+IRREPRODUCIBLE = frozenset(_IRREPRODUCIBLE.split())
+
+
+@dataclass(frozen=True, slots=True)
+class GymTask:
+    """One reasoning-gym dataset with fixed parameters, scored by an own verifier or in the sandbox."""
+
+    name: str
+    dataset: str
+    params: Mapping[str, Param]
+    scorer: Verifier | SandboxScorer
+
+    def problem(self, seed: int) -> Problem:
+        entry = _create(self.dataset, seed, self.params)[0]
+        return Problem(task=self.name, seed=seed, prompt=entry["question"], answer=str(entry["answer"]))
+
+    def score(self, problem: Problem, completion: str) -> float:
+        """1.0 or 0.0 by an own verifier; a share of 1 where the sandboxed scorer gives partial credit."""
+        if isinstance(self.scorer, SandboxScorer):
+            return self.scorer.score(problem.seed, answer_part(completion).strip())
+        return float(self.scorer(completion, problem.answer))
+
+
+def build_gym_task(spec: TaskSpec) -> GymTask:
+    """The task that `spec` names. Raises TaskError for an unknown dataset, parameter or value."""
+    dataset = spec.name.removeprefix(PREFIX)
+    params = {key: value for key, value in spec.params.items() if key != SANDBOX_PARAM}
+    _check_dataset(dataset)
+    _check_params(dataset, params)
+    name = f"{spec.name}@{metadata.version('reasoning-gym')}{spec.fingerprint()}"
+    return GymTask(name, dataset, MappingProxyType(params), _scorer(spec, dataset, params))
+
+
+def _scorer(spec: TaskSpec, dataset: str, params: Mapping[str, Param]) -> Verifier | SandboxScorer:
+    if spec.params.get(SANDBOX_PARAM, False):
+        return SandboxScorer(dataset, params)
+    if dataset not in ALLOWED:
+        raise TaskError(
+            f"{spec.name} has answers that only the library's own scorer can judge, and that may run what a "
+            f"peer wrote; choose another dataset, or set {SANDBOX_PARAM} = true to score it in a process of "
+            "its own"
+        )
+    return ALLOWED[dataset]
+
+
+def known_gym_tasks() -> tuple[str, ...]:
+    """Names that need no sandbox. Answers without the library being installed."""
+    return tuple(PREFIX + name for name in sorted(ALLOWED))
+
+
+def _library() -> ModuleType:
+    """reasoning_gym, imported on first use: it takes 1.5 s."""
+    if importlib.util.find_spec("reasoning_gym") is None:
+        raise TaskError("`rg:` tasks need the package reasoning-gym: pip install 'murmuration[envs]'")
+    return importlib.import_module("reasoning_gym")
+
+
+def _create(dataset: str, seed: int, params: Mapping[str, Param]) -> Any:
+    return _library().create_dataset(dataset, seed=seed, size=1, **params)
+
+
+def _check_dataset(dataset: str) -> None:
+    known = _library().factory.DATASETS
+    if dataset not in known:
+        near = difflib.get_close_matches(dataset, known, n=1, cutoff=0.0)
+        raise TaskError(f"reasoning-gym has no dataset {dataset!r}; the nearest is {PREFIX}{near[0]}")
+    if dataset in IRREPRODUCIBLE:
+        raise TaskError(
+            f"{PREFIX}{dataset} draws other problems in every process, so peers cannot rebuild them; "
+            "choose another dataset"
+        )
+
+
+def _check_params(dataset: str, params: Mapping[str, Param]) -> None:
+    _, config = _library().factory.DATASETS[dataset]
+    takes = [field.name for field in fields(config) if field.name not in _OWN_PARAMS]
+    for key in params:
+        if key not in takes:
+            near = difflib.get_close_matches(key, takes, n=1, cutoff=0.0)
+            hint = f"; the nearest is {near[0]!r}" if near else ""
+            raise TaskError(f"{PREFIX}{dataset} takes no parameter {key!r}{hint}")
+    try:
+        _create(dataset, 0, params)[0]
+    except (AssertionError, TypeError, ValueError) as error:
+        raise TaskError(f"{PREFIX}{dataset} refuses its parameters: {error}") from error

@@ -1,0 +1,78 @@
+"""The embedded default policy: a tiny model and its tokenizer, made on this machine and kept in a cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2ForCausalLM
+from transformers.utils.logging import disable_progress_bar
+
+from policies.policy import PolicyError
+from policies.tasks.embedded import FAMILIES
+from policies.text.tokenizer import build_tokenizer
+from policies.text.warm_start import EmbeddedSettings, Progress, warm_start
+
+logger = logging.getLogger(__name__)
+
+# Raised when the architecture, the tokenizer or the training changes: older weights then stay unused.
+RECIPE_VERSION = 1
+
+
+def default_cache() -> Path:
+    """`murmuration` in the user's cache folder, as the XDG base directory specification places it."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "murmuration"
+
+
+def load_embedded(
+    settings: EmbeddedSettings, cache: Path | None = None, progress: Progress | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model of a recipe, made now (about 15 s, `progress` is told) or read from `cache`; its tokenizer.
+
+    Safe to call from several processes at once. Raises PolicyError when the cache cannot be used.
+    """
+    disable_progress_bar()
+    tokenizer = build_tokenizer()
+    root = default_cache() if cache is None else cache
+    folder = root / f"embedded-{recipe_hash(settings)}"
+    try:
+        if not folder.is_dir():
+            _store(warm_start(settings, tokenizer, progress), tokenizer, folder)
+        model = Qwen2ForCausalLM.from_pretrained(folder, use_safetensors=True)
+    except OSError as error:
+        raise PolicyError(
+            f"cannot use {folder} ({error}); remove it, or make its parent folder writable"
+        ) from error
+    return model, tokenizer
+
+
+def recipe_hash(settings: EmbeddedSettings) -> str:
+    """Sixteen hex digits over all that decides the weights."""
+    recipe = {
+        "version": RECIPE_VERSION,
+        "settings": settings.model_dump(),
+        "tasks": [FAMILIES[task].name for task in sorted(settings.skills)],
+    }
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _store(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes `folder` whole or not at all: whoever is killed half way leaves a folder that nobody reads."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+    try:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        partial.rename(folder)
+    except OSError:
+        # Another process of the same recipe was first; its weights are the same.
+        if not folder.is_dir():
+            raise
+        logger.info("%s was made by another process meanwhile", folder.name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

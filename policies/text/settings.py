@@ -1,0 +1,108 @@
+"""What a text policy can be told: model, sampling and training. Every default is the setting that was tried.
+
+Plain values that validate themselves, so that a config file can hold them as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+
+class Settings(BaseModel):
+    """Frozen, and refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class LoraSettings(Settings):
+    """A low-rank adapter (arXiv 2106.09685): the model's own weights stay as they are."""
+
+    rank: PositiveInt = 16
+    """Rank of the update."""
+    alpha: PositiveFloat = 32.0
+    """Scale of the update, applied as alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of adapter inputs dropped while training. Above 0 the ratio of a fresh rollout is no longer 1."""
+    target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    """Layers that get an adapter, by the end of their name; the output head is never one of them."""
+
+
+class ModelSettings(Settings):
+    """The model that a policy starts from: safetensors or GGUF; pickles and repository code are refused."""
+
+    path: str = Field(min_length=1)
+    """Hub id, local folder, .gguf file, or `package:DISTRIBUTION:GLOB`: a file of an installed package."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the weights in memory. In full training, bfloat16 loses updates under 1/256 of a weight."""
+    lora: LoraSettings | None = None
+    """Train an adapter in place of all weights."""
+    system: str | None = None
+    """System message before every prompt. None leaves it to the model's chat template."""
+
+
+class GenerationSettings(Settings):
+    """How rollouts are sampled: from the whole tempered distribution, with no top-k, top-p or penalties."""
+
+    max_new_tokens: PositiveInt = 64
+    """Completion cap in tokens, the end-of-sequence token included; peers' longer completions are refused."""
+    temperature: PositiveFloat = 1.0
+    """Divides the logits, in sampling and in training alike."""
+    batch_rows: PositiveInt = 64
+    """Most completions sampled side by side; bounds the KV cache and the rows x vocabulary buffer."""
+
+
+class TrainerSettings(Settings):
+    """One optimiser update: clipped policy gradient, no KL term, all tokens of the step weigh the same."""
+
+    learning_rate: PositiveFloat = 2e-4
+    """Peak rate: 2e-4 for under a million weights, 3e-4 for an adapter, 1e-6 for a large model in full."""
+    scheduler: Literal["constant", "linear", "cosine"] = "constant"
+    """Course of the rate after the warmup; linear and cosine reach zero and stay there."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Updates over which the rate rises from zero."""
+    schedule_steps: PositiveInt = 1000
+    """Update at which linear and cosine reach zero, counted from the start."""
+    loss: Literal["dapo", "cispo"] = "dapo"
+    """`dapo` clips the ratio as PPO does (arXiv 2503.14476), `cispo` only caps its weight (2506.13585)."""
+    epsilon_low: float = Field(default=0.2, ge=0.0, lt=1.0)
+    """Lower clip: ratios under 1 - epsilon_low stop pulling. Unused by cispo."""
+    epsilon_high: PositiveFloat = 0.28
+    """Upper clip: ratios over 1 + epsilon_high stop pulling. For cispo the cap itself, usually 5."""
+    max_grad_norm: PositiveFloat = 1.0
+    """The gradient is scaled down to this norm."""
+    adam_beta1: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """Decay of AdamW's mean of gradients."""
+    adam_beta2: float = Field(default=0.99, ge=0.0, lt=1.0)
+    """Decay of AdamW's mean of squares; 0.99 because a run is a few hundred updates long."""
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    """AdamW's pull towards zero, per update and unit of learning rate."""
+    token_budget: PositiveInt = 4096
+    """Most tokens in one micro-batch, padding included: bounds memory, leaves the gradient as it is.
+
+    2,960 tokens through SmolLM2-135M in fp32 take 9 GB.
+    """
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: more time for much less memory."""
+    bf16: bool = False
+    """Run the model in bfloat16 autocast, sampling included: for GPUs, and CPUs with AVX512_BF16."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.warmup_steps >= self.schedule_steps:
+            raise ValueError(f"warmup_steps must be under schedule_steps, which is {self.schedule_steps}")
+        if self.loss == "cispo" and self.epsilon_high < 1.0:
+            raise ValueError(
+                "cispo caps the ratio at epsilon_high itself: set epsilon_high to 1 or more, usually 5"
+            )
+        return self
+
+
+class TextSettings(Settings):
+    """How a text policy samples and learns, whichever model it has."""
+
+    generation: GenerationSettings = GenerationSettings()
+    """How rollouts are sampled."""
+    trainer: TrainerSettings = TrainerSettings()
+    """How an update is made."""

@@ -1,0 +1,194 @@
+"""The embedded policy's supervised warm start: able in every task, right as often as its recipe says.
+
+Deterministic: one recipe gives the same weights, bit for bit, on one machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from random import Random
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import GenerationConfig, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
+
+from policies.seeds import derive_seed
+from policies.tasks.embedded import FAMILIES
+from policies.tasks.task import TRAIN_SEEDS
+from policies.text.randomness import seeded
+from policies.text.settings import Settings
+from policies.text.tokenizer import dialogue
+
+Progress = Callable[[int, int], None]  # (steps done, steps in all)
+
+IGNORED = -100  # cross_entropy's ignore_index
+MOMENTUM = 0.95
+RAMP_STEPS = 10
+# Shown in the first half, so that every node can do every task; the second half sets how often it does.
+_EVEN_SHARES = dict.fromkeys(FAMILIES, 0.5)
+# Newton-Schulz coefficients of Muon (kellerjordan.github.io/posts/muon): five turns bring singular values near 1.
+SCHULZ = (3.4445, -4.7750, 2.0315)
+
+
+class EmbeddedSettings(Settings):
+    """The recipe of an embedded policy. Equal recipes give equal weights."""
+
+    seed: int = 0
+    """Of the initial weights and of the warm start's data."""
+    steps: PositiveInt = 130
+    """Supervised steps."""
+    batch: PositiveInt = 64
+    """Answers a step, spread evenly over the tasks."""
+    learning_rate: PositiveFloat = 1e-2
+    """Peak rate of the matrices; embeddings and norms take half of it."""
+    skills: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(FAMILIES, 0.35), min_length=1)
+    """How often each task is answered right at the end, 0 to 1; else by its wrong habit. Others are unseen."""
+
+    @field_validator("skills")
+    @classmethod
+    def _known_shares(cls, skills: dict[str, float]) -> dict[str, float]:
+        for task, share in skills.items():
+            if task not in FAMILIES:
+                raise ValueError(f"no embedded task {task!r}; there are {', '.join(FAMILIES)}")
+            if not 0.0 <= share <= 1.0:
+                raise ValueError(f"skill of {task} is {share}; a share lies between 0 and 1")
+        return skills
+
+
+def warm_start(
+    settings: EmbeddedSettings, tokenizer: PreTrainedTokenizerBase, progress: Progress | None = None
+) -> Qwen2ForCausalLM:
+    """Builds the model and trains it on CPU with one thread: 130 steps of 64 take 15 s on a 2026 laptop core."""
+    random = Random(derive_seed(settings.seed, "warm start"))
+    with _one_thread(), seeded(derive_seed(settings.seed, "weights"), torch.device("cpu")):
+        model = _fresh_model(tokenizer)
+        optimiser = _Optimiser(model, settings.learning_rate)
+        for step in range(settings.steps):
+            shares = settings.skills if 2 * step >= settings.steps else _EVEN_SHARES
+            inputs, labels = _batch(_draws(random, settings, shares), tokenizer)
+            _loss(model, inputs, labels).backward()
+            optimiser.step(_schedule(step, settings.steps))
+            if progress is not None:
+                progress(step + 1, settings.steps)
+    model.eval()
+    return model
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The order of a threaded sum depends on the number of threads, and with it the last bits of the weights."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _fresh_model(tokenizer: PreTrainedTokenizerBase) -> Qwen2ForCausalLM:
+    """Qwen2 with 0.6 M parameters."""
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        # At 0.02, made for models of a thousand dimensions, the same 100 steps end higher: loss 0.71, not 0.66.
+        initializer_range=0.05,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = Qwen2ForCausalLM(config)
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
+    return model
+
+
+def _draws(random: Random, settings: EmbeddedSettings, shares: Mapping[str, float]) -> list[tuple[str, str]]:
+    """One step's prompts with the answers to learn: right ones in the task's share, else the wrong habit."""
+    tasks = sorted(settings.skills)
+    draws = []
+    for index in range(settings.batch):
+        task = tasks[index % len(tasks)]
+        exercise = FAMILIES[task].exercise(random.randrange(TRAIN_SEEDS))
+        right = random.random() < shares[task]
+        draws.append((exercise.prompt, exercise.answer if right else exercise.habit))
+    return draws
+
+
+def _batch(draws: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase) -> tuple[Tensor, Tensor]:
+    """Token ids and labels, rows x longest row, right padded; only answers and their end carry labels."""
+    encoded = tokenizer([dialogue(prompt, answer) for prompt, answer in draws])["input_ids"]
+    longest = max(map(len, encoded))
+    inputs = torch.full((len(draws), longest), tokenizer.pad_token_id)
+    labels = torch.full((len(draws), longest), IGNORED)
+    for row, (ids, (_, answer)) in enumerate(zip(encoded, draws, strict=True)):
+        learned = len(answer) + 1
+        inputs[row, : len(ids)] = torch.tensor(ids)
+        labels[row, len(ids) - learned : len(ids)] = torch.tensor(ids[-learned:])
+    return inputs, labels
+
+
+def _loss(model: Qwen2ForCausalLM, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Mean over answer tokens. Padding needs no mask: it stands behind all that counts."""
+    targets = labels[:, 1:]
+    counted = targets != IGNORED
+    hidden: Tensor = model.model(input_ids=inputs).last_hidden_state[:, :-1]
+    logits: Tensor = model.lm_head(hidden[counted])
+    return cross_entropy(logits, targets[counted])
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Share of the peak rate: a short ramp, level to the middle, then down to a twentieth."""
+    return min(1.0, (step + 1) / RAMP_STEPS) * min(1.0, max(0.05, 2 * (1 - step / steps)))
+
+
+class _Optimiser:
+    """Muon on the matrices, AdamW on embeddings, biases and norms.
+
+    AdamW alone needs about 1.6 times the wall time for the same loss. torch.optim.Muon orthogonalises in
+    bfloat16: 104 ms a step on a CPU without bfloat16 units, where fp32 takes 23 ms.
+    """
+
+    def __init__(self, model: Qwen2ForCausalLM, learning_rate: float) -> None:
+        matrices = {name for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name}
+        self._matrices = [p for name, p in model.named_parameters() if name in matrices]
+        self._momentum = [torch.zeros_like(matrix) for matrix in self._matrices]
+        rest = [p for name, p in model.named_parameters() if name not in matrices]
+        self._rest = torch.optim.AdamW(rest, lr=learning_rate / 2, betas=(0.9, 0.95), weight_decay=0.0)
+        self._learning_rate = learning_rate
+
+    @torch.no_grad()
+    def step(self, share: float) -> None:
+        """Applies and clears the gradients at `share` of the peak rate."""
+        self._rest.param_groups[0]["lr"] = self._learning_rate / 2 * share
+        self._rest.step()
+        self._rest.zero_grad()
+        for matrix, momentum in zip(self._matrices, self._momentum, strict=True):
+            if matrix.grad is None:
+                continue
+            momentum.lerp_(matrix.grad, 1 - MOMENTUM)
+            # 0.2 sqrt(larger side) gives updates the size of AdamW's (arXiv 2502.16982, eq. 4).
+            rate = self._learning_rate * share * 0.2 * max(matrix.shape) ** 0.5
+            matrix.sub_(_orthogonal(matrix.grad.lerp(momentum, MOMENTUM)), alpha=rate)
+            matrix.grad = None
+
+
+def _orthogonal(matrix: Tensor) -> Tensor:
+    """The nearest matrix with all singular values about 1, by five Newton-Schulz turns."""
+    tall = matrix.shape[0] > matrix.shape[1]
+    wide = matrix.T if tall else matrix
+    turned: Tensor = wide / (wide.norm() + 1e-7)
+    first, second, third = SCHULZ
+    for _ in range(5):
+        gram = turned @ turned.T
+        turned = first * turned + (second * gram + third * gram @ gram) @ turned
+    return turned.T if tall else turned

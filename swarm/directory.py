@@ -1,0 +1,52 @@
+"""Who offers what: the newest live announcement of every publisher that this node has heard of."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from swarm.gate import Gate, Refused
+from swarm.record import Announcement
+
+_MAX_PUBLISHERS = 4096  # 4 MiB of announcements at most
+
+
+class Directory:
+    """Filled from DHT reads and from announcements that ride on fetches; both pass the same gate."""
+
+    def __init__(self, gate: Gate, own: str) -> None:
+        """`own` is the PeerID of this node, which never looks itself up."""
+        self._gate = gate
+        self._own = own
+        self._newest: dict[str, Announcement] = {}
+
+    def learn(self, raws: Sequence[object]) -> None:
+        """Keeps what the gate admits. The refused are counted there and dropped."""
+        for raw in raws:
+            if isinstance(raw, bytes):
+                try:
+                    self._keep(self._gate.admit(raw))
+                except Refused:
+                    continue
+
+    def live(self) -> list[Announcement]:
+        """Newest first."""
+        self._newest = {peer: a for peer, a in self._newest.items() if self._gate.live(a)}
+        return sorted(self._newest.values(), key=lambda a: a.created, reverse=True)
+
+    def draw(self, count: int) -> list[Announcement]:
+        """Up to `count` live announcements, uniform over publishers: gossip must not favour the loud."""
+        live = self.live()
+        return random.sample(live, min(count, len(live)))
+
+    def find(self, peer: str) -> Announcement | None:
+        return self._newest.get(peer)
+
+    def _keep(self, announcement: Announcement) -> None:
+        held = self._newest.get(announcement.peer)
+        newer = held is None or announcement.created > held.created
+        if announcement.peer == self._own or not newer or not self._gate.live(announcement):
+            return
+        self._newest[announcement.peer] = announcement
+        if len(self._newest) > _MAX_PUBLISHERS:
+            del self._newest[min(self._newest, key=lambda peer: self._newest[peer].expires)]

@@ -1,0 +1,63 @@
+"""Typed reading of fields that came from outside: each function returns the value or raises DecodeError.
+
+`what` names the field in the error; the value itself is never repeated, so no peer writes into our logs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import msgpack
+
+from swarm.errors import DecodeError
+
+MAX_COUNT = 2**53  # integers up to here survive JSON and JavaScript
+
+
+def refuse(what: str) -> NoReturn:
+    raise DecodeError(what)
+
+
+def unpack(raw: bytes, max_items: int = 64) -> Any:
+    """One msgpack value without maps and extensions, of arrays of at most `max_items`. Raises DecodeError."""
+    try:
+        return msgpack.unpackb(raw, max_array_len=max_items, max_map_len=0, max_ext_len=0)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise DecodeError("not msgpack within bounds") from error
+
+
+def items(value: Any, most: int, what: str, *, least: int = 0) -> list[Any]:
+    if not isinstance(value, list) or not least <= len(value) <= most:
+        refuse(what)
+    return value
+
+
+def integer(value: Any, high: int, what: str, *, low: int = 0) -> int:
+    if type(value) is not int or not low <= value <= high:  # a bool is an int to isinstance
+        refuse(what)
+    return value
+
+
+def number(value: Any, low: float, high: float, what: str) -> float:
+    # NaN fails both comparisons. It matters: one NaN expiry stops eviction on a DHT node for ever.
+    if not isinstance(value, float) or not low <= value <= high:
+        refuse(what)
+    return value
+
+
+def text(value: Any, most: int, what: str) -> str:
+    # Printable ASCII: names reach terminals and web pages, so no control, escape or look-alike characters.
+    if not isinstance(value, str) or len(value) > most or printable(value) != value:
+        refuse(what)
+    return value
+
+
+def raw(value: Any, size: int, what: str) -> bytes:
+    if not isinstance(value, bytes) or len(value) != size:
+        refuse(what)
+    return value
+
+
+def printable(value: str) -> str:
+    """`value` with a question mark for every character that is not printable ASCII."""
+    return "".join(c if " " <= c <= "~" else "?" for c in value)

@@ -1,0 +1,216 @@
+"""A node's place in the swarm: keeps a daemon up, announces, looks round and fetches.
+
+Lives in the transport's own process. The daemon may die or never come up: calls then raise TransportDown at
+once, and `run` goes on trying.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import math
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from swarm.addresses import Address, parse_known, widest
+from swarm.control import DhtSettings
+from swarm.daemon import DAEMON_ERRORS, Daemon
+from swarm.directory import Directory
+from swarm.errors import TransportDown
+from swarm.fetch import Exchange, Stream
+from swarm.gate import Gate
+from swarm.identity import Identity
+from swarm.record import Announcement, Summary, epoch_of, shard_key, shard_of
+
+log = logging.getLogger(__name__)
+
+_STEADY = 60.0  # seconds up after which a failure counts as the first again
+_MAX_BACK_OFF = 30.0
+_MAX_JOIN = 8  # peers greeted when the own routing table is empty
+_SHARDS_AT_ONCE = 4
+_MAX_SHARDS_READ = 16  # by one call
+_MAX_EPOCHS_AT_JOIN = 16
+_MAX_RETURNED = 1024  # announcements by one call: 1 MiB at most
+
+
+class Network:
+    def __init__(self, settings: DhtSettings, key: Path) -> None:
+        identity = Identity.load_or_create(key)
+        self.detail = "starting"
+        self._settings = settings
+        self._key = key
+        self._identity = identity
+        self._gate = Gate(settings.manifest)
+        self._directory = Directory(self._gate, identity.peer_id)
+        self._exchange = Exchange(settings.manifest.swarm_id, settings.serve, self._directory)
+        self._counters: Counter[str] = Counter()
+        self._daemon: Daemon | None = None
+        self._addresses: tuple[Address, ...] = ()
+        self._latest: tuple[bytes, int, Summary] | None = None  # digest, size, summary of the own newest body
+        self._last_created = 0.0
+        self._looked_round = False
+
+    async def run(self) -> None:
+        """Keeps a daemon running until cancelled."""
+        failures = 0
+        while True:
+            started = time.monotonic()
+            await self._live_once(fixed_port=failures < 3)
+            log.warning("network down: %s", self.detail)
+            failures = 0 if time.monotonic() - started > _STEADY else failures + 1
+            await asyncio.sleep(min(_MAX_BACK_OFF, 0.25 * 2**failures) * random.uniform(0.5, 1.0))
+
+    def keep(self, body: bytes, summary: Summary) -> None:
+        """Makes `body` the one that is announced, now or when the daemon is up again."""
+        digest = hashlib.sha256(body).digest()
+        self._exchange.bodies.put_own(digest, body)
+        self._latest = digest, len(body), summary
+
+    async def announce(self) -> Announcement:
+        """Raises TransportDown, and DecodeError when others would refuse the announcement."""
+        return await self._announce(self._up())
+
+    async def announcements(self, want: int) -> list[Announcement]:
+        daemon = self._up()
+        current = epoch_of(time.time(), self._settings.manifest.epoch_seconds)
+        if sum(a.epoch >= current - 1 for a in self._directory.live()) < want:
+            await self._look_round(daemon, current, want)
+        return self._directory.live()[:_MAX_RETURNED]
+
+    async def fetch(self, announcement: Announcement) -> bytes:
+        """Raises TransportDown, FetchFailed."""
+        daemon = self._up()
+
+        async def dial(peer: str, addresses: Sequence[str]) -> Stream:
+            return await daemon.dial(peer, [a for a in addresses if self._may_dial(a)])
+
+        return await self._exchange.fetch(announcement, dial)
+
+    def state(self) -> dict[str, Any]:
+        refused = {f"refused_{reason}": n for reason, n in self._gate.refused.items()}
+        own = [replace(a, peer=self._identity.peer_id) for a in self._addresses]
+        return {
+            "healthy": self._daemon is not None,
+            "detail": "" if self._daemon else self.detail,
+            "addresses": [str(a) for a in own] if self._daemon else [],
+            "peers_seen": len(self._directory.live()),
+            "counters": {**self._counters, **self._exchange.counters, **refused},
+        }
+
+    async def _live_once(self, fixed_port: bool) -> None:
+        """From the start of a daemon to its end; leaves the reason in `detail`."""
+        settings = replace(self._settings, listen=self._listen()) if fixed_port else self._settings
+        # Without itself: an invite that names this node is no place to join through.
+        bootstrap = [b for b in settings.bootstrap if Address.parse(b).peer != self._identity.peer_id]
+        if bootstrap:  # those met since are as good as the configured ones, which may be gone by now
+            bootstrap += map(str, self._met())
+        try:
+            daemon = await Daemon.start(settings, self._key, bootstrap, self._gate)
+        except DAEMON_ERRORS as error:
+            self.detail = self._readable(error)
+            return
+        try:
+            await daemon.serve(self._exchange.serve)
+            self._addresses = await daemon.addresses()
+            self._looked_round = False
+            self._daemon = daemon
+            self._counters["starts"] += 1
+            await daemon.join(self._met())
+            if self._latest:
+                await self._announce(daemon)
+            self.detail = await daemon.watch(self._tend)
+        except (*DAEMON_ERRORS, TransportDown) as error:
+            self.detail = f"lost the network daemon: {str(error) or type(error).__name__}"
+        finally:
+            self._daemon = None
+            await daemon.stop()
+
+    async def _tend(self) -> None:
+        """Now and then: own addresses change, and a node that lost all others has to look for them."""
+        if self._daemon:
+            self._addresses = await self._daemon.addresses()
+            if self._daemon.alone:
+                await self._daemon.join([*parse_known(self._settings.bootstrap), *self._met()])
+
+    async def _announce(self, daemon: Daemon) -> Announcement:
+        assert self._latest is not None
+        digest, size, summary = self._latest
+        manifest, peer = self._settings.manifest, self._identity.peer_id
+        # Later than the last even when the clock steps back: of two records of one peer the later one stays.
+        created = self._last_created = max(time.time(), self._last_created + 0.001)
+        epoch = epoch_of(created, manifest.epoch_seconds)
+        announcement = Announcement(
+            swarm=manifest.swarm_id,
+            epoch=epoch,
+            depth=manifest.shard_depth,
+            shard=shard_of(peer, epoch, manifest.shard_depth),
+            peer=peer,
+            created=created,
+            expires=created + self._settings.lifetime,
+            digest=digest,
+            size=size,
+            summary=summary,
+            addresses=tuple(map(str, widest(self._addresses))),
+        ).sign(self._identity)
+        self._exchange.offer = announcement
+        if not await daemon.store(announcement):
+            raise TransportDown("no node of the swarm took the announcement; fetches still spread it")
+        self._counters["announced"] += 1
+        return announcement
+
+    async def _look_round(self, daemon: Daemon, current: int, want: int) -> None:
+        """Reads shards in random order, the newest epochs first, until `want` publishers are known.
+
+        The first time it looks back over a whole lifetime; later, gossip brings what is older.
+        """
+        manifest = self._settings.manifest
+        lifetime = math.ceil(self._settings.lifetime / manifest.epoch_seconds) + 1
+        back = 2 if self._looked_round else min(max(2, lifetime), _MAX_EPOCHS_AT_JOIN)
+        shards, depth = 2**manifest.shard_depth, manifest.shard_depth
+        places = [
+            shard_key(manifest.swarm_id, epoch, depth, shard)
+            for epoch in range(current, current - back, -1)
+            for shard in random.sample(range(shards), min(shards, _MAX_SHARDS_READ // 2))
+        ][: max(_MAX_SHARDS_READ, back)]
+        for start in range(0, len(places), _SHARDS_AT_ONCE):
+            self._directory.learn(await daemon.read(places[start : start + _SHARDS_AT_ONCE]))
+            if len(self._directory.live()) >= want:
+                break
+        self._looked_round = True
+
+    def _up(self) -> Daemon:
+        if self._daemon is None:
+            raise TransportDown(self.detail)
+        return self._daemon
+
+    def _met(self) -> list[Address]:
+        """Where publishers of live announcements listen."""
+        met = [replace(parse_known([t])[0], peer=a.peer) for a in self._directory.live() for t in a.addresses]
+        return [a for a in met if self._may_dial(str(a.without_peer()))][:_MAX_JOIN]
+
+    def _may_dial(self, address: str) -> bool:
+        """Private addresses only where the own are private: strangers do not choose hosts of our LAN."""
+        configured = parse_known((*self._settings.bootstrap, *self._settings.announce))
+        lan = not any(a.is_global for a in (*configured, *self._addresses))
+        return lan or all(a.is_global for a in parse_known([address]))
+
+    def _listen(self) -> tuple[str, ...]:
+        """The listen addresses with the ports of the last start, so that a restart keeps invites valid."""
+        ports = {a.family: a.port for a in self._addresses} if not self._settings.announce else {}
+        wanted = [Address.parse(a) for a in self._settings.listen]
+        return tuple(str(a if a.port else replace(a, port=ports.get(a.family, 0))) for a in wanted)
+
+    def _readable(self, error: BaseException) -> str:
+        cause = str(error) or type(error).__name__
+        hosts = ", ".join(f"{a.host}:{a.port}" for a in parse_known(self._settings.bootstrap))
+        if hosts and "bootstrap" in cause:
+            return f"no bootstrap peer answers at {hosts}: check that it runs and that the address is right"
+        if "address already in use" in cause:
+            return f"cannot listen on {', '.join(self._settings.listen)}: another program has the port"
+        return f"the network daemon did not start: {cause[:300]}"

@@ -1,0 +1,127 @@
+"""The pool: verified groups of others that this node may train on, each handed out at most once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from policies.rollout import Finish, Group, Problem, Rollout, Segment
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """Bounds on what the pool keeps."""
+
+    per_peer: int = 32  # groups of one peer
+    total: int = 256  # groups
+    max_age: float = 600.0  # seconds since the announcement was made
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    created: float  # Unix seconds of the announcement
+    group: Group
+
+
+class Pool:
+    """Groups by peer, oldest first. Thread-safe: gossip adds while the loop draws.
+
+    A full peer loses its own oldest group and a full pool the oldest of its largest peer, so that a loud
+    peer pushes out nobody but itself.
+    """
+
+    def __init__(self, settings: PoolSettings = PoolSettings()) -> None:
+        self.settings = settings
+        self._lock = threading.Lock()
+        self._entries: dict[str, list[_Entry]] = {}
+
+    def add(self, group: Group, created: float) -> None:
+        """Keeps an accepted external group until it is drawn, too old or pushed out.
+
+        Raises ValueError for an own group and for one of zero advantage: they are never trained on from here.
+        """
+        if group.origin is None or group.zero_advantage:
+            raise ValueError("the pool takes external groups with a trainable signal only")
+        with self._lock:
+            entries = self._entries.setdefault(group.origin, [])
+            entries.append(_Entry(created, group))
+            entries.sort(key=lambda entry: entry.created)
+            if len(entries) > self.settings.per_peer:
+                self._remove(group.origin, 0)
+            if self._size() > self.settings.total:
+                self._remove(max(self._entries, key=lambda peer: len(self._entries[peer])), 0)
+
+    def draw(self, count: int, generator: np.random.Generator, now: float) -> tuple[Group, ...]:
+        """Removes and returns at most `count` groups, none older than the maximum age at `now`.
+
+        Uniform over peers, not over groups: peers come in random order, and none gives a second group
+        before each has given one; which of a peer's groups, is uniform too.
+        """
+        drawn: list[Group] = []
+        with self._lock:
+            self._expire(now)
+            while self._entries and len(drawn) < count:
+                for peer in generator.permutation(sorted(self._entries))[: count - len(drawn)]:
+                    drawn.append(self._remove(str(peer), int(generator.integers(len(self._entries[peer])))))
+        return tuple(drawn)
+
+    def expire(self, now: float) -> None:
+        """Drops what is older than the maximum age."""
+        with self._lock:
+            self._expire(now)
+
+    def counts(self) -> dict[str, int]:
+        """Groups by peer."""
+        with self._lock:
+            return {peer: len(entries) for peer, entries in self._entries.items()}
+
+    def __len__(self) -> int:
+        with self._lock:
+            return self._size()
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """Plain JSON-able data for the checkpoint."""
+        with self._lock:
+            entries = [entry for kept in self._entries.values() for entry in kept]
+        return [asdict(entry) for entry in entries]
+
+    def restore(self, snapshot: Sequence[dict[str, Any]]) -> None:
+        """Takes over what `snapshot` gave, straight or through JSON, in place of what the pool holds."""
+        with self._lock:
+            self._entries.clear()
+        for entry in snapshot:
+            self.add(_group(entry["group"]), entry["created"])
+
+    def _size(self) -> int:
+        return sum(map(len, self._entries.values()))
+
+    def _remove(self, peer: str, index: int) -> Group:
+        entry = self._entries[peer].pop(index)
+        if not self._entries[peer]:
+            del self._entries[peer]
+        return entry.group
+
+    def _expire(self, now: float) -> None:
+        oldest = now - self.settings.max_age
+        fresh = {p: [e for e in entries if e.created >= oldest] for p, entries in self._entries.items()}
+        self._entries = {peer: entries for peer, entries in fresh.items() if entries}
+
+
+def _group(data: dict[str, Any]) -> Group:
+    rollouts = tuple(
+        Rollout(
+            text=rollout["text"],
+            segments=tuple(
+                Segment(segment["policy_version"], tuple(segment["token_ids"]))
+                for segment in rollout["segments"]
+            ),
+            finish=Finish(rollout["finish"]),
+            reward=rollout["reward"],
+        )
+        for rollout in data["rollouts"]
+    )
+    return Group(Problem(**data["problem"]), rollouts, data["origin"])

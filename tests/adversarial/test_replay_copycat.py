@@ -1,0 +1,177 @@
+"""Attacks 2 and 3: mallory sends again what was there, her own or bob's. Bar: nothing is trained on twice."""
+
+from __future__ import annotations
+
+import hashlib
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import zstandard
+from fakes import (
+    ALICE,
+    BOB,
+    MALLORY,
+    NODE,
+    SWARM,
+    Addition,
+    ManualClock,
+    announce,
+    body,
+    door,
+    encode,
+    group,
+    offer,
+)
+
+from swarm.codec import encode_body
+from swarm.gossip import Gossip, GossipSettings
+from swarm.memory import MemoryHub
+from swarm.pool import Pool
+from swarm.replay import CAPACITY, ReplayGuard
+from swarm.verify import Door, Reason, Verdict
+
+THOUGHT = "adding one to {} by counting on gives {}"  # long enough to tell whose it is
+
+
+def thoughts(seed: int, *answers: int) -> list[str]:
+    return [THOUGHT.format(seed, answer) for answer in answers]
+
+
+def reasons(keeper: Door, *offers: tuple[object, bytes]) -> list[Reason | None]:
+    return [verdict.reason for sent in offers for verdict, _ in keeper.examine(*sent)]
+
+
+def test_the_same_body_counts_once() -> None:
+    sent = offer(body([group(1), group(2)], BOB))
+    assert reasons(door(), sent, sent) == [None, None, Reason.REPLAY]
+
+
+def test_another_compression_of_the_same_body_counts_once() -> None:
+    sent = body([group(1)], MALLORY)
+    raw = zstandard.ZstdDecompressor().decompress(encode_body(sent))
+    squeezed = zstandard.ZstdCompressor(level=-50, write_checksum=True).compress(raw)
+    assert squeezed != encode_body(sent)
+    assert reasons(door(), offer(sent), (announce(sent, squeezed), squeezed)) == [None, Reason.REPLAY]
+
+
+def test_a_problem_counts_once_a_peer_whatever_is_written_about_it() -> None:
+    first, second = body([group(1)], MALLORY), body([group(1, ["now 2", "now 3"])], MALLORY, round=2)
+    twice_in_one = body([group(5), group(5, ["so 6", "so 7"])], MALLORY, round=3)
+    assert reasons(door(), offer(first), offer(second)) == [None, Reason.REPLAY]
+    assert reasons(door(), offer(twice_in_one)) == [None, Reason.REPLAY]
+
+
+def test_a_body_of_one_swarm_is_not_taken_in_another() -> None:
+    sent = replace(body([group(1)], BOB), swarm="another")
+    assert reasons(door(), offer(sent), offer(sent, swarm=SWARM)) == [Reason.SWARM, Reason.SWARM]
+
+
+def test_old_work_under_a_fresh_announcement_is_no_new_work() -> None:
+    clock = ManualClock()
+    keeper, sent = door(clock), body([group(1)], MALLORY)
+    assert reasons(keeper, offer(sent)) == [None]
+    clock.now += 3600
+    assert reasons(keeper, offer(sent, clock.now)) == [Reason.REPLAY]
+    assert reasons(keeper, offer(replace(sent, round=9), clock.now)) == [Reason.REPLAY]
+
+
+def test_a_copied_group_counts_for_whoever_came_first() -> None:
+    original = group(7, thoughts(7, 8, 9, 10, 11))
+    for first, second in ((BOB, MALLORY), (MALLORY, BOB)):
+        keeper = door()
+        assert reasons(keeper, offer(body([original], first)), offer(body([original], second))) == [
+            None,
+            Reason.COPYCAT,
+        ]
+
+
+def test_small_changes_do_not_hide_a_copy() -> None:
+    original = group(7, thoughts(7, 8, 9, 10, 11))
+    disguises = {
+        "turned round": thoughts(7, 11, 10, 9, 8),
+        "half of it own": [
+            *thoughts(7, 8, 9),
+            "mallory counted otherwise and found 8",
+            "she found nothing at all the second time",
+        ],
+        "padded": [*thoughts(7, 8, 9, 10, 11), "8", "9", "10"],
+        "doubled": thoughts(7, 8, 9, 8, 9),
+    }
+    for texts in disguises.values():
+        sent = offer(body([original], BOB)), offer(body([group(7, texts)], MALLORY))
+        assert reasons(door(), *sent) == [None, Reason.COPYCAT]
+
+
+def test_a_copy_of_short_answers_counts_once_too() -> None:
+    sent = offer(body([group(7)], BOB)), offer(body([group(7)], MALLORY))
+    assert reasons(door(), *sent) == [None, Reason.COPYCAT]
+
+
+def test_a_refused_group_gives_its_sender_no_claim_on_the_texts() -> None:
+    stolen = thoughts(7, 8, 9)
+    spoilt = body([group(7, [*stolen, "x"])], MALLORY)
+    wrong = replace(spoilt.groups[0].rollouts[2], text="<control>")
+    rollouts = (*spoilt.groups[0].rollouts[:2], wrong)
+    spoilt = replace(spoilt, groups=(replace(spoilt.groups[0], rollouts=rollouts),))
+    sent = offer(spoilt), offer(body([group(7, stolen)], BOB))
+    assert reasons(door(), *sent) == [Reason.ENCODING, None]
+
+
+def test_honest_peers_with_the_same_problem_are_hardly_ever_taken_for_copycats() -> None:
+    """1,000 problems, eight short answers each, from two peers of equal skill; bar: under 1 % flagged."""
+    generator, flagged = np.random.default_rng(0), 0
+    for right in (0.3, 0.6, 0.8, 0.9, 0.95):
+        guard = ReplayGuard()
+        shares = [right, *[(1 - right) / 5] * 5]
+        for seed in range(200):
+            answers = [[str(seed + int(n)) for n in generator.choice(6, 8, p=shares)] for _ in range(2)]
+            guard.remember(ALICE, Addition.name, seed, answers[0])
+            flagged += guard.is_copy(BOB, Addition.name, seed, answers[1])
+    assert flagged < 10
+
+
+def test_no_group_reaches_training_twice_however_often_it_is_offered() -> None:
+    clock = ManualClock()
+    hub, pool = MemoryHub(SWARM, clock), Pool()
+    keeper = Door(SWARM, NODE, {Addition.name: Addition()}, encode, clock)
+    gossip = Gossip(
+        hub.join(NODE), keeper, pool, clock, np.random.default_rng(0), GossipSettings(alone_after=1)
+    )
+    trained: list[int] = []
+    for round_number in range(10):
+        clock.now += 1
+        for peer in (BOB, MALLORY):
+            hub.offer(*offer(body([group(1), group(2)], peer, round=round_number), clock.now))
+        gossip.step()
+        trained += [g.problem.seed for g in pool.draw(9, np.random.default_rng(0), clock.now)]
+    assert sorted(trained) == [1, 2]
+    counters = gossip.counters()
+    assert counters["refused_replay"] + counters["refused_copycat"] == 2 * 10 * 2 - 2
+
+
+def test_the_guard_stays_within_10_mb_and_keeps_the_newest() -> None:
+    guard = ReplayGuard()
+    tracemalloc.start()
+    for number in range(2 * CAPACITY):
+        guard.remember_body(hashlib.sha256(str(number).encode()).digest())
+        guard.remember(f"{MALLORY}{number}", Addition.name, number, thoughts(number, 1, 2))
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 10e6
+    last = 2 * CAPACITY - 1
+    assert guard.is_replay(f"{MALLORY}{last}", Addition.name, last)
+    assert guard.is_copy(BOB, Addition.name, last, thoughts(last, 1, 2))
+    assert not guard.is_replay(f"{MALLORY}0", Addition.name, 0)
+
+
+def test_a_verdict_on_a_copy_says_nothing_of_its_text() -> None:
+    keeper = door()
+    keeper.examine(*offer(body([group(7, thoughts(7, 8, 9))], BOB)))
+    [(verdict, _)] = keeper.examine(*offer(body([group(7, thoughts(7, 8, 9))], MALLORY)))
+    assert verdict == replace(
+        Verdict.refused(MALLORY, Reason.COPYCAT, "another peer gave these texts first"),
+        task=Addition.name,
+        seed=7,
+        rollouts=2,
+    )

@@ -1,0 +1,51 @@
+"""The murmur command as a subprocess, for the end-to-end tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+MURMUR = [sys.executable, "-m", "node"]
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+# A warm start of a second: end-to-end tests ask whether a node runs, not how well it learns.
+QUICK = [
+    word
+    for override in (
+        "threads=1",
+        "policy.warm_start.steps=4",
+        "evaluation.problems=2",
+        "sampler.local=2",
+        "rollouts=4",
+    )
+    for word in ("--set", override)
+]
+
+
+def murmur(
+    *arguments: str, cwd: Path, timeout: float = 150, prefix: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Runs `murmur ARGUMENTS` to its end."""
+    return subprocess.run(
+        [*prefix, *MURMUR, *arguments],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    """Starts `murmur ARGUMENTS`; the caller ends it."""
+    return subprocess.Popen(
+        [*MURMUR, *arguments],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )

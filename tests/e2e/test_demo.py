@@ -1,0 +1,67 @@
+"""The demo on its real parts: daemons, DHT and node processes, one of which is killed on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from murmur_command import murmur, start
+
+from node.store import History
+
+pytestmark = [pytest.mark.e2e, pytest.mark.swarm]
+
+ROUNDS = 16
+
+
+def pid_of(folder: Path) -> int:
+    """The process that runs in a run folder."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if b"join" in words and str(folder).encode() in words:
+                    return int(entry.name)
+    raise AssertionError(f"no process runs in {folder}")
+
+
+def rounds_in(folder: Path) -> int:
+    with suppress(sqlite3.OperationalError):
+        return len(History(folder / "events.sqlite").rounds())
+    return 0
+
+
+@pytest.mark.timeout(420)
+def test_demo_survives_a_kill_and_the_killed_node_resumes(tmp_path: Path) -> None:
+    demo = start("demo", "--nodes", "2", "--rounds", str(ROUNDS), "--run-dir", "demo", "--json", cwd=tmp_path)
+    victim = tmp_path / "demo" / "swarm-2"
+    deadline = time.monotonic() + 300
+    while rounds_in(victim) < 4 and time.monotonic() < deadline and demo.poll() is None:
+        time.sleep(0.1)
+    os.kill(pid_of(Path("demo/swarm-2")), signal.SIGKILL)
+    output, _ = demo.communicate(timeout=300)
+    assert demo.returncode == 0, output
+
+    report = json.loads(output.splitlines()[-1])
+    swarm = [node for node in report["nodes"] if node["role"] == "swarm"]
+    twins = [node for node in report["nodes"] if node["role"] == "twin"]
+    assert [node["rounds"] for node in twins] == [ROUNDS, ROUNDS]
+    assert swarm[0]["rounds"] == ROUNDS and swarm[1]["rounds"] < ROUNDS
+    assert swarm[0]["received"] > 0 and swarm[0]["trained_external"] > 0 and swarm[0]["published"] > 0
+    assert all(node["received"] == node["trained_external"] == 0 for node in twins)
+    assert swarm[0]["last_reward"] > swarm[0]["first_reward"]
+    assert isinstance(report["uplift"], float)
+
+    before = rounds_in(victim)
+    resumed = murmur(
+        "run", "--resume", "--run-dir", str(victim), "--rounds", str(before + 2), cwd=tmp_path, timeout=200
+    )
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert "resumed after round" in resumed.stdout
+    assert [event.round for event in History(victim / "events.sqlite").rounds()] == list(range(1, before + 3))

@@ -1,0 +1,70 @@
+"""Checkpoints: whole or not there, newest wins, a broken one is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.checkpoint import CheckpointError, Checkpoints, NodeState
+
+
+class Weights:
+    """As much of a policy as a checkpoint needs."""
+
+    def __init__(self, value: str = "") -> None:
+        self.value = value
+        self.breaks = False
+
+    def save(self, folder: Path) -> None:
+        (folder / "weights").write_text(self.value[: len(self.value) // 2])
+        if self.breaks:
+            raise OSError("disk full")
+        (folder / "weights").write_text(self.value)
+
+    def load(self, folder: Path) -> None:
+        self.value = (folder / "weights").read_text()
+
+
+def save(checkpoints: Checkpoints, number: int, **weights: Any) -> None:
+    policy = Weights(f"weights of {number}")
+    policy.breaks = bool(weights.get("breaks"))
+    checkpoints.save(policy, NodeState(number, pool=[number], guard={}))  # type: ignore[arg-type]
+
+
+def test_newest_is_restored_and_old_ones_go(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for number in (1, 9, 10):
+        save(checkpoints, number)
+    policy = Weights()
+    assert checkpoints.load_latest(policy) == NodeState(10, [10], {})  # type: ignore[arg-type]
+    assert policy.value == "weights of 10"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["round-00000009", "round-00000010"]
+
+
+def test_failed_save_leaves_the_last_one_whole(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    save(checkpoints, 1)
+    with pytest.raises(OSError, match="disk full"):
+        save(checkpoints, 2, breaks=True)
+    policy = Weights()
+    state = checkpoints.load_latest(policy)  # type: ignore[arg-type]
+    assert state is not None and state.round == 1 and policy.value == "weights of 1"
+    save(checkpoints, 2)  # the draft that was left behind is no obstacle
+    assert checkpoints.load_latest(policy).round == 2  # type: ignore[arg-type, union-attr]
+
+
+def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:
+    assert Checkpoints(tmp_path / "none", keep=1).load_latest(Weights()) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "state", ["", "{}", '{"round": 1}', '{"round": 1, "pool": [], "guard": {}, "format": 99}']
+)
+def test_broken_state_is_named(tmp_path: Path, state: str) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    save(checkpoints, 1)
+    (tmp_path / "round-00000001" / "state.json").write_text(state)
+    with pytest.raises(CheckpointError, match="round-00000001"):
+        checkpoints.load_latest(Weights())  # type: ignore[arg-type]

@@ -1,0 +1,60 @@
+"""The event store: what was appended is read back, also by another connection and after a rewind."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from node.store import EvaluationEvent, History, LifeEvent, PeerEvent, RoundEvent, Store
+
+ROUND = RoundEvent(
+    round=1,
+    reward=0.25,
+    rewards_by_task={"sort@1": 0.25},
+    published=4,
+    received=3,
+    set_aside=1,
+    refused={"stale": 2},
+    trained_local=4,
+    trained_external=2,
+    missing_external=2,
+    pool=0,
+    peers=2,
+    policy_version=1,
+    loss=0.1,
+    grad_norm=1.5,
+    entropy=0.7,
+    tokens=100,
+    seconds=1.0,
+    cpu_seconds=0.9,
+)
+
+
+def test_events_come_back_as_they_went_in(tmp_path: Path) -> None:
+    events = [ROUND, EvaluationEvent(0, 0.2, {"sort@1": 0.2}), PeerEvent(1, "alice", 3, 1, {"stale": 2})]
+    life = LifeEvent(0, "started", "a note", {"peer": "bob"})
+    with closing(Store(tmp_path / "events.sqlite")) as store:
+        store.append(*events, life)
+        history = History(tmp_path / "events.sqlite")  # beside the open writer
+        assert [*history.rounds(), *history.evaluations(), *history.peers(), *history.life()] == [
+            *events,
+            life,
+        ]
+
+
+def test_rewind_forgets_later_rounds_and_keeps_the_life(tmp_path: Path) -> None:
+    with closing(Store(tmp_path / "events.sqlite")) as store:
+        store.append(*(replace(ROUND, round=number) for number in range(1, 6)))
+        store.append(PeerEvent(5, "alice", 1, 0, {}), LifeEvent(5, "stopped"))
+        assert store.rewind(3) == 2
+    history = History(tmp_path / "events.sqlite")
+    assert [event.round for event in history.rounds()] == [1, 2, 3]
+    assert history.peers() == []
+    assert [event.what for event in history.life()] == ["stopped"]
+
+
+def test_absent_or_empty_store_is_an_empty_history(tmp_path: Path) -> None:
+    assert History(tmp_path / "none.sqlite").rounds() == []
+    (tmp_path / "empty.sqlite").touch()
+    assert History(tmp_path / "empty.sqlite").rounds() == []

@@ -1,0 +1,214 @@
+"""The codec: what goes in comes out, and whatever breaks a bound does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgpack
+import pytest
+import zstandard
+from fakes import ALICE, BOB, body, body_of, group, told
+
+from policies.rollout import Finish, Segment
+from swarm import body as bodies
+from swarm.body import share, shareable
+from swarm.codec import decode_body, encode_body
+from swarm.errors import DecodeError
+from swarm.limits import (
+    MAX_BODY,
+    MAX_BODY_RAW,
+    MAX_BODY_ROLLOUTS,
+    MAX_GROUPS,
+    MAX_ROLLOUTS,
+    MAX_TEXT,
+    PROTOCOL_VERSION,
+)
+from swarm.record import summarise
+
+
+def frame(value: object, **options: bool) -> bytes:
+    packed = value if isinstance(value, bytes) else msgpack.packb(value)
+    options = {"write_checksum": True, "write_content_size": True, **options}
+    return zstandard.ZstdCompressor(level=3, **options).compress(packed)
+
+
+def arrays(**changes: object) -> list[object]:
+    """A valid body as msgpack sees it: one group of two rollouts, with fields replaced by name."""
+    rollout = [changes.pop("text", "it is 8"), changes.pop("finish", "stop"), changes.pop("claim", 1.0)]
+    groups = [
+        [changes.pop("task", "addition@1"), changes.pop("seed", 7), [rollout, ["it is 9", "length", 0.25]]]
+    ]
+    fields = {
+        "version": PROTOCOL_VERSION,
+        "swarm": "s",
+        "sender": "p",
+        "fingerprint": "tiny",
+        "policy_version": 3,
+        "round": 1,
+        "groups": groups,
+    }
+    return list({**fields, **changes}.values())
+
+
+def test_the_valid_example_decodes() -> None:
+    decoded = decode_body(frame(arrays()))
+    assert decoded.groups[0].rollouts[1].finish is Finish.LENGTH
+    assert decode_body(encode_body(decoded)) == decoded
+
+
+def test_wire_bytes_of_version_1_stay_readable() -> None:
+    raw = bytes.fromhex(
+        "9701a173a170a474696e7903019193aa6164646974696f6e40310792"
+        "93a769742069732038a473746f70cb3ff000000000000093a76974206973203"
+        "9a66c656e677468cb3fd0000000000000"
+    )
+    assert decode_body(frame(raw)) == decode_body(frame(arrays()))
+
+
+def test_a_body_comes_back_as_it_went_in() -> None:
+    sent = body([group(1), group(2)], ALICE)
+    assert decode_body(encode_body(sent)) == sent
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"version": PROTOCOL_VERSION + 1},
+        {"version": True},
+        {"swarm": b"s"},
+        {"swarm": "s" * 200},
+        {"sender": "p\x1b[2J"},
+        {"sender": "\u0440"},  # a Cyrillic look-alike of p
+        {"fingerprint": "f" * 65},
+        {"policy_version": -1},
+        {"policy_version": 2**60},
+        {"round": True},
+        {"round": 1.0},
+        {"groups": []},
+        {"groups": {}},
+        {"groups": "x"},
+        {"groups": [["addition@1", 1, []]]},
+        {"groups": [["addition@1", 1, [["a", "stop", 1.0]], 1]]},
+        {"groups": [["addition@1", 1, [["a", "stop"]]]]},
+        {"task": "../../etc/passwd\0"},
+        {"task": "t" * 97},
+        {"seed": -1},
+        {"seed": 2**31},  # held out for evaluation
+        {"seed": False},
+        {"seed": "7"},
+        {"text": b"bytes"},
+        {"text": 5},
+        {"text": []},
+        {"text": ["nested"]},
+        {"text": "x" * (MAX_TEXT + 1)},
+        {"text": "\u20ac" * (MAX_TEXT // 3 + 1)},  # within the bound in characters, not in bytes
+        {"text": msgpack.ExtType(1, b"x")},
+        {"text": None},
+        {"finish": "unfinished"},
+        {"finish": "later"},
+        {"finish": 0},
+        {"claim": float("nan")},
+        {"claim": float("inf")},
+        {"claim": 1e9},
+        {"claim": -0.1},
+        {"claim": 1},
+        {"claim": True},
+        {"claim": None},
+    ],
+    ids=repr,
+)
+def test_one_wrong_field_refuses_the_body(changes: dict[str, object]) -> None:
+    with pytest.raises(DecodeError):
+        decode_body(frame(arrays(**changes)))
+
+
+def test_more_groups_or_rollouts_than_the_limits_are_refused() -> None:
+    rollout = ["a", "stop", 1.0]
+    most = [["t", 1, [rollout] * MAX_ROLLOUTS]] * (MAX_BODY_ROLLOUTS // MAX_ROLLOUTS)
+    assert decode_body(frame(arrays(groups=most))).rollouts == MAX_BODY_ROLLOUTS
+    for groups in (
+        [["t", 1, [rollout]]] * (MAX_GROUPS + 1),
+        [["t", 1, [rollout] * (MAX_ROLLOUTS + 1)]],
+        [*most, ["t", 1, [rollout]]],
+    ):
+        with pytest.raises(DecodeError):
+            decode_body(frame(arrays(groups=groups)))
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"",
+        b"junk",
+        msgpack.packb(arrays()),
+        frame(b""),
+        frame(msgpack.packb(arrays())[:-1]),
+        frame(msgpack.packb(arrays()) + b"\x00"),
+        frame(msgpack.packb(arrays()).replace(b"it is 9", b"it \xed\xa0\x80 9")),
+        frame(arrays(), write_checksum=False),
+        frame(arrays(), write_content_size=False),
+        # The last four bytes are the checksum: a sender may leave them out, nobody else can, by the digest.
+        frame(arrays())[:-6],
+        frame(arrays()) + b"x",
+        frame(arrays()) + frame(arrays()),
+    ],
+)
+def test_bytes_that_are_not_one_frame_of_one_body_are_refused(wire: bytes) -> None:
+    with pytest.raises(DecodeError):
+        decode_body(wire)
+
+
+def test_a_well_formed_body_over_the_raw_limit_is_refused_unread() -> None:
+    rollouts = [["x" * MAX_TEXT, "stop", 1.0]] * (MAX_BODY_RAW // MAX_TEXT + 1)
+    with pytest.raises(DecodeError, match="declares"):
+        decode_body(frame(arrays(groups=[["t", 1, rollouts]])))
+
+
+def test_errors_do_not_repeat_the_sender() -> None:
+    with pytest.raises(DecodeError) as caught:
+        decode_body(frame(arrays(task="\x1b]0;owned\x07")))
+    assert "owned" not in str(caught.value)
+
+
+def test_a_body_over_the_wire_limit_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swarm.codec.MAX_BODY", 50)
+    with pytest.raises(ValueError, match="publish fewer groups"):
+        encode_body(body([group(1)], ALICE))
+
+
+def test_shareable_keeps_at_home_what_no_peer_would_accept() -> None:
+    good = group(1)
+    right, wrong = good.rollouts
+    partial = replace(right, finish=Finish.UNFINISHED)
+    empty = replace(right, text="")
+    overlong = replace(right, text="x" * (MAX_TEXT + 1))
+    mixed = replace(good, rollouts=(partial, right, empty, wrong, overlong))
+    assert shareable([mixed]) == [good]
+    assert shareable([replace(good, rollouts=(right, partial)), replace(good, origin=BOB)]) == []
+
+
+def test_shareable_fits_into_one_body_even_where_nothing_compresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "SHARED_TEXT", 2000)
+    groups = [group(seed, ["x" * 300, "y" * 300]) for seed in range(5)]
+    assert [g.problem.seed for g in shareable(groups)] == [0, 1, 2]
+
+
+def test_shareable_stops_at_the_limits_of_one_body() -> None:
+    assert len(shareable(group(seed) for seed in range(MAX_GROUPS + 5))) == MAX_GROUPS
+    assert bodies.SHARED_TEXT + 32 * MAX_BODY_ROLLOUTS < MAX_BODY
+
+
+def test_share_carries_text_finish_and_claims_and_nothing_else() -> None:
+    own = group(5)
+    shared = share([own], "s", ALICE, summarise([own], 2, 9, "tiny"))
+    assert shared == replace(
+        body_of([told(5, ("it is 6", 1.0), ("it is 7", 0.25))], ALICE), swarm="s", policy_version=9, round=2
+    )
+
+
+def test_an_unscored_group_cannot_be_shared() -> None:
+    unscored = replace(group(1).rollouts[0], reward=None, segments=(Segment(0, (1,)),))
+    with pytest.raises(ValueError, match="unscored"):
+        share(
+            [replace(group(1), rollouts=(unscored, unscored))], "s", ALICE, summarise([group(1)], 1, 1, "t")
+        )

@@ -1,0 +1,309 @@
+"""Gossip: groups go out, verified groups come in, and nothing that goes wrong gets out of it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fakes import ALICE, BOB, MALLORY, NODE, SWARM, Addition, ManualClock, body, encode, group, offer
+
+from swarm.errors import FetchFailed, TransportDown
+from swarm.gossip import Exchanged, Gossip, GossipSettings
+from swarm.memory import Faults, MemoryHub
+from swarm.pool import Pool
+from swarm.record import Announcement, Summary
+from swarm.silo import SiloTransport
+from swarm.transport import Transport, TransportStatus
+from swarm.verify import Door, Outcome
+
+SECONDS = 10.0  # before a test gives a thread up
+
+
+def gossip_of(peer: str, transport: Transport, clock: ManualClock, **settings: float) -> tuple[Gossip, Pool]:
+    pool = Pool()
+    keeper = Door(SWARM, peer, {Addition.name: Addition()}, encode, clock)
+    generator = np.random.default_rng(0)
+    return Gossip(transport, keeper, pool, clock, generator, GossipSettings(**settings)), pool
+
+
+class Broken:
+    """A transport on which every call fails, as it is told to."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        raise self.error
+
+    def publish(self, body: bytes, summary: Summary) -> Announcement:
+        raise self.error
+
+    def announcements(self, want: int) -> Sequence[Announcement]:
+        raise self.error
+
+    def fetch(self, announcement: Announcement) -> bytes:
+        raise self.error
+
+    def status(self) -> TransportStatus:
+        return TransportStatus(False, (), 0, {}, "broken")
+
+    def close(self) -> None: ...
+
+
+def test_groups_travel_from_one_node_to_another_once() -> None:
+    clock = ManualClock()
+    hub = MemoryHub(SWARM, clock)
+    alice, _ = gossip_of(ALICE, hub.join(ALICE), clock)
+    bob, pool = gossip_of(BOB, hub.join(BOB), clock)
+    alice.publish([group(1), group(2), group(3, ["it is 4", "surely 4"])], 1, 5, "tiny")
+    alice.step()
+    bob.step()
+    bob.step()
+    assert pool.counts() == {ALICE: 2}  # the third has nothing to learn from
+    assert [verdict.outcome for verdict in bob.drain().verdicts] == [
+        Outcome.ACCEPTED,
+        Outcome.ACCEPTED,
+        Outcome.SET_ASIDE,
+    ]
+    assert bob.drain() == Exchanged(0, ())
+    assert {key: n for key, n in bob.counters().items() if n and key != "fetched_bytes"} == {
+        "fetched": 1,
+        "accepted": 2,
+        "set_aside": 1,
+    }
+    assert alice.counters()["published"] == 1
+    assert alice.drain().offered == 3
+
+
+def test_whoever_copies_this_node_is_known_for_it() -> None:
+    clock = ManualClock()
+    hub = MemoryHub(SWARM, clock)
+    gossip, pool = gossip_of(NODE, hub.join(NODE), clock)
+    gossip.publish([group(1)], 1, 5, "tiny")
+    gossip.step()
+    hub.offer(*offer(body([group(1)], MALLORY)))
+    gossip.step()
+    assert gossip.counters()["refused_copycat"] == 1
+    assert len(pool) == 0
+
+
+def test_fetches_are_bounded_and_uniform_over_peers() -> None:
+    clock = ManualClock()
+    hub = MemoryHub(SWARM, clock)
+    for number in range(12):
+        hub.offer(*offer(body([group(number)], f"peer{number:02}")))
+    gossip, pool = gossip_of(NODE, hub.join(NODE), clock, fetches=5)
+    sizes = []
+    for _ in range(4):
+        gossip.step()
+        sizes.append(len(pool))
+    assert sizes == [5, 10, 12, 12]
+
+
+def test_fetching_rests_while_the_pool_has_enough() -> None:
+    clock = ManualClock()
+    hub = MemoryHub(SWARM, clock)
+    for peer in (ALICE, BOB):
+        hub.offer(*offer(body([group(1, [f"{peer} 2", f"{peer} 3"])], peer)))
+    gossip, pool = gossip_of(NODE, hub.join(NODE), clock, fetches=1, enough=1)
+    gossip.step()
+    gossip.step()
+    assert len(pool) == 1
+    pool.draw(1, np.random.default_rng(0), clock())
+    gossip.step()
+    assert len(pool) == 1
+
+
+def test_a_lost_fetch_is_tried_again_and_then_given_up() -> None:
+    clock = ManualClock()
+    hub = MemoryHub(SWARM, clock, Faults(loss=1.0))
+    hub.offer(*offer(body([group(1)], ALICE)))
+    gossip, pool = gossip_of(NODE, hub.join(NODE), clock, tries=3)
+    for _ in range(5):
+        gossip.step()
+    assert gossip.counters()["fetch_failed"] == 3
+    hub.faults = Faults()
+    gossip.step()
+    assert len(pool) == 0
+
+
+def test_announcing_the_digest_of_another_uses_up_no_tries_of_its_owner() -> None:
+    clock = ManualClock()
+    hub = MemoryHub(SWARM, clock)
+    announcement, wire = offer(body([group(1)], ALICE))
+    gossip, pool = gossip_of(NODE, hub.join(NODE), clock, tries=2)
+    hub.offer(replace(announcement, peer=MALLORY), wire)
+    for _ in range(3):
+        gossip.step()
+    assert gossip.counters()["refused_sender"] == 2
+    hub.offer(announcement, wire)
+    gossip.step()
+    assert pool.counts() == {ALICE: 1}
+
+
+def test_stale_offers_are_not_even_fetched() -> None:
+    clock = ManualClock()
+    hub = MemoryHub(SWARM, clock)
+    hub.offer(*offer(body([group(1)], ALICE), created=clock.now - 700))
+    gossip, _ = gossip_of(NODE, hub.join(NODE), clock)
+    gossip.step()
+    assert "fetched" not in gossip.counters()
+
+
+def test_refusals_are_verdicts_counters_and_one_line_a_body(caplog: pytest.LogCaptureFixture) -> None:
+    clock = ManualClock()
+    hub = MemoryHub(SWARM, clock)
+    hub.offer(*offer(replace(body([group(seed) for seed in range(3)], MALLORY), swarm="another")))
+    gossip, pool = gossip_of(NODE, hub.join(NODE), clock)
+    with caplog.at_level(logging.INFO, "swarm.gossip"):
+        gossip.step()
+    [verdict] = gossip.drain().verdicts
+    assert (verdict.peer, verdict.label) == (MALLORY, "refused_swarm")
+    assert gossip.counters()["refused_swarm"] == 1
+    assert len(pool) == 0
+    assert [record.getMessage() for record in caplog.records] == [f"from {MALLORY}: 1 refused_swarm"]
+
+
+def test_a_dead_transport_is_counted_and_work_waits_for_it(caplog: pytest.LogCaptureFixture) -> None:
+    clock = ManualClock()
+    gossip, _ = gossip_of(NODE, Broken(TransportDown("the daemon is gone")), clock, queue=2)
+    for number in range(3):
+        gossip.publish([group(number)], number, 0, "tiny")
+    with caplog.at_level(logging.WARNING, "swarm.gossip"):
+        gossip.step()
+    assert gossip.counters() == {"publish_dropped": 1, "transport_failed": 2}
+    assert "the daemon is gone" in caplog.text
+
+    hub = MemoryHub(SWARM, clock)
+    gossip._transport = hub.join(NODE)
+    gossip.step()
+    assert (gossip.counters()["published"], gossip.drain().offered) == (1, 2)
+    [newest] = hub.join(BOB).announcements(9)
+    assert (newest.summary.round, newest.summary.groups) == (2, 2)  # both rounds that waited, in one body
+
+
+def test_pauses_double_while_the_transport_fails_and_recover_with_it() -> None:
+    clock = ManualClock()
+    gossip, _ = gossip_of(NODE, Broken(FetchFailed("no")), clock, interval=2.0, longest_pause=10.0)
+    pauses = []
+    for _ in range(4):
+        pauses.append(gossip._pause())
+        gossip.step()
+    gossip._transport = MemoryHub(SWARM, clock).join(NODE)
+    gossip.step()
+    assert [*pauses, gossip._pause()] == [2.0, 4.0, 8.0, 10.0, 2.0]
+
+
+def test_a_node_knows_since_when_it_is_alone() -> None:
+    clock = ManualClock()
+    hub = MemoryHub(SWARM, clock)
+    gossip, _ = gossip_of(NODE, hub.join(NODE), clock, alone_after=30.0)
+    clock.now += 29
+    gossip.step()
+    assert not gossip.alone
+    clock.now += 1
+    assert (gossip.alone, gossip.silence) == (True, 30.0)
+    hub.offer(*offer(body([group(1)], ALICE), clock.now))
+    gossip.step()
+    assert (gossip.alone, gossip.silence) == (False, 0.0)
+
+
+def test_a_silo_is_not_alone_but_by_itself() -> None:
+    clock = ManualClock()
+    gossip, _ = gossip_of(NODE, SiloTransport(), clock, want=0)
+    gossip.publish([group(1)], 1, 0, "tiny")
+    clock.now += 3600
+    gossip.step()
+    assert (gossip.shares, gossip.alone, gossip.drain()) == (False, False, Exchanged(0, ()))
+
+
+def test_what_no_peer_would_accept_is_not_published() -> None:
+    clock = ManualClock()
+    hub = MemoryHub(SWARM, clock)
+    gossip, _ = gossip_of(NODE, hub.join(NODE), clock)
+    gossip.publish([group(1, origin=ALICE)], 1, 0, "tiny")
+    gossip.step()
+    assert hub.join(BOB).announcements(9) == []
+
+
+def test_kept_verdicts_are_bounded_and_counters_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swarm.gossip._KEPT_VERDICTS", 4)
+    clock = ManualClock()
+    hub = MemoryHub(SWARM, clock)
+    hub.offer(*offer(body([group(seed) for seed in range(10)], ALICE)))
+    gossip, _ = gossip_of(NODE, hub.join(NODE), clock)
+    gossip.step()
+    assert [verdict.seed for verdict in gossip.drain().verdicts] == [6, 7, 8, 9]
+    assert (gossip.counters()["accepted"], gossip.counters()["verdicts_dropped"]) == (10, 6)
+
+
+class Signalling(Broken):
+    """Breaks in a way that nobody foresaw, and says that it was called."""
+
+    def __init__(self) -> None:
+        super().__init__(KeyError("unforeseen"))
+        self.calls = threading.Semaphore(0)
+
+    def announcements(self, want: int) -> Sequence[Announcement]:
+        self.calls.release()
+        raise self.error
+
+
+def test_the_thread_outlives_whatever_happens_in_a_cycle(caplog: pytest.LogCaptureFixture) -> None:
+    transport = Signalling()
+    gossip, _ = gossip_of(NODE, transport, ManualClock(), interval=0.001)
+    gossip.start()
+    assert all(transport.calls.acquire(timeout=SECONDS) for _ in range(3))
+    with pytest.raises(RuntimeError, match="runs already"):
+        gossip.start()
+    gossip.close()
+    assert gossip.counters()["fault"] >= 2
+    assert "a gossip cycle failed" in caplog.text
+
+
+class Hanging(Broken):
+    """Has one body that never arrives until the transport is closed."""
+
+    def __init__(self, announcement: Announcement) -> None:
+        super().__init__(FetchFailed("closed"))
+        self.announcement = announcement
+        self.asked, self.closed = threading.Event(), threading.Event()
+
+    def announcements(self, want: int) -> Sequence[Announcement]:
+        return [self.announcement]
+
+    def fetch(self, announcement: Announcement) -> bytes:
+        self.asked.set()
+        self.closed.wait(SECONDS)
+        raise self.error
+
+
+def test_publish_and_close_do_not_wait_for_a_fetch_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swarm.gossip._CLOSE_SECONDS", 0.01)
+    transport = Hanging(offer(body([group(1)], ALICE))[0])
+    gossip, _ = gossip_of(NODE, transport, ManualClock())
+    gossip.start()
+    assert transport.asked.wait(SECONDS)
+    gossip.publish([group(2)], 1, 0, "tiny")
+    gossip.close()
+    assert not transport.closed.is_set()
+    transport.closed.set()
+    assert gossip._thread is not None
+    gossip._thread.join(SECONDS)
+    assert not gossip._thread.is_alive()
+
+
+def test_it_starts_again_after_it_was_closed() -> None:
+    transport = Signalling()
+    gossip, _ = gossip_of(NODE, transport, ManualClock(), interval=0.001)
+    for _ in range(2):
+        gossip.start()
+        assert transport.calls.acquire(timeout=SECONDS)
+        gossip.close()
+        gossip.close()
+        while transport.calls.acquire(blocking=False):
+            pass

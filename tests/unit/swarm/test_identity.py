@@ -1,0 +1,112 @@
+"""Key files, PeerIDs and signatures, checked against py-libp2p in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from swarm.errors import DecodeError, IdentityError
+from swarm.identity import Identity, peer_bytes, peer_text, verify
+
+
+def test_the_key_file_is_made_once_and_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "key"
+    made = Identity.load_or_create(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [p.name for p in path.parent.iterdir()] == ["key"]
+    again = Identity.load_or_create(path)
+    assert (again.peer_id, again.public_key) == (made.peer_id, made.public_key)
+    assert verify(made.peer_id, b"hello", again.sign(b"hello"))
+
+
+def test_saving_never_replaces_a_key(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    first = Identity.load_or_create(path)
+    Identity.ephemeral().save(path)
+    assert Identity.load_or_create(path).peer_id == first.peer_id
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o777])
+def test_a_key_open_to_others_is_refused_with_the_command_that_helps(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "key"
+    Identity.ephemeral().save(path)
+    path.chmod(mode)
+    with pytest.raises(IdentityError, match=f"chmod 600 {path}"):
+        Identity.load_or_create(path)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b"", lambda b: b[:-1], lambda b: b + b"\n", lambda b: b[:-1] + b"x"]
+)
+def test_a_malformed_key_is_refused_and_left_alone(tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "key"
+    Identity.ephemeral().save(path)
+    path.write_bytes(damage(path.read_bytes()))
+    before = path.read_bytes()
+    with pytest.raises(IdentityError, match="not an Ed25519 libp2p key"):
+        Identity.load_or_create(path)
+    assert path.read_bytes() == before
+
+
+def test_a_folder_in_the_place_of_the_key_is_an_identity_error(tmp_path: Path) -> None:
+    with pytest.raises(IdentityError, match="cannot read"):
+        Identity.load_or_create(tmp_path)
+
+
+def test_nobody_signs_for_another() -> None:
+    alice, mallory = Identity.ephemeral(), Identity.ephemeral()
+    assert not verify(alice.peer_id, b"m", mallory.sign(b"m"))
+    assert not verify(alice.peer_id, b"m", alice.sign(b"n"))
+    assert not verify(alice.peer_id, b"m", b"")
+    assert not verify("12D3Koo", b"m", alice.sign(b"m"))
+    assert not verify("0" * 10_000, b"m", alice.sign(b"m"))
+
+
+def test_the_secret_is_in_no_representation() -> None:
+    identity = Identity.ephemeral()
+    assert repr(identity) == f"Identity({identity.peer_id})"
+
+
+def test_peer_ids_have_one_text_form() -> None:
+    peer = Identity.ephemeral().peer_id
+    assert peer_text(peer_bytes(peer)) == peer
+    for text in (
+        "",
+        "1" + peer,
+        peer + " ",
+        "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N",
+        "\u0131" + peer,
+    ):
+        with pytest.raises(DecodeError):
+            peer_bytes(text)
+
+
+CROSS_CHECK = """
+import sys
+from pathlib import Path
+from libp2p.crypto.ed25519 import Ed25519PrivateKey
+from libp2p.crypto.pb import crypto_pb2
+from libp2p.peer.id import ID
+proto = crypto_pb2.PrivateKey.FromString(Path(sys.argv[1]).read_bytes())
+assert proto.key_type == crypto_pb2.KeyType.Ed25519
+key = Ed25519PrivateKey.from_bytes(proto.data[:32])
+assert proto.data[32:] == key.get_public_key().to_bytes()
+print(ID.from_pubkey(key.get_public_key()), key.sign(b"hello").hex())
+"""
+
+
+def test_py_libp2p_reads_the_key_file_and_agrees_on_the_peer_id(tmp_path: Path) -> None:
+    identity = Identity.load_or_create(tmp_path / "key")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CROSS_CHECK, str(tmp_path / "key")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    peer, signature = done.stdout.split()
+    assert peer == identity.peer_id
+    assert verify(peer, b"hello", bytes.fromhex(signature))

@@ -1,0 +1,92 @@
+"""The embedded families: golden problems, verification, and wrong habits that are really wrong."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies.tasks.embedded import FAMILIES, build_embedded_task
+from policies.tasks.task import HELD_OUT_SEED, TaskError, TaskSpec
+
+GOLDEN = {
+    ("sort", 0): ("sort 759", "579"),
+    ("sort", HELD_OUT_SEED): ("sort 921", "129"),
+    ("reverse", 0): ("reverse fae", "eaf"),
+    ("reverse", HELD_OUT_SEED): ("reverse eaf", "fae"),
+    ("maximum", 0): ("max 471", "7"),
+    ("maximum", HELD_OUT_SEED): ("max 83450", "8"),
+    ("shift", 0): ("shift fdg", "geh"),
+    ("shift", HELD_OUT_SEED): ("shift bcb", "cdc"),
+    ("add", 0): ("add 69+2", "71"),
+    ("add", HELD_OUT_SEED): ("add 29+1", "30"),
+    ("binary", 0): ("binary 23", "10111"),
+    ("binary", HELD_OUT_SEED): ("binary 2", "10"),
+}
+
+families = pytest.mark.parametrize("family", FAMILIES)
+seeds = st.integers(min_value=0, max_value=2**63 - 1)
+
+
+@pytest.mark.parametrize(("family", "seed"), GOLDEN)
+def test_problems_are_the_same_on_every_node(family: str, seed: int) -> None:
+    """Peers rebuild problems from (name, seed): a change here needs a new version of the family."""
+    problem = FAMILIES[family].problem(seed)
+    assert (problem.prompt, problem.answer) == GOLDEN[family, seed]
+    assert (problem.task, problem.seed) == (f"{family}@1", seed)
+
+
+@families
+@given(seed=seeds)
+def test_habit_is_never_right(family: str, seed: int) -> None:
+    exercise = FAMILIES[family].exercise(seed)
+    assert exercise.habit != exercise.answer
+
+
+@given(seed=seeds)
+def test_answers_agree_with_an_independent_reading_of_the_prompt(seed: int) -> None:
+    def given_in(family: str) -> tuple[str, str]:
+        problem = FAMILIES[family].problem(seed)
+        return problem.prompt.split(" ")[1], problem.answer
+
+    shown, answer = given_in("sort")
+    assert list(answer) == sorted(shown)
+    shown, answer = given_in("reverse")
+    assert answer == "".join(reversed(shown))
+    shown, answer = given_in("maximum")
+    assert int(answer) == max(map(int, shown))
+    shown, answer = given_in("shift")
+    assert [ord(new) - ord(old) for old, new in zip(shown, answer, strict=True)] == [1] * len(shown)
+    shown, answer = given_in("add")
+    assert int(answer) == sum(map(int, shown.split("+")))
+    shown, answer = given_in("binary")
+    assert int(answer, 2) == int(shown)
+
+
+@families
+def test_score_takes_the_answer_and_nothing_else(family: str) -> None:
+    task = FAMILIES[family]
+    exercise, problem = task.exercise(3), task.problem(3)
+    assert task.score(problem, exercise.answer) == 1.0
+    assert task.score(problem, f" {exercise.answer}\n") == 1.0
+    for wrong in ("", exercise.habit, exercise.answer * 2, f"{exercise.answer} {exercise.habit}"):
+        assert task.score(problem, wrong) == 0.0
+
+
+@given(text=st.text())
+def test_score_never_raises(text: str) -> None:
+    for task in FAMILIES.values():
+        assert task.score(task.problem(0), text) in (0.0, 1.0)
+
+
+@families
+def test_seeds_give_different_problems(family: str) -> None:
+    """`binary`, the smallest family, has 21 numbers whose bits are no palindrome."""
+    task = FAMILIES[family]
+    prompts = {task.problem(HELD_OUT_SEED + offset).prompt for offset in range(100)}
+    assert len(prompts) >= 20
+
+
+def test_parameters_are_refused() -> None:
+    with pytest.raises(TaskError, match="'sort' takes no parameters, got length"):
+        build_embedded_task(TaskSpec("sort", {"length": 9}))

