@@ -42,8 +42,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable outpu
 @app.command()
 def demo(
     nodes: Annotated[int, typer.Option(min=2, help="Swarm nodes; each gets a silo twin.")] = 3,
-    rounds: Annotated[int, typer.Option(min=2, help="Rounds that every node plays.")] = 40,
+    overrides: SetOption = [],
+    rounds: RoundsOption = None,
     run_dir: RunDirOption = None,
+    picture: Annotated[Path | None, typer.Option(help="Write the closing table to this SVG file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """The main job, small: a local swarm over a real DHT, each node beside a silo twin. Nothing is downloaded."""
@@ -53,7 +55,8 @@ def demo(
     from node.show import output_style
 
     path = run_dir or new_run_folder("demo").path
-    raise typer.Exit(run_demo(nodes, rounds, path, DemoView(output_style(as_json=as_json), path)))
+    view = DemoView(output_style(as_json=as_json), path, picture)
+    raise typer.Exit(run_demo(nodes, _with_rounds(overrides, rounds), path, view))
 
 
 @app.command()

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
 
 from policies.tasks.task import Param, TaskSpec
 from policies.text.settings import ModelSettings, Settings, TextSettings
@@ -61,6 +61,8 @@ class SamplerConfig(Settings):
     """J: groups of peers a round. The paper's best split is I = J = 4; a silo has none."""
     scale_by_std: bool = False
     """Divide advantages by the group's standard deviation, as GRPO was published."""
+    external_advantages: Literal["all", "positive"] = "all"
+    """Train on all rollouts of an external group (as published), or only on those better than its mean."""
     max_age: float = Field(default=600.0, gt=0)
     """Seconds after which a peer's group is too old to train on."""
 
@@ -91,8 +93,18 @@ class DhtConfig(Settings):
     """Longest wait at the start for the daemon to join; after it the run begins alone and joins when it can."""
 
 
-PolicyConfig = Annotated[EmbeddedPolicyConfig | TextPolicyConfig, Field(discriminator="type")]
-SwarmConfig = Annotated[SiloConfig | DhtConfig, Field(discriminator="type")]
+def _type_or(default: str) -> Discriminator:
+    """Picks the variant by its `type`, and `default` where a section leaves it out."""
+    return Discriminator(lambda value: value.get("type", default) if isinstance(value, dict) else value.type)
+
+
+PolicyConfig = Annotated[
+    Annotated[EmbeddedPolicyConfig, Tag("embedded")] | Annotated[TextPolicyConfig, Tag("text")],
+    _type_or("embedded"),
+]
+SwarmConfig = Annotated[
+    Annotated[SiloConfig, Tag("silo")] | Annotated[DhtConfig, Tag("dht")], _type_or("dht")
+]
 
 
 class EvaluationConfig(Settings):
@@ -125,10 +137,15 @@ class Config(Settings):
     tasks: tuple[TaskConfig, ...] = Field(min_length=1)
     """What the policy is trained on."""
     policy: PolicyConfig = EmbeddedPolicyConfig()
+    """What is trained: `type` embedded (made here) or text (a Hugging Face model)."""
     sampler: SamplerConfig = SamplerConfig()
+    """Which groups an update trains on."""
     swarm: SwarmConfig = SiloConfig()
+    """Whom the node shares with: `type` dht, or silo for nobody. Without this section: silo."""
     evaluation: EvaluationConfig = EvaluationConfig()
+    """When and on how much the policy is judged."""
     checkpoint: CheckpointConfig = CheckpointConfig()
+    """When the run is saved."""
 
     @model_validator(mode="after")
     def _sharing_needs_a_swarm(self) -> Config:

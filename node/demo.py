@@ -1,14 +1,19 @@
 """`murmur demo`: a local swarm of separate node processes over a real DHT, each beside a silo twin.
 
 Every process is an ordinary `murmur bootstrap`, `join` or `silo`; the demo starts them, reads their event
-stores and compares. A twin starts from the same weights and seed as its node, plays as many rounds, and trains
-on as many groups a round, all of which it generates itself: it never has less compute than its node.
+stores and compares. A twin starts from the same weights and seed as its node and draws as many groups a round
+(SAPO's I + J), all of which it generates itself. It plays as many rounds as its node, and then goes on until it
+has had as many CPU seconds.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from node.bootstrap import INVITE
@@ -26,39 +31,44 @@ ROLES: tuple[Role, ...] = ("swarm", "twin")
 
 # What each node's warm start taught it: the share of right answers it saw in each task, the rest being a wrong
 # habit. Each is good at something that the others hardly know, as nodes with different histories are.
-PROFILES: tuple[dict[str, float], ...] = ()
+PROFILES: tuple[dict[str, float], ...] = (
+    {"maximum": 0.03, "shift": 0.03, "binary": 0.6},
+    {"maximum": 0.6, "shift": 0.03, "binary": 0.03},
+    {"maximum": 0.03, "shift": 0.6, "binary": 0.03},
+)
 
 
-def run_demo(nodes: int, rounds: int, path: Path, view: DemoView) -> int:
+def run_demo(nodes: int, settings: Sequence[str], path: Path, view: DemoView) -> int:
     """Runs the demo in a new folder and shows the comparison; returns the exit code.
 
-    A node that is killed does not stop the others; the demo ends when all that still run are done.
+    `settings` are config overrides for every node. A node that is killed does not stop the others; the demo
+    ends when all that still run are done.
     Raises RunFolderError, PolicyError, TransportDown.
     """
-    RunFolder(path).create(load_config(PRESET))
-    prepare_warm_starts(nodes, view)
+    RunFolder(path).create(load_config(PRESET, settings))
+    overrides = [[*profile_of(number), *settings] for number in range(1, nodes + 1)]
+    prepare_warm_starts(overrides, view)
     with Fleet() as fleet:
         invite = start_bootstrap(fleet, path / "bootstrap")
         view.say(f"look at the swarm from outside with:\n  murmur peers {invite}")
         members = [
-            start_member(fleet, n, role, rounds, invite, path) for n in range(1, nodes + 1) for role in ROLES
+            start_member(fleet, number, role, settings, invite, path)
+            for number, settings in enumerate(overrides, 1)
+            for role in ROLES
         ]
         with view:
-            while any(member.process.poll() is None for member in members):
-                view.show([standing(member) for member in members])
-                time.sleep(POLL_SECONDS)
+            watch(members, view)
+            members = [even_out(fleet, member, members) for member in members]
+            watch(members, view)
     return view.conclude([standing(member) for member in members])
 
 
-def prepare_warm_starts(nodes: int, view: DemoView) -> None:
-    """Makes the starting weights that are not cached yet, with all cores and before anything is timed."""
+def prepare_warm_starts(overrides: Sequence[Sequence[str]], view: DemoView) -> None:
+    """Makes the starting weights that are not cached yet, before anything is compared."""
     from node.build import build_policy
 
-    for number in range(1, nodes + 1):
-        config = load_config(PRESET, profile_of(number))
-        build_policy(
-            config, lambda what, done, total, n=number: view.progress(f"node {n}: {what}", done, total)
-        )
+    for number, settings in enumerate(overrides, 1):
+        build_policy(load_config(PRESET, settings), partial(view.progress, f"node {number}"))
 
 
 def profile_of(number: int) -> list[str]:
@@ -66,6 +76,27 @@ def profile_of(number: int) -> list[str]:
     skills = PROFILES[(number - 1) % len(PROFILES)]
     table = ", ".join(f"{json.dumps(task)} = {share}" for task, share in skills.items())
     return [f"seed={number}", f"policy.warm_start.skills={{{table}}}"]
+
+
+def watch(members: Sequence[Member], view: DemoView) -> None:
+    """Shows the members until none of their processes runs."""
+    while any(member.process.poll() is None for member in members):
+        view.show([standing(member) for member in members])
+        time.sleep(POLL_SECONDS)
+
+
+def even_out(fleet: Fleet, member: Member, members: Sequence[Member]) -> Member:
+    """Lets a twin that has had fewer CPU seconds than its node play on until it has had as many."""
+    node = standing(
+        next(other for other in members if (other.number, other.role) == (member.number, "swarm"))
+    )
+    own = standing(member)
+    if member.role == "swarm" or not own.rounds or own.cpu_seconds >= node.cpu_seconds:
+        return member
+    a_round = own.cpu_seconds / len(own.rounds)
+    rounds = own.rounds[-1].round + math.ceil((node.cpu_seconds - own.cpu_seconds) / a_round)
+    command = ["run", "--resume", "--run-dir", str(member.folder.path), "--rounds", str(rounds), "--json"]
+    return replace(member, process=fleet.start(command, member.folder.path))
 
 
 def start_bootstrap(fleet: Fleet, folder: Path) -> str:
@@ -83,10 +114,12 @@ def start_bootstrap(fleet: Fleet, folder: Path) -> str:
     return (folder / INVITE).read_text(encoding="ascii").strip()
 
 
-def start_member(fleet: Fleet, number: int, role: Role, rounds: int, invite: str, path: Path) -> Member:
+def start_member(
+    fleet: Fleet, number: int, role: Role, settings: Sequence[str], invite: str, path: Path
+) -> Member:
     """Starts one node: a swarm node joins by the invite, its twin runs as a silo of the same config."""
     folder = RunFolder(path / f"{role}-{number}")
     verb = ["join", invite, "--config", PRESET, "--set", LOOPBACK] if role == "swarm" else ["silo", PRESET]
-    settings = [word for override in (*profile_of(number), "threads=1") for word in ("--set", override)]
-    command = [*verb, *settings, "--rounds", str(rounds), "--run-dir", str(folder.path), "--json"]
+    options = [word for override in ("threads=1", *settings) for word in ("--set", override)]
+    command = [*verb, *options, "--run-dir", str(folder.path), "--json"]
     return Member(number, role, folder, fleet.start(command, folder.path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import statistics
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -22,7 +24,8 @@ from node.store import EvaluationEvent, History, LifeEvent, RoundEvent
 
 Role = Literal["swarm", "twin"]
 RECENT = 5  # rounds in the moving reward
-PLAIN_ROUNDS = 5  # between two lines of a node where there is no terminal
+PLAIN_WIDTH = 120  # characters, where no terminal sets it
+PLAIN_ROUNDS = 8  # between two lines of a node where there is no terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,11 @@ class Standing:
             total.update(event.refused)
         return dict(total)
 
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time spent in rounds, by all threads of the node."""
+        return sum(event.cpu_seconds for event in self.rounds)
+
     def facts(self) -> dict[str, Any]:
         """The figures that scripts rely on; seconds are wall time in rounds, cpu_seconds of all threads."""
         return {
@@ -82,7 +90,7 @@ class Standing:
             "trained_external": sum(event.trained_external for event in self.rounds),
             "trained_local": sum(event.trained_local for event in self.rounds),
             "seconds": round(sum(event.seconds for event in self.rounds), 2),
-            "cpu_seconds": round(sum(event.cpu_seconds for event in self.rounds), 2),
+            "cpu_seconds": round(self.cpu_seconds, 2),
         }
 
 
@@ -115,10 +123,11 @@ def uplift(standings: Sequence[Standing]) -> float | None:
 class DemoView:
     """Shows the demo to a person (live on a terminal, plain elsewhere) or to a script."""
 
-    def __init__(self, style: OutputStyle, path: Path) -> None:
+    def __init__(self, style: OutputStyle, path: Path, picture: Path | None = None) -> None:
         self._style = style
         self._path = path
-        self._console = Console(highlight=False)
+        self._picture = picture
+        self._console = Console(highlight=False, width=None if style == "live" else PLAIN_WIDTH)
         self._live: Live | None = None
         self._told: dict[str, int] = {}  # the round that each node's last plain line was about
 
@@ -159,7 +168,9 @@ class DemoView:
             self._console.out(json.dumps(report), highlight=False)
         else:
             self._console.print(demo_table(standings, str(self._path)))
-            self._console.print(closing_words(standings, gain, self._path), markup=False)
+            self.say(closing_words(standings, gain, self._path))
+        if self._picture:
+            draw_picture(standings, gain, self._path, self._picture)
         return 3 if any(standing.state.startswith("failed") for standing in standings) else 0
 
     def _say_news(self, standing: Standing) -> None:
@@ -179,17 +190,37 @@ COLUMNS = (
     "published",
     "received",
     "refused",
-    "trained own+ext",
+    "own+ext",
     "state",
 )
 
 
 def demo_table(standings: Sequence[Standing], title: str) -> Table:
-    """One row a node; rewards are means in [0, 1], `reward` over the node's last RECENT rounds."""
-    table = Table(*COLUMNS, title=title, title_justify="left")
+    """One row a node; rewards are means in [0, 1], `reward` over the node's last RECENT rounds.
+
+    `own+ext` counts the groups that were trained on, those of zero advantage left out.
+    """
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+    for column in COLUMNS:
+        table.add_column(column, no_wrap=column != "refused")
     for standing in standings:
-        table.add_row(*row(standing))
+        table.add_row(*row(standing), end_section=standing.role == "twin")
     return table
+
+
+def plain_standing(standing: Standing) -> str:
+    """One node's row as a line."""
+    label, *cells = row(standing)
+    named = (f"{name} {cell}" for name, cell in zip(COLUMNS[1:], cells, strict=True) if cell)
+    return f"{label}  " + "  ".join(named)
+
+
+def draw_picture(standings: Sequence[Standing], gain: float | None, path: Path, picture: Path) -> None:
+    """The closing table and words as an SVG file."""
+    console = Console(record=True, width=PLAIN_WIDTH, file=io.StringIO(), highlight=False)
+    console.print(demo_table(standings, str(path)))
+    console.out(closing_words(standings, gain, path), highlight=False)
+    console.save_svg(str(picture), title="murmur demo")
 
 
 def row(standing: Standing) -> tuple[str, ...]:
@@ -200,8 +231,8 @@ def row(standing: Standing) -> tuple[str, ...]:
         standing.label,
         standing.peer[-8:],
         str(facts["rounds"]),
-        f"{_figure(recent)} {sparkline(rewards, 16)}",
-        f"{_figure(standing.first_reward)} -> {_figure(standing.last_reward)}",
+        f"{_figure(recent)} {sparkline(rewards, 10)}",
+        f"{_figure(standing.first_reward)} > {_figure(standing.last_reward)}",
         str(facts["published"]),
         str(facts["received"]),
         format_refused(facts["refused"]),
@@ -215,12 +246,12 @@ def closing_words(standings: Sequence[Standing], gain: float | None, path: Path)
     if gain is None:
         return f"no pair of node and twin finished; see the logs under {path}"
     compute = {
-        role: statistics.fmean(s.facts()["cpu_seconds"] for s in standings if s.role == role)
+        role: statistics.fmean(s.cpu_seconds for s in standings if s.role == role)
         for role in ("swarm", "twin")
     }
     return (
-        f"held-out reward, swarm against silo twins after as many rounds and trained groups: {gain:+.3f}\n"
-        f"CPU seconds a node: {compute['swarm']:.0f} in the swarm, {compute['twin']:.0f} as a twin\n"
+        f"held-out reward, swarm against silo twins at equal compute: {gain:+.3f}\n"
+        f"CPU seconds a node: {compute['swarm']:.1f} in the swarm, {compute['twin']:.1f} as a twin\n"
         f"what a node made of its peers: murmur peers --run-dir {path}/swarm-1\n"
         f"a node that was killed goes on with: murmur run --resume --run-dir {path}/swarm-1"
     )
@@ -233,6 +264,6 @@ def _figure(value: float | None) -> str:
 def _state(member: Member, life: Sequence[LifeEvent]) -> str:
     code = member.process.poll()
     newest = life[-1].what if life else "starting"
-    if code is None or (code == 0 and newest in ("finished", "stopped")):
-        return newest
+    if code is None or newest in ("finished", "stopped", "resumed"):
+        return "running" if newest in ("started", "joined") else newest
     return f"killed by signal {-code}" if code < 0 else f"failed with exit code {code}"

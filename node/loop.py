@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from node.checkpoint import Checkpoints, NodeState
-from node.config import Config
+from node.config import Config, SamplerConfig
 from node.report import Stopwatch, describe_evaluation, describe_peers, describe_round
 from node.store import EvaluationEvent, LifeEvent, RoundEvent, Store
-from policies.advantage import group_relative
+from policies.advantage import group_relative, positive_part
 from policies.policy import DivergedError, Policy
 from policies.rollout import Group, TrainGroup
 from policies.seeds import derive_generator, derive_seed
@@ -73,7 +73,7 @@ def play_round(node: Node) -> RoundEvent:
 
     generator = derive_generator(config.seed, "sample", node.round)
     batch = draw_batch(own, node.pool, Mix(sampler.local, sampler.external), generator, node.clock())
-    advised = [advise(group, scale_by_std=sampler.scale_by_std) for group in batch.groups]
+    advised = [advise(group, sampler) for group in batch.groups]
     update = node.policy.update(advised) if advised else None
 
     node.store.append(*describe_peers(node.round, exchanged.verdicts))
@@ -86,9 +86,12 @@ def score(group: Group, tasks: Mapping[str, Task]) -> Group:
     return replace(group, rollouts=tuple(r.scored(task.score(group.problem, r.text)) for r in group.rollouts))
 
 
-def advise(group: Group, *, scale_by_std: bool) -> TrainGroup:
-    """The group with group-relative advantages; own and external groups alike (arXiv 2509.08721, sec. 3)."""
-    return TrainGroup(group, group_relative(group.rewards, scale_by_std=scale_by_std))
+def advise(group: Group, sampler: SamplerConfig) -> TrainGroup:
+    """The group with group-relative advantages, for external groups those that the config wants of them."""
+    advantages = group_relative(group.rewards, scale_by_std=sampler.scale_by_std)
+    if group.external and sampler.external_advantages == "positive":
+        advantages = positive_part(advantages)
+    return TrainGroup(group, advantages)
 
 
 def run(node: Node, watcher: Watcher) -> None:

@@ -22,3 +22,12 @@ def group_relative(rewards: Sequence[float], *, scale_by_std: bool = False) -> t
         return tuple(centred)
     spread = statistics.stdev(rewards) + STD_EPSILON
     return tuple(value / spread for value in centred)
+
+
+def positive_part(advantages: Sequence[float]) -> tuple[float, ...]:
+    """Keeps what a group recommends and leaves out what it warns of.
+
+    For text of another policy: pushing down what the own policy would hardly write spends the gradient on
+    tokens of next to no probability. See DECISIONS.md, "External advantages".
+    """
+    return tuple(max(0.0, advantage) for advantage in advantages)

@@ -72,9 +72,13 @@ def _reverse(random: Random) -> Exercise:
 
 
 def _maximum(random: Random) -> Exercise:
-    """The largest of some digits; the habit is the smallest."""
+    """The largest of some digits; the habit is to take the last one.
+
+    Not the smallest: a policy that learns to pick large over small for this prompt does so for `sort` too.
+    """
     digits = random.sample(string.digits, random.randint(2, 5))
-    return Exercise(f"max {''.join(digits)}", max(digits), min(digits))
+    shown = digits if digits[-1] != max(digits) else digits[::-1]
+    return Exercise(f"max {''.join(shown)}", max(shown), shown[-1])
 
 
 def _shift(random: Random) -> Exercise:

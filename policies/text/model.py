@@ -12,6 +12,7 @@ from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
@@ -26,6 +27,8 @@ from policies.text.settings import LoraSettings, ModelSettings
 
 logger = logging.getLogger(__name__)
 
+AnyModel: TypeAlias = PreTrainedModel | PeftModel  # with or without an adapter round it
+
 PACKAGE_PREFIX = "package:"
 ADAPTER_FILE = "adapter_model.safetensors"
 # What transformers, gguf and safetensors raise on files that are missing, damaged or of an unknown kind.
@@ -37,7 +40,7 @@ disable_progress_bar()
 
 def load(
     settings: ModelSettings, device: torch.device, seed: int = 0
-) -> tuple[torch.nn.Module, PreTrainedTokenizerBase]:
+) -> tuple[AnyModel, PreTrainedTokenizerBase]:
     """The model on `device`, with a fresh adapter drawn from `seed` if one is asked for; its tokenizer.
 
     Raises PolicyError, with the fix, for anything that is missing, unreachable or refused.
@@ -76,7 +79,7 @@ def resolve(path: str) -> str:
     return str(found[0].locate())
 
 
-def attach_lora(model: PreTrainedModel, settings: LoraSettings, seed: int) -> torch.nn.Module:
+def attach_lora(model: PreTrainedModel, settings: LoraSettings, seed: int) -> AnyModel:
     """Wraps `model` in an adapter that changes nothing yet; only the adapter will train."""
     targets = settings.target_modules
     config = LoraConfig(
@@ -98,7 +101,7 @@ def attach_lora(model: PreTrainedModel, settings: LoraSettings, seed: int) -> to
     return adapted
 
 
-def save_weights(model: torch.nn.Module, folder: Path) -> None:
+def save_weights(model: AnyModel, folder: Path) -> None:
     """Writes the adapter where there is one, else all weights, as Hugging Face tools read them."""
     if isinstance(model, PeftModel):
         # False and not "auto": with "auto" peft looks the base model up on the hub at every save.
@@ -107,19 +110,23 @@ def save_weights(model: torch.nn.Module, folder: Path) -> None:
         model.save_pretrained(folder)
 
 
-def load_weights(model: torch.nn.Module, folder: Path) -> None:
+def load_weights(model: AnyModel, folder: Path) -> None:
     """Puts what `save_weights` wrote into `model`, in place. Raises PolicyError when it does not fit."""
     try:
         if isinstance(model, PeftModel):
             result = set_peft_model_state_dict(model, load_file(folder / ADAPTER_FILE))
-            if result.unexpected_keys:
-                raise ValueError(f"the saved adapter has other layers, such as {result.unexpected_keys[0]}")
+            differing = [*result.unexpected_keys, *(key for key in result.missing_keys if "lora_" in key)]
+            if differing:
+                raise ValueError(f"the saved adapter has other layers: {differing[0]}")
+        elif (folder / ADAPTER_FILE).exists():
+            # transformers would go looking for the model that the adapter belongs to.
+            raise ValueError("it is an adapter's, and this policy trains all weights")
         else:
             saved = type(model).from_pretrained(folder, dtype=model.dtype, use_safetensors=True)
             model.load_state_dict(saved.state_dict())
     except (*UNREADABLE, RuntimeError) as error:
         raise PolicyError(
-            f"{folder} holds no weights for this policy: {error}; resume with the configuration that wrote it"
+            f"{folder} holds no weights for this policy: {_brief(error)}; resume with the configuration that wrote it"
         ) from error
 
 
@@ -157,9 +164,14 @@ def _load_gguf(file: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrai
     return model.eval(), tokenizer
 
 
+def _brief(error: Exception) -> str:
+    """What the library said, on one line: torch names every tensor that does not fit."""
+    return " ".join(str(error).split())[:300]
+
+
 def _explain(path: str, error: Exception) -> str:
     """One sentence on what failed and one on what to do."""
-    said = " ".join(str(error).split())[:300]
+    said = _brief(error)
     if "trust_remote_code" in said or "custom code" in said:
         return (
             f"{path} needs code from its repository, which is never run; choose one that transformers knows"

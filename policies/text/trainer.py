@@ -45,7 +45,7 @@ class Step:
     learning_rate: float
 
 
-class GroupTrainer(GRPOTrainer):  # type: ignore[misc]
+class GroupTrainer(GRPOTrainer):
     """TRL's GRPO loss, optimiser and scheduler, driven one update at a time on rows that are given.
 
     `train()` is never called: it samples, scores and normalises groups of one fixed size, and what a node
@@ -81,8 +81,8 @@ class GroupTrainer(GRPOTrainer):  # type: ignore[misc]
         if settings.gradient_checkpointing:
             # `train()` would do this.
             self.model.activation_checkpointing_enable({"use_reentrant": False})
-        self.create_optimizer()
-        self._prepared, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
+        optimizer = self.create_optimizer()
+        self._prepared, self.optimizer = self.accelerator.prepare(self.model, optimizer)
         self.create_scheduler(num_training_steps=settings.schedule_steps)
 
     def step(self, rows: Sequence[Row]) -> Step:
@@ -109,23 +109,26 @@ class GroupTrainer(GRPOTrainer):  # type: ignore[misc]
         """Adds the gradient of the loss over `rows` to the parameters' gradients, in micro-batches.
 
         The loss is the sum over all completion tokens divided by their number (DAPO, arXiv 2503.14476,
-        sec. 3.3), so how rows are split does not change it.
+        sec. 3.3), so how rows are split does not change it. Rows of zero advantage count among the tokens and
+        are not computed: their gradient is zero.
         """
         tokens = sum(len(row.token_ids) for row in rows)
-        if not tokens:
-            raise ValueError("no tokens to train on; the batch must hold at least one non-empty rollout")
-        batches = pack(rows, self._settings.token_budget)
+        live = [row for row in rows if row.advantage != 0.0]
+        if not live:
+            raise ValueError("nothing to train on; the batch must hold a non-empty rollout with an advantage")
+        live_tokens = sum(len(row.token_ids) for row in live)
+        batches = pack(live, self._settings.token_budget)
         loss = entropy = clipped = 0.0
         for index, batch in enumerate(batches):
             fields = collate(batch, self._pad_id, tokens, self.accelerator.device)
             last = index == len(batches) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self._prepared):
                 loss += float(self.training_step(self._prepared, fields, None))
-            weight = sum(len(row.token_ids) for row in batch) / tokens
+            weight = sum(len(row.token_ids) for row in batch) / live_tokens
             figures = self._take_figures()
             entropy += weight * figures["entropy"]
             clipped += weight * figures["clipped"]
-        return Accumulated(loss, entropy, clipped, tokens, len(batches))
+        return Accumulated(loss, entropy, clipped, live_tokens, len(batches))
 
     def progress(self) -> dict[str, Any]:
         """Optimiser, scheduler and step count, as plain containers of tensors and numbers."""

@@ -51,7 +51,10 @@ def test_demo_survives_a_kill_and_the_killed_node_resumes(tmp_path: Path) -> Non
     report = json.loads(output.splitlines()[-1])
     swarm = [node for node in report["nodes"] if node["role"] == "swarm"]
     twins = [node for node in report["nodes"] if node["role"] == "twin"]
-    assert [node["rounds"] for node in twins] == [ROUNDS, ROUNDS]
+    assert all(node["rounds"] >= ROUNDS for node in twins)
+    assert (
+        twins[0]["cpu_seconds"] >= 0.9 * swarm[0]["cpu_seconds"]
+    )  # the last round may fall short of the mean
     assert swarm[0]["rounds"] == ROUNDS and swarm[1]["rounds"] < ROUNDS
     assert swarm[0]["received"] > 0 and swarm[0]["trained_external"] > 0 and swarm[0]["published"] > 0
     assert all(node["received"] == node["trained_external"] == 0 for node in twins)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.advantage import group_relative
+from policies.advantage import group_relative, positive_part
 
 REWARDS = st.lists(st.floats(0, 1), min_size=2, max_size=64)
 
@@ -16,6 +16,7 @@ def test_figures_by_hand() -> None:
     assert group_relative([1, 0], scale_by_std=True) == pytest.approx(
         (0.5 / (0.5**0.5 + 1e-4), -0.5 / (0.5**0.5 + 1e-4))
     )
+    assert positive_part(group_relative([1, 0, 0, 0])) == (0.75, 0.0, 0.0, 0.0)
 
 
 @given(REWARDS, st.booleans())

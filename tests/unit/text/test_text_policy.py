@@ -213,6 +213,28 @@ def test_missing_weights_are_refused(tmp_path: Path) -> None:
         policy.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("saved", "resumed", "why"),
+    [
+        (LoraSettings(rank=4), None, "trains all weights"),
+        (None, LoraSettings(rank=4), "adapter_model.safetensors"),
+        (LoraSettings(rank=4), LoraSettings(rank=8), "size mismatch"),
+        (LoraSettings(target_modules=("q_proj",)), LoraSettings(), "other layers"),
+        (LoraSettings(), LoraSettings(target_modules=("q_proj",)), "other layers"),
+    ],
+)
+def test_an_adapter_that_does_not_fit_is_refused(
+    tmp_path: Path, saved: LoraSettings | None, resumed: LoraSettings | None, why: str
+) -> None:
+    def build(lora: LoraSettings | None) -> TextPolicy:
+        model = tiny_model()
+        return TextPolicy(attach_lora(model, lora, 0) if lora else model, tiny_tokenizer(), TextSettings())
+
+    build(saved).save(tmp_path)
+    with pytest.raises(PolicyError, match=rf"holds no weights for this policy.*{why}"):
+        build(resumed).load(tmp_path)
+
+
 def test_the_fingerprint_names_architecture_size_and_tokenizer() -> None:
     fingerprint = policy_of().fingerprint
     assert fingerprint == policy_of(seed=5).fingerprint == policy_of(adapter=True).fingerprint

@@ -82,6 +82,15 @@ def test_loss_and_gradient_equal_a_hand_written_grpo(
     assert largest_relative_difference(gradients(model), gradients(reference)) < 3e-6
 
 
+def test_rows_of_zero_advantage_count_but_are_not_computed() -> None:
+    rows = [replace(row, advantage=0.0) if index % 3 else row for index, row in enumerate(ROWS)]
+    reference, model = tiny_model(), tiny_model()
+    hand_written_loss(reference, rows, PLAIN, 1.0).backward()
+    accumulated = trainer_of(model).accumulate(rows)
+    assert accumulated.tokens == sum(len(row.token_ids) for row in rows if row.advantage)
+    assert largest_relative_difference(gradients(model), gradients(reference)) < 3e-6
+
+
 def test_the_clip_is_seen_by_some_tokens_of_these_rows() -> None:
     """Else the comparison above would hold for any clip."""
     accumulated = trainer_of(tiny_model()).accumulate(ROWS)
@@ -238,7 +247,7 @@ def test_a_new_trainer_does_not_disturb_an_older_one() -> None:
 
 
 def test_no_tokens_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no tokens to train on"):
+    with pytest.raises(ValueError, match="nothing to train on"):
         trainer_of(tiny_model()).step([])
 
 

@@ -1,0 +1,185 @@
+"""The loop with a scripted policy over the in-memory transport: what is trained on, saved and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from node.checkpoint import Checkpoints
+from node.config import Config, parse_config
+from node.loop import MAX_DIVERGED_ROUNDS, Node, play_round, resume, run, save
+from node.store import EvaluationEvent, History, RoundEvent, Store
+from policies.policy import DivergedError, UpdateReport
+from policies.rollout import Finish, Group, Problem, Rollout, Segment, TrainGroup
+from policies.tasks import build_task
+from policies.tasks.curriculum import Curriculum
+from policies.tasks.task import TaskSpec
+from swarm.gossip import Gossip, GossipSettings
+from swarm.identity import Identity
+from swarm.memory import MemoryHub
+from swarm.pool import Pool
+from swarm.silo import SiloTransport
+from swarm.transport import Transport
+from swarm.verify import Door
+
+SWARM = "pond"
+TASK = build_task(TaskSpec("sort"))
+ALICE, BOB = (Identity(bytes([number]) * 32).peer_id for number in (1, 2))
+
+
+class HalfRight:
+    """Answers every second rollout rightly; learns nothing but counts, and can be told to diverge."""
+
+    fingerprint = "half-right"
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.diverging = False
+        self.batches: list[Sequence[TrainGroup]] = []
+
+    def generate(self, problems: Sequence[Problem], rollouts: int, seed: int) -> list[Group]:
+        return [Group(p, tuple(self._rollout(p, n % 2 == 0) for n in range(rollouts))) for p in problems]
+
+    def encode(self, text: str, finish: Finish) -> tuple[int, ...]:
+        return tuple(text.encode())
+
+    def update(self, batch: Sequence[TrainGroup]) -> UpdateReport:
+        if self.diverging:
+            raise DivergedError("loss nan")
+        self.version += 1
+        self.batches.append(batch)
+        return UpdateReport(0.0, 1.0, 1e-3, 0.5, 0.0, sum(len(t.advantages) for t in batch), 100, 1)
+
+    def save(self, folder: Path) -> None:
+        (folder / "version").write_text(str(self.version))
+
+    def load(self, folder: Path) -> None:
+        self.version = int((folder / "version").read_text())
+
+    def _rollout(self, problem: Problem, right: bool) -> Rollout:
+        text = problem.answer if right else "no idea"
+        return Rollout(text, (Segment(self.version, tuple(text.encode()), (-1.0,) * len(text)),), Finish.STOP)
+
+
+class DivergesOnce(HalfRight):
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self._at, self._updates = at, 0
+
+    def update(self, batch: Sequence[TrainGroup]) -> UpdateReport:
+        self._updates += 1
+        self.diverging = self._updates == self._at
+        return super().update(batch)
+
+
+class Quiet:
+    """A watcher that remembers and never stops a run."""
+
+    def __init__(self) -> None:
+        self.rounds: list[RoundEvent] = []
+        self.evaluations: list[EvaluationEvent] = []
+        self.on_round: Callable[[RoundEvent], None] = self.rounds.append
+        self.on_evaluation: Callable[[EvaluationEvent], None] = self.evaluations.append
+
+    def should_stop(self) -> bool:
+        return False
+
+
+def node_of(folder: Path, peer: str, transport: Transport, external: int = 2, **settings: object) -> Node:
+    swarm = {"swarm": {"type": "dht"}} if external else {}
+    tree = {"tasks": [{"name": "sort"}], "rollouts": 4, "sampler": {"local": 2, "external": external}}
+    config: Config = parse_config(tree | swarm | settings)
+    folder.mkdir(exist_ok=True)
+    policy, pool = HalfRight(), Pool()
+    clock = lambda: 1000.0  # noqa: E731
+    door = Door(SWARM, peer, {TASK.name: TASK}, policy.encode, clock)
+    wanted = GossipSettings(want=8 if external else 0)
+    gossip = Gossip(transport, door, pool, clock, np.random.default_rng(0), wanted)
+    curriculum = Curriculum([TASK], [1.0], seed=len(peer) + ord(peer[-1]))
+    return Node(
+        config, {TASK.name: TASK}, curriculum, policy, door, pool, gossip,
+        Store(folder / "events.sqlite"), Checkpoints(folder / "checkpoints", 2), clock,
+    )  # fmt: skip
+
+
+def pair(folder: Path) -> tuple[Node, Node]:
+    hub = MemoryHub(SWARM, lambda: 1000.0)
+    return tuple(node_of(folder / peer[-4:], peer, hub.join(peer)) for peer in (ALICE, BOB))  # type: ignore[return-value]
+
+
+def test_a_round_trains_on_own_and_external_groups(tmp_path: Path) -> None:
+    alice, bob = pair(tmp_path)
+    alice.round = bob.round = 1
+    first = play_round(alice)
+    assert (first.reward, first.trained_local, first.trained_external, first.missing_external) == (
+        0.5,
+        2,
+        0,
+        2,
+    )
+    alice.gossip.step()
+    bob.gossip.step()
+    event = play_round(bob)
+    assert (event.received, event.trained_local, event.trained_external, event.missing_external) == (
+        2,
+        2,
+        2,
+        0,
+    )
+    own, external = bob.policy.batches[0][:2], bob.policy.batches[0][2:]  # type: ignore[attr-defined]
+    assert [t.group.origin for t in own] == [None, None] and [t.group.origin for t in external] == [
+        ALICE,
+        ALICE,
+    ]
+    assert all(t.advantages == (0.5, -0.5, 0.5, -0.5) for t in (*own, *external))
+    assert all(r.logprobs is None for t in external for r in t.group.rollouts)
+    alice.round = 2
+    assert play_round(alice).published == 2
+    assert [event.received for event in History(tmp_path / BOB[-4:] / "events.sqlite").peers()] == [2]
+
+
+def test_nothing_external_is_trained_on_twice_across_a_resume(tmp_path: Path) -> None:
+    alice, bob = pair(tmp_path)
+    alice.round = bob.round = 1
+    play_round(alice)
+    alice.gossip.step()
+    bob.gossip.step()
+    save(bob)
+    again = node_of(tmp_path / BOB[-4:], BOB, bob.gossip._transport)
+    assert resume(again) == 0 and again.round == 1
+    again.gossip.step()  # the body is still offered, and still known
+    again.round = 2
+    assert play_round(again).trained_external == 2
+    again.gossip.step()
+    again.round = 3
+    assert play_round(again).trained_external == 0
+
+
+def test_a_silo_shares_nothing_and_misses_nobody(tmp_path: Path) -> None:
+    silo = node_of(tmp_path, ALICE, SiloTransport(), external=0, rounds=3, evaluation={"problems": 2})
+    watcher = Quiet()
+    run(silo, watcher)
+    assert [event.round for event in watcher.rounds] == [1, 2, 3]
+    assert [event.round for event in watcher.evaluations] == [0, 3]
+    assert all(e.published == e.received == e.missing_external == 0 and not e.alone for e in watcher.rounds)
+
+
+def test_divergence_is_counted_then_ends_the_run(tmp_path: Path) -> None:
+    silo = node_of(tmp_path, ALICE, SiloTransport(), external=0, rounds=50)
+    silo.policy.diverging = True  # type: ignore[attr-defined]
+    with pytest.raises(DivergedError, match="learning_rate"):
+        run(silo, Quiet())
+    life = History(tmp_path / "events.sqlite").life()
+    assert [event.what for event in life] == ["diverged"] * MAX_DIVERGED_ROUNDS
+
+
+def test_one_bad_update_is_skipped(tmp_path: Path) -> None:
+    silo = node_of(tmp_path, ALICE, SiloTransport(), external=0, rounds=4)
+    silo.policy = DivergesOnce(at=2)
+    watcher = Quiet()
+    run(silo, watcher)
+    assert [event.round for event in watcher.rounds] == [1, 3, 4]
+    assert silo.policy.version == 3
