@@ -15,8 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
 
 from policies.tasks.task import Param, TaskSpec
-from policies.text.settings import ModelSettings, Settings, TextSettings
-from policies.text.warm_start import EmbeddedSettings
+from policies.text.settings import EmbeddedSettings, ModelSettings, Settings, TextSettings
 
 PRESETS = [Path(__file__).parent / "presets", Path(__file__).parent.parent / "configs"]
 

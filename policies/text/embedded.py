@@ -15,8 +15,9 @@ from transformers.utils.logging import disable_progress_bar
 
 from policies.policy import PolicyError
 from policies.tasks.embedded import FAMILIES
+from policies.text.settings import EmbeddedSettings
 from policies.text.tokenizer import build_tokenizer
-from policies.text.warm_start import EmbeddedSettings, Progress, warm_start
+from policies.text.warm_start import Progress, warm_start
 
 logger = logging.getLogger(__name__)
 

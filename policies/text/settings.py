@@ -1,13 +1,24 @@
-"""What a text policy can be told: model, sampling and training. Every default is the setting that was tried.
+"""What a text policy can be told: model, sampling, training, and how the embedded one is made.
 
-Plain values that validate themselves, so that a config file can hold them as they are.
+Every default is the setting that was tried. Plain values that validate themselves, so that a config file
+can hold them as they are.
 """
 
 from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+from policies.tasks.embedded import FAMILIES
 
 
 class Settings(BaseModel):
@@ -106,3 +117,28 @@ class TextSettings(Settings):
     """How rollouts are sampled."""
     trainer: TrainerSettings = TrainerSettings()
     """How an update is made."""
+
+
+class EmbeddedSettings(Settings):
+    """The recipe of an embedded policy. Equal recipes give equal weights."""
+
+    seed: int = 0
+    """Of the initial weights and of the warm start's data."""
+    steps: PositiveInt = 160
+    """Supervised steps."""
+    batch: PositiveInt = 64
+    """Answers a step, spread evenly over the tasks."""
+    learning_rate: PositiveFloat = 3e-3
+    """Peak rate of AdamW."""
+    skills: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(FAMILIES, 0.35), min_length=1)
+    """How often each task is answered right at the end, 0 to 1; else by its wrong habit. Others are unseen."""
+
+    @field_validator("skills")
+    @classmethod
+    def _known_shares(cls, skills: dict[str, float]) -> dict[str, float]:
+        for task, share in skills.items():
+            if task not in FAMILIES:
+                raise ValueError(f"no embedded task {task!r}; there are {', '.join(FAMILIES)}")
+            if not 0.0 <= share <= 1.0:
+                raise ValueError(f"skill of {task} is {share}; a share lies between 0 and 1")
+        return skills

@@ -11,7 +11,6 @@ from functools import partial
 from random import Random
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
@@ -20,7 +19,7 @@ from policies.seeds import derive_seed
 from policies.tasks.embedded import FAMILIES
 from policies.tasks.task import TRAIN_SEEDS
 from policies.text.randomness import seeded
-from policies.text.settings import Settings
+from policies.text.settings import EmbeddedSettings
 from policies.text.tokenizer import dialogue
 
 Progress = Callable[[int, int], None]  # (steps done, steps in all)
@@ -29,31 +28,6 @@ IGNORED = -100  # cross_entropy's ignore_index
 RAMP_STEPS = 10
 # Shown in the first half, so that every node can do every task; the second half sets how often it does.
 _EVEN_SHARES = dict.fromkeys(FAMILIES, 0.5)
-
-
-class EmbeddedSettings(Settings):
-    """The recipe of an embedded policy. Equal recipes give equal weights."""
-
-    seed: int = 0
-    """Of the initial weights and of the warm start's data."""
-    steps: PositiveInt = 160
-    """Supervised steps."""
-    batch: PositiveInt = 64
-    """Answers a step, spread evenly over the tasks."""
-    learning_rate: PositiveFloat = 3e-3
-    """Peak rate of AdamW."""
-    skills: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(FAMILIES, 0.35), min_length=1)
-    """How often each task is answered right at the end, 0 to 1; else by its wrong habit. Others are unseen."""
-
-    @field_validator("skills")
-    @classmethod
-    def _known_shares(cls, skills: dict[str, float]) -> dict[str, float]:
-        for task, share in skills.items():
-            if task not in FAMILIES:
-                raise ValueError(f"no embedded task {task!r}; there are {', '.join(FAMILIES)}")
-            if not 0.0 <= share <= 1.0:
-                raise ValueError(f"skill of {task} is {share}; a share lies between 0 and 1")
-        return skills
 
 
 def warm_start(

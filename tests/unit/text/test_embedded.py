@@ -14,8 +14,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from policies.policy import PolicyError
 from policies.text import embedded
 from policies.text.embedded import default_cache, load_embedded, recipe_hash
+from policies.text.settings import EmbeddedSettings
 from policies.text.tokenizer import CHARACTERS, CONTROL_TOKENS, build_tokenizer, dialogue
-from policies.text.warm_start import EmbeddedSettings, warm_start
+from policies.text.warm_start import warm_start
 
 TINY = EmbeddedSettings(steps=3, batch=4, skills={"sort": 0.5, "add": 0.5})
 TOKENIZER = build_tokenizer()
