@@ -8,13 +8,12 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
-from rich.console import Console
-
 from node.config import Config, DhtConfig
 from node.logfile import log_to_file
 from node.members import manifest_of
 from node.network import build_transport
 from node.runfolder import RunFolder, write_atomic
+from node.show import new_console
 from swarm.manifest import Invite
 
 INVITE = "invite.txt"
@@ -31,7 +30,7 @@ def serve_bootstrap(config: Config, run_dir: Path, *, as_json: bool) -> None:
         config = config.model_copy(update={"swarm": DhtConfig()})
     folder = RunFolder(run_dir)
     folder.logs.mkdir(parents=True, exist_ok=True)
-    console = Console(highlight=False)
+    console = new_console()
     with closing(folder.lock()), closing(build_transport(config, folder)) as transport:
         log_to_file(folder.logs)
         transport.wait_ready()
@@ -43,7 +42,7 @@ def serve_bootstrap(config: Config, run_dir: Path, *, as_json: bool) -> None:
                 json.dumps({"event": "ready", "invite": invite, "addresses": addresses}), highlight=False
             )
         else:
-            console.print("serving; others join with:", markup=False)
+            console.print("serving; others join with:")
             console.out(f"  murmur join {invite}", highlight=False)
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -52,4 +51,4 @@ def serve_bootstrap(config: Config, run_dir: Path, *, as_json: bool) -> None:
             status = transport.status()
             if not as_json:
                 standing = "healthy" if status.healthy else f"not healthy: {status.detail}"
-                console.print(f"{standing}; {status.peers_seen} peers announced", markup=False)
+                console.print(f"{standing}; {status.peers_seen} peers announced")

@@ -19,12 +19,11 @@ from rich.live import Live
 from rich.table import Table
 
 from node.runfolder import RunFolder
-from node.show import OutputStyle, format_refused, sparkline
+from node.show import PLAIN_WIDTH, OutputStyle, format_refused, new_console, sparkline
 from node.store import EvaluationEvent, History, LifeEvent, RoundEvent
 
 Role = Literal["swarm", "twin"]
 RECENT = 5  # rounds in the moving reward
-PLAIN_WIDTH = 120  # characters, where no terminal sets it
 PLAIN_ROUNDS = 8  # between two lines of a node where there is no terminal
 
 
@@ -127,7 +126,7 @@ class DemoView:
         self._style = style
         self._path = path
         self._picture = picture
-        self._console = Console(highlight=False, width=None if style == "live" else PLAIN_WIDTH)
+        self._console = new_console()
         self._live: Live | None = None
         self._told: dict[str, int] = {}  # the round that each node's last plain line was about
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
-from rich.console import Console
+from rich.text import Text
 
 from node.network import lone_transport
+from node.show import new_console
 from swarm.errors import SwarmError
 
 GIB = 2**30
@@ -53,13 +54,14 @@ def examine() -> list[Finding]:
 def show_findings(findings: Sequence[Finding], *, as_json: bool) -> int:
     """Prints the findings; returns exit code 3 if any is a failure, else 0."""
     if as_json:
-        Console().out(json.dumps([asdict(finding) for finding in findings]), highlight=False)
+        new_console().out(json.dumps([asdict(finding) for finding in findings]), highlight=False)
     else:
-        marks = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "failure": "[red]failure[/]"}
+        styles = {"ok": "green", "warning": "yellow", "failure": "red"}
         for finding in findings:
-            Console(highlight=False).print(f"{marks[finding.state]} {finding.name:<8} {finding.fact}")
+            line = Text(f"{finding.state:<8}", styles[finding.state])
+            new_console().print(line.append(f"{finding.name:<8} {finding.fact}", "default"), soft_wrap=True)
             if finding.fix:
-                Console(highlight=False).print(f"{'':<17}-> {finding.fix}", markup=False)
+                new_console().print(f"{'':<17}-> {finding.fix}", soft_wrap=True)
     return 3 if any(finding.state == "failure" for finding in findings) else 0
 
 

@@ -10,13 +10,12 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from node.config import ConfigError
 from node.network import observe_transport
 from node.runfolder import RunFolder
-from node.show import format_refused
+from node.show import format_refused, new_console
 from node.store import History
 from swarm.manifest import Invite
 from swarm.transport import Transport
@@ -72,7 +71,7 @@ def _show_dealings(folder: RunFolder, *, as_json: bool) -> None:
         table.add_row(
             row.peer, str(row.last_round), str(row.received), str(row.set_aside), format_refused(row.refused)
         )
-    Console().print(table if rows else f"{folder.path}: no records of peers so far")
+    new_console().print(table if rows else f"{folder.path}: no records of peers so far")
 
 
 def _show_offers(transport: Transport, *, as_json: bool) -> None:
@@ -91,7 +90,7 @@ def _show_offers(transport: Transport, *, as_json: bool) -> None:
             str(row.rollouts),
             claims,
         )
-    Console().print(table if rows else "no peer has announced anything in the last two epochs")
+    new_console().print(table if rows else "no peer has announced anything in the last two epochs")
 
 
 def dealings(history: History) -> list[DealingRow]:
@@ -144,4 +143,4 @@ def _repeat(show: Callable[[], None], *, watch: bool) -> None:
 
 
 def _print_json(rows: Sequence[dict[str, object]]) -> None:
-    Console().out(json.dumps(rows), highlight=False)
+    new_console().out(json.dumps(rows), highlight=False)

@@ -23,6 +23,14 @@ SHOWN_ROUNDS = 12
 COLUMNS = ("round", "reward", "own+ext", "published", "received", "refused", "pool", "loss", "seconds", "")
 
 
+PLAIN_WIDTH = 120  # characters, where no terminal sets it
+
+
+def new_console() -> Console:
+    """Standard output as a table or a person's lines need it; peers' text in it is never read as markup."""
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+
 def output_style(*, as_json: bool) -> OutputStyle:
     """JSON when asked for, live on a terminal, plain otherwise."""
     if as_json:
@@ -39,7 +47,7 @@ class RunView:
     def __init__(self, style: OutputStyle, title: str) -> None:
         self._style = style
         self._title = title
-        self._console = Console(highlight=False)
+        self._console = new_console()
         self._recent: deque[RoundEvent] = deque(maxlen=SHOWN_ROUNDS)
         self._rewards: list[float] = []
         self._live: Live | None = None

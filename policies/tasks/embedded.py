@@ -51,8 +51,8 @@ class EmbeddedTask:
         return float(completion.strip() == problem.answer)
 
 
-# Eight letters and three characters a word: what 0.6 M parameters learn within a warm start of 15 s. With two to
-# four characters the same 120 steps end at a loss of 0.47 in place of 0.38.
+# Eight letters, three characters a word: what 0.6 M parameters learn within a short warm start. With two or three
+# characters a word the same 120 steps over six tasks end at a loss of 0.46 in place of 0.38.
 _LETTERS = "abcdefgh"
 _LENGTH = 3
 _NOT_PALINDROMIC = tuple(number for number in range(2, 32) if f"{number:b}" != f"{number:b}"[::-1])

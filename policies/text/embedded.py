@@ -33,7 +33,7 @@ def default_cache() -> Path:
 def load_embedded(
     settings: EmbeddedSettings, cache: Path | None = None, progress: Progress | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model of a recipe, made now (about 15 s, `progress` is told) or read from `cache`; its tokenizer.
+    """The model of a recipe, made now (about 17 s, `progress` is told) or read from `cache`; its tokenizer.
 
     Safe to call from several processes at once. Raises PolicyError when the cache cannot be used.
     """

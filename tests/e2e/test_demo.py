@@ -17,7 +17,7 @@ from node.store import History
 
 pytestmark = [pytest.mark.e2e, pytest.mark.swarm]
 
-ROUNDS = 16
+ROUNDS = 24
 
 
 def pid_of(folder: Path) -> int:
@@ -44,6 +44,12 @@ def test_demo_survives_a_kill_and_the_killed_node_resumes(tmp_path: Path) -> Non
     deadline = time.monotonic() + 300
     while rounds_in(victim) < 4 and time.monotonic() < deadline and demo.poll() is None:
         time.sleep(0.1)
+    invite = (tmp_path / "demo" / "bootstrap" / "invite.txt").read_text().strip()
+    seen = murmur("peers", invite, "--json", cwd=tmp_path)
+    offers = json.loads(seen.stdout)
+    assert {offer["policy"].split("-")[0] for offer in offers} == {"qwen2"} and len(offers) == 2
+    assert all(offer["groups"] > 0 and offer["claimed_rewards"] for offer in offers)
+
     os.kill(pid_of(Path("demo/swarm-2")), signal.SIGKILL)
     output, _ = demo.communicate(timeout=300)
     assert demo.returncode == 0, output
@@ -60,6 +66,10 @@ def test_demo_survives_a_kill_and_the_killed_node_resumes(tmp_path: Path) -> Non
     assert all(node["received"] == node["trained_external"] == 0 for node in twins)
     assert swarm[0]["last_reward"] > swarm[0]["first_reward"]
     assert isinstance(report["uplift"], float)
+
+    dealt = json.loads(murmur("peers", "--run-dir", "demo/swarm-1", "--json", cwd=tmp_path).stdout)
+    assert [row["peer"] for row in dealt] == [swarm[1]["peer"]]
+    assert dealt[0]["received"] == swarm[0]["received"]
 
     before = rounds_in(victim)
     resumed = murmur(
