@@ -221,7 +221,12 @@ def _exit_code(error: Exception) -> int | None:
 
 def _start(config: Config, stem: str, run_dir: Path | None, *, as_json: bool) -> None:
     from node.runfolder import RunFolder, new_run_folder
+    from policies.tasks import build_task
 
+    for task in config.tasks:
+        build_task(
+            task.spec
+        )  # a task that cannot be built is told before a folder is made and torch is loaded
     folder = RunFolder(run_dir) if run_dir else new_run_folder(stem)
     folder.create(config)
     _play(config, folder, resumed=False, as_json=as_json)

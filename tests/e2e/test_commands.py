@@ -29,6 +29,7 @@ def test_wrong_key_exits_2_and_names_the_right_one(tmp_path: Path) -> None:
 def test_unknown_task_exits_2_with_the_nearest(tmp_path: Path) -> None:
     failed = murmur("silo", "tiny", "--set", 'tasks=[{name="sor"}]', cwd=tmp_path)
     assert failed.returncode == 2 and "sort" in failed.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bad_invite_exits_2(tmp_path: Path) -> None:
