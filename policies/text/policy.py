@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -127,7 +127,7 @@ def _read_progress(file: Path) -> dict[str, Any]:
     """Reads tensors and plain values only: `weights_only` refuses a pickle that names anything else."""
     try:
         progress: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, UnpicklingError) as error:
         raise PolicyError(f"{file} cannot be read ({error}); resume from another checkpoint") from error
     return progress
 
