@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import io
-import json
 import statistics
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
 from node.runfolder import RunFolder
-from node.show import PLAIN_WIDTH, OutputStyle, format_refused, new_console, sparkline
+from node.show import PLAIN_WIDTH, OutputStyle, Screen, format_refused, sparkline
 from node.store import EvaluationEvent, History, LifeEvent, RoundEvent
 
 Role = Literal["swarm", "twin"]
@@ -119,32 +116,14 @@ def uplift(standings: Sequence[Standing]) -> float | None:
     return statistics.fmean(gains) if gains else None
 
 
-class DemoView:
-    """Shows the demo to a person (live on a terminal, plain elsewhere) or to a script."""
+class DemoView(Screen):
+    """Shows the demo to a person (live on a terminal, lines elsewhere) or to a script."""
 
     def __init__(self, style: OutputStyle, path: Path, picture: Path | None = None) -> None:
-        self._style = style
+        super().__init__(style)
         self._path = path
         self._picture = picture
-        self._console = new_console()
-        self._live: Live | None = None
         self._told: dict[str, int] = {}  # the round that each node's last plain line was about
-
-    def __enter__(self) -> Self:
-        if self._style == "live":
-            self._live = Live(console=self._console, auto_refresh=False)
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.stop()
-
-    def say(self, line: str) -> None:
-        if self._style != "json":
-            self._console.out(line, highlight=False)
 
     def progress(self, who: str, what: str, done: int, total: int) -> None:
         """Long work before the first round: a line each quarter."""
@@ -152,21 +131,19 @@ class DemoView:
             self.say(f"{who}: {what} {done}/{total}")
 
     def show(self, standings: Sequence[Standing]) -> None:
-        """The table as of now; where there is no terminal, one line a node each time another round is done."""
-        if self._live:
-            self._live.update(demo_table(standings, str(self._path)), refresh=True)
-        elif self._style == "plain":
+        """The table as of now; where there is no terminal, a line a node each time PLAIN_ROUNDS more are done."""
+        self.redraw(demo_table(standings, str(self._path)))
+        if self.style == "plain":
             for standing in standings:
                 self._say_news(standing)
 
     def conclude(self, standings: Sequence[Standing]) -> int:
         """The comparison, as a table and a sentence or as one JSON line. Returns the exit code."""
         gain = uplift(standings)
-        if self._style == "json":
-            report = {"nodes": [standing.facts() for standing in standings], "uplift": gain}
-            self._console.out(json.dumps(report), highlight=False)
+        if self.style == "json":
+            self.say_json({"nodes": [standing.facts() for standing in standings], "uplift": gain})
         else:
-            self._console.print(demo_table(standings, str(self._path)))
+            self.print(demo_table(standings, str(self._path)))
             self.say(closing_words(standings, gain, self._path))
         if self._picture:
             draw_picture(standings, gain, self._path, self._picture)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import ExitStack, closing
 
 from node.build import build_node
@@ -16,8 +15,6 @@ from node.store import LifeEvent
 from swarm.errors import TransportDown
 from swarm.transport import Transport
 
-logger = logging.getLogger(__name__)
-
 
 def run_session(config: Config, folder: RunFolder, view: RunView, *, resumed: bool) -> Node:
     """Plays a run, or the rest of it, to its end or to Ctrl-C. The folder exists and holds the config.
@@ -27,9 +24,8 @@ def run_session(config: Config, folder: RunFolder, view: RunView, *, resumed: bo
     with ExitStack() as stack:
         stack.enter_context(closing(folder.lock()))
         log_to_file(folder.logs)
-        transport = stack.enter_context(
-            closing(build_transport(config, folder))
-        )  # joins while the policy loads
+        # The transport joins while the policy loads.
+        transport = stack.enter_context(closing(build_transport(config, folder)))
         node = build_node(config, folder, transport, view.progress)
         stack.enter_context(closing(node.store))
         again = resume(node) if resumed else 0
@@ -57,12 +53,11 @@ def _join(node: Node, transport: Transport, view: RunView) -> None:
 
 
 def _tell_start(node: Node, view: RunView, *, resumed: bool, again: int) -> None:
-    if not resumed:
-        note = f"started: {node.policy.fingerprint}, {len(node.tasks)} tasks"
+    if resumed:
+        unsaved = f", {again} unsaved rounds are played again" if again else ""
+        note = f"resumed after round {node.round}{unsaved}"
     else:
-        note = f"resumed after round {node.round}" + (
-            f", {again} unsaved rounds are played again" if again else ""
-        )
+        note = f"started: {node.policy.fingerprint}, {len(node.tasks)} tasks"
     what = "resumed" if resumed else "started"
     node.store.append(LifeEvent(node.round, what, note, {"peer": node.door.peer}))
     view.say(note)

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from types import FrameType, TracebackType
 from typing import Literal, Self
 
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -38,26 +39,16 @@ def output_style(*, as_json: bool) -> OutputStyle:
     return "live" if sys.stdout.isatty() else "plain"
 
 
-class RunView:
-    """Shows one run's events as they come and turns Ctrl-C into a request to stop.
+class Screen:
+    """Standard output in one of three styles: a table that redraws itself, lines for a person, JSON for a script."""
 
-    The first Ctrl-C (or SIGTERM) lets the round end and saves; the second interrupts at once.
-    """
-
-    def __init__(self, style: OutputStyle, title: str) -> None:
-        self._style = style
-        self._title = title
+    def __init__(self, style: OutputStyle) -> None:
+        self.style = style
         self._console = new_console()
-        self._recent: deque[RoundEvent] = deque(maxlen=SHOWN_ROUNDS)
-        self._rewards: list[float] = []
-        self._live: Live | None = None
-        self._stop = False
+        self._live = Live(console=self._console, auto_refresh=False) if style == "live" else None
 
     def __enter__(self) -> Self:
-        signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(signal.SIGTERM, self._on_signal)
-        if self._style == "live":
-            self._live = Live(self._table(), console=self._console, auto_refresh=False)
+        if self._live:
             self._live.start()
         return self
 
@@ -67,31 +58,57 @@ class RunView:
         if self._live:
             self._live.stop()
 
+    def redraw(self, table: Table) -> None:
+        """Replaces the live table; nothing in the other styles."""
+        if self._live:
+            self._live.update(table, refresh=True)
+
+    def say(self, line: str) -> None:
+        """One line for a person; nothing in JSON, where standard output belongs to the script."""
+        if self.style != "json":
+            self._console.out(line, highlight=False)
+
+    def say_json(self, facts: Mapping[str, object]) -> None:
+        """One JSON object on a line, whatever the style."""
+        self._console.out(json.dumps(facts), highlight=False)
+
+    def print(self, table: Table) -> None:
+        self._console.print(table)
+
+
+class RunView(Screen):
+    """Shows one run's events as they come and turns Ctrl-C into a request to stop.
+
+    The first Ctrl-C (or SIGTERM) lets the round end and saves; the second interrupts at once.
+    """
+
+    def __init__(self, style: OutputStyle, title: str) -> None:
+        super().__init__(style)
+        self._title = title
+        self._recent: deque[RoundEvent] = deque(maxlen=SHOWN_ROUNDS)
+        self._rewards: list[float] = []
+        self._stop = False
+
+    def __enter__(self) -> Self:
+        signal.signal(signal.SIGINT, self._on_signal)
+        signal.signal(signal.SIGTERM, self._on_signal)
+        return super().__enter__()
+
     def on_round(self, event: RoundEvent) -> None:
         self._recent.append(event)
         self._rewards.append(event.reward)
-        if self._live:
-            self._live.update(self._table(), refresh=True)
-        elif self._style == "json":
-            self.say_json("round", asdict(event))
-        else:
-            self._console.out(plain_round(event), highlight=False)
+        if self.style == "json":
+            self.say_json({"event": "round", **asdict(event)})
+        elif self.style == "plain":
+            self.say(plain_round(event))
+        self.redraw(self._table())
 
     def on_evaluation(self, event: EvaluationEvent) -> None:
-        if self._style == "json":
-            self.say_json("evaluation", asdict(event))
-        else:
-            self.say(
-                f"held-out reward after round {event.round}: {event.reward:.3f}  {_by_task(event.rewards_by_task)}"
-            )
-
-    def say(self, line: str) -> None:
-        """One line for a person; nothing in JSON mode, where standard output belongs to the script."""
-        if self._style != "json":
-            self._console.out(line, highlight=False)
-
-    def say_json(self, kind: str, facts: Mapping[str, object]) -> None:
-        self._console.out(json.dumps({"event": kind, **facts}), highlight=False)
+        if self.style == "json":
+            self.say_json({"event": "evaluation", **asdict(event)})
+        self.say(
+            f"held-out reward after round {event.round}: {event.reward:.3f}  {_by_task(event.rewards_by_task)}"
+        )
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Long work that is not a round, such as the warm start: a line each tenth."""
@@ -108,7 +125,8 @@ class RunView:
         self.say("stopping after this round and saving; press Ctrl-C again to stop at once")
 
     def _table(self) -> Table:
-        table = Table(*COLUMNS, title=f"{self._title}  {sparkline(self._rewards)}", title_justify="left")
+        title = f"{self._title}  {sparkline(self._rewards)}"
+        table = Table(*COLUMNS, title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
         for event in self._recent:
             table.add_row(*round_cells(event))
         return table
