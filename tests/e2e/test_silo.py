@@ -43,6 +43,15 @@ def test_silo_trains_without_any_network(tmp_path: Path) -> None:
     assert any(event.trained_local for event in rounds)
 
 
+def test_embedded_policy_learns(tmp_path: Path) -> None:
+    """0.19, 0.23 and 0.19 became 0.77, 0.73 and 0.72 with three seeds; a run that learns nothing moves by 0.1."""
+    options = ["--set", "threads=1", "--set", "sampler.local=12", "--set", "sampler.external=0"]
+    done = murmur("silo", "tiny", *options, "--rounds", "25", "--run-dir", "learns", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, last = History(tmp_path / "learns" / "events.sqlite").evaluations()
+    assert last.reward - first.reward > 0.25
+
+
 def test_killed_run_resumes_as_if_it_had_not_been(tmp_path: Path) -> None:
     options = ["tiny", *QUICK, "--rounds", str(ROUNDS), "--set", "checkpoint.every=2"]
     whole = murmur("silo", *options, "--run-dir", "whole", cwd=tmp_path)
