@@ -11,7 +11,7 @@ test: .venv/.installed-dev
 	$(BIN)/pytest -m "not slow and not gpu"
 
 test-unit: .venv/.installed-dev
-	$(BIN)/pytest tests/unit tests/property
+	$(BIN)/pytest -m "not slow" tests/unit
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,11 +14,11 @@ from pathlib import Path
 import pytest
 from murmur_command import murmur, start
 
-from node.store import History
+from node.store import History, RoundEvent
 
 pytestmark = [pytest.mark.e2e, pytest.mark.swarm]
 
-ROUNDS = 24
+ROUNDS = 48
 
 
 def pid_of(folder: Path) -> int:
@@ -31,19 +32,28 @@ def pid_of(folder: Path) -> int:
     raise AssertionError(f"no process runs in {folder}")
 
 
-def rounds_in(folder: Path) -> int:
+def rounds_in(folder: Path) -> list[RoundEvent]:
     with suppress(sqlite3.OperationalError):
-        return len(History(folder / "events.sqlite").rounds())
-    return 0
+        return History(folder / "events.sqlite").rounds()
+    return []
+
+
+def wait_until_they_share(folder: Path, demo: subprocess.Popen[str]) -> None:
+    """Node 1 has trained on groups of node 2, which is well under way."""
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and demo.poll() is None:
+        shared = any(event.trained_external for event in rounds_in(folder / "swarm-1"))
+        if shared and len(rounds_in(folder / "swarm-2")) >= 4:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the nodes did not come to share")
 
 
 @pytest.mark.timeout(420)
 def test_demo_survives_a_kill_and_the_killed_node_resumes(tmp_path: Path) -> None:
     demo = start("demo", "--nodes", "2", "--rounds", str(ROUNDS), "--run-dir", "demo", "--json", cwd=tmp_path)
     victim = tmp_path / "demo" / "swarm-2"
-    deadline = time.monotonic() + 300
-    while rounds_in(victim) < 4 and time.monotonic() < deadline and demo.poll() is None:
-        time.sleep(0.1)
+    wait_until_they_share(tmp_path / "demo", demo)
     invite = (tmp_path / "demo" / "bootstrap" / "invite.txt").read_text().strip()
     outsider = start("peers", invite, "--json", cwd=tmp_path)
     os.kill(pid_of(Path("demo/swarm-2")), signal.SIGKILL)
@@ -59,9 +69,8 @@ def test_demo_survives_a_kill_and_the_killed_node_resumes(tmp_path: Path) -> Non
     swarm = [node for node in report["nodes"] if node["role"] == "swarm"]
     twins = [node for node in report["nodes"] if node["role"] == "twin"]
     assert all(node["rounds"] >= ROUNDS for node in twins)
-    assert (
-        twins[0]["cpu_seconds"] >= 0.9 * swarm[0]["cpu_seconds"]
-    )  # the last round may fall short of the mean
+    # The last rounds may take less than the mean by which their number was chosen.
+    assert twins[0]["cpu_seconds"] >= 0.9 * swarm[0]["cpu_seconds"]
     assert swarm[0]["rounds"] == ROUNDS and swarm[1]["rounds"] < ROUNDS
     assert swarm[0]["received"] > 0 and swarm[0]["trained_external"] > 0 and swarm[0]["published"] > 0
     assert all(node["received"] == node["trained_external"] == 0 for node in twins)
@@ -72,10 +81,10 @@ def test_demo_survives_a_kill_and_the_killed_node_resumes(tmp_path: Path) -> Non
     assert [row["peer"] for row in dealt] == [swarm[1]["peer"]]
     assert dealt[0]["received"] == swarm[0]["received"]
 
-    before = rounds_in(victim)
+    before = len(rounds_in(victim))
     resumed = murmur(
         "run", "--resume", "--run-dir", str(victim), "--rounds", str(before + 2), cwd=tmp_path, timeout=200
     )
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "resumed after round" in resumed.stdout
-    assert [event.round for event in History(victim / "events.sqlite").rounds()] == list(range(1, before + 3))
+    assert [event.round for event in rounds_in(victim)] == list(range(1, before + 3))
