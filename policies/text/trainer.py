@@ -200,4 +200,6 @@ def _trl_config(
 
 
 def _rewards_come_from_tasks(**_: Any) -> list[float]:
-    raise NotImplementedError("TRL asked for rewards, which tasks give before training")
+    raise PolicyError(
+        "TRL asked for rewards, which tasks give before training: its training loop is not to be run"
+    )
