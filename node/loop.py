@@ -16,7 +16,7 @@ from node.config import Config, SamplerConfig
 from node.report import Stopwatch, describe_evaluation, describe_peers, describe_round
 from node.store import EvaluationEvent, LifeEvent, RoundEvent, Store
 from policies.advantage import group_relative, positive_part
-from policies.policy import DivergedError, Policy
+from policies.policy import DivergedError, Policy, sample_groups
 from policies.rollout import Group, TrainGroup
 from policies.seeds import derive_generator, derive_seed
 from policies.tasks.curriculum import Curriculum
@@ -66,7 +66,8 @@ def play_round(node: Node) -> RoundEvent:
 
     problems = node.curriculum.draw(node.round, sampler.local)
     seed = derive_seed(config.seed, "generate", node.round)
-    own = [score(group, node.tasks) for group in node.policy.generate(problems, config.rollouts, seed)]
+    groups = sample_groups(node.policy, problems, config.rollouts, seed)
+    own = [score(group, node.tasks) for group in groups]
 
     node.gossip.publish(own, node.round, node.policy.version, node.policy.fingerprint)
     exchanged = node.gossip.drain()  # since the last round; accepted groups are in the pool by now
@@ -123,7 +124,8 @@ def evaluate(node: Node, watcher: Watcher) -> None:
     if not (per_task := node.config.evaluation.problems):
         return
     problems = node.curriculum.held_out(per_task)
-    groups = node.policy.generate(problems, 1, derive_seed(node.config.seed, "evaluate"))
+    seed = derive_seed(node.config.seed, "evaluate")
+    groups = sample_groups(node.policy, problems, 1, seed, held_out=True)
     event = describe_evaluation(node.round, [score(group, node.tasks) for group in groups])
     node.store.append(event)
     watcher.on_evaluation(event)

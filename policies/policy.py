@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from policies.rollout import Finish, Group, Problem, TrainGroup
+from policies.rollout import Finish, Group, Problem, Rollout, TrainGroup
+from policies.seeds import derive_seed
 
 
 class PolicyError(RuntimeError):
@@ -19,8 +21,50 @@ class DivergedError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
+class RolloutRequest:
+    """One rollout that a policy is to begin, or a partial that it is to carry on."""
+
+    problem: Problem
+    # 63 bits. With a token's position it determines every random draw of the rollout, so that neither its
+    # company in a batch nor an interruption changes what it samples under unchanged weights.
+    key: int
+    begun: Rollout | None = None  # an UNFINISHED rollout, perhaps of earlier policy versions
+
+
+# Told after every token step which requests, by index, have finished since it was last asked (often none).
+# True ends the call: every rollout that is not finished is returned as a partial.
+Stop = Callable[[Sequence[int]], bool]
+
+
+def never(finished: Sequence[int]) -> bool:
+    """The `Stop` of whoever waits for every rollout."""
+    return False
+
+
+class Stale(StrEnum):
+    """What the ratio of a token that an older policy version sampled is taken against."""
+
+    BEHAVIOUR = "behaviour"  # the log-prob it was sampled with
+    RECOMPUTE = "recompute"  # the policy's own log-prob at the start of the update: no correction
+    MASK = "mask"  # nothing: such tokens are not trained on
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateSpec:
+    """How a strategy wants one update made. None leaves a setting of the policy's own as it is."""
+
+    epochs: int = 1  # optimiser steps over the whole batch
+    learning_rate_scale: float = 1.0
+    clip: tuple[float, float] | None = None  # epsilon low and high
+    stale: Stale = Stale.BEHAVIOUR
+    # Whole number of completion tokens that every rollout counts for in the loss, whatever its length
+    # (constant-length normalisation); None: all tokens of the step weigh the same.
+    constant_length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class UpdateReport:
-    """What one optimiser update did. Plain figures for the event store."""
+    """What the optimiser steps of one update did. Plain figures for the event store."""
 
     loss: float
     grad_norm: float
@@ -45,8 +89,14 @@ class Policy(Protocol):
         """Short public description of architecture and tokenizer, at most 64 ASCII characters."""
         ...
 
-    def generate(self, problems: Sequence[Problem], rollouts: int, seed: int) -> list[Group]:
-        """`rollouts` unscored completions of each problem, with token ids and behaviour log-probs."""
+    def sample(
+        self, requests: Sequence[RolloutRequest], *, stop: Stop = never, held_out: bool = False
+    ) -> list[Rollout]:
+        """One unscored rollout a request, in order: finished, or UNFINISHED where `stop` ended the call first.
+
+        Tokens sampled now are one more segment, with behaviour log-probs and the present version. `held_out`
+        samples as evaluation does. Raises PolicyError when a rollout cannot fit into the memory budget.
+        """
         ...
 
     def encode(self, text: str, finish: Finish) -> tuple[int, ...]:
@@ -58,8 +108,8 @@ class Policy(Protocol):
         """
         ...
 
-    def update(self, batch: Sequence[TrainGroup]) -> UpdateReport:
-        """One optimiser update on groups of any size, external ones among them. Raises DivergedError."""
+    def update(self, batch: Sequence[TrainGroup], spec: UpdateSpec = UpdateSpec()) -> UpdateReport:
+        """Updates on groups of any size, external ones among them. Raises DivergedError, weights as before."""
         ...
 
     def save(self, folder: Path) -> None:
@@ -69,3 +119,16 @@ class Policy(Protocol):
     def load(self, folder: Path) -> None:
         """Restores what `save` wrote, so that training goes on as if it had not stopped."""
         ...
+
+
+def sample_groups(
+    policy: Policy, problems: Sequence[Problem], rollouts: int, seed: int, *, held_out: bool = False
+) -> list[Group]:
+    """`rollouts` finished, unscored rollouts of each problem, all waited for."""
+    requests = [
+        RolloutRequest(problem, derive_seed(seed, place, number))
+        for place, problem in enumerate(problems)
+        for number in range(rollouts)
+    ]
+    sampled = iter(policy.sample(requests, held_out=held_out))
+    return [Group(problem, tuple(next(sampled) for _ in range(rollouts))) for problem in problems]

@@ -2,89 +2,153 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import torch
 
-from policies.rollout import TrainGroup
+from policies.rollout import Group, Rollout, TrainGroup
+
+# What a prompt's token costs a row that reads its keys and values, against a token that the row computes: each
+# layer keeps two vectors for it, in place of the sixteen or so that the backward pass wants of a token.
+CACHED_TOKEN_COST = 1 / 8
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One rollout as the trainer sees it."""
+    """One rollout as the trainer sees it. Per-token fields are as long as `token_ids`."""
 
     prompt_ids: tuple[int, ...]
     token_ids: tuple[int, ...]
     advantage: float
-    logprobs: tuple[float, ...] | None  # behaviour log-probs; None: unknown, the ratio starts at 1
+    logprobs: tuple[float, ...] | None  # what the ratio is taken against; None: unknown, it starts at 1
+    stale: tuple[bool, ...] | None = None  # tokens of an older policy version; None: no token is
+    untrained: tuple[bool, ...] | None = None  # tokens that are context only; None: no token is
+
+    @property
+    def trained_tokens(self) -> int:
+        return len(self.token_ids) - sum(self.untrained or ())
+
+    def without_stale(self) -> Row:
+        """Stale tokens stay as context for the others."""
+        return replace(self, untrained=self.stale)
+
+    def against(self, own: Sequence[float]) -> Row:
+        """Takes `own` log-probs where a token is stale, and everywhere when none were known."""
+        if self.logprobs is None or self.stale is None:
+            return replace(self, logprobs=tuple(own))
+        choices = zip(self.stale, own, self.logprobs, strict=True)
+        return replace(self, logprobs=tuple(mine if stale else known for stale, mine, known in choices))
 
 
-def rows_of(batch: Sequence[TrainGroup], encode_prompt: Callable[[str], tuple[int, ...]]) -> list[Row]:
-    """One row for every rollout that has a token."""
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """Rows that go through the model together, all with or all without known log-probs."""
+
+    rows: tuple[Row, ...]
+    shared_prompt: tuple[int, ...] | None = None  # computed once for all micro-batches that share it
+
+    @property
+    def trained_tokens(self) -> int:
+        return sum(row.trained_tokens for row in self.rows)
+
+
+def rows_of(
+    batch: Sequence[TrainGroup], encode_prompt: Callable[[str], tuple[int, ...]], version: int = 0
+) -> list[Row]:
+    """One row for every rollout that has a token. Own tokens of a policy before `version` are stale."""
     rows: list[Row] = []
     for member in batch:
         prompt_ids = encode_prompt(member.group.problem.prompt)
         for rollout, advantage in zip(member.group.rollouts, member.advantages, strict=True):
             if rollout.token_ids:
-                rows.append(Row(prompt_ids, rollout.token_ids, advantage, rollout.logprobs))
+                stale = _stale(member.group, rollout, version)
+                rows.append(Row(prompt_ids, rollout.token_ids, advantage, rollout.logprobs, stale))
     return rows
 
 
-def pack(rows: Sequence[Row], token_budget: int) -> list[list[Row]]:
-    """Splits rows into micro-batches of at most `token_budget` tokens, padding included.
+def pack(rows: Sequence[Row], token_budget: int, least_saving: float = math.inf) -> list[MicroBatch]:
+    """Splits rows into micro-batches that cost at most `token_budget` tokens; see `cost`.
 
-    A longer row makes a micro-batch of its own. Rows with and without behaviour log-probs never share one:
-    TRL takes the field for all rows or for none.
+    A row that costs more makes a micro-batch of its own. Rows with and without known log-probs never share
+    one: TRL takes the field for all rows or for none. A prompt is shared where that spares `least_saving`
+    tokens; its micro-batches follow each other.
     Sorted by length, so that little is padding; by prompt first, so that a group stays together.
     """
-    ordered = sorted(rows, key=lambda row: (row.logprobs is None, len(row.prompt_ids), len(row.token_ids)))
-    batches: list[list[Row]] = []
-    for row in ordered:
-        current = batches[-1] if batches else []
-        alike = bool(current) and (current[0].logprobs is None) == (row.logprobs is None)
-        if alike and _padded_tokens([*current, row]) <= token_budget:
-            current.append(row)
+    of_prompt: dict[tuple[int, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        of_prompt[row.prompt_ids].append(row)
+    batches: list[MicroBatch] = []
+    alone: list[Row] = []
+    for prompt, members in of_prompt.items():
+        if (len(members) - 1) * len(prompt) >= least_saving:
+            batches += _filled(members, token_budget, prompt)
         else:
-            batches.append([row])
-    return batches
+            alone += members
+    return batches + _filled(alone, token_budget, None)
+
+
+def cost(rows: Sequence[Row], shared_prompt: tuple[int, ...] | None = None) -> float:
+    """Tokens that a micro-batch computes, padding included, as a measure of its memory.
+
+    With a shared prompt: the prompt once, the completions, and what each row reads of the prompt.
+    """
+    width = max(len(row.token_ids) for row in rows)
+    if shared_prompt is None:
+        return len(rows) * (max(len(row.prompt_ids) for row in rows) + width)
+    return len(shared_prompt) + len(rows) * (width + CACHED_TOKEN_COST * len(shared_prompt))
 
 
 def collate(
-    rows: Sequence[Row], pad_id: int, trained_tokens: int, device: torch.device
+    rows: Sequence[Row], pad_id: int, normaliser: float, device: torch.device
 ) -> dict[str, torch.Tensor]:
     """One micro-batch in the fields of `GRPOTrainer._generate_and_score_completions`.
 
     B rows, P prompt tokens, C completion tokens: prompt_ids and prompt_mask (B, P) padded on the left,
-    completion_ids, completion_mask and old_per_token_logps (B, C) padded on the right, advantages (B,).
-    `trained_tokens` counts the completion tokens of the whole step: with it, the losses of unequal
-    micro-batches add up to the loss of the step.
+    completion_ids, completion_mask, old_per_token_logps and tool_mask (B, C) padded on the right, advantages
+    (B,). tool_mask is 0 at tokens that are not trained on. `normaliser` divides the sum of the loss over all
+    tokens; being that of the whole step, the losses of unequal micro-batches add up to the loss of the step.
     """
-    prompts = [row.prompt_ids for row in rows]
-    completions = [row.token_ids for row in rows]
-    prompt_ids, prompt_mask = _pad(prompts, pad_id, left=True)
-    completion_ids, completion_mask = _pad(completions, pad_id, left=False)
+    prompt_ids, prompt_mask = _pad([row.prompt_ids for row in rows], pad_id, left=True)
+    completion_ids, completion_mask = _pad([row.token_ids for row in rows], pad_id, left=False)
     fields = {
         "prompt_ids": prompt_ids,
         "prompt_mask": prompt_mask,
         "completion_ids": completion_ids,
         "completion_mask": completion_mask,
         "advantages": torch.tensor([row.advantage for row in rows], dtype=torch.float32),
-        "num_items_in_batch": torch.tensor(float(trained_tokens)),
+        "num_items_in_batch": torch.tensor(float(normaliser)),
     }
     known = [row.logprobs for row in rows if row.logprobs is not None]
     if known:
-        old = torch.zeros(completion_ids.shape)
-        for index, logprobs in enumerate(known):
-            old[index, : len(logprobs)] = torch.tensor(logprobs)
-        fields["old_per_token_logps"] = old
+        fields["old_per_token_logps"] = _pad_right(known, torch.zeros(completion_ids.shape))
+    if any(row.untrained for row in rows):
+        trained = [[not skipped for skipped in row.untrained or [False] * len(row.token_ids)] for row in rows]
+        fields["tool_mask"] = _pad_right(trained, torch.zeros_like(completion_mask))
     return {name: tensor.to(device) for name, tensor in fields.items()}
 
 
-def _padded_tokens(rows: Sequence[Row]) -> int:
-    prompt = max(len(row.prompt_ids) for row in rows)
-    completion = max(len(row.token_ids) for row in rows)
-    return len(rows) * (prompt + completion)
+def _stale(group: Group, rollout: Rollout, version: int) -> tuple[bool, ...] | None:
+    if group.external or all(segment.policy_version >= version for segment in rollout.segments):
+        return None
+    marks = ([part.policy_version < version] * len(part.token_ids) for part in rollout.segments)
+    return tuple(chain.from_iterable(marks))
+
+
+def _filled(rows: Sequence[Row], budget: int, shared_prompt: tuple[int, ...] | None) -> list[MicroBatch]:
+    ordered = sorted(rows, key=lambda row: (row.logprobs is None, len(row.prompt_ids), len(row.token_ids)))
+    filled: list[list[Row]] = []
+    for row in ordered:
+        current = filled[-1] if filled else []
+        alike = bool(current) and (current[0].logprobs is None) == (row.logprobs is None)
+        if alike and cost([*current, row], shared_prompt) <= budget:
+            current.append(row)
+        else:
+            filled.append([row])
+    return [MicroBatch(tuple(batch), shared_prompt) for batch in filled]
 
 
 def _pad(ids: Sequence[tuple[int, ...]], pad_id: int, *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -96,3 +160,10 @@ def _pad(ids: Sequence[tuple[int, ...]], pad_id: int, *, left: bool) -> tuple[to
         tokens[index, place] = torch.tensor(row)
         mask[index, place] = 1
     return tokens, mask
+
+
+def _pad_right(rows: Sequence[Sequence[float]], empty: torch.Tensor) -> torch.Tensor:
+    """Writes `rows` into `empty`, in its type."""
+    for index, row in enumerate(rows):
+        empty[index, : len(row)] = torch.tensor(row)
+    return empty

@@ -11,18 +11,18 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from policies.policy import PolicyError, UpdateReport
-from policies.rollout import Finish, Group, Problem, Rollout, Segment, TrainGroup
+from policies.policy import PolicyError, RolloutRequest, Stop, UpdateReport, UpdateSpec, never
+from policies.rollout import Finish, Problem, Rollout, Segment, TrainGroup
 from policies.text import model as models
 from policies.text.batching import rows_of
 from policies.text.encoding import Encoding
-from policies.text.generation import Completion, Sampler
-from policies.text.randomness import seeded
-from policies.text.settings import ModelSettings, TextSettings
+from policies.text.engine import Continuation, Engine, Request, Sampling
+from policies.text.settings import GenerationSettings, ModelSettings, TextSettings
 from policies.text.trainer import GroupTrainer
 
 WEIGHTS_FOLDER = "weights"
 PROGRESS_FILE = "progress.pt"
+GIGABYTE = 1_000_000_000
 
 
 class TextPolicy:
@@ -40,11 +40,17 @@ class TextPolicy:
         base = _plain_model(model)
         generation = settings.generation
         self._model = model
-        self._device = base.device
-        self._bf16 = settings.trainer.bf16
         self._encoding = Encoding(tokenizer, system, generation.max_new_tokens)
         self._trainer = GroupTrainer(model, tokenizer, settings.trainer, generation.temperature, seed)
-        self._sampler = Sampler(base, tokenizer.pad_token_id, _eos_ids(base, tokenizer), generation)
+        self._engine = Engine(
+            base,
+            _eos_ids(base, tokenizer),
+            slots=generation.slots,
+            memory_budget=_bytes(generation.memory_gb),
+            arithmetic="bfloat16" if _bfloat16_wanted(settings) else generation.arithmetic,
+        )
+        self._engine_is_behind = False  # its copy of the weights is older than the policy's
+        self._generation = generation
         self._version = 0
         self._fingerprint = f"{base.config.model_type}-{_size(base)}-{self._encoding.fingerprint}"[-64:]
 
@@ -64,24 +70,32 @@ class TextPolicy:
     def fingerprint(self) -> str:
         return self._fingerprint
 
-    def generate(self, problems: Sequence[Problem], rollouts: int, seed: int) -> list[Group]:
-        prompts = [self._encoding.prompt(problem.prompt) for problem in problems]
-        repeated = [prompt for prompt in prompts for _ in range(rollouts)]
-        # The precision of training, so that a fresh rollout's ratio is 1.
-        precision = torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16)
-        with seeded(seed, self._device), precision:
-            completions = iter(self._sampler.sample(repeated))
-        return [
-            Group(problem, tuple(self._rollout(next(completions)) for _ in range(rollouts)))
-            for problem in problems
+    def sample(
+        self, requests: Sequence[RolloutRequest], *, stop: Stop = never, held_out: bool = False
+    ) -> list[Rollout]:
+        if self._engine_is_behind:
+            self._engine.refresh()
+            self._engine_is_behind = False
+        prompts = {problem: self._encoding.prompt(problem.prompt) for problem in _problems(requests)}
+        asked = [
+            Request(
+                prompts[request.problem],
+                request.key,
+                self._generation.max_new_tokens,
+                request.begun.token_ids if request.begun else (),
+            )
+            for request in requests
         ]
+        continuations = self._engine.run(asked, _sampling(self._generation, held_out=held_out), stop)
+        return [self._rollout(*pair) for pair in zip(requests, continuations, strict=True)]
 
     def encode(self, text: str, finish: Finish) -> tuple[int, ...]:
         return self._encoding.completion(text, finish)
 
-    def update(self, batch: Sequence[TrainGroup]) -> UpdateReport:
-        rows = rows_of(batch, self._encoding.prompt)
-        step = self._trainer.step(rows)
+    def update(self, batch: Sequence[TrainGroup], spec: UpdateSpec = UpdateSpec()) -> UpdateReport:
+        rows = rows_of(batch, self._encoding.prompt, self._version)
+        step = self._trainer.step(rows, spec)
+        self._engine_is_behind = True
         if step.learning_rate > 0:  # zero at the first update of a warmup
             self._version += 1
         return UpdateReport(
@@ -116,11 +130,15 @@ class TextPolicy:
         models.load_weights(self._model, folder / WEIGHTS_FOLDER)
         self._trainer.resume(progress["trainer"])
         self._version = progress["version"]
+        self._engine_is_behind = True
 
-    def _rollout(self, completion: Completion) -> Rollout:
-        segment = Segment(self._version, completion.token_ids, completion.logprobs)
-        finish = Finish.STOP if completion.stopped else Finish.LENGTH
-        return Rollout(self._encoding.decode(completion.token_ids), (segment,), finish)
+    def _rollout(self, request: RolloutRequest, continuation: Continuation) -> Rollout:
+        segments = request.begun.segments if request.begun else ()
+        if continuation.token_ids:
+            new = Segment(self._version, continuation.token_ids, continuation.logprobs)
+            segments = _extended(segments, new)
+        ids = [token for segment in segments for token in segment.token_ids]
+        return Rollout(self._encoding.decode(ids), segments, continuation.finish)
 
 
 def _read_progress(file: Path) -> dict[str, Any]:
@@ -140,6 +158,35 @@ def _plain_model(model: torch.nn.Module) -> PreTrainedModel:
             f"a text policy needs a transformers causal language model, not {type(plain).__name__}"
         )
     return plain
+
+
+def _problems(requests: Sequence[RolloutRequest]) -> set[Problem]:
+    return {request.problem for request in requests}
+
+
+def _extended(segments: tuple[Segment, ...], new: Segment) -> tuple[Segment, ...]:
+    """One segment a policy version: tokens of the same version join the last one."""
+    last = segments[-1] if segments else None
+    if last is None or last.policy_version != new.policy_version or None in (last.logprobs, new.logprobs):
+        return (*segments, new)
+    assert last.logprobs is not None and new.logprobs is not None
+    joined = Segment(new.policy_version, last.token_ids + new.token_ids, last.logprobs + new.logprobs)
+    return (*segments[:-1], joined)
+
+
+def _sampling(settings: GenerationSettings, *, held_out: bool) -> Sampling:
+    if not held_out:
+        return Sampling(settings.temperature)
+    return Sampling(settings.held_out.temperature, settings.held_out.top_k, settings.held_out.top_p)
+
+
+def _bfloat16_wanted(settings: TextSettings) -> bool:
+    """A policy that trains in bfloat16 samples in it, unless it is told otherwise."""
+    return settings.generation.arithmetic == "auto" and settings.trainer.bf16
+
+
+def _bytes(gigabytes: float | None) -> int | None:
+    return None if gigabytes is None else int(gigabytes * GIGABYTE)
 
 
 def _size(model: PreTrainedModel) -> int:

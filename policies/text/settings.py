@@ -53,6 +53,17 @@ class ModelSettings(Settings):
     """System message before every prompt. None leaves it to the model's chat template."""
 
 
+class HeldOutSettings(Settings):
+    """How held-out problems are answered; trained-on rollouts always come from the whole tempered distribution."""
+
+    temperature: float = Field(default=1.0, ge=0.0)
+    """Divides the logits; 0 takes the likeliest token every time."""
+    top_k: PositiveInt | None = None
+    """Choose among the k likeliest tokens only."""
+    top_p: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Choose among the fewest tokens that together have this probability."""
+
+
 class GenerationSettings(Settings):
     """How rollouts are sampled: from the whole tempered distribution, with no top-k, top-p or penalties."""
 
@@ -60,8 +71,15 @@ class GenerationSettings(Settings):
     """Completion cap in tokens, the end-of-sequence token included; peers' longer completions are refused."""
     temperature: PositiveFloat = 1.0
     """Divides the logits, in sampling and in training alike."""
-    batch_rows: PositiveInt = 64
-    """Most completions sampled side by side; bounds the KV cache and the rows x vocabulary buffer."""
+    slots: PositiveInt = 128
+    """Most rollouts in flight at once, where the memory budget allows them."""
+    memory_gb: PositiveFloat | None = None
+    """Most memory that sampling may take beyond the weights, in GB. None: half of what is free at the time."""
+    arithmetic: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type that sampling computes in. auto: bfloat16 if training does, else the weights' own, which a CPU
+    without bfloat16 units widens to float32."""
+    held_out: HeldOutSettings = HeldOutSettings()
+    """How held-out problems are answered."""
 
 
 class TrainerSettings(Settings):

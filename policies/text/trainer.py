@@ -6,28 +6,43 @@ must pass before the range in pyproject.toml moves.
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import math
+import statistics
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
 from typing import Any
 
 import torch
 from datasets import Dataset
+from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 
-from policies.policy import DivergedError, PolicyError
+from policies.policy import DivergedError, PolicyError, UpdateSpec
 from policies.seeds import derive_seed
-from policies.text.batching import Row, collate, pack
+from policies.text.batching import MicroBatch, Row, collate, pack
 from policies.text.randomness import seeded
 from policies.text.settings import TrainerSettings
+from policies.text.shared_prefix import CompletionScorer, UnfitError
+from policies.text.trl_config import trl_config
+from policies.text.update import all_or_nothing, scaled_rate, settled
+
+logger = logging.getLogger(__name__)
+
+# Tokens that sharing a prompt must spare: its rows then fill micro-batches of their own, and a micro-batch has a
+# fixed cost. On a CPU that is some 150 tokens of the embedded model and a few of SmolLM2; on a GPU, where it is
+# the launches of a forward and a backward pass, thousands.
+LEAST_SAVING_ON_CPU, LEAST_SAVING = 256, 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Accumulated:
-    """What the micro-batches of one step left behind, beside the gradients."""
+    """What the micro-batches of one epoch left behind, beside the gradients."""
 
     loss: float
     entropy: float  # nats a token
@@ -38,10 +53,10 @@ class Accumulated:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one optimiser update did."""
+    """What one update did. Loss and entropy are of its first epoch, the clipped share is the mean over epochs."""
 
     accumulated: Accumulated
-    grad_norm: float  # before clipping
+    grad_norm: float  # before clipping; the largest of the epochs
     learning_rate: float
 
 
@@ -51,6 +66,9 @@ class GroupTrainer(GRPOTrainer):
     `train()` is never called: it samples, scores and normalises groups of one fixed size, and what a node
     trains on comes from several nodes in groups of any size, with advantages already set.
     """
+
+    epsilon_low: float
+    epsilon_high: float
 
     def __init__(
         self,
@@ -72,7 +90,7 @@ class GroupTrainer(GRPOTrainer):
         with tempfile.TemporaryDirectory() as unused, seeded(seed, device):
             super().__init__(
                 model=model,
-                args=_trl_config(settings, temperature, device, unused),
+                args=trl_config(settings, temperature, device, unused),
                 reward_funcs=_rewards_come_from_tasks,
                 train_dataset=Dataset.from_dict({"prompt": [""] * 2}),
                 processing_class=tokenizer,
@@ -84,51 +102,64 @@ class GroupTrainer(GRPOTrainer):
         optimizer = self.create_optimizer()
         self._prepared, self.optimizer = self.accelerator.prepare(self.model, optimizer)
         self.create_scheduler(num_training_steps=settings.schedule_steps)
+        self._scorer = self._scorer_or_none()
 
-    def step(self, rows: Sequence[Row]) -> Step:
-        """One optimiser update. Raises DivergedError with weights and optimiser as they were."""
-        try:
-            with seeded(derive_seed(self._seed, "update", self.state.global_step), self.accelerator.device):
-                accumulated = self.accumulate(rows)
-            norm = self._clipped_norm()
-            if not (math.isfinite(accumulated.loss) and math.isfinite(norm)):
-                raise DivergedError(
-                    f"loss {accumulated.loss}, gradient norm {norm}: the update was dropped; "
-                    "lower the learning rate or go back to an earlier checkpoint"
-                )
-            learning_rate = float(self.lr_scheduler.get_last_lr()[0])
-            self.optimizer.step()
-        finally:
-            self.optimizer.zero_grad()
+    def step(self, rows: Sequence[Row], spec: UpdateSpec = UpdateSpec()) -> Step:
+        """One update of `spec.epochs` optimiser steps, which the scheduler counts as one.
+
+        Raises DivergedError with weights and optimiser as they were before the first of them.
+        """
+        if spec.epochs < 1:
+            raise ValueError(f"an update of {spec.epochs} epochs; it takes 1 or more")
+        parameters, seed = (
+            self._prepared.parameters(),
+            derive_seed(self._seed, "update", self.state.global_step),
+        )
+        undoable = all_or_nothing(parameters, self.optimizer) if spec.epochs > 1 else nullcontext()
+        with (
+            seeded(seed, self.accelerator.device),
+            self._clipped_at(spec.clip),
+            scaled_rate(self.optimizer, spec.learning_rate_scale) as learning_rate,
+            undoable,
+        ):
+            rows = settled(rows, spec, self._own_logprobs)
+            epochs = [self._epoch(rows, spec.constant_length) for _ in range(spec.epochs)]
         if self.state.global_step < self._settings.schedule_steps:  # cosine would rise again beyond its end
             self.lr_scheduler.step()
         self.state.global_step += 1
-        return Step(accumulated, norm, learning_rate)
+        clipped = statistics.fmean(accumulated.clipped_share for accumulated, _ in epochs)
+        return Step(
+            replace(epochs[0][0], clipped_share=clipped), max(norm for _, norm in epochs), learning_rate
+        )
 
-    def accumulate(self, rows: Sequence[Row]) -> Accumulated:
+    def accumulate(self, rows: Sequence[Row], constant_length: int | None = None) -> Accumulated:
         """Adds the gradient of the loss over `rows` to the parameters' gradients, in micro-batches.
 
-        The loss is the sum over all completion tokens divided by their number (DAPO, arXiv 2503.14476,
-        sec. 3.3), so how rows are split does not change it. Rows of zero advantage count among the tokens and
-        are not computed: their gradient is zero.
+        The loss is the sum over all trained tokens divided by their number (DAPO, arXiv 2503.14476, sec. 3.3),
+        or by `constant_length` for each of `rows` (Dr. GRPO, arXiv 2503.20783, sec. 3.2); so how rows are split
+        does not change it. Rows of zero advantage count and are not computed: their gradient is zero.
         """
-        tokens = sum(len(row.token_ids) for row in rows)
-        live = [row for row in rows if row.advantage != 0.0]
+        live = [row for row in rows if row.advantage != 0.0 and row.trained_tokens]
         if not live:
-            raise ValueError("nothing to train on; the batch must hold a non-empty rollout with an advantage")
-        live_tokens = sum(len(row.token_ids) for row in live)
-        batches = pack(live, self._settings.token_budget)
+            raise ValueError(
+                "nothing to train on; the batch must hold a rollout with an advantage and a token that trains"
+            )
+        tokens = sum(row.trained_tokens for row in live)
+        normaliser = (
+            len(rows) * constant_length if constant_length else sum(row.trained_tokens for row in rows)
+        )
+        batches = self._packed(live)
+        self._prepared.train()
         loss = entropy = clipped = 0.0
-        for index, batch in enumerate(batches):
-            fields = collate(batch, self._pad_id, tokens, self.accelerator.device)
-            last = index == len(batches) - 1
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(self._prepared):
-                loss += float(self.training_step(self._prepared, fields, None))
-            weight = sum(len(row.token_ids) for row in batch) / live_tokens
-            figures = self._take_figures()
-            entropy += weight * figures["entropy"]
-            clipped += weight * figures["clipped"]
-        return Accumulated(loss, entropy, clipped, live_tokens, len(batches))
+        for prompt, sharing in groupby(batches, key=lambda batch: batch.shared_prompt):
+            with self._shared(prompt):
+                for batch in sharing:
+                    loss += float(self.training_step(self._prepared, self._fields(batch, normaliser), None))
+                    weight = batch.trained_tokens / tokens
+                    figures = self._take_figures()
+                    entropy += weight * figures["entropy"]
+                    clipped += weight * figures["clipped"]
+        return Accumulated(loss, entropy, clipped, tokens, len(batches))
 
     def progress(self) -> dict[str, Any]:
         """Optimiser, scheduler and step count, as plain containers of tensors and numbers."""
@@ -144,6 +175,66 @@ class GroupTrainer(GRPOTrainer):
         self.lr_scheduler.load_state_dict(progress["scheduler"])
         self.state.global_step = progress["step"]
 
+    def _epoch(self, rows: Sequence[Row], constant_length: int | None) -> tuple[Accumulated, float]:
+        """One optimiser step, and the norm of its gradient. Raises DivergedError before it changes anything."""
+        try:
+            accumulated = self.accumulate(rows, constant_length)
+            norm = self._clipped_norm()
+            if not (math.isfinite(accumulated.loss) and math.isfinite(norm)):
+                raise DivergedError(
+                    f"loss {accumulated.loss}, gradient norm {norm}: the update was dropped; "
+                    "lower the learning rate or go back to an earlier checkpoint"
+                )
+            self.optimizer.step()
+        finally:
+            self.optimizer.zero_grad()
+        return accumulated, norm
+
+    @contextmanager
+    def _clipped_at(self, clip: tuple[float, float] | None) -> Iterator[None]:
+        """Inside, ratios are clipped as `clip` says, where it says anything."""
+        if clip and self._settings.loss == "cispo" and clip[1] < 1.0:
+            raise PolicyError(
+                f"the strategy clips ratios at 1 + {clip[1]}, and loss = 'cispo' would cap them at {clip[1]} "
+                "itself; set trainer.loss to 'dapo'"
+            )
+        own = (self.epsilon_low, self.epsilon_high)
+        self.epsilon_low, self.epsilon_high = clip or own
+        try:
+            yield
+        finally:
+            self.epsilon_low, self.epsilon_high = own
+
+    @torch.no_grad()
+    def _own_logprobs(self, rows: Sequence[Row]) -> list[list[float]]:
+        """Log-probs of the rows' tokens under the policy as it is, in order; without dropout."""
+        self._prepared.eval()
+        found: dict[int, list[float]] = {}
+        for prompt, sharing in groupby(self._packed(rows), key=lambda batch: batch.shared_prompt):
+            with self._shared(prompt):
+                for batch in sharing:
+                    fields = self._fields(batch, 1.0)
+                    ids = torch.cat([fields["prompt_ids"], fields["completion_ids"]], 1)
+                    mask = torch.cat([fields["prompt_mask"], fields["completion_mask"]], 1)
+                    logprobs, _, _ = self._get_per_token_logps_and_entropies(
+                        self._prepared, ids, mask, fields["completion_ids"].shape[1]
+                    )
+                    for row, values in zip(batch.rows, logprobs.tolist(), strict=True):
+                        found[id(row)] = values[: len(row.token_ids)]
+        return [found[id(row)] for row in rows]
+
+    def _packed(self, rows: Sequence[Row]) -> list[MicroBatch]:
+        least = LEAST_SAVING_ON_CPU if self.accelerator.device.type == "cpu" else LEAST_SAVING
+        return pack(rows, self._settings.token_budget, math.inf if self._scorer is None else least)
+
+    def _fields(self, batch: MicroBatch, normaliser: float) -> dict[str, torch.Tensor]:
+        return collate(batch.rows, self._pad_id, normaliser, self.accelerator.device)
+
+    def _shared(self, prompt: tuple[int, ...] | None) -> AbstractContextManager[None]:
+        if prompt is None or self._scorer is None:
+            return nullcontext()
+        return self._scorer.sharing(torch.tensor(prompt, device=self.accelerator.device))
+
     def _clipped_norm(self) -> float:
         """Scales the gradient down to the norm that is allowed, and gives the norm it had."""
         return float(
@@ -158,45 +249,44 @@ class GroupTrainer(GRPOTrainer):
         metrics.clear()
         return figures
 
+    def _scorer_or_none(self) -> CompletionScorer | None:
+        """Our way of scoring completions where it gives what TRL's gives, else None and a line on why not."""
+        plain = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        try:
+            if self._settings.gradient_checkpointing:
+                raise UnfitError("gradient checkpointing keeps no keys and values")
+            if self.aux_loss_enabled:
+                raise UnfitError("its loss has a term for the balance of experts")
+            scorer = CompletionScorer(plain, self.temperature, self.accelerator.autocast)
+            scorer.compare(partial(super()._get_per_token_logps_and_entropies, self._prepared))
+        except UnfitError as error:
+            logger.warning("%s trains by TRL's slower step: %s", type(plain).__name__, error)
+            return None
+        return scorer
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: torch.nn.Module,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        **options: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """TRL scores prompts too, once for every rollout, and on CPUs puts them through the head."""
+        if self._scorer is None:
+            scored: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
+            scored = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, **options
+            )
+            return scored
+        return *self._scorer.score(input_ids, attention_mask, logits_to_keep), None
+
     def _prepare_inputs(self, generation_batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """TRL samples and scores here; ours is sampled, scored and padded already."""
         return generation_batch
 
     def _send_telemetry(self) -> None:
         """TRL reports every new trainer to the hub. A node reports to nobody."""
-
-
-def _trl_config(
-    settings: TrainerSettings, temperature: float, device: torch.device, folder: str
-) -> GRPOConfig:
-    """Sets what TRL would choose for itself; bf16 and gradient checkpointing are on unless told otherwise."""
-    warmup = settings.scheduler == "constant" and settings.warmup_steps > 0
-    return GRPOConfig(
-        output_dir=folder,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="constant_with_warmup" if warmup else settings.scheduler,
-        warmup_steps=settings.warmup_steps,
-        optim="adamw_torch",
-        adam_beta1=settings.adam_beta1,
-        adam_beta2=settings.adam_beta2,
-        weight_decay=settings.weight_decay,
-        loss_type=settings.loss,
-        epsilon=settings.epsilon_low,
-        epsilon_high=settings.epsilon_high,
-        temperature=temperature,
-        beta=0.0,  # no KL term and so no reference model
-        bf16=settings.bf16,
-        activation_checkpointing=settings.gradient_checkpointing,
-        use_cpu=device.type == "cpu",
-        use_cache=True,  # only a mark in the model's saved configuration
-        per_device_train_batch_size=2,  # smallest that TRL accepts; micro-batches are ours
-        num_generations=2,
-        gradient_accumulation_steps=1,
-        save_strategy="no",
-        logging_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-    )
 
 
 def _rewards_come_from_tasks(**_: Any) -> list[float]:

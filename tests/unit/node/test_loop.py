@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from node.checkpoint import Checkpoints
 from node.config import Config, parse_config
 from node.loop import MAX_DIVERGED_ROUNDS, Node, play_round, resume, run, save
 from node.store import EvaluationEvent, History, RoundEvent, Store
-from policies.policy import DivergedError, UpdateReport
-from policies.rollout import Finish, Group, Problem, Rollout, Segment, TrainGroup
+from policies.policy import DivergedError, RolloutRequest, Stop, UpdateReport, UpdateSpec, never
+from policies.rollout import Finish, Problem, Rollout, Segment, TrainGroup
 from policies.tasks import build_task
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import TaskSpec
@@ -40,13 +41,20 @@ class HalfRight:
         self.diverging = False
         self.batches: list[Sequence[TrainGroup]] = []
 
-    def generate(self, problems: Sequence[Problem], rollouts: int, seed: int) -> list[Group]:
-        return [Group(p, tuple(self._rollout(p, n % 2 == 0) for n in range(rollouts))) for p in problems]
+    def sample(
+        self, requests: Sequence[RolloutRequest], *, stop: Stop = never, held_out: bool = False
+    ) -> list[Rollout]:
+        met: Counter[Problem] = Counter()
+        rollouts = []
+        for request in requests:
+            rollouts.append(self._rollout(request.problem, met[request.problem] % 2 == 0))
+            met[request.problem] += 1
+        return rollouts
 
     def encode(self, text: str, finish: Finish) -> tuple[int, ...]:
         return tuple(text.encode())
 
-    def update(self, batch: Sequence[TrainGroup]) -> UpdateReport:
+    def update(self, batch: Sequence[TrainGroup], spec: UpdateSpec = UpdateSpec()) -> UpdateReport:
         if self.diverging:
             raise DivergedError("loss nan")
         self.version += 1
@@ -69,10 +77,10 @@ class DivergesOnce(HalfRight):
         super().__init__()
         self._at, self._updates = at, 0
 
-    def update(self, batch: Sequence[TrainGroup]) -> UpdateReport:
+    def update(self, batch: Sequence[TrainGroup], spec: UpdateSpec = UpdateSpec()) -> UpdateReport:
         self._updates += 1
         self.diverging = self._updates == self._at
-        return super().update(batch)
+        return super().update(batch, spec)
 
 
 class Quiet:

@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 from tiny_text import problem, tiny_model, tiny_tokenizer
 
-from policies.policy import PolicyError
+from policies.policy import PolicyError, sample_groups
 from policies.rollout import Finish
 from policies.text.encoding import Encoding
 from policies.text.model import load, resolve
@@ -177,5 +177,5 @@ def test_smollm2_from_gguf_can_be_saved_and_keeps_control_tokens_literal(tmp_pat
 def test_from_settings_gives_a_policy_that_generates(folder: Path) -> None:
     model = ModelSettings(path=str(folder), system="be brief")
     policy = TextPolicy.from_settings(model, TextSettings(), CPU)
-    assert len(policy.generate([problem("1+2=")], 2, seed=0)[0].rollouts) == 2
+    assert len(sample_groups(policy, [problem("1+2=")], 2, seed=0)[0].rollouts) == 2
     assert policy.fingerprint.startswith("qwen2-")

@@ -1,0 +1,191 @@
+"""Attention of many rollouts over prompts that they share, behind transformers' attention interface.
+
+The keys of a prompt are read once a step for all of its rollouts: their queries are laid side by side, so
+that one product serves them, and one softmax runs over the prompt's scores and the rollout's own. The
+result is plain attention up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+from policies.text.engine.cache import Pair, Table
+
+ATTENTION = "murmur_shared_prompt"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A layer's own terms of attention."""
+
+    scaling: float
+    window: int | None = None  # places that a query sees, its own among them
+    softcap: float | None = None
+
+
+def attention_forward(  # noqa: PLR0913 - transformers' own signature
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """What a model's layers call. query (n, query heads, q, dim); returns (n, q, query heads, dim)."""
+    view: PromptView | RolloutView = kwargs["engine_view"]
+    terms = Terms(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap)
+    out = view.attend(cast(int, module.layer_idx), query, (key, value), terms)
+    return out.transpose(1, 2).contiguous(), None
+
+
+# No mask function of this name is registered: transformers then builds no mask.
+AttentionInterface.register(ATTENTION, attention_forward)
+
+
+class PromptView:
+    """Whole prompts of one length, none with a past: causal attention, kept in the prompts' table."""
+
+    def __init__(self, prompts: Table, first: int) -> None:
+        self._prompts = prompts
+        self._first = first
+
+    def store(self, layer: int, new: Pair) -> Pair:
+        rows, _, length, _ = new[0].shape
+        for table, states in zip(self._prompts.layer(layer, new), new, strict=True):
+            table[self._first : self._first + rows, :, :length] = states
+        return new
+
+    def attend(self, layer: int, query: torch.Tensor, states: Pair, terms: Terms) -> torch.Tensor:
+        if terms.window is None and terms.softcap is None:
+            return scaled_dot_product_attention(
+                query, *states, is_causal=True, scale=terms.scaling, enable_gqa=True
+            )
+        places = torch.arange(query.shape[2], device=query.device)
+        bias = _bias(places[None, None, :], places[None, :, None], terms.window, query.dtype)
+        packed = _packed(query, states[0].shape[1]) * terms.scaling
+        weights = _softmax([packed @ states[0].mT], bias, terms)
+        return _unpacked(weights @ states[1], query)
+
+
+@dataclass(frozen=True, slots=True)
+class Seating:
+    """Which prompt each of n rows continues, laid out as a grid of prompts x seats."""
+
+    cells: torch.Tensor  # (n,) place in the grid: prompt * seats + seat
+    prompt_lengths: torch.Tensor  # (n,) tokens
+    prompts: int
+    seats: int
+
+    @classmethod
+    def of(cls, prompt_of: Sequence[int], lengths: Sequence[int], device: torch.device) -> Seating:
+        """`prompt_of` names each row's place in the prompts' table, `lengths` are the lengths of those there."""
+        seats = max(Counter(prompt_of).values())
+        taken: Counter[int] = Counter()
+        cells = []
+        for prompt in prompt_of:
+            cells.append(prompt * seats + taken[prompt])
+            taken[prompt] += 1
+        own_lengths = [lengths[prompt] for prompt in prompt_of]
+        return cls(
+            torch.tensor(cells, device=device),
+            torch.tensor(own_lengths, device=device),
+            prompts=max(prompt_of) + 1,
+            seats=seats,
+        )
+
+
+@dataclass(slots=True)
+class RolloutView:
+    """Rollouts that go on by q tokens each: they see their prompt and their own tokens up to each place."""
+
+    prompts: Table
+    rollouts: Table
+    seating: Seating
+    first: int  # row of `rollouts` that the first of the n rows is
+    columns: torch.Tensor  # (n, q) places in the completion of the tokens that are fed
+    width: int  # completion places that are read
+    prompt_width: int  # prompt places that are read
+    _biases: dict[int | None, torch.Tensor] = field(default_factory=dict)
+
+    def store(self, layer: int, new: Pair) -> Pair:
+        n = self.columns.shape[0]
+        rows = torch.arange(self.first, self.first + n, device=self.columns.device)[:, None]
+        stored = self.rollouts.layer(layer, new)
+        for table, states in zip(stored, new, strict=True):
+            table[rows, :, self.columns] = states.transpose(1, 2)
+        keys, values = (table[self.first : self.first + n, :, : self.width] for table in stored)
+        return keys, values
+
+    def attend(self, layer: int, query: torch.Tensor, states: Pair, terms: Terms) -> torch.Tensor:
+        packed = _packed(query, states[0].shape[1]) * terms.scaling
+        shared = [x[: self.seating.prompts, :, : self.prompt_width] for x in self.prompts.layer(layer)]
+        scores = [self._by_prompt(packed, shared[0].mT), packed @ states[0].mT]
+        weights = _softmax(scores, self._bias(terms.window, query.dtype), terms)
+        out = self._by_prompt(weights[..., : self.prompt_width], shared[1])
+        out = out + weights[..., self.prompt_width :] @ states[1]
+        return _unpacked(out, query)
+
+    def _by_prompt(self, rows: torch.Tensor, shared: torch.Tensor) -> torch.Tensor:
+        """rows (n, h, r, a) times their prompts' (prompts, h, a, b): (n, h, r, b), each prompt read once."""
+        seating = self.seating
+        _, heads, queries, inner = rows.shape
+        grid = rows.new_zeros(seating.prompts * seating.seats, heads, queries, inner)
+        grid[seating.cells] = rows
+        grid = grid.view(seating.prompts, seating.seats, heads, queries, inner).transpose(1, 2)
+        product = grid.reshape(seating.prompts, heads, seating.seats * queries, inner) @ shared
+        product = product.view(seating.prompts, heads, seating.seats, queries, -1).transpose(1, 2)
+        return product.reshape(seating.prompts * seating.seats, heads, queries, -1)[seating.cells]
+
+    def _bias(self, window: int | None, dtype: torch.dtype) -> torch.Tensor:
+        """The mask of one kind of layer, made once a pass: (n, 1, q, prompt width + width)."""
+        if window not in self._biases:
+            device = self.columns.device
+            lengths = self.seating.prompt_lengths[:, None]
+            before = torch.arange(self.prompt_width, device=device).expand(len(lengths), -1)
+            # Padding behind a prompt is moved beyond every query's place.
+            before = before.masked_fill(before >= lengths, torch.iinfo(torch.int64).max)
+            places = torch.cat([before, lengths + torch.arange(self.width, device=device)], dim=1)
+            queries = lengths + self.columns
+            self._biases[window] = _bias(places[:, None, :], queries[:, :, None], window, dtype)
+        return self._biases[window]
+
+
+def _packed(query: torch.Tensor, heads: int) -> torch.Tensor:
+    """Query heads that share keys become further queries: (n, query heads, q, d) to (n, heads, shared * q, d)."""
+    n, _, _, dim = query.shape
+    return query.reshape(n, heads, -1, dim)
+
+
+def _unpacked(out: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+    n, heads, places, _ = query.shape
+    return out.reshape(n, heads, places, -1)
+
+
+def _bias(keys: torch.Tensor, queries: torch.Tensor, window: int | None, dtype: torch.dtype) -> torch.Tensor:
+    """0 where the place `queries` (n, q, 1) sees the place `keys` (n, 1, k), else -inf: (n, 1, q, k)."""
+    visible = keys <= queries
+    if window is not None:
+        visible &= keys > queries - window
+    bias = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
+    return bias.masked_fill_(~visible, float("-inf"))[:, None]
+
+
+def _softmax(parts: list[torch.Tensor], bias: torch.Tensor, terms: Terms) -> torch.Tensor:
+    """Over all parts at once. Scores (n, heads, shared * q, k); `bias` (n, 1, q, k) is the same for what is shared."""
+    scores = torch.cat(parts, dim=-1)
+    if terms.softcap is not None:
+        scores = torch.tanh(scores / terms.softcap) * terms.softcap
+    n, heads, queries, keys = scores.shape
+    places = bias.shape[2]
+    masked = scores.view(n, heads, queries // places, places, keys) + bias[:, :, None]
+    return torch.softmax(masked, dim=-1, dtype=torch.float32).to(scores.dtype).view(n, heads, queries, keys)

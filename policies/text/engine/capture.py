@@ -1,0 +1,124 @@
+"""Decode steps as CUDA graphs: a step's hundreds of small kernels are launched as one.
+
+A graph replays fixed shapes, so a step is padded up to a bucket: rows, prompts and seats to powers of two, the
+completion places that are read to multiples of 64. Rows that fill a bucket up compute beside the others and are
+cut off; they write into table rows that no rollout has.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from policies.text.engine.attention import Seating
+from policies.text.engine.decoder import Decoder
+
+logger = logging.getLogger(__name__)
+
+PLACES = 64
+# Graphs kept at once. A call meets few buckets: rows and prompts halve as it empties, places grow.
+MOST_GRAPHS = 48
+
+
+def bucket(count: int) -> int:
+    """The next power of two."""
+    return 1 << (count - 1).bit_length()
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What one graph is made for."""
+
+    rows: int
+    prompts: int
+    seats: int
+    width: int
+
+
+@dataclass(slots=True)
+class Buffers:
+    """Where a graph reads its input, all of (rows,)."""
+
+    tokens: torch.Tensor
+    columns: torch.Tensor
+    cells: torch.Tensor
+    prompt_lengths: torch.Tensor
+
+    @classmethod
+    def of(cls, rows: int, device: torch.device) -> Buffers:
+        """Idle rows continue a prompt of one token at their first place."""
+        tokens, columns, cells = (torch.zeros(rows, dtype=torch.long, device=device) for _ in range(3))
+        return cls(tokens, columns, cells, torch.ones(rows, dtype=torch.long, device=device))
+
+
+Replay = Callable[[], torch.Tensor]
+
+
+class BucketedSteps:
+    """A `Step` of few shapes. `capture` turns a pass over fixed buffers into a replay; see `cuda_graph`."""
+
+    def __init__(self, decoder: Decoder, capture: Callable[[Replay], Replay]) -> None:
+        self._decoder = decoder
+        self._capture = capture
+        self._made: OrderedDict[Shape, tuple[Buffers, Replay]] = OrderedDict()
+
+    def __call__(
+        self, tokens: torch.Tensor, columns: torch.Tensor, seating: Seating, width: int
+    ) -> torch.Tensor:
+        n = len(tokens)
+        shape = self._shape(n, seating, width)
+        kept = self._made.get(shape)
+        buffers = kept[0] if kept else Buffers.of(shape.rows, self._decoder.device)
+        # Idle rows sit in the last seat of the first prompt, which is nobody's.
+        buffers.cells.fill_(shape.seats - 1)
+        buffers.cells[:n] = seating.cells // seating.seats * shape.seats + seating.cells % seating.seats
+        buffers.tokens[:n] = tokens
+        buffers.columns.zero_()
+        buffers.columns[:n] = columns
+        buffers.prompt_lengths[:n] = seating.prompt_lengths
+        # Captured only now: the passes that warm it up write into the tables, and must write what belongs there.
+        replay = kept[1] if kept else self._captured(shape, buffers)
+        self._keep(shape, buffers, replay)
+        return replay()[:n]
+
+    def _shape(self, rows: int, seating: Seating, width: int) -> Shape:
+        padded = bucket(rows)
+        idle_seat = 1 if padded > rows else 0
+        width = min(-(-width // PLACES) * PLACES, self._decoder.rollouts.width)
+        return Shape(padded, bucket(seating.prompts), bucket(seating.seats + idle_seat), width)
+
+    def _captured(self, shape: Shape, buffers: Buffers) -> Replay:
+        seating = Seating(buffers.cells, buffers.prompt_lengths, shape.prompts, shape.seats)
+        return self._capture(
+            lambda: self._decoder.step(buffers.tokens, buffers.columns, seating, shape.width)
+        )
+
+    def _keep(self, shape: Shape, buffers: Buffers, replay: Replay) -> None:
+        """The graphs that were used last stay."""
+        self._made[shape] = buffers, replay
+        self._made.move_to_end(shape)
+        if len(self._made) > MOST_GRAPHS:
+            self._made.popitem(last=False)
+
+
+def cuda_graph(run: Replay) -> Replay:
+    """Captures `run` after two passes that warm its kernels up; the replay's result is overwritten by the next."""
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        run()
+        run()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = run()
+
+    def replay() -> torch.Tensor:
+        graph.replay()
+        return out
+
+    return replay

@@ -1,0 +1,173 @@
+"""The generation engine: many rollouts at once, each prompt computed once, finished rows replaced at once.
+
+A decode loop over a plain transformers model, through its forward pass, its cache interface and its attention
+interface. Token ids in, token ids and behaviour log-probs out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from typing import TypeAlias
+
+import torch
+from transformers import PreTrainedModel
+
+from policies.policy import PolicyError, Stop, never
+from policies.text.engine import memory, weights
+from policies.text.engine.cache import Table
+from policies.text.engine.call import Call
+from policies.text.engine.capture import BucketedSteps, bucket, cuda_graph
+from policies.text.engine.decoder import Decoder, Step
+from policies.text.engine.plain import PlainGeneration
+from policies.text.engine.probe import UnsupportedError, shared_attention, token_bytes
+from policies.text.engine.request import Continuation, Request, Sampling
+from policies.text.engine.weights import Arithmetic
+
+logger = logging.getLogger(__name__)
+
+Figures: TypeAlias = dict[str, float | int | str]
+
+
+class Engine:
+    """Samples from one model whose weights may change between calls; call `refresh` after they did."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        eos_ids: Collection[int],
+        *,
+        slots: int,
+        memory_budget: int | None = None,
+        arithmetic: Arithmetic = "auto",
+    ) -> None:
+        """`slots`: most rollouts at once. `memory_budget`: bytes beyond the weights; None: half of what is free."""
+        self.figures: Figures = {}
+        self._trained = model
+        self._eos_ids = frozenset(eos_ids)
+        self._slots = slots
+        self._budget = memory_budget
+        self._dtype = weights.arithmetic_for(model, arithmetic)
+        self._model = self._own_or_trained()
+        self._footprint, self._plain = self._probed()
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Takes over the trained model's present weights."""
+        if self._model is not self._trained:
+            weights.refresh(self._model, self._trained)
+
+    def run(
+        self, requests: Sequence[Request], sampling: Sampling = Sampling(), stop: Stop = never
+    ) -> list[Continuation]:
+        """One continuation a request, in order; UNFINISHED where `stop` ended the call first.
+
+        Raises PolicyError with the figures when a rollout cannot fit into the budget.
+        """
+        _refuse_ended(requests)
+        if not requests:
+            return []
+        budget = self._budget or int(memory.FREE_SHARE * memory.free_bytes(self._model.device))
+        plan = self._plan(requests, budget)
+        call = Call(requests, self._eos_ids, sampling)
+        meter = memory.PeakMeter(self._model.device)
+        with torch.no_grad(), self._autocast():
+            if self._plain:
+                self._plain.run(call, plan.slots, stop)
+            else:
+                with shared_attention(self._model):
+                    self._run(call, plan, stop, meter)
+        meter.read()
+        self.figures = {
+            **asdict(call.work),
+            "slots": plan.slots,
+            "planned_bytes": plan.bytes,
+            "peak_bytes": meter.peak,
+            "budget_bytes": budget,
+            "arithmetic": str(self._dtype).removeprefix("torch."),
+        }
+        return [row.continuation() for row in call.rows]
+
+    def _run(self, call: Call, plan: memory.Plan, stop: Stop, meter: memory.PeakMeter) -> None:
+        slots = plan.slots
+        self._install(call, plan, slots)
+        while call.unfinished:
+            try:
+                call.admit()
+                if call.live:
+                    call.step()
+            except RuntimeError as error:
+                if not memory.is_out_of_memory(error):
+                    raise
+                slots = _halved(slots, error)
+                self._install(call, plan, slots)
+                memory.release(self._model.device)
+                continue
+            meter.read()
+            if stop(call.take_finished()):
+                break
+
+    def _install(self, call: Call, plan: memory.Plan, slots: int) -> None:
+        """Fresh tables; they take memory only as they are written."""
+        prompts = min(plan.prompts, slots)
+        captured = self._model.device.type == "cuda"
+        rows = (bucket(prompts), bucket(slots)) if captured else (prompts, slots)
+        decoder = Decoder(self._model, Table(rows[0], plan.prompt_width), Table(rows[1], plan.width))
+        step: Step = BucketedSteps(decoder, cuda_graph) if captured else decoder.step
+        call.install(decoder, step, slots)
+
+    def _plan(self, requests: Sequence[Request], budget: int) -> memory.Plan:
+        prompts = [len(ids) for ids in {request.prompt_ids for request in requests}]
+        widths = [request.max_new_tokens for request in requests]
+        if self._plain:  # shares no prompt
+            widths = [len(request.prompt_ids) + request.max_new_tokens for request in requests]
+            prompts = [0]
+        return memory.plan(self._footprint, prompts, widths, self._slots, budget)
+
+    def _own_or_trained(self) -> PreTrainedModel:
+        """A working copy where there is room for one, else the trained model itself."""
+        if not weights.fits_copy(self._trained, self._dtype):
+            logger.info(
+                "no room for a working copy of the weights: sampling from the trained ones themselves"
+            )
+            return self._trained
+        working = weights.working_copy(self._trained, self._dtype)
+        weights.refresh(working, self._trained)
+        return working
+
+    def _probed(self) -> tuple[memory.Footprint, PlainGeneration | None]:
+        try:
+            with self._autocast():
+                return memory.Footprint.of(self._model, token_bytes(self._model)), None
+        except UnsupportedError as error:
+            name = type(self._model).__name__
+            logger.warning("%s is sampled by transformers' generate, which is slower: %s", name, error)
+            return memory.Footprint.guessed(self._model), PlainGeneration(self._model)
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        """Only the trained weights themselves may be of another type than the arithmetic."""
+        lower = self._dtype == torch.bfloat16 and self._model.dtype == torch.float32
+        return torch.autocast(self._model.device.type, torch.bfloat16, enabled=lower)
+
+
+def _refuse_ended(requests: Sequence[Request]) -> None:
+    for request in requests:
+        if not request.prompt_ids:
+            raise ValueError("a request needs a prompt of at least one token")
+        if len(request.begun_ids) >= request.max_new_tokens:
+            raise ValueError(
+                f"a request has {len(request.begun_ids)} of at most {request.max_new_tokens} tokens: it has ended"
+            )
+
+
+def _halved(slots: int, error: RuntimeError) -> int:
+    """Raises PolicyError when there is nothing left to halve."""
+    if slots == 1:
+        raise PolicyError(
+            f"not even one rollout fits into memory: {' '.join(str(error).split())[:200]}; "
+            "lower generation.max_new_tokens or choose a smaller model"
+        ) from error
+    logger.warning("out of memory with %d rollouts at once: going on with %d", slots, slots // 2)
+    return slots // 2

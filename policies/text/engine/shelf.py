@@ -1,0 +1,67 @@
+"""Which prompts are computed, and where in the prompts' table they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+
+from policies.text.engine.decoder import Decoder
+
+
+@dataclass(slots=True, eq=False)
+class Prompt:
+    """One distinct prompt of a call."""
+
+    ids: tuple[int, ...]
+    pending: int = 0  # requests that have not finished
+    live: int = 0  # of them, rows in flight
+    place: int | None = None  # row of the prompts' table; None: not computed
+    logits: torch.Tensor | None = None  # (V,) after its last token: the first token's distribution
+
+
+class Shelf:
+    """The computed prompts of one call. Keeps the places in use at the table's front."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._standing: list[Prompt] = []
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of the prompt at every place."""
+        return [len(prompt.ids) for prompt in self._standing]
+
+    def put(self, wanted: Iterable[Prompt]) -> int:
+        """Computes those of `wanted` that are not there; returns how many tokens that were.
+
+        Prompts of one length pass together, without padding. Where the table is full, a prompt without a row
+        in flight makes room; there is one, since no more prompts than rows are in flight.
+        """
+        missing = list({id(prompt): prompt for prompt in wanted if prompt.place is None}.values())
+        spared = set(map(id, wanted))
+        for _ in range(len(self._standing) + len(missing) - self._decoder.prompts.rows):
+            self.remove(next(p for p in self._standing if p.live == 0 and id(p) not in spared))
+        for _, alike in groupby(sorted(missing, key=lambda p: len(p.ids)), key=lambda p: len(p.ids)):
+            self._compute(list(alike))
+        return sum(len(prompt.ids) for prompt in missing)
+
+    def remove(self, prompt: Prompt) -> None:
+        """Takes one away; the last one moves into its place."""
+        assert prompt.place is not None
+        last = self._standing.pop()
+        if last is not prompt:
+            assert last.place is not None
+            self._decoder.prompts.move(last.place, prompt.place, len(last.ids))
+            self._standing[prompt.place] = last
+            last.place = prompt.place
+        prompt.place = prompt.logits = None
+
+    def _compute(self, prompts: Sequence[Prompt]) -> None:
+        first = len(self._standing)
+        logits = self._decoder.load_prompts([prompt.ids for prompt in prompts], first)
+        for offset, prompt in enumerate(prompts):
+            prompt.place, prompt.logits = first + offset, logits[offset]
+            self._standing.append(prompt)

@@ -1,0 +1,103 @@
+"""The engine's working copy of the trained weights: adapters merged, in the arithmetic and layout fastest here.
+
+It is a model of its own, so that sampling meets neither what the trainer wraps round the trained one nor its
+training mode.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Literal, TypeAlias
+
+import psutil
+import torch
+from peft.tuners.lora import LoraLayer
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from policies.text.randomness import seeded
+
+logger = logging.getLogger(__name__)
+
+Arithmetic: TypeAlias = Literal["auto", "float32", "bfloat16"]
+
+# Share of the device's free memory that a working copy may take.
+COPY_SHARE = 0.5
+
+
+def arithmetic_for(model: PreTrainedModel, wanted: Arithmetic) -> torch.dtype:
+    """The type to compute in. `auto` is that of the weights, where the device multiplies it at full speed.
+
+    A CPU without bfloat16 units takes three times as long for a bfloat16 product as for a float32 one, so
+    bfloat16 weights are widened there: the same policy, computed more exactly.
+    """
+    if wanted != "auto":
+        return torch.float32 if wanted == "float32" else torch.bfloat16
+    dtype: torch.dtype = model.dtype
+    if dtype == torch.bfloat16 and model.device.type == "cpu" and not _cpu_multiplies_bfloat16():
+        return torch.float32
+    return dtype
+
+
+def fits_copy(model: PreTrainedModel, dtype: torch.dtype) -> bool:
+    """Whether the device has room for a copy of the weights in `dtype`."""
+    needed = model.num_parameters() * dtype.itemsize
+    device = model.device
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    return bool(needed <= COPY_SHARE * free)
+
+
+def working_copy(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """A plain model of the same configuration, its weights still to be set by `refresh`."""
+    config = copy.deepcopy(model.config)
+    # Not `.to(dtype)` afterwards: that would round the frequencies of rotary positions too.
+    with seeded(0, model.device):  # initial weights are drawn, and the caller's generators are not ours
+        fresh: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    fresh.generation_config = copy.deepcopy(model.generation_config)
+    fresh.to(model.device).eval().requires_grad_(False)
+    if dtype == torch.float32 and model.device.type == "cpu":
+        _lay_out_for_few_rows(fresh)
+    return fresh
+
+
+@torch.no_grad()
+def refresh(working: PreTrainedModel, trained: PreTrainedModel) -> None:
+    """Takes over the present weights of `trained`, each adapter added to the layer that it adapts."""
+    for name, tensor in (*working.named_parameters(), *working.named_buffers()):
+        tensor.copy_(_present(trained, name))
+
+
+def _present(trained: PreTrainedModel, name: str) -> torch.Tensor:
+    owner, _, leaf = name.rpartition(".")
+    module = trained.get_submodule(owner)
+    if not isinstance(module, LoraLayer):
+        return _tensor(module, leaf)
+    weight = _tensor(module.get_base_layer(), leaf)
+    if leaf != "weight":
+        return weight
+    for adapter in module.active_adapters:
+        weight = weight + module.get_delta_weight(adapter)
+    return weight
+
+
+def _tensor(module: torch.nn.Module, leaf: str) -> torch.Tensor:
+    tensor = getattr(module, leaf)
+    assert isinstance(tensor, torch.Tensor)
+    return tensor
+
+
+def _lay_out_for_few_rows(model: PreTrainedModel) -> None:
+    """Stores linear weights column by column: for 16 rows a product is then up to four times as fast here.
+
+    1536 x 576 by 16 rows in float32 on two AVX-512 cores: 0.23 ms against 0.97; equal from 64 rows on. The
+    output head gets weights of its own, because the embedding that it may share reads row by row.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            columns = module.weight.detach().t().contiguous().t()
+            module.weight = torch.nn.Parameter(columns, requires_grad=False)
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))

@@ -1,0 +1,41 @@
+"""Our settings in TRL's words."""
+
+from __future__ import annotations
+
+import torch
+from trl import GRPOConfig
+
+from policies.text.settings import TrainerSettings
+
+
+def trl_config(
+    settings: TrainerSettings, temperature: float, device: torch.device, folder: str
+) -> GRPOConfig:
+    """Says all that TRL would choose for itself: bf16 and gradient checkpointing are on unless told otherwise."""
+    warmup = settings.scheduler == "constant" and settings.warmup_steps > 0
+    return GRPOConfig(
+        output_dir=folder,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="constant_with_warmup" if warmup else settings.scheduler,
+        warmup_steps=settings.warmup_steps,
+        optim="adamw_torch",
+        adam_beta1=settings.adam_beta1,
+        adam_beta2=settings.adam_beta2,
+        weight_decay=settings.weight_decay,
+        loss_type=settings.loss,
+        epsilon=settings.epsilon_low,
+        epsilon_high=settings.epsilon_high,
+        temperature=temperature,
+        beta=0.0,  # no KL term and so no reference model
+        bf16=settings.bf16,
+        activation_checkpointing=settings.gradient_checkpointing,
+        use_cpu=device.type == "cpu",
+        use_cache=True,  # only a mark in the model's saved configuration
+        per_device_train_batch_size=2,  # smallest that TRL accepts; micro-batches are ours
+        num_generations=2,
+        gradient_accumulation_steps=1,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+    )
