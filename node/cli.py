@@ -168,6 +168,32 @@ def doctor(as_json: JsonOption = False) -> None:
     raise typer.Exit(show_findings(examine(), as_json=as_json))
 
 
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="What to measure: brorl, dars or engine.")],
+    model: Annotated[
+        str | None, typer.Option(help="Hub id, folder or GGUF file in place of the benchmark's own.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Repeats, each from its own seed.")] = None,
+    cases: Annotated[list[str], typer.Option("--case", help="Only this case; may be repeated.")] = [],
+    dtypes: Annotated[list[str], typer.Option("--dtype", help="Only this type; may be repeated.")] = [],
+    as_json: JsonOption = False,
+) -> None:
+    """Reproduce a figure, both sides in one run. Says on standard error what is being measured."""
+    from node.bench.options import BenchOptions
+    from node.bench.registry import run_benchmark
+    from node.bench.report import Interrupted
+    from node.bench.show import show_report
+
+    options = BenchOptions(model, seeds, tuple(cases), tuple(dtypes))
+    try:
+        report = run_benchmark(name, options, lambda line: typer.echo(line, err=True))
+    except Interrupted as early:
+        show_report(early.report, as_json=as_json)
+        raise typer.Exit(130) from None
+    show_report(report, as_json=as_json)
+
+
 @config_app.command("show")
 def config_show(config: ConfigArgument = "tiny", overrides: SetOption = []) -> None:
     """The whole config with every default filled in, as JSON."""
@@ -203,6 +229,7 @@ def main() -> None:
 
 def _exit_code(error: Exception) -> int | None:
     """The exit code of an error that is the user's to mend; None for one that is ours."""
+    from node.bench.options import BenchError
     from node.checkpoint import CheckpointError
     from node.config import ConfigError
     from node.runfolder import RunFolderError
@@ -211,7 +238,7 @@ def _exit_code(error: Exception) -> int | None:
     from swarm.errors import IdentityError, InviteError, TransportError
 
     codes: list[tuple[tuple[type[Exception], ...], int]] = [
-        ((ConfigError, TaskError, InviteError, RunFolderError), 2),
+        ((ConfigError, TaskError, InviteError, RunFolderError, BenchError), 2),
         ((PolicyError, IdentityError, CheckpointError), 3),
         ((TransportError,), 4),
         ((DivergedError,), 5),

@@ -1,0 +1,112 @@
+"""What a benchmark ran on: plain facts, and the limits that were measured just before it.
+
+A figure without its machine says little; a figure beside the machine's limits says how much is left to win.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+GIB = 2**30
+GIGA = 1e9
+MEASURE_SECONDS = 1.0  # a limit; the fastest repeat counts
+READ_BYTES = {"cpu": GIB // 2, "cuda": 4 * GIB}  # far beyond the caches
+MATMUL_SIDE = {"cpu": 2048, "cuda": 8192}
+BF16_SETS = ("avx512_bf16", "amx_bf16")  # without one of them a CPU emulates bf16 products
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The fastest that this machine was seen to read memory and to multiply matrices."""
+
+    read_gb_s: float
+    matmul_gflop_s: dict[str, float]  # by arithmetic: float32, bfloat16
+
+    def facts(self) -> dict[str, float]:
+        products = {f"matmul_{name}_gflop_s": rate for name, rate in self.matmul_gflop_s.items()}
+        return {"read_gb_s": self.read_gb_s} | products
+
+
+def best_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def machine_facts(device: torch.device) -> dict[str, str | int]:
+    """Processor, cores, instruction sets for bf16, memory, torch and, if it is used, the GPU."""
+    information = _processor_information()
+    flags = information.get("flags", "").split()
+    facts: dict[str, str | int] = {
+        "device": device.type,
+        "cpu": information.get("model name") or platform.processor() or platform.machine(),
+        "cores": _usable_cores(),
+        "threads": torch.get_num_threads(),
+        "bf16_units": " ".join(name for name in BF16_SETS if name in flags) or "none",
+        "memory_gib": round(psutil.virtual_memory().total / GIB),
+        "torch": torch.__version__,
+    }
+    if device.type == "cuda":
+        facts["gpu"] = torch.cuda.get_device_name(device)
+    return facts
+
+
+def measure_limits(device: torch.device) -> Limits:
+    """Takes about MEASURE_SECONDS a limit, three in all."""
+    rates = {name: _matmul_rate(device, getattr(torch, name)) for name in ("float32", "bfloat16")}
+    return Limits(_read_rate(device), rates)
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits until the device has done what it was given; a CPU always has."""
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()
+
+
+def _read_rate(device: torch.device) -> float:
+    """GB/s at which a large tensor is summed."""
+    size = READ_BYTES.get(device.type, READ_BYTES["cpu"])
+    values = torch.ones(size // 4, dtype=torch.float32, device=device)
+    return size / _fastest(lambda: values.sum(), device) / GIGA
+
+
+def _matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """GFLOP/s of a square product."""
+    side = MATMUL_SIDE.get(device.type, MATMUL_SIDE["cpu"])
+    left, right = (torch.ones(side, side, dtype=dtype, device=device) for _ in range(2))
+    return 2 * side**3 / _fastest(lambda: left @ right, device) / GIGA
+
+
+def _fastest(action: Callable[[], object], device: torch.device) -> float:
+    """Seconds of the fastest of the repeats that fit into MEASURE_SECONDS, at least three."""
+    seconds: list[float] = []
+    while len(seconds) < 3 or sum(seconds) < MEASURE_SECONDS:
+        start = time.perf_counter()
+        action()
+        synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # Linux; elsewhere a process may use every core
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor_information() -> dict[str, str]:
+    """The first processor of /proc/cpuinfo; empty where there is none."""
+    file = Path("/proc/cpuinfo")
+    if not file.exists():
+        return {}
+    first = file.read_text().split("\n\n", 1)[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}

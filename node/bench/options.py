@@ -1,0 +1,42 @@
+"""What a benchmark is told, and how it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from types import MappingProxyType
+
+FLAGS: Mapping[str, str] = MappingProxyType(
+    {"model": "--model", "repeats": "--seeds", "cases": "--case", "dtypes": "--dtype"}
+)
+
+
+class BenchError(ValueError):
+    """A benchmark that is not known, or an option that it cannot follow; the message says what to ask for."""
+
+
+@dataclass(frozen=True, slots=True)
+class BenchOptions:
+    """What the user asked for; None and empty leave the choice to the benchmark."""
+
+    model: str | None = None  # anything `policies.text.model.load` takes
+    repeats: int | None = None  # each from its own seed: 0, 1, ...
+    cases: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    # Facts on the machine, for the report; filled in by `run_benchmark`.
+    machine: Mapping[str, str | int] = field(default_factory=dict)
+
+    def given(self) -> set[str]:
+        """The names of the options that were set."""
+        return {name for name in FLAGS if getattr(self, name)}
+
+
+def refuse_unknown(kind: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises BenchError for the first of `given` that is not among `known`, with the nearest."""
+    names = list(known)
+    for name in given:
+        if name not in names:
+            near = get_close_matches(name, names, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+            raise BenchError(f"no {kind} {name!r}; {hint}")

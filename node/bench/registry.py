@@ -1,0 +1,37 @@
+"""The benchmarks that `murmur bench` knows, each imported only when it is run.
+
+Benchmark NAME is the module node/bench/NAME.py with `run(options: BenchOptions, progress: Progress) -> Report`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from node.bench.options import FLAGS, BenchError, BenchOptions, refuse_unknown
+from node.bench.report import Progress, Report
+
+# Name of the benchmark -> the options that it follows.
+BENCHMARKS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "brorl": frozenset({"model", "repeats"}),
+        "dars": frozenset({"repeats"}),
+        "engine": frozenset(FLAGS),
+    }
+)
+
+
+def run_benchmark(name: str, options: BenchOptions, progress: Progress) -> Report:
+    """Runs one benchmark to its end. Raises BenchError before anything is measured, Interrupted on Ctrl-C."""
+    refuse_unknown("benchmark", [name], BENCHMARKS)
+    refused = sorted(options.given() - BENCHMARKS[name])
+    if refused:
+        raise BenchError(f"bench {name} takes no {FLAGS[refused[0]]}; leave it out")
+
+    from node.bench.machine import best_device, machine_facts
+
+    known = replace(options, machine=machine_facts(best_device()))
+    report: Report = importlib.import_module(f"node.bench.{name}").run(known, progress)
+    return report

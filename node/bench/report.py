@@ -1,0 +1,93 @@
+"""What every `murmur bench NAME` reports: one JSON object for scripts, a table for people.
+
+`{"name", "machine", "seeds", "rows": [...], "checks": [{"name", "paper", "ours", "low", "high", "band", "holds"}]}`
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Row: TypeAlias = Mapping[str, str | int | float | bool | None]
+Progress: TypeAlias = Callable[[str], None]  # one line on what is being measured now
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One figure against the band that is asked of it."""
+
+    name: str
+    paper: str  # what the paper or the reference reports, in words; "-" where there is none
+    ours: float  # the median
+    low: float  # the spread: smallest and largest of the repeats
+    high: float
+    floor: float = -math.inf  # the band that `ours` must lie in
+    ceiling: float = math.inf
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        figures: Sequence[float],
+        *,
+        paper: str = "-",
+        floor: float = -math.inf,
+        ceiling: float = math.inf,
+    ) -> Check:
+        """The median and the range of repeated `figures`."""
+        return cls(name, paper, statistics.median(figures), min(figures), max(figures), floor, ceiling)
+
+    @property
+    def holds(self) -> bool:
+        return self.floor <= self.ours <= self.ceiling
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One finished benchmark."""
+
+    name: str
+    machine: Mapping[str, str | int | float | bool | None]
+    seeds: Sequence[int]
+    rows: Sequence[Row]
+    checks: Sequence[Check]
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values for `json.dumps`. JSON knows no infinity: an open end of a band is null."""
+        return {
+            "name": self.name,
+            "machine": _finite(self.machine),
+            "seeds": list(self.seeds),
+            "rows": [_finite(row) for row in self.rows],
+            "checks": [_check_as_json(check) for check in self.checks],
+        }
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C came while a benchmark ran; `report` holds what was measured before it."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__("interrupted")
+        self.report = report
+
+
+def _check_as_json(check: Check) -> dict[str, object]:
+    figures = {"ours": check.ours, "low": check.low, "high": check.high}
+    band = _finite({"floor": check.floor, "ceiling": check.ceiling})
+    return {
+        "name": check.name,
+        "paper": check.paper,
+        **_finite(figures),
+        "band": list(band.values()),
+        "holds": check.holds,
+    }
+
+
+def _finite(row: Row) -> dict[str, str | int | float | bool | None]:
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }

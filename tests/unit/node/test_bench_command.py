@@ -1,0 +1,120 @@
+"""`murmur bench`: what scripts rely on. The benchmarks themselves are stand-ins here."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from node import cli
+from node.bench import registry
+from node.bench.options import BenchError, BenchOptions
+from node.bench.report import Check, Interrupted, Progress, Report
+
+CHECKS = [Check.of("fast", [1.0, 3.0, 2.5], paper="2", floor=2.0), Check.of("small", [math.inf], ceiling=1.0)]
+
+
+def stand_in(options: BenchOptions, progress: Progress) -> Report:
+    progress("measuring")
+    rows = [{"case": options.model, "seconds": 1.5, "rate": math.nan}]
+    return Report("engine", {"cpu": options.machine["cpu"]}, range(options.repeats or 2), rows, CHECKS)
+
+
+def interrupted(options: BenchOptions, progress: Progress) -> Report:
+    raise Interrupted(stand_in(options, progress))
+
+
+def murmur(
+    monkeypatch: pytest.MonkeyPatch, *arguments: str, run: object = stand_in, benchmark: str = "engine"
+) -> int:
+    """The exit code of `murmur ARGUMENTS` in this process, with `run` in place of the benchmark's own."""
+    monkeypatch.setitem(sys.modules, f"node.bench.{benchmark}", SimpleNamespace(run=run))
+    monkeypatch.setattr(sys, "argv", ["murmur", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+def test_json_is_one_line_with_open_bands_as_null(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert murmur(monkeypatch, "bench", "engine", "--json", "--model", "m", "--seeds", "3") == 0
+    told = capsys.readouterr()
+    assert told.err == "measuring\n"
+    assert told.out.count("\n") == 1
+    report = json.loads(told.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert list(report) == ["name", "machine", "seeds", "rows", "checks"]
+    assert report["name"] == "engine" and report["seeds"] == [0, 1, 2] and report["machine"]["cpu"]
+    assert report["rows"] == [{"case": "m", "seconds": 1.5, "rate": None}]
+    assert report["checks"] == [
+        {
+            "name": "fast",
+            "paper": "2",
+            "ours": 2.5,
+            "low": 1.0,
+            "high": 3.0,
+            "band": [2.0, None],
+            "holds": True,
+        },
+        {
+            "name": "small",
+            "paper": "-",
+            "ours": None,
+            "low": None,
+            "high": None,
+            "band": [None, 1.0],
+            "holds": False,
+        },
+    ]
+
+
+def test_a_person_sees_rows_bands_and_what_holds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert murmur(monkeypatch, "bench", "engine", "--model", "x" * 150) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split() == ["x" * 150, "1.5", "nan"] for line in lines)
+    assert any(line.split() == ["fast", "2.5", "1", "3", ">=", "2", "2", "yes"] for line in lines)
+    assert any(line.split() == ["small", "inf", "inf", "inf", "<=", "1", "-", "no"] for line in lines)
+
+
+def test_ctrl_c_reports_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert murmur(monkeypatch, "bench", "engine", "--json", run=interrupted) == 130
+    assert json.loads(capsys.readouterr().out)["rows"][0]["seconds"] == 1.5
+
+
+def test_unknown_names_exit_2_with_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert murmur(monkeypatch, "bench", "engin") == 2
+    assert capsys.readouterr().err == "murmur: no benchmark 'engin'; did you mean 'engine'?\n"
+    assert murmur(monkeypatch, "bench", "zzz") == 2
+    assert "there are brorl, dars" in capsys.readouterr().err
+
+
+def test_an_option_that_a_benchmark_cannot_follow_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert murmur(monkeypatch, "bench", "dars", "--model", "m", benchmark="dars") == 2
+    assert capsys.readouterr().err == "murmur: bench dars takes no --model; leave it out\n"
+
+
+def test_engine_refuses_unknown_cases_and_types_before_it_measures() -> None:
+    said: list[str] = []
+    for options in (BenchOptions(cases=("longtail_apr",)), BenchOptions(dtypes=("bf16",))):
+        with pytest.raises(BenchError):
+            registry.run_benchmark("engine", options, said.append)
+    assert said == []
+
+
+def test_the_help_names_every_benchmark(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert murmur(monkeypatch, "bench", "--help") == 0
+    told = capsys.readouterr().out
+    assert [name for name in registry.BENCHMARKS if name not in told] == []
