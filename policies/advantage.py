@@ -31,3 +31,23 @@ def positive_part(advantages: Sequence[float]) -> tuple[float, ...]:
     tokens of next to no probability. See DECISIONS.md, "External advantages".
     """
     return tuple(max(0.0, advantage) for advantage in advantages)
+
+
+def batch_normalised(groups: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
+    """REINFORCE++-baseline (arXiv 2501.03262): rewards minus their group's mean, over the batch's deviation.
+
+    The batch's mean is zero already, so each group still sums to zero. A batch without signal stays zero.
+    """
+    centred = [group_relative(rewards) for rewards in groups]
+    batch = [value for group in centred for value in group]
+    spread = max(statistics.pstdev(batch), STD_EPSILON) if batch else STD_EPSILON
+    return tuple(tuple(value / spread for value in group) for group in centred)
+
+
+def focal(advantages: Sequence[float], correct_share: float, gamma: float) -> tuple[float, ...]:
+    """F-GRPO (arXiv 2602.06717, sec. 4): a group counts (1 - u)^gamma, so easy problems push less.
+
+    u is the share of the group's rollouts that are right; gamma 0 changes nothing.
+    """
+    weight = (1.0 - correct_share) ** gamma
+    return tuple(weight * advantage for advantage in advantages)

@@ -1,0 +1,21 @@
+"""Rollout strategies: how many rollouts a problem gets, when sampling stops, and what the update learns."""
+
+from __future__ import annotations
+
+from policies.strategies.april import April
+from policies.strategies.brorl import Brorl
+from policies.strategies.dars import Dars
+from policies.strategies.grpo import Grpo
+from policies.strategies.settings import AprilSettings, BrorlSettings, DarsSettings, StrategySettings
+from policies.strategies.strategy import Strategy
+
+
+def build_strategy(settings: StrategySettings) -> Strategy:
+    """The strategy that the settings describe. The only place that knows them by name."""
+    if isinstance(settings, AprilSettings):
+        return April(settings, build_strategy(settings.inner))
+    if isinstance(settings, BrorlSettings):
+        return Brorl(settings)
+    if isinstance(settings, DarsSettings):
+        return Dars(settings)
+    return Grpo(settings)

@@ -1,0 +1,24 @@
+"""How hard a problem is for this policy: how many of its rollouts are right, as a ratio and never a float."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Difficulty:
+    """`correct` of `rollouts` are right."""
+
+    correct: int
+    rollouts: int
+
+    @property
+    def rate(self) -> Fraction:
+        return Fraction(self.correct, self.rollouts)
+
+
+def measure(rewards: Sequence[float], correct_reward: float) -> Difficulty:
+    """Counts a reward of at least `correct_reward` as right; tasks may give partial credit below it."""
+    return Difficulty(sum(reward >= correct_reward for reward in rewards), len(rewards))

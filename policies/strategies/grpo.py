@@ -1,0 +1,23 @@
+"""GRPO (arXiv 2402.03300): N rollouts a problem, each worth its reward minus the group's mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from policies.advantage import group_relative
+from policies.policy import UpdateSpec
+from policies.rollout import Group, TrainGroup
+from policies.strategies.settings import GrpoSettings
+from policies.strategies.strategy import StepInfo, Update
+from policies.strategies.synchronous import Synchronous, weigh
+
+
+@dataclass(frozen=True, slots=True)
+class Grpo(Synchronous[GrpoSettings]):
+    """The baseline."""
+
+    def update(self, step: StepInfo, groups: Sequence[Group]) -> Update:
+        scale = self.settings.scale_by_std
+        plain = [TrainGroup(g, group_relative(g.rewards, scale_by_std=scale)) for g in groups]
+        return Update(weigh(step, groups, plain, self.settings.focal_gamma), UpdateSpec())

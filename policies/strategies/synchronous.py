@@ -1,0 +1,58 @@
+"""What strategies share that wait for every rollout and hold open what is wanted: all but APRIL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from policies.advantage import focal
+from policies.rollout import Group, TrainGroup
+from policies.strategies.difficulty import measure
+from policies.strategies.pool import OpenGroup
+from policies.strategies.settings import GroupSettings
+from policies.strategies.strategy import TRAIN, Admission, LiveView, StepInfo, Verdict
+
+S = TypeVar("S", bound=GroupSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Synchronous(Generic[S]):
+    """N rollouts a problem at once; groups that teach nothing are dropped."""
+
+    settings: S
+
+    @property
+    def max_age(self) -> int:
+        return 0
+
+    def open_groups(self, step: StepInfo) -> int:
+        return step.wanted
+
+    def demand(self, step: StepInfo, groups: Sequence[OpenGroup]) -> Sequence[int]:
+        return [0 if group.rollouts else self.settings.rollouts for group in groups]
+
+    def stop(self, live: LiveView) -> bool:
+        return False
+
+    def admit(self, step: StepInfo, group: Group) -> Admission:
+        reason = no_signal(step, group)
+        return Admission(Verdict.DROP, reason) if reason else TRAIN
+
+
+def no_signal(step: StepInfo, group: Group) -> str | None:
+    """Why a group of equal rewards has nothing to teach; None for any other."""
+    if not group.zero_advantage:
+        return None
+    return "all_right" if measure(group.rewards, step.correct_reward).correct else "all_wrong"
+
+
+def weigh(
+    step: StepInfo, groups: Sequence[Group], batch: Iterable[TrainGroup], gamma: float
+) -> tuple[TrainGroup, ...]:
+    """The batch under F-GRPO's weight, by the share right of the whole `groups` that it was made of."""
+    shares = [float(measure(group.rewards, step.correct_reward).rate) for group in groups]
+    return tuple(
+        TrainGroup(train.group, focal(train.advantages, share, gamma))
+        for train, share in zip(batch, shares, strict=True)
+    )
