@@ -16,9 +16,12 @@ from node.bench.report import Progress, Report
 # Name of the benchmark -> the options that it follows.
 BENCHMARKS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
+        "april": frozenset({"model", "repeats"}),
         "brorl": frozenset({"model", "repeats"}),
         "dars": frozenset({"repeats"}),
         "engine": frozenset(FLAGS),
+        "step": frozenset({"model", "repeats"}),
+        "strategies": frozenset({"repeats", "cases"}),
     }
 )
 

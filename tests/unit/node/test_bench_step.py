@@ -46,7 +46,7 @@ def test_rollouts_are_a_function_of_case_and_seed() -> None:
         }
         assert len({row.prompt_ids for row in once}) == 1
         assert len({row.token_ids for row in once}) == case.rollouts
-        assert 0 <= min(min(row.token_ids) for row in once) and max(max(row.token_ids) for row in once) < 48
+        assert {token in range(48) for row in once for token in row.prompt_ids + row.token_ids} == {True}
 
 
 def test_both_sides_take_the_same_step_in_the_same_micro_batches(
@@ -63,7 +63,7 @@ def test_both_sides_take_the_same_step_in_the_same_micro_batches(
         monkeypatch.setattr(trainer, "training_step", counted)
     lines: list[str] = []
     (pair,) = step.measure_pairs(SMALL[0], model, False, [0], lines.append)
-    assert taken == {"ours": [2, 3, 3], "trl": [2, 3, 3]}
+    assert {name: sizes[-2:] for name, sizes in taken.items()} == {"ours": [3, 3], "trl": [3, 3]}
     assert float(pair["loss_difference"]) < 1e-6
     assert float(pair["ratio"]) == pytest.approx(float(pair["trl_s"]) / float(pair["ours_s"]))
     assert len(lines) == 1 and lines[0].startswith("prompt57 seed 0: ours ")
@@ -71,14 +71,14 @@ def test_both_sides_take_the_same_step_in_the_same_micro_batches(
 
 def test_the_report_has_the_checks_that_the_issue_names(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step, "CASES", SMALL)
-    monkeypatch.setattr(step_memory, "COUNTS", (16, 32))
+    monkeypatch.setattr(step_memory, "COUNTS", (16,))
     report = step.run(BenchOptions(model=model, repeats=2), lambda _: None)
     assert [(check.name, check.floor, check.ceiling) for check in report.checks[1:]] == [
         ("prompt57", 1.5, float("inf")),
         ("prompt256", 2.5, float("inf")),
     ]
     assert (report.checks[0].name, report.checks[0].ceiling) == ("memory_512", 1.15)
-    assert [row["case"] for row in report.rows] == ["memory_512"] * 2 + ["prompt57"] * 2 + ["prompt256"] * 2
+    assert [row["case"] for row in report.rows] == ["memory_512"] + ["prompt57"] * 2 + ["prompt256"] * 2
     assert list(report.seeds) == [0, 1]
     assert report.machine["model"] == model
 
