@@ -76,7 +76,21 @@ class UpdateReport:
     micro_batches: int
 
 
-class Policy(Protocol):
+class RolloutSource(Protocol):
+    """What the driver of strategies needs of a policy."""
+
+    def sample(
+        self, requests: Sequence[RolloutRequest], *, stop: Stop = never, held_out: bool = False
+    ) -> list[Rollout]:
+        """One unscored rollout a request, in order: finished, or UNFINISHED where `stop` ended the call first.
+
+        Tokens sampled now are one more segment, with behaviour log-probs and the present version. `held_out`
+        samples as evaluation does. Raises PolicyError when a rollout cannot fit into the memory budget.
+        """
+        ...
+
+
+class Policy(RolloutSource, Protocol):
     """Generates rollouts and learns from groups. Not thread-safe except `encode`."""
 
     @property
@@ -87,16 +101,6 @@ class Policy(Protocol):
     @property
     def fingerprint(self) -> str:
         """Short public description of architecture and tokenizer, at most 64 ASCII characters."""
-        ...
-
-    def sample(
-        self, requests: Sequence[RolloutRequest], *, stop: Stop = never, held_out: bool = False
-    ) -> list[Rollout]:
-        """One unscored rollout a request, in order: finished, or UNFINISHED where `stop` ended the call first.
-
-        Tokens sampled now are one more segment, with behaviour log-probs and the present version. `held_out`
-        samples as evaluation does. Raises PolicyError when a rollout cannot fit into the memory budget.
-        """
         ...
 
     def encode(self, text: str, finish: Finish) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from policies.policy import Policy, RolloutRequest
+from policies.policy import RolloutRequest, RolloutSource
 from policies.rollout import Finish, Group, Problem, Rollout
 from policies.strategies.difficulty import Difficulty
 from policies.strategies.pool import OpenGroup, RolloutPool
@@ -78,7 +78,7 @@ class RolloutPhase:
 
 
 def rollout_phase(
-    policy: Policy, strategy: Strategy, pool: RolloutPool, draw: Draw, score: Score, step: StepInfo
+    policy: RolloutSource, strategy: Strategy, pool: RolloutPool, draw: Draw, score: Score, step: StepInfo
 ) -> RolloutPhase:
     """Plays the sampling of one round; called once a round.
 
@@ -103,7 +103,7 @@ def rollout_phase(
 class _Phase:
     """A round's sampling under way."""
 
-    policy: Policy
+    policy: RolloutSource
     strategy: Strategy
     pool: RolloutPool
     score: Score
