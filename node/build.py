@@ -16,6 +16,8 @@ from node.runfolder import RunFolder
 from node.store import Store
 from policies.policy import Policy
 from policies.seeds import derive_generator
+from policies.strategies import build_strategy
+from policies.strategies.pool import RolloutPool
 from policies.tasks import build_task
 from policies.tasks.curriculum import Curriculum
 from policies.text.embedded import load_embedded
@@ -45,6 +47,8 @@ def build_node(config: Config, folder: RunFolder, transport: Transport, progress
         tasks=by_name,
         curriculum=Curriculum(tasks, [task.weight for task in config.tasks], config.seed),
         policy=policy,
+        strategy=build_strategy(config.strategy),
+        rollouts=RolloutPool(config.seed),
         door=door,
         pool=pool,
         gossip=Gossip(transport, door, pool, time.time, generator, gossip_settings(config)),

@@ -12,7 +12,7 @@ from typing import Any
 from policies.policy import Policy
 
 STATE = "state.json"
-FORMAT = 1
+FORMAT = 2
 
 
 class CheckpointError(RuntimeError):
@@ -26,6 +26,7 @@ class NodeState:
     round: int
     pool: Any  # what `Pool.snapshot` gave
     guard: Any  # what `ReplayGuard.snapshot` gave: what was seen, so that nothing is trained on twice
+    rollouts: Any  # what `RolloutPool.snapshot` gave: own groups under way
     format: int = FORMAT
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
 
+from policies.strategies.settings import AprilSettings, BrorlSettings, DarsSettings, GrpoSettings
 from policies.tasks.task import Param, TaskSpec
 from policies.text.settings import EmbeddedSettings, ModelSettings, Settings, TextSettings
 
@@ -55,11 +56,9 @@ class SamplerConfig(Settings):
     """SAPO's I + J (arXiv 2509.08721): how many groups of each kind an update trains on."""
 
     local: int = Field(default=8, ge=1)
-    """I: own groups a round. This is also how many problems the node generates for a round."""
+    """I: own groups that a round decides on; how many it opens for that is the strategy's choice."""
     external: int = Field(default=0, ge=0)
     """J: groups of peers a round. The paper's best split is I = J = 4; a silo has none."""
-    scale_by_std: bool = False
-    """Divide advantages by the group's standard deviation, as GRPO was published."""
     external_advantages: Literal["all", "positive"] = "all"
     """Train on all rollouts of an external group (as published), or only on those better than its mean."""
     max_age: float = Field(default=600.0, gt=0)
@@ -104,6 +103,14 @@ PolicyConfig = Annotated[
 SwarmConfig = Annotated[
     Annotated[SiloConfig, Tag("silo")] | Annotated[DhtConfig, Tag("dht")], _type_or("dht")
 ]
+StrategyConfig = Annotated[
+    Annotated[GrpoSettings, Tag("grpo")]
+    | Annotated[BrorlSettings, Tag("brorl")]
+    | Annotated[DarsSettings, Tag("dars")]
+    | Annotated[AprilSettings, Tag("april")],
+    _type_or("grpo"),
+]
+VARIANTS = ("embedded", "text", "silo", "dht", "grpo", "brorl", "dars", "april")
 
 
 class EvaluationConfig(Settings):
@@ -125,8 +132,6 @@ class Config(Settings):
     """Every random choice of the run derives from it."""
     rounds: int = Field(default=100, ge=1)
     """Rounds to run: generate, publish, collect, sample, update."""
-    rollouts: int = Field(default=8, ge=2)
-    """Rollouts of each problem: the size of an own group."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where the policy lives. `auto` takes cuda, then mps, then cpu."""
     threads: int = Field(default=0, ge=0)
@@ -137,6 +142,8 @@ class Config(Settings):
     """What the policy is trained on."""
     policy: PolicyConfig = EmbeddedPolicyConfig()
     """What is trained: `type` embedded (made here) or text (a Hugging Face model)."""
+    strategy: StrategyConfig = GrpoSettings()
+    """How rollouts are made: `type` grpo, brorl, dars, or april round any of them."""
     sampler: SamplerConfig = SamplerConfig()
     """Which groups an update trains on."""
     swarm: SwarmConfig = SiloConfig()
@@ -222,7 +229,7 @@ def _lay_over(tree: dict[str, Any], override: str) -> None:
 
 def _explain(problem: Mapping[str, Any]) -> str:
     """One line for one pydantic error: where, what is wrong, and for unknown keys what was meant."""
-    location = [part for part in problem["loc"] if part not in ("embedded", "text", "silo", "dht")]
+    location = [part for part in problem["loc"] if part not in VARIANTS]
     where = ".".join(str(part) for part in location) or "config"
     if problem["type"] != "extra_forbidden":
         return f"{where}: {problem['msg'].removeprefix('Value error, ')}"

@@ -9,16 +9,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from node.checkpoint import Checkpoints, NodeState
 from node.config import Config, SamplerConfig
-from node.report import Stopwatch, describe_evaluation, describe_peers, describe_round
+from node.report import Stopwatch, describe_evaluation, describe_peers, describe_problems, describe_round
 from node.store import EvaluationEvent, LifeEvent, RoundEvent, Store
-from policies.advantage import group_relative, positive_part
+from policies.advantage import positive_part
 from policies.policy import DivergedError, Policy, sample_groups
 from policies.rollout import Group, TrainGroup
 from policies.seeds import derive_generator, derive_seed
+from policies.strategies.phase import rollout_phase
+from policies.strategies.pool import RolloutPool
+from policies.strategies.strategy import StepInfo, Strategy
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import Task
 from swarm.gossip import Gossip
@@ -50,6 +54,8 @@ class Node:
     tasks: Mapping[str, Task]  # by full name
     curriculum: Curriculum
     policy: Policy
+    strategy: Strategy
+    rollouts: RolloutPool  # own groups under way; external ones are in `pool`
     door: Door
     pool: Pool
     gossip: Gossip
@@ -62,23 +68,24 @@ class Node:
 
 def play_round(node: Node) -> RoundEvent:
     """Generate, score, publish, collect, sample, update; returns all that happened as one event."""
-    watch, config, sampler = Stopwatch(), node.config, node.config.sampler
+    watch, sampler = Stopwatch(), node.config.sampler
 
-    problems = node.curriculum.draw(node.round, sampler.local)
-    seed = derive_seed(config.seed, "generate", node.round)
-    groups = sample_groups(node.policy, problems, config.rollouts, seed)
-    own = [score(group, node.tasks) for group in groups]
+    step = StepInfo(node.round, node.policy.version, wanted=sampler.local)
+    draw, scored = partial(node.curriculum.draw, node.round), partial(score, tasks=node.tasks)
+    phase = rollout_phase(node.policy, node.strategy, node.rollouts, draw, scored, step)
 
-    node.gossip.publish(own, node.round, node.policy.version, node.policy.fingerprint)
+    node.gossip.publish(phase.groups, node.round, node.policy.version, node.policy.fingerprint)
     exchanged = node.gossip.drain()  # since the last round; accepted groups are in the pool by now
 
-    generator = derive_generator(config.seed, "sample", node.round)
-    batch = draw_batch(own, node.pool, Mix(sampler.local, sampler.external), generator, node.clock())
-    advised = [advise(group, sampler) for group in batch.groups]
-    update = node.policy.update(advised) if advised else None
+    generator = derive_generator(node.config.seed, "sample", node.round)
+    mix = Mix(len(phase.admitted), sampler.external)  # the strategy chose the own groups; all of them train
+    batch = draw_batch(phase.admitted, node.pool, mix, generator, node.clock())
+    update = node.strategy.update(step, batch.groups)
+    advised = [advise(member, sampler) for member in update.batch]
+    learned = node.policy.update(advised, update.spec) if advised else None
 
-    node.store.append(*describe_peers(node.round, exchanged.verdicts))
-    return describe_round(node, own, exchanged, batch, update, watch)
+    node.store.append(*describe_problems(node.round, phase), *describe_peers(node.round, exchanged.verdicts))
+    return describe_round(node, phase, exchanged, batch, learned, watch)
 
 
 def score(group: Group, tasks: Mapping[str, Task]) -> Group:
@@ -87,12 +94,11 @@ def score(group: Group, tasks: Mapping[str, Task]) -> Group:
     return replace(group, rollouts=tuple(r.scored(task.score(group.problem, r.text)) for r in group.rollouts))
 
 
-def advise(group: Group, sampler: SamplerConfig) -> TrainGroup:
-    """The group with group-relative advantages, for external groups those that the config wants of them."""
-    advantages = group_relative(group.rewards, scale_by_std=sampler.scale_by_std)
-    if group.external and sampler.external_advantages == "positive":
-        advantages = positive_part(advantages)
-    return TrainGroup(group, advantages)
+def advise(member: TrainGroup, sampler: SamplerConfig) -> TrainGroup:
+    """The group with the advantages that the config wants of it: of an external one perhaps the positive alone."""
+    if member.group.external and sampler.external_advantages == "positive":
+        return replace(member, advantages=positive_part(member.advantages))
+    return member
 
 
 def run(node: Node, watcher: Watcher) -> None:
@@ -145,7 +151,8 @@ def note_divergence(node: Node, error: DivergedError) -> None:
 def save(node: Node) -> None:
     """Everything that a resumed run needs to go on as if it had not stopped."""
     node.checkpoints.save(
-        node.policy, NodeState(node.round, node.pool.snapshot(), node.door.guard.snapshot())
+        node.policy,
+        NodeState(node.round, node.pool.snapshot(), node.door.guard.snapshot(), node.rollouts.snapshot()),
     )
 
 
@@ -157,6 +164,7 @@ def resume(node: Node) -> int:
     node.round = state.round
     node.pool.restore(state.pool)
     node.door.guard.restore(state.guard)
+    node.rollouts.restore(state.rollouts)
     return node.store.rewind(state.round)
 
 

@@ -8,9 +8,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from node.store import EvaluationEvent, PeerEvent, RoundEvent
+from node.store import EvaluationEvent, PeerEvent, ProblemEvent, RoundEvent
 from policies.policy import UpdateReport
 from policies.rollout import Group
+from policies.strategies.phase import RolloutPhase
 from swarm.gossip import Exchanged
 from swarm.sampler import Batch
 from swarm.verify import Outcome, Verdict
@@ -36,7 +37,7 @@ class Stopwatch:
 
 def describe_round(
     node: Node,
-    own: Sequence[Group],
+    phase: RolloutPhase,
     exchanged: Exchanged,
     batch: Batch,
     update: UpdateReport | None,
@@ -44,6 +45,7 @@ def describe_round(
 ) -> RoundEvent:
     """The event of one round; every field's meaning stands at `RoundEvent`."""
     arrived = [verdict for verdict in exchanged.verdicts if verdict.outcome is not Outcome.REFUSED]
+    own, rates = phase.groups, [decision.difficulty.rate for decision in phase.decisions]
     return RoundEvent(
         round=node.round,
         reward=statistics.fmean(group.mean_reward for group in own),
@@ -61,11 +63,35 @@ def describe_round(
         loss=update.loss if update else None,
         grad_norm=update.grad_norm if update else None,
         entropy=update.entropy if update else None,
-        tokens=sum(len(rollout.token_ids) for group in own for rollout in group.rollouts),
+        tokens=phase.effort.tokens,
         seconds=watch.wall,
         cpu_seconds=watch.cpu,
+        stage_one=float(statistics.fmean(rates)),
+        hard=sum(2 * rate < 1 for rate in rates),
+        dropped=dict(phase.dropped),
+        carried=phase.effort.carried,
+        left=phase.effort.left,
+        idle_share=phase.effort.idle_share,
+        stale_share=phase.stale_share,
         alone=node.gossip.alone,
     )
+
+
+def describe_problems(round_number: int, phase: RolloutPhase) -> list[ProblemEvent]:
+    """One event for each problem that the round decided on."""
+    return [
+        ProblemEvent(
+            round=round_number,
+            task=decision.group.problem.task,
+            seed=decision.group.problem.seed,
+            correct=decision.difficulty.correct,
+            rollouts=decision.difficulty.rollouts,
+            sampled=len(decision.group.rollouts),
+            reward=decision.group.mean_reward,
+            dropped=decision.admission.reason,
+        )
+        for decision in phase.decisions
+    ]
 
 
 def describe_peers(round_number: int, verdicts: Iterable[Verdict]) -> list[PeerEvent]:

@@ -21,7 +21,10 @@ from node.store import EvaluationEvent, RoundEvent
 OutputStyle = Literal["live", "plain", "json"]
 BLOCKS = "▁▂▃▄▅▆▇█"
 SHOWN_ROUNDS = 12
-COLUMNS = ("round", "reward", "own+ext", "published", "received", "refused", "pool", "loss", "seconds", "")
+COLUMNS = (
+    *("round", "reward", "stage 1", "own+ext", "published", "received", "refused", "pool", "loss", "seconds"),
+    "",
+)
 
 
 PLAIN_WIDTH = 120  # characters, where no terminal sets it
@@ -137,6 +140,7 @@ def round_cells(event: RoundEvent) -> Sequence[str]:
     return (
         str(event.round),
         f"{event.reward:.3f}",
+        f"{event.stage_one:.2f}, {event.hard} hard",
         f"{event.trained_local}+{event.trained_external}",
         str(event.published),
         str(event.received),

@@ -41,9 +41,16 @@ class RoundEvent:
     loss: float | None  # None: no group had an advantage, so the weights stayed
     grad_norm: float | None
     entropy: float | None
-    tokens: int  # completion tokens generated
+    tokens: int  # completion tokens sampled
     seconds: float
     cpu_seconds: float
+    stage_one: float  # share right in the first rollouts of the problems decided on: how easy they were
+    hard: int  # of those problems, the ones with less than half right
+    dropped: dict[str, int]  # own groups not trained on, by reason
+    carried: int  # rollouts that earlier rounds had left unfinished
+    left: int  # rollouts that this round left unfinished
+    idle_share: float  # of the row-steps that batches kept whole would have taken, 0..1
+    stale_share: float  # of the trained own tokens, those that an older policy version sampled
     alone: bool = False  # peers were wanted and silent
 
 
@@ -54,6 +61,20 @@ class EvaluationEvent:
     round: int
     reward: float
     rewards_by_task: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemEvent:
+    """One problem that a round decided on: how hard it was, and what became of its group."""
+
+    round: int
+    task: str
+    seed: int
+    correct: int  # of the rollouts of stage 1
+    rollouts: int  # of stage 1
+    sampled: int  # rollouts in all
+    reward: float  # mean over all
+    dropped: str | None  # why it was not trained on
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +98,11 @@ class LifeEvent:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-Event = RoundEvent | EvaluationEvent | PeerEvent | LifeEvent
+Event = RoundEvent | EvaluationEvent | ProblemEvent | PeerEvent | LifeEvent
 KINDS: dict[str, type[Event]] = {
     "round": RoundEvent,
     "evaluation": EvaluationEvent,
+    "problem": ProblemEvent,
     "peer": PeerEvent,
     "life": LifeEvent,
 }
@@ -126,6 +148,9 @@ class History:
 
     def evaluations(self) -> list[EvaluationEvent]:
         return [event for event in self._events("evaluation") if isinstance(event, EvaluationEvent)]
+
+    def problems(self) -> list[ProblemEvent]:
+        return [event for event in self._events("problem") if isinstance(event, ProblemEvent)]
 
     def peers(self) -> list[PeerEvent]:
         return [event for event in self._events("peer") if isinstance(event, PeerEvent)]

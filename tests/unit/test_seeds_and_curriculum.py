@@ -26,12 +26,13 @@ def test_generators_repeat() -> None:
 
 def test_curriculum_is_pure_in_the_round() -> None:
     curriculum = Curriculum(TASKS, [1.0, 1.0], seed=5)
-    assert curriculum.draw(3, 8) == curriculum.draw(3, 8)
-    assert curriculum.draw(3, 8) != curriculum.draw(4, 8)
+    assert curriculum.draw(3, 0, 8) == curriculum.draw(3, 0, 5) + curriculum.draw(3, 5, 3)
+    assert curriculum.draw(3, 0, 8) != curriculum.draw(4, 0, 8)
+    assert len(set(curriculum.draw(3, 0, 8))) == 8
 
 
 def test_curriculum_follows_weights_and_stays_in_training_seeds() -> None:
-    problems = Curriculum(TASKS, [3.0, 1.0], seed=1).draw(1, 4000)
+    problems = Curriculum(TASKS, [3.0, 1.0], seed=1).draw(1, 0, 4000)
     share = Counter(problem.task for problem in problems)[TASKS[0].name] / len(problems)
     assert abs(share - 0.75) < 0.03  # four standard errors
     assert all(0 <= problem.seed < TRAIN_SEEDS for problem in problems)

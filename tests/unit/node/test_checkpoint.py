@@ -30,7 +30,7 @@ class Weights:
 def save(checkpoints: Checkpoints, number: int, **weights: Any) -> None:
     policy = Weights(f"weights of {number}")
     policy.breaks = bool(weights.get("breaks"))
-    checkpoints.save(policy, NodeState(number, pool=[number], guard={}))  # type: ignore[arg-type]
+    checkpoints.save(policy, NodeState(number, pool=[number], guard={}, rollouts={}))  # type: ignore[arg-type]
 
 
 def test_newest_is_restored_and_old_ones_go(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_newest_is_restored_and_old_ones_go(tmp_path: Path) -> None:
     for number in (1, 9, 10):
         save(checkpoints, number)
     policy = Weights()
-    assert checkpoints.load_latest(policy) == NodeState(10, [10], {})  # type: ignore[arg-type]
+    assert checkpoints.load_latest(policy) == NodeState(10, [10], {}, {})  # type: ignore[arg-type]
     assert policy.value == "weights of 10"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["round-00000009", "round-00000010"]
 

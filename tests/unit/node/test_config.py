@@ -29,6 +29,11 @@ def test_override_wins_over_file(tmp_path: Path) -> None:
         ({"policy": {"type": "embedded", "trainer": {"learnin_rate": 1}}}, "did you mean 'learning_rate'?"),
         ({"tasks": [{"name": "sort", "wight": 2}]}, "tasks.0.wight: unknown key; did you mean 'weight'?"),
         ({"zzz": 1}, "zzz: unknown key; known keys: checkpoint, "),
+        ({"strategy": {"type": "brorl", "kep": 1}}, "strategy.kep: unknown key; did you mean 'keep'?"),
+        (
+            {"strategy": {"type": "april", "inner": {"type": "dars", "max_rolouts": 9}}},
+            "strategy.inner.max_rolouts: unknown key; did you mean 'max_rollouts'?",
+        ),
     ],
 )
 def test_unknown_key_names_the_nearest(tree: dict[str, object], message: str) -> None:
@@ -41,7 +46,20 @@ def test_unknown_key_names_the_nearest(tree: dict[str, object], message: str) ->
     ("tree", "message"),
     [
         ({"rounds": 0}, "rounds: "),
-        ({"rollouts": 1}, "rollouts: "),
+        ({"strategy": {"rollouts": 1}}, "strategy.rollouts: 1 in a group leaves nothing to compare with"),
+        ({"strategy": {"type": "brorl", "keep": 500}}, "strategy: keep is 500: set 2 to 128"),
+        ({"strategy": {"type": "dars", "max_rollouts": 4}}, "max_rollouts is 4 and stage 1 takes 8"),
+        ({"strategy": {"type": "april", "over": 0.5}}, "under 1 a round cannot end"),
+        (
+            {
+                "strategy": {
+                    "type": "april",
+                    "stale": "recompute",
+                    "inner": {"type": "dars", "breadth": {"epochs": 2}},
+                }
+            },
+            "2 epochs on stale tokens without importance correction",
+        ),
         ({"tasks": []}, "tasks: "),
         ({"sampler": {"external": 4}}, "sampler.external must be 0 in a silo"),
     ],

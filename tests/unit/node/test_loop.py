@@ -15,6 +15,8 @@ from node.loop import MAX_DIVERGED_ROUNDS, Node, play_round, resume, run, save
 from node.store import EvaluationEvent, History, RoundEvent, Store
 from policies.policy import DivergedError, RolloutRequest, Stop, UpdateReport, UpdateSpec, never
 from policies.rollout import Finish, Problem, Rollout, Segment, TrainGroup
+from policies.strategies import build_strategy
+from policies.strategies.pool import RolloutPool
 from policies.tasks import build_task
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import TaskSpec
@@ -98,7 +100,11 @@ class Quiet:
 
 def node_of(folder: Path, peer: str, transport: Transport, external: int = 2, **settings: object) -> Node:
     swarm = {"swarm": {"type": "dht"}} if external else {}
-    tree = {"tasks": [{"name": "sort"}], "rollouts": 4, "sampler": {"local": 2, "external": external}}
+    tree = {
+        "tasks": [{"name": "sort"}],
+        "strategy": {"rollouts": 4},
+        "sampler": {"local": 2, "external": external},
+    }
     config: Config = parse_config(tree | swarm | settings)
     folder.mkdir(exist_ok=True)
     policy, pool = HalfRight(), Pool()
@@ -108,7 +114,8 @@ def node_of(folder: Path, peer: str, transport: Transport, external: int = 2, **
     gossip = Gossip(transport, door, pool, clock, np.random.default_rng(0), wanted)
     curriculum = Curriculum([TASK], [1.0], seed=len(peer) + ord(peer[-1]))
     return Node(
-        config, {TASK.name: TASK}, curriculum, policy, door, pool, gossip,
+        config, {TASK.name: TASK}, curriculum, policy, build_strategy(config.strategy), RolloutPool(0),
+        door, pool, gossip,
         Store(folder / "events.sqlite"), Checkpoints(folder / "checkpoints", 2), clock,
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from node.store import EvaluationEvent, History, LifeEvent, PeerEvent, RoundEvent, Store
+from node.store import EvaluationEvent, History, LifeEvent, PeerEvent, ProblemEvent, RoundEvent, Store
 
 ROUND = RoundEvent(
     round=1,
@@ -28,19 +28,26 @@ ROUND = RoundEvent(
     tokens=100,
     seconds=1.0,
     cpu_seconds=0.9,
+    stage_one=0.3,
+    hard=3,
+    dropped={"all_wrong": 1},
+    carried=2,
+    left=5,
+    idle_share=0.4,
+    stale_share=0.1,
 )
+PROBLEM = ProblemEvent(1, "sort@1", 77, correct=1, rollouts=4, sampled=12, reward=0.25, dropped=None)
 
 
 def test_events_come_back_as_they_went_in(tmp_path: Path) -> None:
-    events = [ROUND, EvaluationEvent(0, 0.2, {"sort@1": 0.2}), PeerEvent(1, "alice", 3, 1, {"stale": 2})]
+    evaluation, peer = EvaluationEvent(0, 0.2, {"sort@1": 0.2}), PeerEvent(1, "alice", 3, 1, {"stale": 2})
+    events = [ROUND, evaluation, PROBLEM, peer]
     life = LifeEvent(0, "started", "a note", {"peer": "bob"})
     with closing(Store(tmp_path / "events.sqlite")) as store:
         store.append(*events, life)
         history = History(tmp_path / "events.sqlite")  # beside the open writer
-        assert [*history.rounds(), *history.evaluations(), *history.peers(), *history.life()] == [
-            *events,
-            life,
-        ]
+        rounds, judged, problems = history.rounds(), history.evaluations(), history.problems()
+        assert [*rounds, *judged, *problems, *history.peers(), *history.life()] == [*events, life]
 
 
 def test_rewind_forgets_later_rounds_and_keeps_the_life(tmp_path: Path) -> None:
