@@ -137,14 +137,17 @@ class RolloutView:
 
     def _by_prompt(self, rows: torch.Tensor, shared: torch.Tensor) -> torch.Tensor:
         """rows (n, h, r, a) times their prompts' (prompts, h, a, b): (n, h, r, b), each prompt read once."""
-        seating = self.seating
-        _, heads, queries, inner = rows.shape
-        grid = rows.new_zeros(seating.prompts * seating.seats, heads, queries, inner)
-        grid[seating.cells] = rows
-        grid = grid.view(seating.prompts, seating.seats, heads, queries, inner).transpose(1, 2)
-        product = grid.reshape(seating.prompts, heads, seating.seats * queries, inner) @ shared
-        product = product.view(seating.prompts, heads, seating.seats, queries, -1).transpose(1, 2)
-        return product.reshape(seating.prompts * seating.seats, heads, queries, -1)[seating.cells]
+        n, heads, queries, inner = rows.shape
+        prompts, seats = self.seating.prompts, self.seating.seats
+        if prompts == 1 and seats == n:  # seated as they come
+            product = rows.transpose(0, 1).reshape(1, heads, n * queries, inner) @ shared
+            return product.view(heads, n, queries, -1).transpose(0, 1)
+        grid = rows.new_zeros(prompts * seats, heads, queries, inner)
+        grid[self.seating.cells] = rows
+        grid = grid.view(prompts, seats, heads, queries, inner).transpose(1, 2)
+        product = grid.reshape(prompts, heads, seats * queries, inner) @ shared
+        product = product.view(prompts, heads, seats, queries, -1).transpose(1, 2)
+        return product.reshape(prompts * seats, heads, queries, -1)[self.seating.cells]
 
     def _bias(self, window: int | None, dtype: torch.dtype) -> torch.Tensor:
         """The mask of one kind of layer, made once a pass: (n, 1, q, prompt width + width)."""
