@@ -112,8 +112,12 @@ class Policy(RolloutSource, Protocol):
         """
         ...
 
-    def update(self, batch: Sequence[TrainGroup], spec: UpdateSpec = UpdateSpec()) -> UpdateReport:
-        """Updates on groups of any size, external ones among them. Raises DivergedError, weights as before."""
+    def update(self, batch: Sequence[TrainGroup], spec: UpdateSpec = UpdateSpec()) -> UpdateReport | None:
+        """Updates on groups of any size, external ones among them.
+
+        None, and weights as before, where no token of the batch is to be trained on: all advantages are zero,
+        or all tokens are stale and masked. Raises DivergedError, weights as before.
+        """
         ...
 
     def save(self, folder: Path) -> None:

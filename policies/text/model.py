@@ -158,7 +158,8 @@ def _load_gguf(file: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrai
     quantized = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
     config = quantized.config
     del config.quantization_config
-    model = type(quantized)(config).to(dtype)
+    # Not `.to(dtype)`: that would round the frequencies of rotary positions too.
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     model.load_state_dict(quantized.state_dict())
     model.generation_config = quantized.generation_config
     return model.eval(), tokenizer

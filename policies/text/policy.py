@@ -18,7 +18,7 @@ from policies.text.batching import rows_of
 from policies.text.encoding import Encoding
 from policies.text.engine import Continuation, Engine, Request, Sampling
 from policies.text.settings import GenerationSettings, ModelSettings, TextSettings
-from policies.text.trainer import GroupTrainer
+from policies.text.trainer import GroupTrainer, NothingToTrainError
 
 WEIGHTS_FOLDER = "weights"
 PROGRESS_FILE = "progress.pt"
@@ -92,9 +92,12 @@ class TextPolicy:
     def encode(self, text: str, finish: Finish) -> tuple[int, ...]:
         return self._encoding.completion(text, finish)
 
-    def update(self, batch: Sequence[TrainGroup], spec: UpdateSpec = UpdateSpec()) -> UpdateReport:
+    def update(self, batch: Sequence[TrainGroup], spec: UpdateSpec = UpdateSpec()) -> UpdateReport | None:
         rows = rows_of(batch, self._encoding.prompt, self._version)
-        step = self._trainer.step(rows, spec)
+        try:
+            step = self._trainer.step(rows, spec)
+        except NothingToTrainError:
+            return None
         self._engine_is_behind = True
         if step.learning_rate > 0:  # zero at the first update of a warmup
             self._version += 1

@@ -40,6 +40,10 @@ logger = logging.getLogger(__name__)
 LEAST_SAVING_ON_CPU, LEAST_SAVING = 256, 4096
 
 
+class NothingToTrainError(ValueError):
+    """A batch without a token to train on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Accumulated:
     """What the micro-batches of one epoch left behind, beside the gradients."""
@@ -107,7 +111,7 @@ class GroupTrainer(GRPOTrainer):
     def step(self, rows: Sequence[Row], spec: UpdateSpec = UpdateSpec()) -> Step:
         """One update of `spec.epochs` optimiser steps, which the scheduler counts as one.
 
-        Raises DivergedError with weights and optimiser as they were before the first of them.
+        Raises DivergedError and NothingToTrainError, weights and optimiser as they were before the first of them.
         """
         if spec.epochs < 1:
             raise ValueError(f"an update of {spec.epochs} epochs; it takes 1 or more")
@@ -141,9 +145,7 @@ class GroupTrainer(GRPOTrainer):
         """
         live = [row for row in rows if row.advantage != 0.0 and row.trained_tokens]
         if not live:
-            raise ValueError(
-                "nothing to train on; the batch must hold a rollout with an advantage and a token that trains"
-            )
+            raise NothingToTrainError("no rollout of the batch has an advantage and a token that trains")
         tokens = sum(row.trained_tokens for row in live)
         normaliser = (
             len(rows) * constant_length if constant_length else sum(row.trained_tokens for row in rows)

@@ -11,6 +11,7 @@ import torch
 from policies.rollout import Finish
 from policies.text.engine.attention import Seating
 from policies.text.engine.decoder import Decoder, Step
+from policies.text.engine.memory import passes
 from policies.text.engine.request import Continuation, Request, Sampling
 from policies.text.engine.sampling import choose
 from policies.text.engine.shelf import Prompt, Shelf
@@ -85,13 +86,13 @@ class Call:
         while self.waiting and len(self.live) < self._slots:
             free = self._slots - len(self.live)
             entering = [self.waiting.popleft() for _ in range(min(free, len(self.waiting)))]
-            self.work.prompt_tokens += self._shelf.put([row.prompt for row in entering])
             first = len(self.live)
-            self.live.extend(entering)
+            self.live.extend(entering)  # before anything can run out of memory: `install` finds them here
             self._seating = None
+            self.work.prompt_tokens += self._shelf.put([row.prompt for row in entering])
             for row in entering:
                 row.prompt.live += 1
-            begun = [row for row in entering if row.ids]
+            begun = sorted((row for row in entering if row.ids), key=lambda row: len(row.ids))
             fresh = [row for row in entering if not row.ids]
             self.live[first:] = [*begun, *fresh]
             if begun:
@@ -142,9 +143,11 @@ class Call:
         return Seating.of(known, self._shelf.lengths, self._decoder.device)
 
     def _load_begun(self, rows: Sequence[Row], first: int) -> None:
-        begun = [tuple(row.ids) for row in rows]
-        self._decoder.load_begun(begun, first, self._seats_of(rows))
-        self.work.begun_tokens += sum(map(len, begun))
+        """`rows` by length, from row `first` of the table on."""
+        for part in passes([len(row.ids) for row in rows]):
+            begun = [tuple(row.ids) for row in rows[part]]
+            self._decoder.load_begun(begun, first + part.start, self._seats_of(rows[part]))
+            self.work.begun_tokens += sum(map(len, begun))
 
     def _dismiss(self) -> None:
         """Takes finished rows out of the batch; the last rows move into their places."""

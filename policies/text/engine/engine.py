@@ -15,7 +15,7 @@ from typing import TypeAlias
 import torch
 from transformers import PreTrainedModel
 
-from policies.policy import PolicyError, Stop, never
+from policies.policy import Stop, never
 from policies.text.engine import memory, weights
 from policies.text.engine.cache import Table
 from policies.text.engine.call import Call
@@ -99,9 +99,7 @@ class Engine:
                 if call.live:
                     call.step()
             except RuntimeError as error:
-                if not memory.is_out_of_memory(error):
-                    raise
-                slots = _halved(slots, error)
+                slots = memory.halved(slots, error)
                 self._install(call, plan, slots)
                 memory.release(self._model.device)
                 continue
@@ -160,14 +158,3 @@ def _refuse_ended(requests: Sequence[Request]) -> None:
             raise ValueError(
                 f"a request has {len(request.begun_ids)} of at most {request.max_new_tokens} tokens: it has ended"
             )
-
-
-def _halved(slots: int, error: RuntimeError) -> int:
-    """Raises PolicyError when there is nothing left to halve."""
-    if slots == 1:
-        raise PolicyError(
-            f"not even one rollout fits into memory: {' '.join(str(error).split())[:200]}; "
-            "lower generation.max_new_tokens or choose a smaller model"
-        ) from error
-    logger.warning("out of memory with %d rollouts at once: going on with %d", slots, slots // 2)
-    return slots // 2

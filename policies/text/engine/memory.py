@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ import torch
 from transformers import PreTrainedModel
 
 from policies.policy import PolicyError
+
+logger = logging.getLogger(__name__)
 
 # Share of the free memory that the engine takes where the owner sets no budget.
 FREE_SHARE = 0.5
@@ -94,6 +97,23 @@ def plan(
     return fitted(low)
 
 
+def passes(lengths: Sequence[int], padding: float = 0.2) -> list[slice]:
+    """Splits rows of ascending `lengths` into passes of at most PASS_TOKENS tokens, one row at least.
+
+    Rows are padded to the longest of their pass, by at most `padding` of its length: partials have a long tail,
+    and padded to the longest of all they would take several times as long.
+    """
+    parts: list[slice] = []
+    start = 0
+    for end in range(1, len(lengths) + 1):
+        fits = end < len(lengths) and (end + 1 - start) * lengths[end] <= PASS_TOKENS
+        if fits and lengths[end] * (1 - padding) <= lengths[start]:
+            continue
+        parts.append(slice(start, end))
+        start = end
+    return parts
+
+
 def free_bytes(device: torch.device) -> int:
     """Memory on `device` that nobody uses, in bytes."""
     if device.type == "cuda":
@@ -123,9 +143,21 @@ class PeakMeter:
         return int(self._process.memory_info().rss)
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """CUDA has an error of its own; torch's CPU allocator raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def halved(slots: int, error: RuntimeError) -> int:
+    """The rows to go on with after `error`, which is raised again when it is not for a lack of memory.
+
+    Raises PolicyError when there is nothing left to halve.
+    """
+    # CUDA has an error of its own; torch's CPU allocator raises a plain RuntimeError.
+    if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+        raise error
+    if slots == 1:
+        raise PolicyError(
+            f"not even one rollout fits into memory: {' '.join(str(error).split())[:200]}; "
+            "lower generation.max_new_tokens or choose a smaller model"
+        ) from error
+    logger.warning("out of memory with %d rollouts at once: going on with %d", slots, slots // 2)
+    return slots // 2
 
 
 def release(device: torch.device) -> None:

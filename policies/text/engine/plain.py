@@ -22,6 +22,7 @@ from transformers import (
 from policies.policy import Stop
 from policies.rollout import Finish
 from policies.text.engine.call import Call, Row
+from policies.text.engine.memory import halved, release
 
 ANY_TOKEN = 0  # what is padded with, or written behind a finished rollout; nobody reads it
 
@@ -34,9 +35,13 @@ class PlainGeneration:
 
     def run(self, call: Call, slots: int, stop: Stop) -> None:
         with _in_evaluation(self._model):
-            for start in range(0, len(call.rows), slots):
-                batch = _Batch(call, call.rows[start : start + slots], stop)
-                self._generate(batch)
+            while going := [row for row in call.rows if row.finish is Finish.UNFINISHED]:
+                batch = _Batch(call, going[:slots], stop)
+                try:
+                    self._generate(batch)
+                except RuntimeError as error:
+                    slots = halved(slots, error)
+                    release(self._model.device)
                 if batch.stopped:
                     return
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import torch
 
 from policies.text.engine.decoder import Decoder
+from policies.text.engine.memory import passes
 
 
 @dataclass(slots=True, eq=False)
@@ -44,8 +44,9 @@ class Shelf:
         spared = set(map(id, wanted))
         for _ in range(len(self._standing) + len(missing) - self._decoder.prompts.rows):
             self.remove(next(p for p in self._standing if p.live == 0 and id(p) not in spared))
-        for _, alike in groupby(sorted(missing, key=lambda p: len(p.ids)), key=lambda p: len(p.ids)):
-            self._compute(list(alike))
+        missing.sort(key=lambda prompt: len(prompt.ids))
+        for part in passes([len(prompt.ids) for prompt in missing], padding=0.0):
+            self._compute(missing[part])
         return sum(len(prompt.ids) for prompt in missing)
 
     def remove(self, prompt: Prompt) -> None:

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 import psutil
 import torch
 from peft.tuners.lora import LoraLayer
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, PreTrainedModel
 
 from policies.text.randomness import seeded
 
@@ -40,7 +40,9 @@ def arithmetic_for(model: PreTrainedModel, wanted: Arithmetic) -> torch.dtype:
 
 
 def fits_copy(model: PreTrainedModel, dtype: torch.dtype) -> bool:
-    """Whether the device has room for a copy of the weights in `dtype`."""
+    """Whether the library makes this model from its configuration, and the device has room for it in `dtype`."""
+    if MODEL_FOR_CAUSAL_LM_MAPPING.get(type(model.config), None) is not type(model):
+        return False
     needed = model.num_parameters() * dtype.itemsize
     device = model.device
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available

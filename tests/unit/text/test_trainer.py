@@ -346,7 +346,7 @@ def test_a_clip_that_the_loss_would_misread_is_refused() -> None:
 
 
 def test_no_tokens_is_an_error() -> None:
-    with pytest.raises(ValueError, match="nothing to train on"):
+    with pytest.raises(ValueError, match="no rollout of the batch has an advantage"):
         trainer_of(tiny_model()).step([])
 
 

@@ -260,6 +260,29 @@ def test_running_out_of_memory_halves_the_wave(
     assert "going on with 4" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["qwen2", "mamba"])
+def test_running_out_of_memory_in_a_pass_over_prompts_loses_no_request(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the engine's own pass, and inside `generate`, after some tokens were drawn."""
+    requests = asked(lengths=(9, 14, 11, 20), copies=4)
+    engine = Engine(made(name), (), slots=16)
+    expected = tokens(engine.run(requests))
+    owner, method = (engine_module.Decoder, "load_prompts") if name == "qwen2" else (Call, "draw")
+    plain, calls = getattr(owner, method), 0
+
+    def cramped(self: object, *arguments: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls in (3, 6):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(self, *arguments)
+
+    monkeypatch.setattr(owner, method, cramped)
+    assert tokens(engine.run(requests)) == expected
+    assert calls > 6
+
+
 def test_memory_that_holds_not_one_row_is_an_error_of_the_owners(monkeypatch: pytest.MonkeyPatch) -> None:
     def never_fits(call: Call) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
