@@ -64,7 +64,7 @@ def test_both_sides_take_the_same_step_in_the_same_micro_batches(
     lines: list[str] = []
     (pair,) = step.measure_pairs(SMALL[0], model, False, [0], lines.append)
     assert {name: sizes[-2:] for name, sizes in taken.items()} == {"ours": [3, 3], "trl": [3, 3]}
-    assert float(pair["loss_difference"]) < 1e-6
+    assert float(pair["gradient_difference"]) < 1e-3
     assert float(pair["ratio"]) == pytest.approx(float(pair["trl_s"]) / float(pair["ours_s"]))
     assert len(lines) == 1 and lines[0].startswith("prompt57 seed 0: ours ")
 
