@@ -26,7 +26,6 @@ from swarm.errors import DecodeError, FetchFailed
 from swarm.fetch import Stream
 from swarm.gate import Gate
 from swarm.identity import peer_bytes, peer_text
-from swarm.limits import FETCH_PROTOCOL
 from swarm.record import Announcement, shard_key
 from swarm.validator import AnnouncementValidator, harden
 
@@ -96,8 +95,8 @@ class Daemon:
             raise
         return cls(p2p, node)
 
-    async def serve(self, handler: Serve) -> None:
-        """Lets `handler` answer fetch streams, by the PeerID that the daemon authenticated."""
+    async def serve(self, protocol: str, handler: Serve) -> None:
+        """Lets `handler` answer streams of `protocol`, by the PeerID that the daemon authenticated."""
 
         async def handle(info: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
@@ -107,7 +106,7 @@ class Daemon:
                 return
             await handler(peer, reader, writer)
 
-        await self._p2p.add_binary_stream_handler(FETCH_PROTOCOL, handle)
+        await self._p2p.add_binary_stream_handler(protocol, handle)
 
     async def store(self, announcement: Announcement) -> bool:
         """Whether at least one node holds it."""
@@ -130,12 +129,12 @@ class Daemon:
         entries = [result.value for result in found.values() if result is not None]
         return [entry.value for values in entries if isinstance(values, dict) for entry in values.values()]
 
-    async def dial(self, peer: str, addresses: Sequence[str]) -> Stream:
-        """A fetch stream to `peer`. Raises FetchFailed."""
+    async def dial(self, protocol: str, peer: str, addresses: Sequence[str]) -> Stream:
+        """A stream of `protocol` to `peer`. Raises FetchFailed."""
         try:
             async with asyncio.timeout(_DIAL_TIMEOUT):
                 await self._connect(peer, addresses)
-                _, reader, writer = await self._p2p.call_binary_stream_handler(_peer(peer), FETCH_PROTOCOL)
+                _, reader, writer = await self._p2p.call_binary_stream_handler(_peer(peer), protocol)
         except DAEMON_ERRORS as error:
             raise FetchFailed("cannot be reached") from error
         return reader, writer

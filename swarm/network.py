@@ -26,6 +26,7 @@ from swarm.errors import TransportDown
 from swarm.fetch import Exchange, Stream
 from swarm.gate import Gate
 from swarm.identity import Identity
+from swarm.limits import FETCH_PROTOCOL
 from swarm.record import Announcement, Summary, epoch_of, shard_key, shard_of
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class Network:
         daemon = self._up()
 
         async def dial(peer: str, addresses: Sequence[str]) -> Stream:
-            return await daemon.dial(peer, [a for a in addresses if self._may_dial(a)])
+            return await daemon.dial(FETCH_PROTOCOL, peer, [a for a in addresses if self._may_dial(a)])
 
         return await self._exchange.fetch(announcement, dial)
 
@@ -116,7 +117,7 @@ class Network:
             self.detail = self._readable(error)
             return
         try:
-            await daemon.serve(self._exchange.serve)
+            await daemon.serve(FETCH_PROTOCOL, self._exchange.serve)
             self._addresses = await daemon.addresses()
             self._looked_round = False
             self._daemon = daemon
