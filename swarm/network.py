@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import math
 import random
 import time
 from collections import Counter
@@ -27,16 +26,14 @@ from swarm.fetch import Exchange, Stream
 from swarm.gate import Gate
 from swarm.identity import Identity
 from swarm.limits import FETCH_PROTOCOL
-from swarm.record import Announcement, Summary, epoch_of, shard_key, shard_of
+from swarm.lookout import needs_look, places
+from swarm.record import Announcement, Summary, epoch_of, shard_of
 
 log = logging.getLogger(__name__)
 
 _STEADY = 60.0  # seconds up after which a failure counts as the first again
 _MAX_BACK_OFF = 30.0
 _MAX_JOIN = 8  # peers greeted when the own routing table is empty
-_SHARDS_AT_ONCE = 4
-_MAX_SHARDS_READ = 16  # by one call
-_MAX_EPOCHS_AT_JOIN = 16
 _MAX_RETURNED = 1024  # announcements by one call: 1 MiB at most
 
 
@@ -56,6 +53,7 @@ class Network:
         self._latest: tuple[bytes, int, Summary] | None = None  # digest, size, summary of the own newest body
         self._last_created = 0.0
         self._looked_round = False
+        self._generator = random.Random()
 
     async def run(self) -> None:
         """Keeps a daemon running until cancelled."""
@@ -80,7 +78,7 @@ class Network:
     async def announcements(self, want: int) -> list[Announcement]:
         daemon = self._up()
         current = epoch_of(time.time(), self._settings.manifest.epoch_seconds)
-        if sum(a.epoch >= current - 1 for a in self._directory.live()) < want:
+        if needs_look(self._directory.live(), current, want):
             await self._look_round(daemon, current, want)
         return self._directory.live()[:_MAX_RETURNED]
 
@@ -166,21 +164,11 @@ class Network:
         return announcement
 
     async def _look_round(self, daemon: Daemon, current: int, want: int) -> None:
-        """Reads shards in random order, the newest epochs first, until `want` publishers are known.
-
-        The first time it looks back over a whole lifetime; later, gossip brings what is older.
-        """
-        manifest = self._settings.manifest
-        lifetime = math.ceil(self._settings.lifetime / manifest.epoch_seconds) + 1
-        back = 2 if self._looked_round else min(max(2, lifetime), _MAX_EPOCHS_AT_JOIN)
-        shards, depth = 2**manifest.shard_depth, manifest.shard_depth
-        places = [
-            shard_key(manifest.swarm_id, epoch, depth, shard)
-            for epoch in range(current, current - back, -1)
-            for shard in random.sample(range(shards), min(shards, _MAX_SHARDS_READ // 2))
-        ][: max(_MAX_SHARDS_READ, back)]
-        for start in range(0, len(places), _SHARDS_AT_ONCE):
-            self._directory.learn(await daemon.read(places[start : start + _SHARDS_AT_ONCE]))
+        """Reads shards until `want` publishers are known."""
+        manifest, lifetime = self._settings.manifest, self._settings.lifetime
+        joining = not self._looked_round
+        for keys in places(manifest, current, lifetime, joining=joining, generator=self._generator):
+            self._directory.learn(await daemon.read(keys))
             if len(self._directory.live()) >= want:
                 break
         self._looked_round = True
