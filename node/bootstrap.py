@@ -50,10 +50,10 @@ def serve_bootstrap(
             ways = tuple(dict.fromkeys((*addresses, *_dht(config).bootstrap)))[:MAX_BOOTSTRAP]
             invite = Invite(manifest_of(config), ways, folder.read_secret())
             write_atomic(run_dir / INVITE, invite.encode() + "\n", mode=0o600)
-            _greet(invite, addresses, as_json=as_json)
             stop = threading.Event()
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stop.set())
+            _greet(invite, addresses, as_json=as_json)
             while not stop.wait(HEARTBEAT_SECONDS):
                 if not as_json:
                     status = transport.status()

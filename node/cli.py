@@ -168,11 +168,18 @@ def identity(
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
-    """Check this machine: Python, torch, device, memory, disk, the p2p daemon, ports. Each finding has its fix."""
+def doctor(
+    invite: Annotated[
+        str | None, typer.Argument(help="Also ask this swarm's peers whether they can dial this machine.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check this machine: Python, torch, device, memory, disk, network, the p2p daemon. Each finding has its fix."""
     from node.doctor import examine, show_findings
+    from swarm.manifest import Invite
 
-    raise typer.Exit(show_findings(examine(), as_json=as_json))
+    findings = examine(Invite.decode(invite) if invite else None)
+    raise typer.Exit(show_findings(findings, as_json=as_json))
 
 
 @app.command()

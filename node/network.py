@@ -30,7 +30,7 @@ def build_transport(config: Config, folder: RunFolder) -> Transport:
         bootstrap=swarm.bootstrap,
         listen=swarm.listen,
         announce=swarm.announce,
-        client_mode=swarm.client_mode,
+        client_mode=None if swarm.client_mode == "auto" else swarm.client_mode,
         relay=swarm.relay,
         serve=serve_limits(swarm.traffic),
         peer_cache=folder.peer_cache,
@@ -56,6 +56,15 @@ def observe_transport(invite: Invite) -> DhtTransport:
     manifest, secret = invite.manifest, invite.secret
     settings = DhtSettings(manifest, invite.bootstrap, listen=(), client_mode=True, secret=secret)
     return DhtTransport(settings)
+
+
+def visitor_transport(invite: Invite) -> DhtTransport:
+    """Listens as a node would, under a throw-away name, to learn whether peers can dial this machine."""
+    manifest, secret = invite.manifest, invite.secret
+    listen = ("/ip4/0.0.0.0/tcp/0",)
+    return DhtTransport(
+        DhtSettings(manifest, invite.bootstrap, listen=listen, client_mode=True, secret=secret)
+    )
 
 
 def lone_transport() -> DhtTransport:

@@ -45,8 +45,9 @@ class DhtConfig(Settings):
     """Multiaddrs to listen on. Port 0 lets the system choose. Add /ip6/::/tcp/0 for IPv6."""
     announce: tuple[str, ...] = ()
     """Multiaddrs that others should dial instead, behind a port forward."""
-    client_mode: bool = False
-    """For nodes that others cannot dial: they use the DHT without serving it and leave their bodies with mirrors."""
+    client_mode: bool | Literal["auto"] = "auto"
+    """Nodes that others cannot dial use the DHT without serving it and leave their bodies with mirrors. auto: as
+    peers find when they dial this node back."""
     relay: bool = False
     """Carry the traffic of nodes behind NATs, up to 4 GiB a circuit. For bootstraps on a good line."""
     epoch_seconds: float = Field(default=60.0, gt=0)

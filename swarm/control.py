@@ -45,8 +45,9 @@ class DhtSettings:
     announce: tuple[
         str, ...
     ] = ()  # addresses to tell others, where they differ from `listen` (port forwards)
-    # True for nodes that strangers cannot dial: holds no part of the DHT, leaves its bodies with mirrors.
-    client_mode: bool = False
+    # For nodes that strangers cannot dial: they hold no part of the DHT and leave their bodies with mirrors.
+    # None: becomes one when peers try to dial this node and cannot.
+    client_mode: bool | None = None
     relay: bool = False  # True: carries the traffic of nodes behind NATs
     lifetime: float = 600.0  # seconds that an announcement lives
     call_timeout: float = 10.0  # seconds
@@ -90,7 +91,7 @@ def summary_from_wire(values: list[Any]) -> Summary:
 def call_deadline(verb: str, settings: DhtSettings) -> float:
     """Seconds after which a call has failed, whatever the network does."""
     # A body goes over a stream: from its publisher, or to the mirrors of one that cannot be dialled.
-    streams = verb == "fetch" or (verb == "publish" and settings.client_mode)
+    streams = verb == "fetch" or (verb == "publish" and settings.client_mode is not False)
     return max(STREAM_TIMEOUT, settings.call_timeout) if streams else settings.call_timeout
 
 

@@ -21,6 +21,7 @@ from swarm.identity import Identity
 from swarm.limits import MAX_BODY
 from swarm.link import Link
 from swarm.membership import Membership
+from swarm.reach import Reach
 from swarm.record import Announcement, Summary
 from swarm.transport import TransportStatus
 
@@ -146,4 +147,5 @@ def _down(detail: str, last: TransportStatus | None = None) -> TransportStatus:
 
 
 def _status(state: dict[str, Any]) -> TransportStatus:
-    return TransportStatus(**state | {"addresses": tuple(state["addresses"])})
+    typed = {"addresses": tuple(state["addresses"]), "reach": Reach(state["reach"])}
+    return TransportStatus(**state | typed)

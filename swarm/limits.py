@@ -44,6 +44,7 @@ MAX_ID = 128  # characters of a swarm id or PeerID
 # --- streams -------------------------------------------------------------------------------------------------
 FETCH_PROTOCOL = "/murmur/fetch/1"  # Changing breaks: nobody finds the handler
 PUSH_PROTOCOL = "/murmur/push/1"  # bodies of peers that cannot be dialled, to those who keep them
+REACH_PROTOCOL = "/murmur/reach/1"  # asks a peer to dial back
 MAX_REQUEST = 2048  # bytes of one request
 STREAM_TIMEOUT = 20.0  # seconds for one whole fetch
 MAX_PIGGYBACK = 8  # announcements that ride on one fetch answer

@@ -25,11 +25,12 @@ from swarm.errors import TransportDown
 from swarm.fetch import Dial, Exchange, Stream
 from swarm.gate import Gate
 from swarm.identity import Identity
-from swarm.limits import FETCH_PROTOCOL, PUSH_PROTOCOL
+from swarm.limits import FETCH_PROTOCOL, PUSH_PROTOCOL, REACH_PROTOCOL
 from swarm.lookout import needs_look, places
 from swarm.membership import Membership
 from swarm.mirror import MirrorDesk, Mirrors
 from swarm.peercache import PeerCache
+from swarm.reach import Reach, ReachDesk, find_reach
 from swarm.record import Announcement, Summary, epoch_of, shard_of
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 _STEADY = 60.0  # seconds up after which a failure counts as the first again
 _MAX_BACK_OFF = 30.0
 _MAX_JOIN = 8  # peers greeted when the own routing table is empty
+_REACH_PERIOD = 60.0  # seconds between questions for reachability, until one is answered
 _MAX_RETURNED = 1024  # announcements by one call: 1 MiB at most
 
 
@@ -53,6 +55,10 @@ class Network:
         self._membership = membership
         self._exchange = Exchange(membership, settings.serve, self._directory)
         self._mirror_desk = MirrorDesk(membership, self._exchange.mirrored)
+        self._reach_desk = ReachDesk(membership)
+        self._reach = Reach.UNKNOWN
+        self._reach_due = 0.0  # monotonic seconds
+        self._hidden = bool(settings.client_mode)  # lives as one that others cannot dial
         self._mirrors = Mirrors(membership, random.Random())
         self._cache = PeerCache(settings.peer_cache) if settings.peer_cache else None
         self._counters: Counter[str] = Counter()
@@ -101,6 +107,7 @@ class Network:
             "healthy": self._daemon is not None,
             "detail": "" if self._daemon else self.detail,
             "addresses": [str(a) for a in own] if self._daemon else [],
+            "reach": self._reach,
             "peers_seen": len(self._directory.live()),
             "counters": {
                 **self._counters,
@@ -112,7 +119,9 @@ class Network:
 
     async def _live_once(self, fixed_port: bool) -> None:
         """From the start of a daemon to its end; leaves the reason in `detail`."""
-        settings = replace(self._settings, listen=self._listen()) if fixed_port else self._settings
+        settings = replace(self._settings, client_mode=self._hidden)
+        if fixed_port:
+            settings = replace(settings, listen=self._listen())
         bootstrap = list(map(str, self._joinable())) if settings.bootstrap else []
         try:
             daemon = await Daemon.start(settings, self._key, bootstrap, self._gate)
@@ -122,11 +131,13 @@ class Network:
         try:
             await daemon.serve(FETCH_PROTOCOL, self._exchange.serve)
             await daemon.serve(PUSH_PROTOCOL, self._mirror_desk.serve)
+            await daemon.serve_seen(REACH_PROTOCOL, self._reach_desk.serve)
             self._addresses = await daemon.addresses()
             self._looked_round = False
+            await daemon.join(self._joinable())
+            await self._find_reach(daemon)
             self._daemon = daemon
             self._counters["starts"] += 1
-            await daemon.join(self._joinable())
             if self._latest:
                 await self._announce(daemon)
             self.detail = await daemon.watch(self._tend)
@@ -142,8 +153,24 @@ class Network:
             self._addresses = await self._daemon.addresses()
             if self._daemon.alone:
                 await self._daemon.join(self._joinable())
+            await self._find_reach(self._daemon)
             if self._cache:
                 self._cache.remember(self._met())
+
+    async def _find_reach(self, daemon: Daemon) -> None:
+        """Asks peers to dial back, until some did. A node that is hidden, and was not told so, starts anew as such."""
+        if self._reach is not Reach.UNKNOWN or not self._addresses or time.monotonic() < self._reach_due:
+            return
+        self._reach_due = time.monotonic() + _REACH_PERIOD
+        told = parse_known(self._settings.announce) or self._addresses
+        dial = self._dialler(daemon, REACH_PROTOCOL)
+        ports = sorted({a.port for a in told})
+        self._reach = await find_reach(self._joinable(), self._membership, ports, dial)
+        if self._reach is Reach.HIDDEN and self._settings.client_mode is None:
+            self._hidden = True
+            raise TransportDown(
+                "peers cannot dial this node: it goes on as one that leaves bodies with mirrors"
+            )
 
     async def _announce(self, daemon: Daemon) -> Announcement:
         assert self._latest is not None
@@ -174,7 +201,7 @@ class Network:
 
     async def _reply_addresses(self, daemon: Daemon, digest: bytes) -> tuple[str, ...]:
         """Where others get the own body: here, or from the mirrors of a node that cannot be dialled."""
-        if not self._settings.client_mode:
+        if not self._hidden:
             return tuple(map(str, widest(self._addresses)))
         body = self._exchange.bodies.get(digest)
         assert body is not None  # the newest own body is never dropped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -13,8 +14,10 @@ import pytest
 from test_dht_transport import MANIFEST, PATIENCE, SUMMARY, newest_of, until
 
 from swarm.dht import DhtSettings, DhtTransport
-from swarm.errors import InviteError
+from swarm.errors import InviteError, TransportDown
 from swarm.membership import member_key, new_secret
+from swarm.reach import Reach
+from swarm.record import Announcement
 
 pytestmark = pytest.mark.swarm
 
@@ -97,3 +100,40 @@ def test_ipv6_works_as_ipv4_does(start: Start) -> None:
     made = ann.publish(body, SUMMARY)
     until(lambda: newest_of(bea, ann.peer_id) == made, "the announcement")
     assert bea.fetch(made) == body
+
+
+def test_a_node_that_peers_can_dial_learns_it(start: Start) -> None:
+    ann = start("ann")
+    bea = start("bea", ann.status().addresses)
+    until(lambda: bea.status().reach is Reach.OPEN, "ann dials bea back")
+
+
+def test_a_node_that_peers_cannot_dial_takes_mirrors_by_itself(start: Start) -> None:
+    hub = start("hub")
+    wrong = f"/ip4/127.0.0.1/tcp/{free_port()}"  # a port forward that leads nowhere
+    ann = start("ann", hub.status().addresses, announce=(wrong,))
+    until(lambda: ann.status().reach is Reach.HIDDEN, "the hub cannot dial ann")
+    body = os.urandom(1000)
+    ann.wait_ready(PATIENCE)
+    made: list[Announcement] = []
+    until(lambda: publish_again(ann, body, made), "ann is back and publishes")
+    assert made[-1].own_addresses == () and list(made[-1].mirrors) == [hub.peer_id]
+    bea = start("bea", hub.status().addresses)
+    until(lambda: newest_of(bea, ann.peer_id) == made[-1], "ann's announcement")
+    assert bea.fetch(made[-1]) == body
+
+
+def publish_again(transport: DhtTransport, body: bytes, made: list[Announcement]) -> bool:
+    """Whether `transport`, which may be starting anew, has published `body`."""
+    try:
+        made.append(transport.publish(body, SUMMARY))
+    except TransportDown:
+        return False
+    return bool(made[-1].mirrors)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
