@@ -25,9 +25,10 @@ from swarm.errors import TransportDown
 from swarm.fetch import Exchange, Stream
 from swarm.gate import Gate
 from swarm.identity import Identity
-from swarm.limits import FETCH_PROTOCOL
+from swarm.limits import FETCH_PROTOCOL, STATS_PROTOCOL
 from swarm.lookout import needs_look, places
 from swarm.record import Announcement, Summary, epoch_of, shard_of
+from swarm.stats import NodeStats, StatsDesk
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class Network:
         self._gate = Gate(settings.manifest)
         self._directory = Directory(self._gate, identity.peer_id)
         self._exchange = Exchange(settings.manifest.swarm_id, settings.serve, self._directory)
+        self._stats_desk = StatsDesk(settings.manifest.swarm_id, self._stats)
+        self._started = time.monotonic()
         self._counters: Counter[str] = Counter()
         self._daemon: Daemon | None = None
         self._addresses: tuple[Address, ...] = ()
@@ -99,8 +102,17 @@ class Network:
             "detail": "" if self._daemon else self.detail,
             "addresses": [str(a) for a in own] if self._daemon else [],
             "peers_seen": len(self._directory.live()),
-            "counters": {**self._counters, **self._exchange.counters, **refused},
+            "counters": {
+                **self._counters,
+                **self._exchange.counters,
+                **self._stats_desk.counters,
+                **refused,
+            },
         }
+
+    def _stats(self) -> NodeStats:
+        state, newest = self.state(), self._latest[2] if self._latest else None
+        return NodeStats.of(time.monotonic() - self._started, newest, state["peers_seen"], state["counters"])
 
     async def _live_once(self, fixed_port: bool) -> None:
         """From the start of a daemon to its end; leaves the reason in `detail`."""
@@ -116,6 +128,7 @@ class Network:
             return
         try:
             await daemon.serve(FETCH_PROTOCOL, self._exchange.serve)
+            await daemon.serve(STATS_PROTOCOL, self._stats_desk.serve)
             self._addresses = await daemon.addresses()
             self._looked_round = False
             self._daemon = daemon
