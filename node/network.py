@@ -9,7 +9,7 @@ from policies.tasks.task import TaskSpec
 from swarm.control import DhtSettings
 from swarm.dht import DhtTransport
 from swarm.gossip import GossipSettings
-from swarm.manifest import Invite, Manifest
+from swarm.manifest import Manifest
 from swarm.silo import SiloTransport
 from swarm.transport import Transport
 
@@ -31,11 +31,6 @@ def build_transport(config: Config, folder: RunFolder) -> Transport:
         log=folder.logs / "transport.log",
     )
     return DhtTransport(settings, folder.identity(config))
-
-
-def observe_transport(invite: Invite) -> DhtTransport:
-    """Looks at a swarm from outside: no lasting name, no part of the DHT, nothing published."""
-    return DhtTransport(DhtSettings(invite.manifest, invite.bootstrap, listen=(), client_mode=True))
 
 
 def lone_transport() -> DhtTransport:

@@ -125,12 +125,13 @@ class Survey:
         """Connects to `peer` where it is known to listen, or where others say it does. Raises FetchFailed."""
         if self._host.connected(peer):
             return
+        tried = self._known.get(peer, ())
         try:
-            await self._host.connect(peer, self._known.get(peer, ()))
+            await self._host.connect(peer, tried)
         except FetchFailed:
             for guide in [node for node in self._nodes if self._host.connected(node)][:_GUIDES]:
                 self._learn(peer, await self._whereabouts(peer, guide))
-            await self._host.connect(peer, self._known.get(peer, ()))
+            await self._host.connect(peer, [a for a in self._known.get(peer, ()) if a not in tried])
 
     async def _whereabouts(self, peer: str, guide: str) -> tuple[Address, ...]:
         raw = peer_bytes(peer)
