@@ -111,11 +111,15 @@ class Observer:
         return report
 
     def _listen(self) -> None:
-        """Hands on what the process says, until it ends or says something else."""
+        """Hands on what the process says; ends it when it says something else."""
         assert self._process.stdout
-        with self._process.stdout as output, suppress(DecodeError):
-            while line := output.readline(MAX_LINE):
-                self._reports.put(decode(line))
+        with self._process.stdout as output:
+            try:
+                while line := output.readline(MAX_LINE):
+                    self._reports.put(decode(line))
+            except DecodeError as error:
+                self._last_words = str(error)
+                self._process.kill()
         self._ears[1].join(_END_TIMEOUT)  # for the reason of the end
         self._reports.put(None)
 

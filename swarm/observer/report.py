@@ -108,6 +108,6 @@ def decode(line: bytes) -> Report:
         if "raw" in values:
             values["raw"] = bytes.fromhex(values["raw"])
         report: Report = kind(**values)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DecodeError("not a line of the observer") from error
     return report
