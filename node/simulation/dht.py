@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import msgpack
 
 from node.simulation.costs import (
-    CONNECTION_BYTES,
     CONNECTION_TRIPS,
     LOOKUP_WORKERS,
     RECORD_OVERHEAD,
@@ -31,7 +30,8 @@ class Cost:
     """What an operation came to; see `costs` for what is counted."""
 
     rpcs: int = 0
-    bytes: float = 0.0
+    connections: int = 0  # new ones
+    bytes: float = 0.0  # without those of new connections
     seconds: float = 0.0
 
 
@@ -57,7 +57,7 @@ class Server:
     host: Host
     shelves: dict[str, _Shelf] = field(default_factory=dict)
     requests: int = 0
-    bytes: float = 0.0  # received and sent
+    moved: float = 0.0  # bytes received and sent
 
     def shelf(self, key: str, now: float) -> _Shelf | None:
         shelf = self.shelves.get(key)
@@ -127,7 +127,7 @@ class Dht:
     def forget_loads(self) -> None:
         """Begins counting the servers' work anew."""
         for server in self.servers.values():
-            server.requests, server.bytes = 0, 0.0
+            server.requests, server.moved = 0, 0.0
 
     def _search(self, caller: Host, key: str, cost: Cost) -> tuple[list[_Shelf], list[int]]:
         """The dictionaries met on the way to `key`, and the ids of the servers nearest to it."""
@@ -159,7 +159,7 @@ class Dht:
         cost.bytes += RPC_BYTES
         trip = self._links.round_trip(caller, server.host)
         if self._links.connect(caller, server.host):
-            cost.bytes += CONNECTION_BYTES
+            cost.connections += 1
             cost.seconds += CONNECTION_TRIPS * trip
         if self._links.loses():
             cost.seconds += RPC_TIMEOUT
@@ -167,7 +167,7 @@ class Dht:
         cost.bytes += payload
         cost.seconds += trip
         server.requests += 1
-        server.bytes += RPC_BYTES + payload
+        server.moved += RPC_BYTES + payload
         return True
 
     def _peer_id(self, host: Host) -> int:

@@ -6,6 +6,8 @@ from array import array
 from collections import defaultdict
 from dataclasses import dataclass
 
+from node.simulation.costs import CONNECTION_BYTES
+from node.simulation.dht import Cost
 from node.simulation.links import Host
 from node.simulation.scenario import Scenario
 from node.simulation.uniformity import Exposure
@@ -20,12 +22,18 @@ class Tally:
 
     announce_bytes: float = 0.0
     read_bytes: float = 0.0
-    body_bytes: float = 0.0  # bodies with the connections and requests for them
+    body_bytes: float = 0.0  # bodies, with the requests for them
     gossip_bytes: float = 0.0  # announcements that rode on answers
+    connection_bytes: float = 0.0  # new connections, to DHT servers and for bodies
     reads: int = 0  # DHT keys looked up for announcements
     rpcs: int = 0  # requests to DHT servers, those of the own announcement too
     bodies: int = 0
     failed: int = 0  # fetches that brought no body
+
+    def book_rpcs(self, cost: Cost) -> None:
+        """The requests and connections of a DHT operation; its bytes go where they belong."""
+        self.rpcs += cost.rpcs
+        self.connection_bytes += cost.connections * CONNECTION_BYTES
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import math
 import random
 from dataclasses import dataclass, field
 
-from node.simulation.costs import MAX_CONNECTIONS
+from node.simulation.costs import KEPT_CONNECTIONS, MAX_CONNECTIONS
 from node.simulation.scenario import Scenario
 
 _MEAN_DISTANCE = 0.5214  # of two random points in the unit square
@@ -60,5 +60,5 @@ class Links:
             host.connections.pop(peer.number, None)
             host.connections[peer.number] = None
             if len(host.connections) > MAX_CONNECTIONS:
-                del host.connections[next(iter(host.connections))]
+                host.connections = dict.fromkeys(list(host.connections)[-KEPT_CONNECTIONS:])
         return new

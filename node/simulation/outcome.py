@@ -33,11 +33,10 @@ class Recovery:
         during = _between(windows, partition.start, partition.end - width)
         after = _between(windows, partition.end, scenario.seconds)
         usual = _crossing(before.values())
-        crossings = ((start, _crossing([window])) for start, window in after.items())
         back = (
             start + width - partition.end
-            for start, share in crossings
-            if None not in (share, usual) and share >= _RECOVERED * usual
+            for start, window in after.items()
+            if usual is not None and (_crossing([window]) or 0.0) >= _RECOVERED * usual
         )
         return cls(usual, _bodies(during.values()), _bodies(after.values()), next(back, None))
 
@@ -57,6 +56,7 @@ class Outcome:
     read_bytes: float
     gossip_bytes: float
     body_bytes: float
+    connection_bytes: float  # new connections: their number depends on how many a daemon keeps
     reads_per_round: float  # DHT keys looked up
     reads_per_round_p95: float
     rpcs_per_round: float
@@ -86,7 +86,7 @@ def summarise(scenario: Scenario, ledger: Ledger, servers: Sequence[Server], sec
     """`seconds` is how long was played."""
     column = _columns(ledger.tallies)
     control = column["announce_bytes"] + column["read_bytes"]
-    total = control + column["gossip_bytes"] + column["body_bytes"]
+    total = control + column["gossip_bytes"] + column["body_bytes"] + column["connection_bytes"]
     requests = np.array([server.requests for server in servers], dtype=np.float64)
     rounds = max(seconds - scenario.counted_from, scenario.round_seconds) / scenario.round_seconds
     bodies, failed = column["bodies"].sum(), column["failed"].sum()
@@ -103,6 +103,7 @@ def summarise(scenario: Scenario, ledger: Ledger, servers: Sequence[Server], sec
         read_bytes=_mean(column["read_bytes"]),
         gossip_bytes=_mean(column["gossip_bytes"]),
         body_bytes=_mean(column["body_bytes"]),
+        connection_bytes=_mean(column["connection_bytes"]),
         reads_per_round=_mean(column["reads"]),
         reads_per_round_p95=_p95(column["reads"]),
         rpcs_per_round=_mean(column["rpcs"]),
@@ -111,7 +112,7 @@ def summarise(scenario: Scenario, ledger: Ledger, servers: Sequence[Server], sec
         age=_mean(ages),
         age_p95=_p95(ages),
         server_requests=_mean(requests) / rounds,
-        server_bytes=_mean(np.array([server.bytes for server in servers])) / rounds,
+        server_bytes=_mean(np.array([server.moved for server in servers])) / rounds,
         hottest_share=float(requests.max() / max(1.0, _mean(requests))) if len(requests) else 0.0,
         uniformity=ledger.exposure.test(),
         served_bytes=ledger.served_bytes,

@@ -47,6 +47,7 @@ class World:
     ledger: Ledger
     draws: random.Random
     choices: np.random.Generator
+    swarm: str  # its id
     body: bytes  # every body: what is in it does not matter here, and its digest is made up
     players: dict[str, Player] = field(default_factory=dict)  # by PeerID, those that live
 
@@ -144,7 +145,7 @@ class Player:
         manifest = world.notary.manifest
         epoch = epoch_of(created, manifest.epoch_seconds)
         return Announcement(
-            swarm=manifest.swarm_id,
+            swarm=world.swarm,
             epoch=epoch,
             depth=manifest.shard_depth,
             shard=shard_of(peer, epoch, manifest.shard_depth),
@@ -170,8 +171,8 @@ class Player:
             answers = [world.dht.read(self.host, key) for key in keys]
             tally.reads += len(keys)
             for _, cost in answers:
-                tally.rpcs += cost.rpcs
                 tally.read_bytes += cost.bytes
+                tally.book_rpcs(cost)
             yield max(cost.seconds for _, cost in answers)  # they are read at once
             for raws, _ in answers:
                 self._directory.learn(raws)
@@ -221,7 +222,7 @@ class Player:
         trip = links.round_trip(self.host, source.host)
         tally.body_bytes += costs.FETCH_BYTES
         if links.connect(self.host, source.host):
-            tally.body_bytes += costs.CONNECTION_BYTES
+            tally.connection_bytes += costs.CONNECTION_BYTES
             yield costs.CONNECTION_TRIPS * trip
         yield trip / 2
         if links.loses() or not links.reaches(self.host, source.host):
@@ -252,5 +253,5 @@ class Player:
     def _book_announcement(self, tally: Tally, cost: Cost) -> float:
         """The seconds that it took."""
         tally.announce_bytes += cost.bytes
-        tally.rpcs += cost.rpcs
+        tally.book_rpcs(cost)
         return cost.seconds

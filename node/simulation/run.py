@@ -94,6 +94,7 @@ class Simulation:
             ledger=Ledger(scenario, _START),
             draws=self._random("gossip"),
             choices=derive_generator(scenario.seed, "simulate", "choice"),
+            swarm=manifest.swarm_id,
             body=bytes(scenario.body_size),
         )
 
