@@ -14,7 +14,10 @@ FETCH_BYTES = 300  # request, frames and stream negotiation of one fetch; estima
 BODY_OVERHEAD = 1.03  # 103 kB were moved for a body of 100 kB
 GOSSIP_OVERHEAD = 3  # msgpack header of an announcement that rides on an answer
 
-MAX_CONNECTIONS, KEPT_CONNECTIONS = 512, 256  # beyond the first p2pd closes all but the second (-connHi, -connLo)
+MAX_CONNECTIONS, KEPT_CONNECTIONS = (
+    512,
+    256,
+)  # beyond the first p2pd closes all but the second (-connHi, -connLo)
 CONNECTION_TRIPS = 3  # round trips of a new connection: TCP, TLS or noise, multiplexer and protocol
 LINK_RATE = 2.5e6  # bytes a second of one transfer: assumed, a home line of 20 Mbit/s
 

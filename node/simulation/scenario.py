@@ -10,6 +10,7 @@ from swarm.limits import MAX_BODY, MAX_LIFETIME, MAX_SHARD_DEPTH
 MAX_NODES = 100_000  # about 60 kB of memory each
 MAX_ROUNDS = 1_000
 MAX_BODIES = 64
+MAX_NODE_ROUNDS = 5_000_000  # 3 ms and 150 bytes each
 _SHARD_MEMBERS = 24  # announcements of one epoch that a shard shall hold
 _MIN_SERVERS = 8  # the beam of a look-up
 
@@ -70,6 +71,10 @@ class Scenario:
         _within("epoch_seconds", self.epoch_seconds, 1, 3600)
         _within("lifetime", self.lifetime, 1, MAX_LIFETIME)
         _within("warm_up", self.warm_up, 0, MAX_ROUNDS)
+        if (played := self.nodes * (self.warm_up + self.rounds)) > MAX_NODE_ROUNDS:
+            raise ScenarioError(
+                f"{played} rounds in all; at most {MAX_NODE_ROUNDS}: lower --nodes or --rounds"
+            )
         if self.partition:
             self._check_partition(self.partition)
 
