@@ -18,6 +18,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from node.simulation.costs import LOOKUP_WORKERS
+
 ID_BITS = 64
 BEAM = 8  # as swarm.daemon asks for
 _BUCKET = 20  # servers of one bucket, and of one answer
@@ -71,7 +73,7 @@ class Routing:
         """From `owner`'s table to the servers nearest to `key`. `asks` says whether the server it asks answers.
 
         As in hivemind, a server that does not answer stays in the beam, and the search ends when no known server
-        that is nearer than the beam's farthest is left unasked.
+        that is nearer than the beam's farthest is left unasked. Workers that ask at once ask a little more.
         """
         known = {owner ^ key}
         unasked: list[int] = []  # distances, nearest first
@@ -91,9 +93,10 @@ class Routing:
 
         meet(self._table(owner, now))
         while unasked and unasked[0] <= -beam[0]:
-            server = heapq.heappop(unasked) ^ key
-            asked.append(server)
-            if asks(server):
+            workers = (heapq.heappop(unasked) for _ in range(min(LOOKUP_WORKERS, len(unasked))))
+            at_once = [distance ^ key for distance in workers if distance <= -beam[0]]
+            asked += at_once
+            for server in [server for server in at_once if asks(server)]:
                 meet(self._table(server, now))
         return Search(tuple(asked), tuple(-distance ^ key for distance in sorted(beam, reverse=True)))
 

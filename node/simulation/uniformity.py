@@ -41,7 +41,7 @@ class Uniformity:
         if len(cells) < 2:
             return cls(0.0, 0, 1.0)
         chi_square = sum((count - mean) ** 2 / mean for count, mean in cells)
-        return cls(chi_square, len(cells) - 1, float(chdtrc(len(cells) - 1, chi_square)))
+        return cls(float(chi_square), len(cells) - 1, float(chdtrc(len(cells) - 1, chi_square)))
 
 
 class Exposure:

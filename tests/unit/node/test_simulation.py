@@ -10,7 +10,7 @@ from node.simulation import Outcome, Partition, Scenario, ScenarioError, run, si
 from node.simulation.outcome import Recovery
 from node.simulation.scenario import shard_depth
 
-QUIET = Scenario(nodes=60, rounds=3, warm_up=1)
+QUIET = Scenario(nodes=40, rounds=2, warm_up=1)
 
 
 def play(scenario: Scenario) -> Outcome:
@@ -37,7 +37,7 @@ def test_a_quiet_swarm_brings_every_node_its_bodies(quiet: Outcome) -> None:
     assert_sound(quiet)
     assert quiet.failed_share == 0
     assert quiet.bodies_per_round == pytest.approx(QUIET.bodies, abs=0.1)
-    assert quiet.node_rounds == pytest.approx(QUIET.nodes * QUIET.rounds, rel=0.15)
+    assert quiet.node_rounds == pytest.approx(QUIET.nodes * QUIET.rounds, rel=0.2)
     assert quiet.body_bytes == pytest.approx(quiet.bodies_per_round * (QUIET.body_size * 1.03 + 300))
     assert quiet.recovery is None
     parts = (
@@ -52,25 +52,25 @@ def test_a_quiet_swarm_brings_every_node_its_bodies(quiet: Outcome) -> None:
 
 
 def test_announcing_and_reading_cost_no_more_in_a_larger_swarm(quiet: Outcome) -> None:
-    larger = play(replace(QUIET, nodes=180))
+    larger = play(replace(QUIET, nodes=120))
     assert larger.control_bytes < 1.6 * quiet.control_bytes  # all bodies under one key: 3 times
     assert larger.hottest_share < 2.0
 
 
 def test_nothing_crosses_a_partition_and_bodies_cross_again_once_it_heals(quiet: Outcome) -> None:
-    outcome = play(replace(QUIET, rounds=5, partition=Partition(120.0, 240.0)))
+    outcome = play(replace(QUIET, rounds=4, partition=Partition(90.0, 150.0)))
     assert_sound(outcome)
     assert outcome.failed_share > quiet.failed_share
     recovery = outcome.recovery
     assert recovery is not None and recovery.seconds is not None and recovery.crossing_before is not None
-    assert recovery.seconds <= 120
+    assert recovery.seconds <= 60
     assert recovery.crossing_before > 0.3
     assert recovery.bodies_during is not None and recovery.bodies_after is not None
     assert 0 < recovery.bodies_during < recovery.bodies_after
 
 
 def test_recovery_has_no_figures_where_nothing_was_fetched() -> None:
-    simulation = run.Simulation(replace(QUIET, partition=Partition(60.0, 120.0)))
+    simulation = run.Simulation(replace(QUIET, partition=Partition(60.0, 90.0)))
     assert simulation.outcome().recovery == Recovery(None, None, None, None)
 
 
@@ -82,13 +82,13 @@ def test_nodes_that_left_never_answer_and_those_that_join_find_their_way() -> No
 
 
 def test_churn_replaces_the_given_share_each_minute() -> None:
-    simulation = run.Simulation(replace(QUIET, nodes=100, churn=0.3))
+    simulation = run.Simulation(replace(QUIET, churn=0.5))
     for _ in simulation.run():
         pass
     world = simulation._world
-    assert len(world.players) == 100
+    assert len(world.players) == QUIET.nodes
     assert len(world.dht.servers) == QUIET.server_count
-    assert simulation._born - 100 == pytest.approx(0.3 * 100 * 4, rel=0.4)
+    assert simulation._born - QUIET.nodes == pytest.approx(0.5 * QUIET.nodes * 3, rel=0.4)
 
 
 def test_lost_messages_cost_bodies_and_trying_again_brings_them() -> None:

@@ -258,10 +258,10 @@ def test_the_p_value_is_that_of_the_tables() -> None:
             assert tested.p == pytest.approx(0.05, abs=1e-4)
 
 
-def test_uniform_draws_pass_and_a_favourite_does_not() -> None:
+def test_uniform_draws_pass_and_favourites_do_not() -> None:
     draws = np.random.default_rng(5).multinomial(20_000, [1 / 500] * 500).astype(float)
     assert Uniformity.of(list(draws), [1.0] * 500).p > 0.01
-    draws[7] *= 2
+    draws[:50] *= 1.5
     assert Uniformity.of(list(draws), [1.0] * 500).p < 1e-6
 
 
