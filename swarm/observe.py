@@ -18,7 +18,9 @@ from dataclasses import dataclass
 
 from swarm.errors import DecodeError, TransportDown
 from swarm.fields import printable
+from swarm.identity import Identity
 from swarm.manifest import Invite
+from swarm.membership import Membership
 from swarm.observer.report import MAX_LINE, Done, Down, Figures, Offer, Orders, Report, Silent, decode
 from swarm.record import Announcement
 from swarm.stats import NodeStats
@@ -46,9 +48,11 @@ class Observer:
     """Looks at the swarm of an invite: no lasting name, no part of the DHT, nothing published, no open port."""
 
     def __init__(self, invite: Invite) -> None:
-        """Starts the process, which ends with the calling thread at the latest. Raises TransportDown."""
+        """Starts the process, which ends with the calling thread at the latest. Raises TransportDown, InviteError."""
         # A peer's membership token for a private swarm is bound to its PeerID, hence the key from this side.
-        orders = Orders(invite.manifest, invite.bootstrap, seed=secrets.token_bytes(32), token=b"")
+        seed = secrets.token_bytes(32)
+        own = Membership.of(invite.manifest, invite.secret, Identity(seed).peer_id)
+        orders = Orders(invite.manifest, invite.bootstrap, seed=seed, token=own.token)
         self._reports: queue.Queue[Report | None] = queue.Queue(_MAX_REPORTS)
         self._last_words = "no reason given"
         try:

@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 # Says whether (peer, token) may ask: everybody in an open swarm.
 Admits = Callable[[str, bytes], bool]
 
-_TOKEN_SIZE = 64
 _MAX_UPTIME = 1e9  # seconds: 30 years
 _TIMEOUT = 5.0  # seconds for one stream from its first byte to its last
 _MAX_STREAMS = 16  # open at once; an answer takes a node well under a millisecond
@@ -137,7 +136,7 @@ def decode_request(raw: bytes, swarm: str) -> bytes:
     protocol, asked, token = fields.items(fields.unpack(raw), 3, "request", least=3)
     if (protocol, asked) != (limits.PROTOCOL_VERSION, swarm):
         fields.refuse("request for another swarm")
-    return b"" if token == b"" else fields.raw(token, _TOKEN_SIZE, "membership token")
+    return b"" if token == b"" else fields.raw(token, limits.TOKEN_SIZE, "membership token")
 
 
 @cache

@@ -134,8 +134,8 @@ class Survey:
         """As the invite or the peer's own announcement has them."""
         invited = [a.without_peer() for a in self._bootstrap if a.peer == peer]
         announcement = self._directory.find(peer)
-        announced = parse_known(announcement.addresses) if announcement else ()
-        return invited + [a for a in announced if a.peer is None and self._may_dial(a)]
+        announced = parse_known(announcement.own_addresses) if announcement else ()
+        return invited + [a for a in announced if self._may_dial(a)]
 
     async def _whereabouts(self, peer: str, guide: str) -> list[Address]:
         """Where `guide` says that `peer` listens."""

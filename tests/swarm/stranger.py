@@ -41,7 +41,7 @@ async def listen() -> None:
 
 async def fetch(address: Address, swarm: str, digest: bytes, size: int) -> None:
     assert address.peer
-    request = framed(msgpack.packb([PROTOCOL_VERSION, swarm, digest]))
+    request = framed(msgpack.packb([PROTOCOL_VERSION, swarm, digest, b""]))
     async with Host.open(secrets.token_bytes(32)) as host:
         await host.connect(address.peer, [address.without_peer()])
         (status, body), _ = await host.ask(

@@ -97,3 +97,46 @@ def test_neighbours_of_one_swarm_find_each_other(
     assert [str(a) for a in second.found] == [here]
     assert {str(a) for a in silent.found} == {here, there}
     assert foreign.found == ()
+
+
+NODE = """
+import sys, time
+from pathlib import Path
+from policies.tasks.task import TaskSpec
+from swarm.dht import DhtSettings, DhtTransport
+from swarm.manifest import Manifest
+from swarm.record import Summary, TaskSummary
+
+key, address = sys.argv[1:]
+settings = DhtSettings(Manifest("lab", (TaskSpec("sort"),)), listen=(f"/ip4/{address}/tcp/0",), lan=True)
+transport = DhtTransport(settings, Path(key))
+transport.wait_ready(60)
+own = transport.publish(address.encode(), Summary(1, 2, "tiny", 1, 8, (TaskSummary("sort@1", 8, 0.5),)))
+while True:
+    for found in transport.announcements(8):
+        print(transport.fetch(found).decode(), flush=True)
+    transport.publish(address.encode(), own.summary)
+    time.sleep(1)
+"""
+
+
+def test_two_nodes_of_one_cable_need_no_bootstrap(hosts: tuple[str, str], tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        outputs = []
+        for number, host in enumerate(hosts, start=1):
+            inside = [
+                "ip",
+                "netns",
+                "exec",
+                host,
+                sys.executable,
+                "-c",
+                NODE,
+                tmp_path / host,
+                f"10.77.0.{number}",
+            ]
+            process = stack.enter_context(subprocess.Popen(inside, stdout=subprocess.PIPE, text=True))
+            stack.callback(process.kill)
+            assert process.stdout
+            outputs.append(process.stdout)
+        assert [output.readline() for output in outputs] == ["10.77.0.2\n", "10.77.0.1\n"]
