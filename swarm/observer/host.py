@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
-from typing import TypeAlias, TypeVar
 
 import trio
 from libp2p import new_host
-from libp2p.abc import IHost, INetStream
+from libp2p.abc import IHost
 from libp2p.crypto.ed25519 import create_new_key_pair as ed25519_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as x25519_key_pair
 from libp2p.custom_types import TProtocol
@@ -21,20 +20,13 @@ from multiaddr import Multiaddr
 
 from swarm.addresses import Address
 from swarm.errors import FetchFailed
-from swarm.fetch import HEADER
-from swarm.fields import refuse
 from swarm.identity import peer_bytes
-from swarm.observer.protobuf import MAX_VARINT, read_varint
-
-T = TypeVar("T")
-# Makes an answer of what comes over a stream. May raise DecodeError, EOFError.
-Reader: TypeAlias = Callable[[INetStream], Awaitable[T]]
+from swarm.observer.framing import Reader, T
 
 _CONNECT_TIMEOUT = 4.0  # seconds for one address
 _ASK_TIMEOUT = 5.0  # seconds for one question and its answer
 _CLOSE_TIMEOUT = 1.0
 _MAX_CONNECTIONS = 256
-_CHUNK = 64 * 1024  # bytes
 # What a peer's doings end in. py-libp2p's own errors have one base; those of what it stands on have many.
 _PEER_ERRORS = (
     BaseLibp2pError,
@@ -112,55 +104,6 @@ class Host:
             raise FetchFailed("no answer in time") from error
         except _PEER_ERRORS as error:
             raise FetchFailed(f"no answer: {type(error).__name__}") from error
-
-
-def message(most: int) -> Reader[bytes]:
-    """Reads a varint-delimited message of at most `most` bytes."""
-
-    async def read(stream: INetStream) -> bytes:
-        prefix = b""
-        while not prefix or prefix[-1] >= 0x80:
-            if len(prefix) == MAX_VARINT:
-                refuse("a message without a length")
-            prefix += await _exactly(stream, 1)
-        size, _ = read_varint(prefix, 0)
-        return await _exactly(stream, _bounded(size, most))
-
-    return read
-
-
-def frames(*most: int) -> Reader[list[tuple[int, bytes]]]:
-    """Reads as many frames as there are bounds in bytes: status and payload each (see `swarm.fetch`)."""
-
-    async def read(stream: INetStream) -> list[tuple[int, bytes]]:
-        found = []
-        for bound in most:
-            status, size = HEADER.unpack(await _exactly(stream, HEADER.size))
-            found.append((status, await _exactly(stream, _bounded(size, bound))))
-        return found
-
-    return read
-
-
-def framed(request: bytes) -> bytes:
-    return HEADER.pack(0, len(request)) + request
-
-
-async def _exactly(stream: INetStream, size: int) -> bytes:
-    """Raises EOFError when the peer ends the stream before."""
-    received = bytearray()
-    while len(received) < size:
-        part = await stream.read(min(_CHUNK, size - len(received)))
-        if not part:
-            raise EOFError
-        received += part
-    return bytes(received)
-
-
-def _bounded(size: int, most: int) -> int:
-    if size > most:
-        refuse(f"an answer of {size} bytes where at most {most} may come")
-    return size
 
 
 def _id(peer: str) -> ID:

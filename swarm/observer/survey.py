@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -18,11 +19,14 @@ from swarm.identity import peer_bytes
 from swarm.lookout import places
 from swarm.manifest import Manifest
 from swarm.observer import dht, kad
-from swarm.observer.host import Host, framed, frames, message
+from swarm.observer.framing import framed, frames, message
 from swarm.observer.lookup import Lookup
 from swarm.observer.report import Done, Down, Figures, Offer, Report, Silent
 from swarm.record import epoch_of
 from swarm.stats import NodeStats, encode_request
+
+if TYPE_CHECKING:  # libp2p is not for every process: hivemind and it cannot be imported together
+    from swarm.observer.host import Host
 
 WANTED = 256  # publishers to look for, and peers to ask for figures
 _AT_ONCE = 8  # peers asked at a time
@@ -30,7 +34,6 @@ _READ_TIMEOUT = 20.0  # seconds for finding nodes and reading announcements
 _ASK_TIMEOUT = 12.0  # seconds for asking all of them for figures
 # How far back the first look reads, seconds: as long as announcements live where nobody chose otherwise.
 _LOOK_BACK = 600.0
-_MAX_KNOWN = 4096  # peers whose addresses are kept
 _GUIDES = 3  # nodes asked where another listens
 
 
@@ -43,12 +46,9 @@ class Survey:
         self._request = framed(encode_request(manifest.swarm_id, token))
         self._gate = Gate(manifest)
         self._directory = Directory(self._gate, own="")
-        self._known: dict[str, tuple[Address, ...]] = {}
         self._nodes: dict[str, None] = {}  # PeerIDs of DHT nodes that answered, in the order of meeting
         self._lan = not any(a.is_global for a in self._bootstrap)
         self._generator = random.Random()
-        for address in self._bootstrap:
-            self._learn(address.peer or "", (address.without_peer(),), trusted=True)
 
     async def look(self, tell: Callable[[Report], None]) -> None:
         """Ends with Done, or with Down when no node of the swarm answers."""
@@ -56,19 +56,18 @@ class Survey:
         with trio.move_on_after(_READ_TIMEOUT):
             await self._read()
         if not self._nodes:
-            hosts = ", ".join(f"{a.host}:{a.port}" for a in self._bootstrap)
-            return tell(
-                Down(
-                    f"no bootstrap peer answers at {hosts}: check that it runs and that the address is right"
-                )
-            )
-        offers = self._directory.live()
+            return tell(Down(self._nobody()))
+        offers = self._directory.live()[:WANTED]
         for announcement in offers:
             tell(Offer(announcement.encode()))
-        peers = list(dict.fromkeys([a.peer for a in offers] + list(self._nodes)))[:WANTED]
+        peers = list(dict.fromkeys([*(a.peer for a in offers), *self._nodes]))[:WANTED]
         with trio.move_on_after(_ASK_TIMEOUT):
             await _each(peers, lambda peer: self._ask(peer, tell))
         tell(Done.now(len(self._nodes), dict(self._gate.refused)))
+
+    def _nobody(self) -> str:
+        hosts = ", ".join(f"{a.host}:{a.port}" for a in self._bootstrap)
+        return f"no bootstrap peer answers at {hosts}: check that it runs and that the address is right"
 
     async def _read(self) -> None:
         current, joining = epoch_of(time.time(), self._manifest.epoch_seconds), not self._nodes
@@ -86,9 +85,10 @@ class Survey:
             try:
                 for found in await self._find_at(peer, ids):
                     lookup.heard(found.nearest)
-                    self._take_in(found.values)
+                    self._directory.learn(found.values)
             except (FetchFailed, DecodeError):
                 lookup.failed(peer)
+                self._nodes.pop(peer, None)
 
         while batch := lookup.next(_AT_ONCE):
             await _each(batch, one)
@@ -100,11 +100,6 @@ class Survey:
         found = dht.find_answer(dht.answer(envelope), len(ids))
         self._nodes[peer] = None
         return found
-
-    def _take_in(self, raws: Sequence[bytes]) -> None:
-        self._directory.learn(raws)
-        for announcement in self._directory.live():
-            self._learn(announcement.peer, parse_known(announcement.own_addresses))
 
     async def _ask(self, peer: str, tell: Callable[[Report], None]) -> None:
         try:
@@ -122,31 +117,38 @@ class Survey:
             tell(Silent(peer, f"refused: {error}"))
 
     async def _reach(self, peer: str) -> None:
-        """Connects to `peer` where it is known to listen, or where others say it does. Raises FetchFailed."""
+        """Connects to `peer` where it says it listens, or else where others say it does. Raises FetchFailed."""
         if self._host.connected(peer):
             return
-        tried = self._known.get(peer, ())
+        own = self._places(peer)
         try:
-            await self._host.connect(peer, tried)
+            await self._host.connect(peer, own)
         except FetchFailed:
-            for guide in [node for node in self._nodes if self._host.connected(node)][:_GUIDES]:
-                self._learn(peer, await self._whereabouts(peer, guide))
-            await self._host.connect(peer, [a for a in self._known.get(peer, ()) if a not in tried])
+            guides = [node for node in self._nodes if self._host.connected(node)][:_GUIDES]
+            told = [address for guide in guides for address in await self._whereabouts(peer, guide)]
+            await self._host.connect(
+                peer, [a for a in dict.fromkeys(told) if a not in own][: limits.MAX_ADDRESSES]
+            )
 
-    async def _whereabouts(self, peer: str, guide: str) -> tuple[Address, ...]:
+    def _places(self, peer: str) -> list[Address]:
+        """As the invite or the peer's own announcement has them."""
+        invited = [a.without_peer() for a in self._bootstrap if a.peer == peer]
+        announcement = self._directory.find(peer)
+        announced = parse_known(announcement.own_addresses) if announcement else ()
+        return invited + [a for a in announced if self._may_dial(a)]
+
+    async def _whereabouts(self, peer: str, guide: str) -> list[Address]:
+        """Where `guide` says that `peer` listens."""
         raw = peer_bytes(peer)
         try:
             answer = await self._host.ask(guide, kad.PROTOCOL, kad.find_request(raw), message(kad.MAX_ANSWER))
-            return kad.find_answer(answer, raw)
+            return [a for a in kad.find_answer(answer, raw) if self._may_dial(a)]
         except (FetchFailed, DecodeError):
-            return ()
+            return []
 
-    def _learn(self, peer: str, addresses: Sequence[Address], *, trusted: bool = False) -> None:
+    def _may_dial(self, address: Address) -> bool:
         """Private addresses only in a swarm on a LAN: strangers do not choose hosts of ours."""
-        allowed = [a for a in addresses if a.peer is None and (trusted or self._lan or a.is_global)]
-        known = dict.fromkeys([*allowed, *self._known.get(peer, ())])
-        if known and (peer in self._known or len(self._known) < _MAX_KNOWN):
-            self._known[peer] = tuple(known)[: limits.MAX_ADDRESSES]
+        return self._lan or address.is_global
 
 
 async def _each(peers: Sequence[str], task: Callable[[str], Awaitable[None]]) -> None:

@@ -18,7 +18,8 @@ from multiaddr import Multiaddr
 
 from swarm.addresses import Address
 from swarm.limits import FETCH_PROTOCOL, MAX_BODY, PROTOCOL_VERSION
-from swarm.observer.host import Host, framed, frames
+from swarm.observer.framing import framed, frames
+from swarm.observer.host import Host
 
 PROTOCOL = "/murmur/test/1"
 
