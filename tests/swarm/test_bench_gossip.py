@@ -7,8 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -17,7 +17,7 @@ from node.bench.gossip_plan import OURS, REFERENCE, Plan, Round
 from node.bench.gossip_process import measure
 from swarm.errors import TransportDown
 
-pytestmark = pytest.mark.swarm
+pytestmark = [pytest.mark.swarm, pytest.mark.timeout(400)]  # each imports torch several times
 
 SIZE = 20_000
 PATIENCE = 120.0  # seconds that a loaded machine may take for anything here
@@ -27,27 +27,35 @@ def a_plan(side: str, rounds: int = 1) -> Plan:
     return Plan("small", side, nodes=3, size=SIZE, seed=0, rounds=rounds)
 
 
-def family(pid: int) -> list[psutil.Process]:
+def descendants(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
-def daemons(processes: list[psutil.Process]) -> int:
-    return sum(process.name() == "p2pd" for process in processes)
+def count_daemons(processes: list[psutil.Process]) -> int:
+    names = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            names.append(process.name())
+    return names.count("p2pd")
 
 
 def until_gone(processes: list[psutil.Process]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while left := [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]:
-        assert time.monotonic() < deadline, f"still there: {left}"
-        time.sleep(0.05)
+    _, left = psutil.wait_procs(processes, PATIENCE)
+    assert not left
 
 
 @pytest.mark.parametrize("side", [OURS, REFERENCE])
 def test_a_small_swarm_delivers_everything_and_leaves_nothing(side: str) -> None:
     seen: list[psutil.Process] = []
-    measured = measure(a_plan(side, rounds=2), lambda played: seen.extend(family(os.getpid())))
-    assert daemons(seen) == 2 * 3
+    counts: list[int] = []
+
+    def look(played: Round) -> None:
+        seen.extend(descendants(os.getpid()))
+        counts.append(count_daemons(descendants(os.getpid())))
+
+    measured = measure(a_plan(side, rounds=2), look)
     until_gone(seen)
+    assert counts == [3, 3]
     assert len(measured.rounds) == 2
     for played in measured.rounds:
         assert played.got == (2, 2, 2) and played.failures == 0
@@ -59,12 +67,13 @@ def test_a_swarm_that_dies_is_an_error_and_leaves_nothing() -> None:
     seen: list[psutil.Process] = []
 
     def kill(played: Round) -> None:
-        seen.extend(family(os.getpid()))
-        next(p for p in seen if p.name() != "p2pd").kill()
+        if not seen:
+            seen.extend(descendants(os.getpid()))
+            assert count_daemons(seen) == 3
+            psutil.Process().children()[0].kill()
 
     with pytest.raises(TransportDown, match="small, ours: the swarm failed"):
         measure(a_plan(OURS, rounds=50), kill)
-    assert daemons(seen) == 3
     until_gone(seen)
 
 
@@ -75,7 +84,8 @@ def run_command(end: Callable[[int], None]) -> tuple[int, str, list[psutil.Proce
         assert process.stdout and process.stderr
         try:
             next(line for line in process.stderr if "n4, reference: " in line and "delivered" in line)
-            seen = family(process.pid)
+            seen = descendants(process.pid)
+            assert count_daemons(seen) == 4
             end(process.pid)
             told = process.stdout.read()
             return process.wait(PATIENCE), told, seen
@@ -85,7 +95,6 @@ def run_command(end: Callable[[int], None]) -> tuple[int, str, list[psutil.Proce
 
 def test_ctrl_c_gives_what_is_complete_and_leaves_nothing() -> None:
     code, told, seen = run_command(lambda pid: os.kill(pid, signal.SIGINT))
-    assert daemons(seen) == 4
     until_gone(seen)
     assert code == 130
     assert [(row["case"], row["side"]) for row in json.loads(told)["rows"]] == [("n4", OURS)]
@@ -93,6 +102,5 @@ def test_ctrl_c_gives_what_is_complete_and_leaves_nothing() -> None:
 
 def test_a_killed_benchmark_leaves_nothing() -> None:
     code, told, seen = run_command(lambda pid: os.kill(pid, signal.SIGKILL))
-    assert daemons(seen) == 4
     until_gone(seen)
     assert (code, told) == (-signal.SIGKILL, "")
