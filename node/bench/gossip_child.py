@@ -30,28 +30,26 @@ class Swarm(Protocol):
 
 
 async def play(plan: Plan, folder: Path) -> None:
-    """Starts the swarm, plays its rounds and stops it, whatever happens between."""
+    """Plays until the rounds are over or the parent closes our standard input. Stops the swarm in either case."""
     swarm = _swarm(plan, folder)
+    playing = asyncio.create_task(_play_rounds(swarm, plan))
+    hung_up = asyncio.create_task(_end_of_input())
     try:
-        await swarm.start()
-        for number in range(plan.settling + plan.rounds):
-            played = await swarm.play(number, Meter(loopback_bytes))
-            if number >= plan.settling:
-                _say(played.encode())
+        await asyncio.wait({playing, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+        playing.cancel()
+        await asyncio.gather(playing, return_exceptions=True)
     finally:
         await swarm.stop()
+    if not playing.cancelled():
+        playing.result()
 
 
-async def play_until_hung_up(plan: Plan, folder: Path) -> None:
-    """`play`, cut short when the parent closes our standard input."""
-    playing = asyncio.create_task(play(plan, folder))
-    hung_up = asyncio.create_task(_end_of_input())
-    await asyncio.wait({playing, hung_up}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (playing, hung_up):
-        task.cancel()
-    result, _ = await asyncio.gather(playing, hung_up, return_exceptions=True)
-    if isinstance(result, Exception):
-        raise result
+async def _play_rounds(swarm: Swarm, plan: Plan) -> None:
+    await swarm.start()
+    for number in range(plan.settling + plan.rounds):
+        played = await swarm.play(number, Meter(loopback_bytes))
+        if number >= plan.settling:
+            _say(played.encode())
 
 
 async def _end_of_input() -> None:
@@ -85,7 +83,7 @@ def main() -> None:
     die_with_parent()
     _say(OWN_NETWORK if own else SHARED_NETWORK)
     with tempfile.TemporaryDirectory(prefix="murmur-bench-") as folder:
-        asyncio.run(play_until_hung_up(plan, Path(folder)))
+        asyncio.run(play(plan, Path(folder)))
 
 
 if __name__ == "__main__":
