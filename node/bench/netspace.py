@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import socket
 import struct
@@ -26,12 +27,12 @@ def enter_own_network() -> bool:
         return False
     user, group = os.getuid(), os.getgid()
     if _unshare(_CLONE_NEWNET):
-        _raise_loopback()
+        _bring_up_loopback()
         return True
     if not _unshare(_CLONE_NEWUSER | _CLONE_NEWNET):
         return False
     _keep_names(user, group)
-    _raise_loopback()
+    _bring_up_loopback()
     return True
 
 
@@ -42,7 +43,7 @@ def loopback_bytes() -> int:
 
 
 def _unshare(flags: int) -> bool:
-    done: int = ctypes.CDLL(None, use_errno=True).unshare(flags)
+    done: int = ctypes.CDLL(None).unshare(flags)
     return done == 0
 
 
@@ -54,8 +55,6 @@ def _keep_names(user: int, group: int) -> None:
     (own / "gid_map").write_text(f"{group} {group} 1")
 
 
-def _raise_loopback() -> None:
-    import fcntl  # not on every platform that this module is imported on
-
+def _bring_up_loopback() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", _IFF_UP))
