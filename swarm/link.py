@@ -22,8 +22,8 @@ from swarm.errors import TransportDown, TransportError
 from swarm.record import Summary
 
 _END_TIMEOUT = 5.0  # seconds for a process to end by itself: it takes 3 to stop a daemon that hangs
-# The child imports torch through hivemind and computes nothing with it.
-_ENVIRONMENT = {
+# For processes that import hivemind: it imports torch, and nothing is computed with that.
+CHILD_ENVIRONMENT = {
     "HIVEMIND_LOGLEVEL": "ERROR",
     "GOLOG_LOG_LEVEL": "error",
     "OMP_NUM_THREADS": "1",
@@ -159,7 +159,7 @@ def _spawn(theirs: socket.socket, log: Path | None) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=output or subprocess.DEVNULL,
             stderr=output or subprocess.DEVNULL,
-            env=os.environ | _ENVIRONMENT,
+            env=os.environ | CHILD_ENVIRONMENT,
             start_new_session=True,  # Ctrl-C is for the node, which then closes its transport in order
         )
     finally:

@@ -82,6 +82,8 @@ class Network:
             while True:
                 started = time.monotonic()
                 await self._live_once(fixed_port=failures < 3)
+                if _cancelled():
+                    raise asyncio.CancelledError
                 log.warning("network down: %s", self.detail)
                 failures = 0 if time.monotonic() - started > _STEADY else failures + 1
                 await asyncio.sleep(min(_MAX_BACK_OFF, 0.25 * 2**failures) * random.uniform(0.5, 1.0))
@@ -297,3 +299,10 @@ class Network:
         if "address already in use" in cause:
             return f"cannot listen on {', '.join(self._settings.listen)}: another program has the port"
         return f"the network daemon did not start: {cause[:300]}"
+
+
+def _cancelled() -> bool:
+    """Whether this task was told to end. A daemon that fails in the same moment hides that: asyncio's `wait_for`,
+    which hivemind starts daemons with, then raises the daemon's error alone."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

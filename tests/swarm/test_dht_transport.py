@@ -273,3 +273,42 @@ def test_a_dead_bootstrap_is_named_and_tried_again(tmp_path: Path) -> None:
             eager.wait_ready(PATIENCE)
             bootstrap.wait_ready()
             assert bootstrap.status().addresses == (f"{address}/p2p/{late}",)
+
+
+CANCELLED = """
+import asyncio, sys
+from pathlib import Path
+from policies.tasks.task import TaskSpec
+from swarm import network
+from swarm.control import DhtSettings
+from swarm.manifest import Manifest
+
+async def fails_when_cancelled(*ignored):
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        raise RuntimeError("the daemon ended first") from None
+
+async def main():
+    network.Daemon.start = fails_when_cancelled
+    node = network.Network(DhtSettings(Manifest("cancelled", (TaskSpec("sort"),))), Path(sys.argv[1]))
+    running = asyncio.create_task(node.run())
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait({running}, timeout=10)
+    print("cancelled" if running.cancelled() else "still running")
+    sys.stdout.flush()
+
+asyncio.run(main())
+"""
+
+
+def test_a_node_ends_though_its_daemon_fails_in_the_same_moment(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CANCELLED, tmp_path / "key"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert done.stdout == "cancelled\n"
