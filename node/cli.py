@@ -171,7 +171,7 @@ def doctor(as_json: JsonOption = False) -> None:
 @app.command()
 def bench(
     name: Annotated[
-        str, typer.Argument(help="What to measure: april, brorl, dars, engine, step or strategies.")
+        str, typer.Argument(help="What to measure: april, brorl, dars, engine, faults, step or strategies.")
     ],
     model: Annotated[
         str | None, typer.Option(help="Hub id, folder or GGUF file in place of the benchmark's own.")
