@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
 
-from node.bench.faults_report import Tape, Timed
+from node.bench.faults_report import Tape
 from node.bench.netlab.lab import Host, Lab
 from node.bench.options import BenchError
 from node.bootstrap import INVITE
@@ -126,18 +126,14 @@ class Swarm:
 
 
 def _tape(member: Member, names: dict[str, str], begin: float, end: float) -> Tape:
-    history = member.history
-
-    def within(kind: str) -> list[Timed]:
-        return [(at, event) for at, event in history.timed(kind) if begin <= at < end]
-
-    rounds = [(at, event) for at, event in within("round") if isinstance(event, RoundEvent)]
-    peers = [(at, event) for at, event in within("peer") if isinstance(event, PeerEvent)]
-    external = [event for _, event in history.timed("external") if isinstance(event, ExternalEvent)]
+    rounds, peers, external = (member.history.timed(kind) for kind in ("round", "peer", "external"))
+    ended = [(at, event) for at, event in rounds if isinstance(event, RoundEvent) and begin <= at < end]
+    dealt = [(at, event) for at, event in peers if isinstance(event, PeerEvent) and begin <= at < end]
+    trained = [event for _, event in external if isinstance(event, ExternalEvent)]
     return Tape(
         node=member.name,
-        rounds=tuple(at for at, _ in rounds),
-        deliveries=tuple((at, names.get(event.peer, event.peer), event.received) for at, event in peers),
-        trained=tuple((event.peer, event.task, event.seed) for event in external),
-        replays=sum(event.refused.get("replay", 0) for _, event in rounds),
+        rounds=tuple(at for at, _ in ended),
+        deliveries=tuple((at, names.get(event.peer, event.peer), event.received) for at, event in dealt),
+        trained=tuple((event.peer, event.task, event.seed) for event in trained),
+        replays=sum(event.refused.get("replay", 0) for _, event in dealt),
     )
