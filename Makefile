@@ -7,8 +7,9 @@ BIN := .venv/bin
 demo: .venv/.installed-run
 	$(BIN)/murmur demo
 
+# Two processes of one torch thread each: on two cores, two pools of threads slow each other down tenfold.
 test: .venv/.installed-dev
-	$(BIN)/pytest -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-unit: .venv/.installed-dev
 	$(BIN)/pytest -m "not slow" tests/unit

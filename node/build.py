@@ -8,12 +8,13 @@ from collections.abc import Callable
 import torch
 
 from node.checkpoint import Checkpoints
-from node.config import Config, DhtConfig, EmbeddedPolicyConfig
+from node.config import Config, EmbeddedPolicyConfig
 from node.loop import Node
 from node.members import manifest_of
 from node.network import gossip_settings
 from node.runfolder import RunFolder
 from node.store import Store
+from node.swarm_config import DhtConfig
 from policies.policy import Policy
 from policies.seeds import derive_generator
 from policies.strategies import build_strategy

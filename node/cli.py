@@ -106,12 +106,13 @@ def join(
 ) -> None:
     """Run as a node of the swarm that an invite names."""
     from node.config import load_config
-    from node.members import as_member
+    from node.members import as_member, invite_in
 
     if resume:
         return _go_on("join", rounds, run_dir, overrides, as_json=as_json)
     chosen = as_member(load_config(config, _with_rounds(overrides, rounds)), addresses)
-    _start(chosen, "join", run_dir, as_json=as_json)
+    invite = invite_in(addresses)
+    _start(chosen, "join", run_dir, invite.secret if invite else b"", as_json=as_json)
 
 
 @app.command()
@@ -121,13 +122,19 @@ def bootstrap(
     run_dir: Annotated[Path, typer.Option(help="Holds the key file and the invite.")] = Path(
         "runs/bootstrap"
     ),
+    private: Annotated[
+        bool, typer.Option("--private", help="Only who gets the invite can take part or read.")
+    ] = False,
+    beside: Annotated[
+        str | None, typer.Option(help="Invite of a swarm that exists: be one more way into it.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a peer that others join through; prints the invite and serves until Ctrl-C."""
     from node.bootstrap import serve_bootstrap
     from node.config import load_config
 
-    serve_bootstrap(load_config(config, overrides), run_dir, as_json=as_json)
+    serve_bootstrap(load_config(config, overrides), run_dir, beside, private=private, as_json=as_json)
 
 
 @app.command()
@@ -161,11 +168,18 @@ def identity(
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
-    """Check this machine: Python, torch, device, memory, disk, the p2p daemon, ports. Each finding has its fix."""
+def doctor(
+    invite: Annotated[
+        str | None, typer.Argument(help="Also ask this swarm's peers whether they can dial this machine.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check this machine: Python, torch, device, memory, disk, network, the p2p daemon. Each finding has its fix."""
     from node.doctor import examine, show_findings
+    from swarm.manifest import Invite
 
-    raise typer.Exit(show_findings(examine(), as_json=as_json))
+    findings = examine(Invite.decode(invite) if invite else None)
+    raise typer.Exit(show_findings(findings, as_json=as_json))
 
 
 @app.command()
@@ -248,7 +262,7 @@ def _exit_code(error: Exception) -> int | None:
     return next((code for kinds, code in codes if isinstance(error, kinds)), None)
 
 
-def _start(config: Config, stem: str, run_dir: Path | None, *, as_json: bool) -> None:
+def _start(config: Config, stem: str, run_dir: Path | None, secret: bytes = b"", *, as_json: bool) -> None:
     from node.runfolder import RunFolder, new_run_folder
     from policies.tasks import build_task
 
@@ -257,7 +271,7 @@ def _start(config: Config, stem: str, run_dir: Path | None, *, as_json: bool) ->
             task.spec
         )  # a task that cannot be built is told before a folder is made and torch is loaded
     folder = RunFolder(run_dir) if run_dir else new_run_folder(stem)
-    folder.create(config)
+    folder.create(config, secret)
     _play(config, folder, resumed=False, as_json=as_json)
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
 
+from node.swarm_config import DhtConfig, SiloConfig
 from policies.strategies.settings import AprilSettings, BrorlSettings, DarsSettings, GrpoSettings
 from policies.tasks.task import Param, TaskSpec
 from policies.text.settings import EmbeddedSettings, ModelSettings, Settings, TextSettings
@@ -63,32 +64,6 @@ class SamplerConfig(Settings):
     """Train on all rollouts of an external group (as published), or only on those better than its mean."""
     max_age: float = Field(default=600.0, gt=0)
     """Seconds after which a peer's group is too old to train on."""
-
-
-class SiloConfig(Settings):
-    type: Literal["silo"] = "silo"
-    """Isolated: no socket is opened, nothing is shared."""
-
-
-class DhtConfig(Settings):
-    type: Literal["dht"] = "dht"
-    """Share rollouts over a Hivemind DHT."""
-    name: str = "murmuration"
-    """Name of the swarm. With the task list it makes the swarm id: only equal ones meet."""
-    bootstrap: tuple[str, ...] = ()
-    """Multiaddrs ending in /p2p/<PeerID> of peers to join through. Empty starts a swarm of one's own."""
-    listen: tuple[str, ...] = ("/ip4/0.0.0.0/tcp/0",)
-    """Multiaddrs to listen on. Port 0 lets the system choose."""
-    announce: tuple[str, ...] = ()
-    """Multiaddrs that others should dial instead, behind a port forward."""
-    client_mode: bool = False
-    """Use the DHT without serving it: for nodes that others cannot reach."""
-    epoch_seconds: float = Field(default=60.0, gt=0)
-    """Length of a gossip epoch. Part of the swarm id."""
-    poll_seconds: float = Field(default=5.0, gt=0)
-    """Pause between two looks for new announcements."""
-    join_seconds: float = Field(default=60.0, ge=0)
-    """Longest wait at the start for the daemon to join; after it the run begins alone and joins when it can."""
 
 
 def _type_or(default: str) -> Discriminator:

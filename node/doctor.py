@@ -11,15 +11,19 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import psutil
 from rich.text import Text
 
-from node.network import lone_transport
+from node.network import lone_transport, visitor_transport
 from node.show import new_console
+from swarm.addresses import Address
 from swarm.errors import SwarmError
+from swarm.manifest import Invite
+from swarm.reach import Reach
 
 GIB = 2**30
 # The embedded policy peaks at 0.9 GiB in one process; a 135M policy with LoRA at 4-9 GiB.
@@ -37,8 +41,11 @@ class Finding:
     fix: str = ""
 
 
-def examine() -> list[Finding]:
-    """Runs every check; a check that itself breaks is a failure with its error as the fact."""
+def examine(invite: Invite | None) -> list[Finding]:
+    """Runs every check; a check that itself breaks is a failure with its error as the fact.
+
+    With an invite, peers of that swarm are asked whether they can dial this machine.
+    """
     checks: Sequence[Callable[[], Finding]] = (
         check_python,
         check_torch,
@@ -46,6 +53,8 @@ def examine() -> list[Finding]:
         check_disk,
         check_port,
         check_daemon,
+        check_addresses,
+        *([partial(check_reach, invite)] if invite else []),
         check_extras,
     )
     return [_guarded(check) for check in checks]
@@ -129,6 +138,49 @@ def check_daemon() -> Finding:
         return Finding("daemon", "failure", str(error), "silo runs work without it: murmur silo")
 
 
+def check_addresses() -> Finding:
+    """Which kind of network this is, from the addresses of its interfaces."""
+    own = [
+        Address("ip6" if entry.family is socket.AF_INET6 else "ip4", entry.address.partition("%")[0], 0)
+        for entries in psutil.net_if_addrs().values()
+        for entry in entries
+        if entry.family in (socket.AF_INET, socket.AF_INET6)
+    ]
+    families = "IPv4 and IPv6" if any(a.family == "ip6" and not a.is_loopback for a in own) else "IPv4 only"
+    public = [a.host for a in own if a.is_global]
+    if public:
+        return Finding("network", "ok", f"{families}; public address {public[0]}")
+    if all(a.is_loopback for a in own):
+        fix = "connect it to a network, or run alone: murmur silo"
+        return Finding("network", "warning", "no address but loopback: only nodes on this machine", fix)
+    return Finding(
+        "network",
+        "ok",
+        f"{families}; private addresses only, so a router or NAT lies between this machine and strangers",
+        "murmur doctor INVITE asks peers whether they can dial it; in one LAN nothing needs to be done",
+    )
+
+
+def check_reach(invite: Invite) -> Finding:
+    """Joins the swarm as a passer-by and has its peers dial back."""
+    with closing(visitor_transport(invite)) as transport:
+        transport.wait_ready()
+        status = transport.status()
+    ports = ", ".join(sorted({str(Address.parse(a).port) for a in status.addresses}))
+    if status.reach is Reach.OPEN:
+        return Finding("reach", "ok", f"peers can dial this machine (tried port {ports})")
+    if status.reach is Reach.UNKNOWN:
+        fix = "try again with an invite that names more bootstraps"
+        return Finding("reach", "warning", "no peer of the swarm was free to look", fix)
+    return Finding(
+        "reach",
+        "warning",
+        f"peers cannot dial this machine (tried port {ports}): bodies go through mirrors, which works",
+        "for direct exchange forward a TCP port to this machine and set swarm.listen to it and swarm.announce "
+        "to the public address; to have mirrors at once set swarm.client_mode = true",
+    )
+
+
 def check_extras() -> Finding:
     extras = {"envs": "reasoning_gym", "gguf": "gguf"}
     missing = [extra for extra, module in extras.items() if importlib.util.find_spec(module) is None]
@@ -141,8 +193,8 @@ def check_extras() -> Finding:
 def _guarded(check: Callable[[], Finding]) -> Finding:
     try:
         return check()
-    except (OSError, ImportError, RuntimeError) as error:
-        name = check.__name__.removeprefix("check_")
+    except (OSError, ImportError, RuntimeError, SwarmError) as error:
+        name = getattr(check, "func", check).__name__.removeprefix("check_")
         return Finding(
             name, "failure", f"{type(error).__name__}: {error}", "the check itself broke; see the error"
         )

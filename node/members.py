@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from node.config import Config, ConfigError, DhtConfig, SamplerConfig, SiloConfig, TaskConfig
+from node.config import Config, ConfigError, SamplerConfig, TaskConfig
+from node.swarm_config import DhtConfig, SiloConfig
 from swarm.errors import InviteError
 from swarm.manifest import Invite, Manifest
 
@@ -23,13 +24,15 @@ def as_member(config: Config, addresses: Sequence[str]) -> Config:
     without external groups trains on half and half, the paper's best split. Raises InviteError, ConfigError.
     """
     swarm = config.swarm if isinstance(config.swarm, DhtConfig) else DhtConfig()
-    if len(addresses) == 1 and not addresses[0].startswith("/"):
-        invite = Invite.decode(addresses[0])
+    invite = invite_in(addresses)
+    if invite:
         config = _with_manifest_tasks(config, invite.manifest)
         swarm = swarm.model_copy(
             update={
                 "name": invite.manifest.name,
                 "epoch_seconds": invite.manifest.epoch_seconds,
+                "shard_depth": invite.manifest.shard_depth,
+                "member_key": invite.manifest.member_key.hex(),
                 "bootstrap": invite.bootstrap,
             }
         )
@@ -38,14 +41,26 @@ def as_member(config: Config, addresses: Sequence[str]) -> Config:
     return config.model_copy(update={"swarm": swarm, "sampler": _sharing(config)})
 
 
+def invite_in(addresses: Sequence[str]) -> Invite | None:
+    """The invite, where one was given instead of multiaddrs. Raises InviteError."""
+    if len(addresses) != 1 or addresses[0].startswith("/"):
+        return None
+    return Invite.decode(addresses[0])
+
+
 def manifest_of(config: Config) -> Manifest:
     """The rules that this config's swarm shares. Raises ConfigError in a silo."""
     if not isinstance(config.swarm, DhtConfig):
         raise ConfigError(
             "swarm.type is silo: a silo has no manifest; use `murmur join`, or set swarm.type to dht"
         )
-    tasks = tuple(task.spec for task in config.tasks)
-    return Manifest(name=config.swarm.name, tasks=tasks, epoch_seconds=config.swarm.epoch_seconds)
+    return Manifest(
+        name=config.swarm.name,
+        tasks=tuple(task.spec for task in config.tasks),
+        epoch_seconds=config.swarm.epoch_seconds,
+        shard_depth=config.swarm.shard_depth,
+        member_key=bytes.fromhex(config.swarm.member_key),
+    )
 
 
 def _with_manifest_tasks(config: Config, manifest: Manifest) -> Config:

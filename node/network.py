@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from node.config import Config, DhtConfig
+from node.config import Config
 from node.members import manifest_of
 from node.runfolder import RunFolder
+from node.swarm_config import MB, DhtConfig, TrafficConfig
 from policies.tasks.task import TaskSpec
 from swarm.control import DhtSettings
 from swarm.dht import DhtTransport
 from swarm.gossip import GossipSettings
 from swarm.manifest import Invite, Manifest
+from swarm.serving import ServeLimits
 from swarm.silo import SiloTransport
 from swarm.transport import Transport
 
@@ -24,18 +26,45 @@ def build_transport(config: Config, folder: RunFolder) -> Transport:
         return SiloTransport()
     settings = DhtSettings(
         manifest=manifest_of(config),
+        secret=folder.read_secret(),
         bootstrap=swarm.bootstrap,
         listen=swarm.listen,
         announce=swarm.announce,
-        client_mode=swarm.client_mode,
+        client_mode=None if swarm.client_mode == "auto" else swarm.client_mode,
+        relay=swarm.relay,
+        serve=serve_limits(swarm.traffic),
+        peer_cache=folder.peer_cache,
         log=folder.logs / "transport.log",
     )
     return DhtTransport(settings, folder.identity(config))
 
 
+def serve_limits(traffic: TrafficConfig) -> ServeLimits:
+    """The config's megabytes as the transport counts them: bytes."""
+    return ServeLimits(
+        slots=traffic.slots,
+        upload_rate=traffic.upload * MB,
+        peer_rate=traffic.upload_peer * MB,
+        download_rate=traffic.download * MB,
+        stored=int(traffic.stored * MB),
+        mirrored=int(traffic.mirrored * MB),
+    )
+
+
 def observe_transport(invite: Invite) -> DhtTransport:
     """Looks at a swarm from outside: no lasting name, no part of the DHT, nothing published."""
-    return DhtTransport(DhtSettings(invite.manifest, invite.bootstrap, listen=(), client_mode=True))
+    manifest, secret = invite.manifest, invite.secret
+    settings = DhtSettings(manifest, invite.bootstrap, listen=(), client_mode=True, secret=secret)
+    return DhtTransport(settings)
+
+
+def visitor_transport(invite: Invite) -> DhtTransport:
+    """Listens as a node would, under a throw-away name, to learn whether peers can dial this machine."""
+    manifest, secret = invite.manifest, invite.secret
+    listen = ("/ip4/0.0.0.0/tcp/0",)
+    return DhtTransport(
+        DhtSettings(manifest, invite.bootstrap, listen=listen, client_mode=True, secret=secret)
+    )
 
 
 def lone_transport() -> DhtTransport:

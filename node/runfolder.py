@@ -1,4 +1,4 @@
-"""One run = one folder: config.json, identity.key, events.sqlite, checkpoints/, logs/. Locked while a node runs."""
+"""One run = one folder: config.json, keys, peers.txt, events.sqlite, checkpoints/, logs/. Locked while a node runs."""
 
 from __future__ import annotations
 
@@ -35,18 +35,44 @@ class RunFolder:
     def logs(self) -> Path:
         return self.path / "logs"
 
+    @property
+    def peer_cache(self) -> Path:
+        return self.path / "peers.txt"
+
+    @property
+    def secret(self) -> Path:
+        return self.path / "member.secret"
+
     def identity(self, config: Config) -> Path:
         return Path(config.identity).expanduser() if config.identity else self.path / "identity.key"
 
-    def create(self, config: Config) -> None:
-        """Makes the folder and writes the resolved config into it. Raises RunFolderError if a run is there."""
+    def create(self, config: Config, secret: bytes = b"") -> None:
+        """Makes the folder with the resolved config, and the secret of a private swarm if there is one.
+
+        Raises RunFolderError if a run is there.
+        """
         if self.config.exists():
             raise RunFolderError(
                 f"{self.path} already holds a run: add --resume, or choose another --run-dir"
             )
         for folder in (self.path, self.checkpoints, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
+        if secret:
+            self.keep_secret(secret)
         write_atomic(self.config, resolved_json(config))
+
+    def keep_secret(self, secret: bytes) -> None:
+        """Writes a private swarm's secret, for its owner's eyes only."""
+        write_atomic(self.secret, secret.hex() + "\n", mode=0o600)
+
+    def read_secret(self) -> bytes:
+        """A private swarm's secret; empty where none is kept. Raises RunFolderError for a damaged file."""
+        try:
+            return bytes.fromhex(self.secret.read_text(encoding="ascii").strip())
+        except FileNotFoundError:
+            return b""
+        except ValueError as error:
+            raise RunFolderError(f"{self.secret} is damaged: join again with the invite") from error
 
     def read_config(self) -> Config:
         if not self.config.exists():
@@ -80,10 +106,15 @@ def latest_run_folder(stem: str, root: Path = Path("runs")) -> RunFolder:
     return RunFolder(root / f"{stem}-{number}")
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replaces a file so that a reader, or a kill, sees the old text or the new, never a part."""
+def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
+    """Replaces a file so that a reader, or a kill, sees the old text or the new, never a part.
+
+    `mode` is cut by the process's umask, as for any new file.
+    """
     draft = path.with_name(f".{path.name}.draft")
-    with draft.open("w", encoding="utf-8") as file:
+    draft.unlink(missing_ok=True)  # one that a kill left may have another mode
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import ExitStack, closing
 
 from node.build import build_node
-from node.config import Config, DhtConfig
+from node.config import Config
 from node.logfile import log_to_file
 from node.loop import Node, resume, run
 from node.network import build_transport
 from node.runfolder import RunFolder
 from node.show import RunView
 from node.store import LifeEvent
+from node.swarm_config import DhtConfig
 from swarm.errors import TransportDown
 from swarm.transport import Transport
 

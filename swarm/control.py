@@ -45,12 +45,16 @@ class DhtSettings:
     announce: tuple[
         str, ...
     ] = ()  # addresses to tell others, where they differ from `listen` (port forwards)
-    client_mode: bool = False  # True for nodes that strangers cannot dial: holds no part of the DHT
+    # For nodes that strangers cannot dial: they hold no part of the DHT and leave their bodies with mirrors.
+    # None: becomes one when peers try to dial this node and cannot.
+    client_mode: bool | None = None
     relay: bool = False  # True: carries the traffic of nodes behind NATs
     lifetime: float = 600.0  # seconds that an announcement lives
     call_timeout: float = 10.0  # seconds
     start_timeout: float = 60.0  # seconds; hivemind takes 3 s to import on an idle core, 20 s on a busy one
     serve: ServeLimits = field(default_factory=ServeLimits)
+    secret: bytes = field(default=b"", repr=False)  # of a private swarm
+    peer_cache: Path | None = None  # where to remember peers for the next start; None: nowhere
     log: Path | None = None  # stderr of the transport process
 
     def __post_init__(self) -> None:
@@ -65,13 +69,16 @@ class DhtSettings:
             raise ValueError(f"lifetime of {self.lifetime} s; at most {MAX_LIFETIME:g}")
 
     def to_wire(self) -> dict[str, Any]:
-        return asdict(self) | {"manifest": self.manifest.encode(), "log": None}
+        cache = str(self.peer_cache.resolve()) if self.peer_cache else None
+        return asdict(self) | {"manifest": self.manifest.encode(), "peer_cache": cache, "log": None}
 
     @classmethod
     def from_wire(cls, values: dict[str, Any]) -> DhtSettings:
         sequences = {name: tuple(values[name]) for name in ("bootstrap", "listen", "announce")}
         manifest, serve = Manifest.decode(values["manifest"]), ServeLimits(**values["serve"])
-        return cls(**values | sequences | {"manifest": manifest, "serve": serve})
+        cache = Path(values["peer_cache"]) if values["peer_cache"] else None
+        typed = {"manifest": manifest, "serve": serve, "peer_cache": cache}
+        return cls(**values | sequences | typed)
 
 
 def summary_from_wire(values: list[Any]) -> Summary:
@@ -83,7 +90,9 @@ def summary_from_wire(values: list[Any]) -> Summary:
 
 def call_deadline(verb: str, settings: DhtSettings) -> float:
     """Seconds after which a call has failed, whatever the network does."""
-    return max(STREAM_TIMEOUT, settings.call_timeout) if verb == "fetch" else settings.call_timeout
+    # A body goes over a stream: from its publisher, or to the mirrors of one that cannot be dialled.
+    streams = verb == "fetch" or (verb == "publish" and settings.client_mode is not False)
+    return max(STREAM_TIMEOUT, settings.call_timeout) if streams else settings.call_timeout
 
 
 def pack(message: Any) -> bytes:

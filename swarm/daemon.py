@@ -41,6 +41,7 @@ _STOP_TIMEOUT = 3.0
 _BEAM = 8
 
 Serve = Callable[[str, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+ServeSeen = Callable[[str, Address | None, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class _Daemon(P2P):
@@ -98,13 +99,22 @@ class Daemon:
     async def serve(self, protocol: str, handler: Serve) -> None:
         """Lets `handler` answer streams of `protocol`, by the PeerID that the daemon authenticated."""
 
+        async def without_place(peer: str, _: Address | None, *stream: Any) -> None:
+            await handler(peer, *stream)
+
+        await self.serve_seen(protocol, without_place)
+
+    async def serve_seen(self, protocol: str, handler: ServeSeen) -> None:
+        """As `serve`; `handler` also gets where the peer was seen, None for a place that cannot be dialled."""
+
         async def handle(info: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
                 peer = peer_text(info.peer_id.to_bytes())
             except DecodeError:  # an RSA key: not one of ours
                 writer.close()
                 return
-            await handler(peer, reader, writer)
+            seen_at = next(iter(parse_known([str(info.addr)])), None)
+            await handler(peer, seen_at, reader, writer)
 
         await self._p2p.add_binary_stream_handler(protocol, handle)
 

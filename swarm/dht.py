@@ -20,6 +20,8 @@ from swarm.errors import TransportDown
 from swarm.identity import Identity
 from swarm.limits import MAX_BODY
 from swarm.link import Link
+from swarm.membership import Membership
+from swarm.reach import Reach
 from swarm.record import Announcement, Summary
 from swarm.transport import TransportStatus
 
@@ -36,11 +38,14 @@ class DhtTransport:
     def __init__(self, settings: DhtSettings, identity_path: Path | None = None) -> None:
         """`identity_path` is the node's key file; None for an observer with a throw-away name.
 
-        Raises IdentityError.
+        Raises IdentityError, and InviteError without the secret of a private swarm.
         """
         self._folder = tempfile.TemporaryDirectory(prefix="murmur-") if identity_path is None else None
         key = identity_path or Path(self._folder.name if self._folder else "") / "key"
         self.peer_id = Identity.load_or_create(key).peer_id
+        Membership.of(
+            settings.manifest, settings.secret, self.peer_id
+        )  # told here, not by a process that dies
         self._settings = settings
         self._key = key
         self._changed = threading.Condition()
@@ -142,4 +147,5 @@ def _down(detail: str, last: TransportStatus | None = None) -> TransportStatus:
 
 
 def _status(state: dict[str, Any]) -> TransportStatus:
-    return TransportStatus(**state | {"addresses": tuple(state["addresses"])})
+    typed = {"addresses": tuple(state["addresses"]), "reach": Reach(state["reach"])}
+    return TransportStatus(**state | typed)

@@ -1,7 +1,7 @@
 """The body exchange: one request and one answer over a libp2p stream, every frame bounded before it is read.
 
-Request: `[version, swarm id, digest]`. Answer: a status frame with the body (OK) or nothing, then a frame
-`[referrals, announcements]`: peers that fetched the body earlier, and announcements that ride along.
+Request: `[version, swarm id, digest, membership token]`. Answer: a status frame with the body (OK) or nothing,
+then a frame `[referrals, announcements]`: peers that fetched the body earlier, and announcements that ride along.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from swarm import fields, limits
 from swarm.directory import Directory
 from swarm.errors import DecodeError, FetchFailed
 from swarm.identity import PEER_ID_SIZE, peer_bytes, peer_text
+from swarm.membership import Membership
 from swarm.record import Announcement
-from swarm.serving import BodyStore, PeerBuckets, ServeLimits, TokenBucket
+from swarm.serving import BodyStore, MirrorStore, PeerBuckets, ServeLimits, TokenBucket
 
 log = logging.getLogger(__name__)
 
@@ -50,16 +51,18 @@ class Status(IntEnum):
 class Exchange:
     """Serves bodies from the store and fetches those of others into it."""
 
-    def __init__(self, swarm: str, serve: ServeLimits, directory: Directory) -> None:
+    def __init__(self, membership: Membership, serve: ServeLimits, directory: Directory) -> None:
         self.bodies = BodyStore(serve.stored)
+        self.mirrored = MirrorStore(serve.mirrored)
         self.counters: Counter[str] = Counter()
         self.offer: Announcement | None = None  # the own newest: rides on every answer
-        self._swarm = swarm
+        self._membership = membership
         self._directory = directory
         self._slots = serve.slots
         # A burst is what a peer gets after a pause: enough for a round's bodies, or for one of the largest.
         self._upload = TokenBucket(serve.upload_rate, max(4 * serve.upload_rate, limits.MAX_BODY))
         self._peers = PeerBuckets(serve.peer_rate, max(4 * serve.peer_rate, 2 * limits.MAX_BODY))
+        self._download = TokenBucket(serve.download_rate, max(4 * serve.download_rate, limits.MAX_BODY))
         self._streams: Counter[str] = Counter()
         self._serving = 0
         self._fetchers: OrderedDict[bytes, deque[str]] = OrderedDict()
@@ -83,6 +86,8 @@ class Exchange:
             return held
         try:
             async with asyncio.timeout(limits.STREAM_TIMEOUT - 1):
+                while not self._download.take(announcement.size):
+                    await asyncio.sleep(max(0.01, self._download.wait(announcement.size)))
                 body = await self._fetch_from_any(announcement, dial)
         except TimeoutError as error:
             raise FetchFailed(f"no body from {announcement.peer} in time") from error
@@ -91,13 +96,14 @@ class Exchange:
         return body
 
     async def _fetch_from_any(self, announcement: Announcement, dial: Dial) -> bytes:
-        untried, tried = [announcement.peer], set[str]()
-        causes = []
+        sources = _sources(announcement)
+        untried, tried, causes = list(sources), set[str](), []
         while untried and len(tried) <= _MAX_REFERRALS:
             peer = untried.pop(0)
             tried.add(peer)
             try:
-                status, body, referrals = await self._ask(peer, announcement, dial)
+                known = sources[peer] if peer in sources else self._addresses(peer)
+                status, body, referrals = await self._ask(peer, known, announcement, dial)
             except (FetchFailed, DecodeError, OSError, EOFError) as error:
                 causes.append(f"{peer}: {str(error) or type(error).__name__}")
                 continue
@@ -108,12 +114,18 @@ class Exchange:
         self.counters["fetch_failed"] += 1
         raise FetchFailed("; ".join(causes))
 
-    async def _ask(self, peer: str, wanted: Announcement, dial: Dial) -> tuple[Status, bytes, list[str]]:
-        known = wanted if peer == wanted.peer else self._directory.find(peer)
-        reader, writer = await dial(peer, known.addresses if known else ())
+    def _addresses(self, peer: str) -> tuple[str, ...]:
+        known = self._directory.find(peer)
+        return known.own_addresses if known else ()
+
+    async def _ask(
+        self, peer: str, addresses: Sequence[str], wanted: Announcement, dial: Dial
+    ) -> tuple[Status, bytes, list[str]]:
+        reader, writer = await dial(peer, addresses)
         try:
-            request = msgpack.packb([limits.PROTOCOL_VERSION, self._swarm, wanted.digest])
-            await write_frame(writer, Status.OK, request)
+            own = self._membership
+            request = [limits.PROTOCOL_VERSION, own.swarm, wanted.digest, own.token]
+            await write_frame(writer, Status.OK, msgpack.packb(request))
             status, body = await read_frame(reader, wanted.size)
             _, gossip = await read_frame(reader, _MAX_GOSSIP_FRAME)
         finally:
@@ -125,8 +137,8 @@ class Exchange:
     async def _answer(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(_REQUEST_TIMEOUT):
             _, request = await read_frame(reader, limits.MAX_REQUEST)
-        digest = _decode_request(request, self._swarm)
-        body, gossip = self.bodies.get(digest), self._gossip(digest)
+        digest = self._decode_request(peer, request)
+        body, gossip = self.bodies.get(digest) or self.mirrored.get(digest), self._gossip(digest)
         size = len(body or b"") + len(gossip)
         if not self._peers.take(peer, size):
             await self._send(writer, Status.BUSY, _NO_GOSSIP)
@@ -168,12 +180,26 @@ class Exchange:
             if not self._streams[peer]:
                 del self._streams[peer]
 
+    def _decode_request(self, peer: str, request: bytes) -> bytes:
+        """The digest asked for. Raises DecodeError."""
+        version, swarm, digest, token = fields.items(fields.unpack(request), 4, "request", least=4)
+        check_caller(self._membership, peer, version, swarm, token)
+        return fields.raw(digest, 32, "digest")
+
     def _gossip(self, digest: bytes) -> bytes:
         own = [self.offer] if self.offer else []
         others = self._directory.draw(limits.MAX_PIGGYBACK - len(own))
         referrals = [peer_bytes(p) for p in self._fetchers.get(digest, ())]
         packed: bytes = msgpack.packb([referrals, [a.encode() for a in own + others]])
         return packed
+
+
+def check_caller(membership: Membership, peer: str, version: Any, swarm: Any, token: Any) -> None:
+    """Raises DecodeError unless a member of this swarm speaks, in this version of the protocol."""
+    if (version, swarm) != (limits.PROTOCOL_VERSION, membership.swarm):
+        fields.refuse("request for another swarm")
+    if not (isinstance(token, bytes) and membership.admits(peer, token)):
+        fields.refuse("request of a stranger to this private swarm")
 
 
 async def write_frame(writer: asyncio.StreamWriter, status: Status, payload: bytes) -> None:
@@ -194,11 +220,11 @@ def _matches(body: bytes, announcement: Announcement) -> bool:
     return len(body) == announcement.size and hashlib.sha256(body).digest() == announcement.digest
 
 
-def _decode_request(request: bytes, swarm: str) -> bytes:
-    version, asked, digest = fields.items(fields.unpack(request), 3, "request", least=3)
-    if (version, asked) != (limits.PROTOCOL_VERSION, swarm):
-        fields.refuse("request for another swarm")
-    return fields.raw(digest, 32, "digest")
+def _sources(announcement: Announcement) -> dict[str, Sequence[str]]:
+    """Who has the body, and where: the publisher first unless it names nothing but mirrors."""
+    mirrors: dict[str, Sequence[str]] = {peer: (address,) for peer, address in announcement.mirrors.items()}
+    publisher = {announcement.peer: announcement.own_addresses}
+    return publisher | mirrors if announcement.own_addresses else mirrors | publisher
 
 
 def _decode_gossip(gossip: bytes) -> tuple[list[str], list[Any]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from swarm.errors import DecodeError
 from swarm.limits import CLOCK_SKEW, MAX_LIFETIME
 from swarm.manifest import Manifest
+from swarm.membership import admits
 from swarm.record import Announcement, epoch_of, shard_of
 
 _REMEMBERED = 16_384  # digests of verified announcements, about 2 MB; a signature check costs 0.2 ms
@@ -41,7 +42,7 @@ class Gate:
         try:
             announcement = self._decode(raw)
             self._check_place(announcement)
-            self._check_signature(announcement, raw)
+            self._check_signatures(announcement, raw)
         except Refused as refusal:
             self.refused[refusal.reason] += 1
             raise
@@ -70,13 +71,15 @@ class Gate:
         if a.shard != shard_of(a.peer, a.epoch, a.depth):
             raise Refused("shard")
 
-    def _check_signature(self, announcement: Announcement, raw: bytes) -> None:
+    def _check_signatures(self, announcement: Announcement, raw: bytes) -> None:
         digest = hashlib.sha256(raw).digest()
         if digest in self._verified:
             self._verified.move_to_end(digest)
             return
         if not announcement.verify_signature():
             raise Refused("signature")
+        if not admits(self.manifest.member_key, announcement.swarm, announcement.peer, announcement.token):
+            raise Refused("membership")
         self._verified[digest] = None
         if len(self._verified) > _REMEMBERED:
             self._verified.popitem(last=False)

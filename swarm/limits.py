@@ -22,6 +22,9 @@ MAX_ADDRESSES = 3
 MAX_ADDRESS = 128  # bytes of one multiaddr as text
 MAX_FINGERPRINT = 64  # characters of a policy's description
 MAX_SHARD_DEPTH = 20
+# Ed25519: the key of a private swarm, and a member's proof. Changing breaks: private swarms.
+MEMBER_KEY_SIZE = 32
+TOKEN_SIZE = 64
 
 # --- bodies --------------------------------------------------------------------------------------------------
 # A body on the wire and after decompression, bytes. 64 groups of 8 x 512 tokens of text take about 1 MB raw.
@@ -40,6 +43,8 @@ MAX_ID = 128  # characters of a swarm id or PeerID
 
 # --- streams -------------------------------------------------------------------------------------------------
 FETCH_PROTOCOL = "/murmur/fetch/1"  # Changing breaks: nobody finds the handler
-MAX_REQUEST = 2048  # bytes of one fetch request
+PUSH_PROTOCOL = "/murmur/push/1"  # bodies of peers that cannot be dialled, to those who keep them
+REACH_PROTOCOL = "/murmur/reach/1"  # asks a peer to dial back
+MAX_REQUEST = 2048  # bytes of one request
 STREAM_TIMEOUT = 20.0  # seconds for one whole fetch
 MAX_PIGGYBACK = 8  # announcements that ride on one fetch answer

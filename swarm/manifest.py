@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
@@ -19,7 +19,7 @@ from policies.tasks.task import Param, TaskSpec
 from swarm import fields
 from swarm.addresses import Address
 from swarm.errors import DecodeError, InviteError
-from swarm.limits import MAX_ADDRESS, MAX_SHARD_DEPTH, MAX_TASK_NAME, PROTOCOL_VERSION
+from swarm.limits import MAX_ADDRESS, MAX_SHARD_DEPTH, MAX_TASK_NAME, MEMBER_KEY_SIZE, PROTOCOL_VERSION
 
 # Changing breaks: invites that carry more are refused by others.
 MAX_INVITE = 8192  # characters
@@ -41,6 +41,7 @@ class Manifest:
     tasks: tuple[TaskSpec, ...]
     epoch_seconds: float = 60.0  # how long an announcement's shard stays the one that readers look in first
     shard_depth: int = 0  # log2 of shards an epoch: 0 up to about 40 nodes, then log2(nodes / 24)
+    member_key: bytes = b""  # of a private swarm: only who holds the secret behind it takes part
     protocol: int = PROTOCOL_VERSION
 
     def __post_init__(self) -> None:
@@ -69,25 +70,29 @@ class Manifest:
 
     def _values(self) -> list[Any]:
         tasks = [[t.name, [[k, v] for k, v in sorted(t.params.items())]] for t in self.tasks]
-        return [self.protocol, self.name, tasks, float(self.epoch_seconds), self.shard_depth]
+        place = [float(self.epoch_seconds), self.shard_depth]
+        return [self.protocol, self.name, tasks, *place, self.member_key]
 
 
 @dataclass(frozen=True, slots=True)
 class Invite:
-    """All that a stranger needs to join: the manifest and where some of its peers listen."""
+    """All that a stranger needs to join: the manifest, where some of its peers listen, a private swarm's secret."""
 
     manifest: Manifest
     bootstrap: tuple[str, ...]  # multiaddrs, each ending in /p2p/<PeerID>
+    secret: bytes = field(default=b"", repr=False)  # of a private swarm; else empty
 
     def __post_init__(self) -> None:
         if len(self.bootstrap) > MAX_BOOTSTRAP:
             raise InviteError(f"{len(self.bootstrap)} bootstrap addresses; at most {MAX_BOOTSTRAP}")
         for text in self.bootstrap:
             check_bootstrap(text)
+        if len(self.secret) != len(self.manifest.member_key):
+            raise InviteError("an invite carries a secret exactly when its swarm is private")
 
     def encode(self) -> str:
         """`murmur1:` and URL-safe base64, one line to paste."""
-        raw = msgpack.packb([self.manifest.encode(), list(self.bootstrap)])
+        raw = msgpack.packb([self.manifest.encode(), list(self.bootstrap), self.secret])
         return _PREFIX + base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=")
 
     @classmethod
@@ -99,14 +104,15 @@ class Invite:
         if len(text) > MAX_INVITE:
             raise InviteError(f"invite of {len(text)} characters; at most {MAX_INVITE}")
         try:
-            parts = fields.items(fields.unpack(_unbase64(text[len(_PREFIX) :])), 2, "invite", least=2)
+            parts = fields.items(fields.unpack(_unbase64(text[len(_PREFIX) :])), 3, "invite", least=3)
             if not isinstance(parts[0], bytes):
                 fields.refuse("manifest")
             addresses = fields.items(parts[1], MAX_BOOTSTRAP, "bootstrap addresses")
             bootstrap = tuple(fields.text(a, MAX_ADDRESS, "bootstrap address") for a in addresses)
+            secret = _key(parts[2], "secret")
         except DecodeError as error:
             raise InviteError(f"invite is damaged ({error}); copy it whole") from error
-        return cls(Manifest.decode(parts[0]), bootstrap)
+        return cls(Manifest.decode(parts[0]), bootstrap, secret)
 
 
 def check_bootstrap(text: str) -> Address:
@@ -124,8 +130,8 @@ def _unbase64(text: str) -> bytes:
         raise DecodeError("not base64") from error
 
 
-def _from_values(values: Any) -> tuple[str, tuple[TaskSpec, ...], float, int, int]:
-    protocol, name, tasks, epoch_seconds, depth = fields.items(values, 5, "its form", least=5)
+def _from_values(values: Any) -> tuple[str, tuple[TaskSpec, ...], float, int, bytes, int]:
+    protocol, name, tasks, epoch_seconds, depth, key = fields.items(values, 6, "its form", least=6)
     if protocol != PROTOCOL_VERSION:
         fields.refuse(f"protocol version; this program speaks {PROTOCOL_VERSION}, so use a matching release")
     return (
@@ -133,8 +139,14 @@ def _from_values(values: Any) -> tuple[str, tuple[TaskSpec, ...], float, int, in
         tuple(_task(t) for t in fields.items(tasks, MAX_TASKS, f"tasks; 1 to {MAX_TASKS}", least=1)),
         fields.number(epoch_seconds, MIN_EPOCH, MAX_EPOCH, f"epoch; {MIN_EPOCH:g} to {MAX_EPOCH:g} seconds"),
         fields.integer(depth, MAX_SHARD_DEPTH, f"shard depth; 0 to {MAX_SHARD_DEPTH}"),
+        _key(key, "member key"),
         fields.integer(protocol, PROTOCOL_VERSION, "protocol version"),
     )
+
+
+def _key(value: Any, what: str) -> bytes:
+    """A key of a private swarm, or nothing in an open one."""
+    return b"" if value == b"" else fields.raw(value, MEMBER_KEY_SIZE, what)
 
 
 def _task(values: Any) -> TaskSpec:

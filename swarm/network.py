@@ -22,11 +22,15 @@ from swarm.control import DhtSettings
 from swarm.daemon import DAEMON_ERRORS, Daemon
 from swarm.directory import Directory
 from swarm.errors import TransportDown
-from swarm.fetch import Exchange, Stream
+from swarm.fetch import Dial, Exchange, Stream
 from swarm.gate import Gate
 from swarm.identity import Identity
-from swarm.limits import FETCH_PROTOCOL
+from swarm.limits import FETCH_PROTOCOL, PUSH_PROTOCOL, REACH_PROTOCOL
 from swarm.lookout import needs_look, places
+from swarm.membership import Membership
+from swarm.mirror import MirrorDesk, Mirrors
+from swarm.peercache import PeerCache
+from swarm.reach import Reach, ReachDesk, find_reach
 from swarm.record import Announcement, Summary, epoch_of, shard_of
 
 log = logging.getLogger(__name__)
@@ -34,6 +38,7 @@ log = logging.getLogger(__name__)
 _STEADY = 60.0  # seconds up after which a failure counts as the first again
 _MAX_BACK_OFF = 30.0
 _MAX_JOIN = 8  # peers greeted when the own routing table is empty
+_REACH_PERIOD = 60.0  # seconds between questions for reachability, until one is answered
 _MAX_RETURNED = 1024  # announcements by one call: 1 MiB at most
 
 
@@ -46,7 +51,16 @@ class Network:
         self._identity = identity
         self._gate = Gate(settings.manifest)
         self._directory = Directory(self._gate, identity.peer_id)
-        self._exchange = Exchange(settings.manifest.swarm_id, settings.serve, self._directory)
+        membership = Membership.of(settings.manifest, settings.secret, identity.peer_id)
+        self._membership = membership
+        self._exchange = Exchange(membership, settings.serve, self._directory)
+        self._mirror_desk = MirrorDesk(membership, self._exchange.mirrored)
+        self._reach_desk = ReachDesk(membership)
+        self._reach = Reach.UNKNOWN
+        self._reach_due = 0.0  # monotonic seconds
+        self._hidden = bool(settings.client_mode)  # lives as one that others cannot dial
+        self._mirrors = Mirrors(membership, random.Random())
+        self._cache = PeerCache(settings.peer_cache) if settings.peer_cache else None
         self._counters: Counter[str] = Counter()
         self._daemon: Daemon | None = None
         self._addresses: tuple[Address, ...] = ()
@@ -84,12 +98,7 @@ class Network:
 
     async def fetch(self, announcement: Announcement) -> bytes:
         """Raises TransportDown, FetchFailed."""
-        daemon = self._up()
-
-        async def dial(peer: str, addresses: Sequence[str]) -> Stream:
-            return await daemon.dial(FETCH_PROTOCOL, peer, [a for a in addresses if self._may_dial(a)])
-
-        return await self._exchange.fetch(announcement, dial)
+        return await self._exchange.fetch(announcement, self._dialler(self._up(), FETCH_PROTOCOL))
 
     def state(self) -> dict[str, Any]:
         refused = {f"refused_{reason}": n for reason, n in self._gate.refused.items()}
@@ -98,17 +107,22 @@ class Network:
             "healthy": self._daemon is not None,
             "detail": "" if self._daemon else self.detail,
             "addresses": [str(a) for a in own] if self._daemon else [],
+            "reach": self._reach,
             "peers_seen": len(self._directory.live()),
-            "counters": {**self._counters, **self._exchange.counters, **refused},
+            "counters": {
+                **self._counters,
+                **self._exchange.counters,
+                **self._mirror_desk.counters,
+                **refused,
+            },
         }
 
     async def _live_once(self, fixed_port: bool) -> None:
         """From the start of a daemon to its end; leaves the reason in `detail`."""
-        settings = replace(self._settings, listen=self._listen()) if fixed_port else self._settings
-        # Without itself: an invite that names this node is no place to join through.
-        bootstrap = [b for b in settings.bootstrap if Address.parse(b).peer != self._identity.peer_id]
-        if bootstrap:  # those met since are as good as the configured ones, which may be gone by now
-            bootstrap += map(str, self._met())
+        settings = replace(self._settings, client_mode=self._hidden)
+        if fixed_port:
+            settings = replace(settings, listen=self._listen())
+        bootstrap = list(map(str, self._joinable())) if settings.bootstrap else []
         try:
             daemon = await Daemon.start(settings, self._key, bootstrap, self._gate)
         except DAEMON_ERRORS as error:
@@ -116,11 +130,14 @@ class Network:
             return
         try:
             await daemon.serve(FETCH_PROTOCOL, self._exchange.serve)
+            await daemon.serve(PUSH_PROTOCOL, self._mirror_desk.serve)
+            await daemon.serve_seen(REACH_PROTOCOL, self._reach_desk.serve)
             self._addresses = await daemon.addresses()
             self._looked_round = False
+            await daemon.join(self._joinable())
+            await self._find_reach(daemon)
             self._daemon = daemon
             self._counters["starts"] += 1
-            await daemon.join(self._met())
             if self._latest:
                 await self._announce(daemon)
             self.detail = await daemon.watch(self._tend)
@@ -135,7 +152,25 @@ class Network:
         if self._daemon:
             self._addresses = await self._daemon.addresses()
             if self._daemon.alone:
-                await self._daemon.join([*parse_known(self._settings.bootstrap), *self._met()])
+                await self._daemon.join(self._joinable())
+            await self._find_reach(self._daemon)
+            if self._cache:
+                self._cache.remember(self._met())
+
+    async def _find_reach(self, daemon: Daemon) -> None:
+        """Asks peers to dial back, until some did. A node that is hidden, and was not told so, starts anew as such."""
+        if self._reach is not Reach.UNKNOWN or not self._addresses or time.monotonic() < self._reach_due:
+            return
+        self._reach_due = time.monotonic() + _REACH_PERIOD
+        told = parse_known(self._settings.announce) or self._addresses
+        dial = self._dialler(daemon, REACH_PROTOCOL)
+        ports = sorted({a.port for a in told})
+        self._reach = await find_reach(self._joinable(), self._membership, ports, dial)
+        if self._reach is Reach.HIDDEN and self._settings.client_mode is None:
+            self._hidden = True
+            raise TransportDown(
+                "peers cannot dial this node: it goes on as one that leaves bodies with mirrors"
+            )
 
     async def _announce(self, daemon: Daemon) -> Announcement:
         assert self._latest is not None
@@ -155,13 +190,33 @@ class Network:
             digest=digest,
             size=size,
             summary=summary,
-            addresses=tuple(map(str, widest(self._addresses))),
+            addresses=await self._reply_addresses(daemon, digest),
+            token=self._membership.token,
         ).sign(self._identity)
         self._exchange.offer = announcement
         if not await daemon.store(announcement):
             raise TransportDown("no node of the swarm took the announcement; fetches still spread it")
         self._counters["announced"] += 1
         return announcement
+
+    async def _reply_addresses(self, daemon: Daemon, digest: bytes) -> tuple[str, ...]:
+        """Where others get the own body: here, or from the mirrors of a node that cannot be dialled."""
+        if not self._hidden:
+            return tuple(map(str, widest(self._addresses)))
+        body = self._exchange.bodies.get(digest)
+        assert body is not None  # the newest own body is never dropped
+        candidates = [a for a in self._joinable() if self._may_dial(str(a.without_peer()))]
+        mirrors = await self._mirrors.keep(body, candidates, self._dialler(daemon, PUSH_PROTOCOL))
+        if not mirrors:
+            self._counters["no_mirror"] += 1
+            log.warning("no peer keeps the body of this node, which others cannot dial: few will get it")
+        return tuple(map(str, mirrors))
+
+    def _dialler(self, daemon: Daemon, protocol: str) -> Dial:
+        async def dial(peer: str, addresses: Sequence[str]) -> Stream:
+            return await daemon.dial(protocol, peer, [a for a in addresses if self._may_dial(a)])
+
+        return dial
 
     async def _look_round(self, daemon: Daemon, current: int, want: int) -> None:
         """Reads shards until `want` publishers are known."""
@@ -178,9 +233,20 @@ class Network:
             raise TransportDown(self.detail)
         return self._daemon
 
+    def _joinable(self) -> list[Address]:
+        """Peers to join through, never itself: as configured, met, or known from an earlier run.
+
+        Those met are as good as the configured ones, which may be gone by now.
+        """
+        cached = self._cache.addresses if self._cache else ()
+        known = dict.fromkeys([*parse_known(self._settings.bootstrap), *self._met(), *cached[:_MAX_JOIN]])
+        return [a for a in known if a.peer != self._identity.peer_id]
+
     def _met(self) -> list[Address]:
         """Where publishers of live announcements listen."""
-        met = [replace(parse_known([t])[0], peer=a.peer) for a in self._directory.live() for t in a.addresses]
+        met = [
+            replace(parse_known([t])[0], peer=a.peer) for a in self._directory.live() for t in a.own_addresses
+        ]
         return [a for a in met if self._may_dial(str(a.without_peer()))][:_MAX_JOIN]
 
     def _may_dial(self, address: str) -> bool:

@@ -25,7 +25,7 @@ from swarm.identity import PEER_ID_SIZE, Identity, peer_bytes, peer_text, verify
 _DOMAIN = b"murmur-announcement-1\0"
 _SIGNATURE_SIZE = 64
 _MAX_SWARM_ID = 32
-_FIELDS = 17
+_FIELDS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,21 @@ class Announcement:
     digest: bytes  # SHA-256 of the body
     size: int  # bytes of the body
     summary: Summary
-    addresses: tuple[str, ...]  # multiaddrs without /p2p: they spare the fetcher a look-up
+    # Multiaddrs that spare the fetcher a look-up: the publisher's own, without /p2p, and those of mirrors that
+    # keep the body for a publisher whom others cannot dial, each ending in /p2p/<mirror>.
+    addresses: tuple[str, ...]
+    token: bytes = b""  # the publisher's proof of membership, in a private swarm
     signature: bytes = b""
+
+    @property
+    def own_addresses(self) -> tuple[str, ...]:
+        return tuple(text for text in self.addresses if "/p2p/" not in text)
+
+    @property
+    def mirrors(self) -> dict[str, str]:
+        """The PeerID of each mirror, with its address."""
+        parted = (text.rpartition("/p2p/") for text in self.addresses if "/p2p/" in text)
+        return {peer: address for address, _, peer in parted}
 
     def sign(self, identity: Identity) -> Announcement:
         """A signed copy. Raises DecodeError when others would refuse it."""
@@ -108,7 +121,7 @@ class Announcement:
             s.round,
             s.policy_version,
         ]
-        values += [s.fingerprint, s.groups, s.rollouts, tasks, list(self.addresses)]
+        values += [s.fingerprint, s.groups, s.rollouts, tasks, list(self.addresses), self.token]
         packed: bytes = msgpack.packb(values)
         return packed
 
@@ -152,7 +165,7 @@ def summarise(groups: Sequence[Group], round: int, policy_version: int, fingerpr
 def _from_values(values: Any, signature: bytes) -> Announcement:
     if not isinstance(values, list) or len(values) != _FIELDS or values[0] != limits.PROTOCOL_VERSION:
         fields.refuse("another protocol version")
-    _, swarm, epoch, depth, shard, peer, created, expires, digest, size, *summary, addresses = values
+    _, swarm, epoch, depth, shard, peer, created, expires, digest, size, *summary, addresses, token = values
     depth = fields.integer(depth, limits.MAX_SHARD_DEPTH, "shard depth")
     return Announcement(
         swarm=fields.text(swarm, _MAX_SWARM_ID, "swarm id"),
@@ -166,6 +179,7 @@ def _from_values(values: Any, signature: bytes) -> Announcement:
         size=fields.integer(size, limits.MAX_BODY, "body size", low=1),
         summary=_summary(summary),
         addresses=tuple(_address(a) for a in fields.items(addresses, limits.MAX_ADDRESSES, "addresses")),
+        token=b"" if token == b"" else fields.raw(token, limits.TOKEN_SIZE, "membership token"),
         signature=signature,
     )
 
@@ -197,6 +211,6 @@ def _address(value: Any) -> str:
         address = Address.parse(text)
     except InviteError as error:
         raise DecodeError("announcement: address of an unknown form") from error
-    if address.peer is not None or address.port == 0:
-        fields.refuse("address with a peer or without a port")
+    if address.port == 0:
+        fields.refuse("address without a port")
     return text

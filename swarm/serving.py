@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from swarm.limits import MAX_LIFETIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +18,9 @@ class ServeLimits:
     slots: int = 16  # bodies under way at once; 128 at once had less than half the throughput of 32
     upload_rate: float = 20e6  # bytes a second, all peers together
     peer_rate: float = 4e6  # bytes a second, one peer
-    stored: int = 64 * 2**20  # bytes of bodies held for others
+    download_rate: float = 20e6  # bytes a second that this node fetches
+    stored: int = 64 * 2**20  # bytes of own bodies and copies of fetched ones
+    mirrored: int = 32 * 2**20  # bytes of bodies kept for peers that cannot be dialled; 0 keeps none
 
 
 class BodyStore:
@@ -49,6 +54,55 @@ class BodyStore:
             self._held -= len(dropped)
 
 
+class MirrorStore:
+    """Bodies kept for peers that cannot be dialled: the newest of each, within a quota.
+
+    Nobody's bodies make room for those of another, so a flood of names fills the store and displaces nothing;
+    what was not brought again for MAX_LIFETIME seconds is dropped.
+    """
+
+    _PER_PEER = 2  # the announced body, and the one before it while its announcement is about
+
+    def __init__(self, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """`capacity` in bytes."""
+        self._capacity = capacity
+        self._clock = clock
+        self._kept: OrderedDict[tuple[str, bytes], tuple[float, bytes]] = OrderedDict()  # oldest first
+
+    def put(self, peer: str, digest: bytes, body: bytes) -> bool:
+        """Whether there is room for `body` beside those of other peers; the peer's oldest give way to it."""
+        if not self.has_room(peer, digest, len(body)):
+            return False
+        self._kept.pop((peer, digest), None)
+        for surplus in self._of(peer)[: 1 - self._PER_PEER]:
+            del self._kept[surplus]
+        self._kept[peer, digest] = self._clock(), body
+        return True
+
+    def has_room(self, peer: str, digest: bytes, size: int) -> bool:
+        """Whether `put` would take a body of `size` bytes."""
+        self._expire()
+        staying = [key for key in self._of(peer) if key != (peer, digest)][1 - self._PER_PEER :]
+        others = sum(len(body) for (owner, _), (_, body) in self._kept.items() if owner != peer)
+        return others + sum(len(self._kept[key][1]) for key in staying) + size <= self._capacity
+
+    def get(self, digest: bytes) -> bytes | None:
+        return next((body for (_, kept), (_, body) in self._kept.items() if kept == digest), None)
+
+    @property
+    def peers(self) -> int:
+        """Peers that this node keeps bodies for."""
+        self._expire()
+        return len({peer for peer, _ in self._kept})
+
+    def _of(self, peer: str) -> list[tuple[str, bytes]]:
+        return [key for key in self._kept if key[0] == peer]
+
+    def _expire(self) -> None:
+        while self._kept and next(iter(self._kept.values()))[0] < self._clock() - MAX_LIFETIME:
+            self._kept.popitem(last=False)
+
+
 class TokenBucket:
     """Lets `rate` bytes a second through, and bursts of `burst`."""
 
@@ -61,13 +115,21 @@ class TokenBucket:
 
     def take(self, size: float) -> bool:
         """Whether `size` bytes may go now; takes nothing when they may not."""
-        now = self._clock()
-        self._level = min(self._burst, self._level + (now - self._at) * self._rate)
-        self._at = now
-        if size > self._level:
+        if self.wait(size) > 0:
             return False
         self._level -= size
         return True
+
+    def wait(self, size: float) -> float:
+        """Seconds until `size` bytes may go; infinite for more than a burst, and where nothing flows."""
+        now = self._clock()
+        self._level = min(self._burst, self._level + (now - self._at) * self._rate)
+        self._at = now
+        if size <= self._level:
+            return 0.0
+        if size > self._burst or not self._rate:
+            return math.inf
+        return (size - self._level) / self._rate
 
 
 class PeerBuckets:

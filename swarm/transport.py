@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from swarm.reach import Reach
 from swarm.record import Announcement, Summary
 
 
@@ -18,6 +19,7 @@ class TransportStatus:
     peers_seen: int  # distinct publishers with a live announcement
     counters: Mapping[str, int]  # published, fetched, fetched_bytes, served, served_bytes, refused_<why>, ...
     detail: str = ""  # one line: why unhealthy, or empty
+    reach: Reach = Reach.UNKNOWN  # whether others can dial this node
 
 
 class Transport(Protocol):

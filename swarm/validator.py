@@ -98,11 +98,12 @@ def harden(node: DHTNode) -> None:
     - One refused entry made it drop the whole dictionary: only the entry goes.
     - A dictionary came with its sender's capacity, which could evict everybody else's entries when merged.
     - An answer that claimed to expire at infinity ended the search at that replica.
+    - An answer that named this node among the nearest ended its stores with a failed assertion.
     - Storage had no bound.
     """
     protocol = node.protocol
     protocol._validate_dictionary = partial(_keep_valid, protocol)
-    protocol.call_find = partial(_find, protocol.call_find)
+    protocol.call_find = partial(_find, protocol.call_find, protocol.node_id)
     protocol.storage = _BoundedStorage(maxsize=_MAX_SHARDS)
 
 
@@ -132,11 +133,11 @@ def _is_owner(subkey: object) -> bool:
     return isinstance(subkey, bytes) and len(subkey) == PEER_ID_SIZE
 
 
-async def _find(original: Any, peer: Any, keys: Any) -> Any:
-    """Stands in for `DHTProtocol.call_find`: a dictionary expires with its last entry, whatever peers say."""
+async def _find(original: Any, own: DHTID, peer: Any, keys: Any) -> Any:
+    """Stands in for `DHTProtocol.call_find`: peers do not say when a dictionary expires, nor point back here."""
     answer = await original(peer, keys)
     for key, (found, nearest) in (answer or {}).items():
         if found is not None and isinstance(found.value, DictionaryDHTValue):
-            expires = found.value.latest_expiration_time
-            answer[key] = ValueWithExpiration(found.value, expires), nearest
+            found = ValueWithExpiration(found.value, found.value.latest_expiration_time)
+        answer[key] = found, {node: where for node, where in nearest.items() if node != own}
     return answer

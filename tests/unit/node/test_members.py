@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from node.config import Config, ConfigError, DhtConfig, parse_config
+from node.config import Config, ConfigError, parse_config
 from node.members import as_member, as_silo, manifest_of
+from node.swarm_config import DhtConfig
 from swarm.errors import InviteError
 from swarm.identity import Identity
 from swarm.manifest import Invite

@@ -19,6 +19,7 @@ from swarm.errors import DecodeError, FetchFailed
 from swarm.fetch import Exchange, Status, Stream, read_frame, write_frame
 from swarm.gate import Gate
 from swarm.identity import Identity
+from swarm.membership import Membership
 from swarm.record import Announcement
 from swarm.serving import BodyStore, PeerBuckets, ServeLimits, TokenBucket
 
@@ -36,7 +37,9 @@ class Peer:
         self.name = identity.peer_id
         self.identity = identity
         self.directory = Directory(Gate(MANIFEST, clock=lambda: NOW + 1.0), self.name)
-        self.exchange = Exchange(SWARM, serve or ServeLimits(), self.directory)
+        self.exchange = Exchange(
+            Membership.of(MANIFEST, b"", self.name), serve or ServeLimits(), self.directory
+        )
 
     def offer(self, body: bytes) -> Announcement:
         digest = hashlib.sha256(body).digest()
@@ -216,8 +219,8 @@ def test_referrals_are_followed_a_bounded_number_of_times() -> None:
         frame(0, b"")[:3],
         b"\0\xff\xff\xff\xff",
         frame(0, b"\xc1"),
-        frame(0, msgpack.packb([1, SWARM, b"short"])),
-        frame(0, msgpack.packb([1, "another swarm", DIGEST])),
+        frame(0, msgpack.packb([1, SWARM, b"short", b""])),
+        frame(0, msgpack.packb([1, "another swarm", DIGEST, b""])),
         frame(0, msgpack.packb({"version": 1})),
         frame(0, bytes(limits.MAX_REQUEST + 1)),
     ],
@@ -227,7 +230,7 @@ def test_bad_requests_get_nothing_and_harm_nothing(request_frame: bytes) -> None
     alice.offer(BODY)
     assert asyncio.run(ask(alice, BOB.peer_id, request_frame)) == b""
     assert alice.exchange.counters == {"serve_failed": 1}
-    good = frame(0, msgpack.packb([limits.PROTOCOL_VERSION, SWARM, DIGEST]))
+    good = frame(0, msgpack.packb([limits.PROTOCOL_VERSION, SWARM, DIGEST, b""]))
     assert asyncio.run(ask(alice, BOB.peer_id, good)).startswith(frame(0, BODY))
 
 
@@ -235,7 +238,7 @@ def test_a_peer_over_its_budget_gets_no_body_and_no_news_while_others_are_served
     alice = Peer(ALICE, ServeLimits(peer_rate=0.0))
     body = random.Random(2).randbytes(3 * 2**20)
     alice.offer(body)
-    good = frame(0, msgpack.packb([limits.PROTOCOL_VERSION, SWARM, hashlib.sha256(body).digest()]))
+    good = frame(0, msgpack.packb([limits.PROTOCOL_VERSION, SWARM, hashlib.sha256(body).digest(), b""]))
 
     async def scenario() -> list[bytes]:
         return [await ask(alice, peer, good) for peer in (BOB.peer_id,) * 3 + (CAROL.peer_id,)]
@@ -256,7 +259,7 @@ def test_one_peer_cannot_hold_all_streams() -> None:
             ours, theirs = await pair()
             silent.append((ours, asyncio.create_task(alice.exchange.serve(BOB.peer_id, *theirs))))
         await asyncio.sleep(0)
-        good = frame(0, msgpack.packb([limits.PROTOCOL_VERSION, SWARM, DIGEST]))
+        good = frame(0, msgpack.packb([limits.PROTOCOL_VERSION, SWARM, DIGEST, b""]))
         answers = await ask(alice, BOB.peer_id, good), await ask(alice, CAROL.peer_id, good)
         for (_, writer), serving in silent:
             writer.close()

@@ -147,6 +147,9 @@ def test_the_depth_guard_bounds_nesting_and_nothing_else() -> None:
     assert again.get(b"peer") == (b"value", 4e9)
 
 
+OWN = DHTID(99)
+
+
 @pytest.fixture
 def protocol(validator: AnnouncementValidator) -> SimpleNamespace:
     def validate(key: bytes, subkey: bytes, value: bytes, expiration: float) -> bool:
@@ -155,7 +158,7 @@ def protocol(validator: AnnouncementValidator) -> SimpleNamespace:
     async def nobody_home(peer: object, keys: object) -> None:
         return None
 
-    bare = SimpleNamespace(_validate_record=validate, call_find=nobody_home, storage=None)
+    bare = SimpleNamespace(_validate_record=validate, call_find=nobody_home, storage=None, node_id=OWN)
     harden(SimpleNamespace(protocol=bare))
     return bare
 
@@ -174,15 +177,19 @@ def test_one_bad_entry_does_not_hide_the_honest_ones(protocol: SimpleNamespace) 
     assert not protocol._validate_dictionary(bytes(20), dictionary)
 
 
-def test_an_answer_never_outlives_its_entries() -> None:
+def test_an_answer_neither_outlives_its_entries_nor_points_back() -> None:
     dictionary = DictionaryDHTValue()
     dictionary.store(b"peer", b"value", 4e9)
     nearest = {DHTID(1): "peer"}
+    pointing_back = nearest | {OWN: "own"}
 
     async def find(peer: object, keys: object) -> Any:
-        return {DHTID(7): (ValueWithExpiration(dictionary, math.inf), nearest), DHTID(8): (None, nearest)}
+        return {
+            DHTID(7): (ValueWithExpiration(dictionary, math.inf), nearest),
+            DHTID(8): (None, pointing_back),
+        }
 
-    node = SimpleNamespace(protocol=SimpleNamespace(call_find=find))
+    node = SimpleNamespace(protocol=SimpleNamespace(call_find=find, node_id=OWN))
     harden(node)
     answer = asyncio.run(partial(node.protocol.call_find, "peer")([DHTID(7), DHTID(8)]))
     assert answer[DHTID(7)][0].expiration_time == 4e9
