@@ -23,7 +23,7 @@ from node.runfolder import new_run_folder
 
 BEFORE_SECONDS = 15.0
 AFTER_SECONDS = 15.0  # at least
-PATIENCE_SECONDS = 90.0  # after the fault, for delivery to recover
+PATIENCE_SECONDS = 120.0  # after the fault, for delivery to recover
 
 
 def run(options: BenchOptions, progress: Progress) -> Report:

@@ -72,17 +72,16 @@ def kill_half(swarm: Swarm) -> Damage:
 
 def lose_bootstrap(swarm: Swarm) -> Damage:
     """The bootstrap peer's host is gone for good; after that a node dies, which has to come back without it."""
-    assert swarm.bootstrap is not None  # the swarm has been started
+    bootstrap, swarm.bootstrap, victim = swarm.bootstrap, None, swarm.members[-1]
+    assert bootstrap is not None  # the swarm has been started, and this is the last case
     at = time.time()
-    swarm.lab.cut([swarm.bootstrap.host])
-    left = swarm.kill([swarm.bootstrap])
-    victim = swarm.members[-1]
-    left += swarm.kill([victim])
+    swarm.lab.cut([bootstrap.host])
+    left = swarm.kill([bootstrap, victim])
     return Damage(at, _ways([victim], swarm.members[:-1]), [victim], left)
 
 
 def bring_back(swarm: Swarm, damage: Damage) -> None:
-    """The killed nodes start again on hosts that can be reached again."""
+    """The killed nodes play on, on hosts that can be reached again. What follows is the network's part."""
     swarm.lab.mend(victim.host for victim in damage.victims)
     swarm.restart(damage.victims)
 

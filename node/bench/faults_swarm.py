@@ -21,8 +21,15 @@ NODES = 6
 START_SECONDS = 240.0  # for all nodes to share; each imports torch twice
 DEATH_SECONDS = 5.0  # for the transport process and the daemon to follow a killed node
 POLL_SECONDS = 0.1
-# Short rounds without end: the faults last as long as the rounds of many minutes of real work would.
-SETTINGS = ("threads=1", "evaluation.problems=0", "rounds=1000000")
+# Short rounds without end. A round draws about as many groups of peers as arrive in it: with fewer, nodes have
+# enough in stock for many rounds, and rest from fetching just when a fault is over.
+SETTINGS = (
+    "threads=1",
+    "evaluation.problems=0",
+    "rounds=1000000",
+    "sampler.local=2",
+    "sampler.external=8",
+)
 
 
 @dataclass(slots=True)
@@ -39,6 +46,11 @@ class Member:
         return History(self.folder.events)
 
     @property
+    def resumed(self) -> int:
+        """How often it went on from a checkpoint."""
+        return sum(event.what == "resumed" for event in self.history.life())
+
+    @property
     def peer(self) -> str:
         return next((str(event.facts["peer"]) for event in self.history.life() if "peer" in event.facts), "")
 
@@ -51,7 +63,7 @@ class Swarm:
     fleet: Fleet
     path: Path
     members: list[Member] = field(default_factory=list)
-    bootstrap: Member | None = None
+    bootstrap: Member | None = None  # None before the start, and when it is gone for good
 
     @property
     def everybody(self) -> list[Member]:
@@ -87,10 +99,16 @@ class Swarm:
         return left
 
     def restart(self, victims: Sequence[Member]) -> None:
-        """Lets killed nodes go on from their last checkpoints."""
+        """Lets killed nodes go on from their last checkpoints; returns when they play rounds again."""
+        before = [victim.resumed for victim in victims]
         for victim in victims:
             command = ["run", "--resume", "--run-dir", str(victim.folder.path), "--json"]
             victim.process = self._launch(victim.name, victim.host, command).process
+        self.wait(
+            lambda: all(v.resumed > times for v, times in zip(victims, before, strict=True)),
+            START_SECONDS,
+            "the killed nodes",
+        )
 
     def left_over(self, members: Sequence[Member]) -> int:
         """Processes on the hosts of `members`, none of which should run any more."""
