@@ -19,11 +19,16 @@ from node.bench.netlab.kernel import obstacle
 from node.bench.netlab.lab import Host, Lab
 from swarm.addresses import Address
 from swarm.dht import DhtSettings, DhtTransport
+from swarm.errors import FetchFailed
+from swarm.reach import Reach
+from swarm.record import Announcement
+from swarm.serving import ServeLimits
 
 MISSING = obstacle(nat=True)
 pytestmark = [
     pytest.mark.swarm,
     pytest.mark.slow,
+    pytest.mark.timeout(420),
     pytest.mark.skipif(MISSING is not None, reason=str(MISSING)),
 ]
 
@@ -105,3 +110,47 @@ def test_nodes_that_do_not_listen_exchange_all_the_same(lab: Lab, start: Start) 
     made = ann.publish(body, SUMMARY)
     until(lambda: newest_of(bea, ann.peer_id) == made, "the announcement")
     assert bea.fetch(made) == body
+
+
+def test_a_node_behind_a_nat_finds_out_and_leaves_its_bodies_with_a_mirror(lab: Lab, start: Start) -> None:
+    hub = start(lab.host("square"), listen=(EVERYWHERE,))
+    ways = hub.status().addresses
+    ann, bea = (
+        start(lab.host_behind_nat(name), ways, listen=(EVERYWHERE,), client_mode=None)
+        for name in ("left", "right")
+    )
+    until(
+        lambda: {ann.status().reach, bea.status().reach} == {Reach.HIDDEN}, "they know that they are hidden"
+    )
+    for transport in (ann, bea):
+        transport.wait_ready(PATIENCE)  # each starts anew as a client
+    body = os.urandom(100_000)
+    made = ann.publish(body, SUMMARY)
+    assert list(made.mirrors) == [hub.peer_id]
+    until(lambda: newest_of(bea, ann.peer_id) == made, "the announcement")
+    assert bea.fetch(made) == body
+
+
+def test_where_nobody_keeps_bodies_a_relay_carries_them(lab: Lab, start: Start) -> None:
+    """go-libp2p reserves relay slots where addresses look public, as the lab's do; on loopback it does not."""
+    hub = start(lab.host("square"), listen=(EVERYWHERE,), relay=True, serve=ServeLimits(mirrored=0))
+    hidden = {"listen": (EVERYWHERE,), "client_mode": True}
+    ways = hub.status().addresses
+    ann, bea = (start(lab.host_behind_nat(name), ways, **hidden) for name in ("left", "right"))
+    bodies = {transport.peer_id: os.urandom(100_000) for transport in (ann, bea)}
+    for one, other in ((ann, bea), (bea, ann)):
+        made = one.publish(bodies[one.peer_id], SUMMARY)
+        assert made.addresses == ()
+        until(lambda o=other, p=one, m=made: newest_of(o, p.peer_id) == m, "the announcement")  # type: ignore[misc]
+        until(lambda o=other, m=made: fetched(o, m), "the relayed body")  # type: ignore[misc]
+        assert other.fetch(made) == bodies[one.peer_id]
+    assert not {"mirrored", "served"} & set(hub.status().counters)
+
+
+def fetched(transport: DhtTransport, announcement: Announcement) -> bool:
+    """Whether a try to fetch succeeds: the publisher's slot at the relay may not be reserved yet."""
+    try:
+        transport.fetch(announcement)
+    except FetchFailed:
+        return False
+    return True
