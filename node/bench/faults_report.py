@@ -11,9 +11,11 @@ from itertools import pairwise
 
 from node.bench.report import Check, Row
 
-# A round that waited for the network would last 10 s longer at least (`DhtSettings.call_timeout`). What does make
-# a round longer is that restarted nodes import torch on the same cores: on two cores the worst seen was LONGEST_SEEN.
+# A call to the transport takes 10 s at most (`DhtSettings.call_timeout`): on an idle machine, where these rounds last
+# under a second, one round that waited for the network is far above this. What does make rounds longer is that
+# restarted nodes import torch on the same cores: on one core shared with other programs the worst of ten was 3.3.
 LONGEST_GAP = 5.0  # median rounds
+# Gossip rests as long between two tries while its transport fails (`GossipSettings.longest_pause`).
 RECOVERY_SECONDS = 60.0
 
 
@@ -47,6 +49,12 @@ class Outcome:
         return [tape for tape in self.tapes if tape.node not in self.victims]
 
     @property
+    def median_round(self) -> float:
+        """Seconds from the end of one round of a survivor to that of its next."""
+        gaps = [later - earlier for tape in self.survivors for earlier, later in pairwise(tape.rounds)]
+        return statistics.median(gaps) if gaps else math.inf
+
+    @property
     def longest_gap(self) -> float:
         """The longest time without the end of a round at any survivor, in median rounds of that node."""
         return max(_longest_gap(tape.rounds, self.begun, self.ended) for tape in self.survivors)
@@ -72,6 +80,7 @@ class Outcome:
             **{f"rounds_{name}": self._rounds(*phase) for name, phase in phases.items()},
             **{f"received_{name}": self._received(*phase) for name, phase in phases.items()},
             **{f"across_{name}": self._crossed(*phase) for name, phase in phases.items()},
+            "median_round_s": self.median_round,
             "longest_gap": self.longest_gap,
             "recovery_s": self.recovery if math.isfinite(self.recovery) else None,
             "trained_twice": self.trained_twice,

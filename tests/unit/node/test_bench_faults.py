@@ -61,6 +61,7 @@ def test_a_row_counts_before_during_and_after() -> None:
         "across_before": 5,
         "across_during": 0,
         "across_after": 6,
+        "median_round_s": 2.0,
         "longest_gap": 3.0,
         "recovery_s": 5.0,
         "trained_twice": 0,
