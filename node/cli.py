@@ -210,6 +210,40 @@ def bench(
     show_report(report, as_json=as_json)
 
 
+@app.command()
+def simulate(
+    nodes: Annotated[int, typer.Option(help="Nodes of the swarm.")] = 1000,
+    rounds: Annotated[int, typer.Option(help="Rounds of each node, after two that are not counted.")] = 8,
+    bodies: Annotated[int, typer.Option(help="Bodies that a node fetches in a round, J.")] = 4,
+    body_size: Annotated[int, typer.Option(help="Bytes of a body.")] = 100_000,
+    latency: Annotated[float, typer.Option(help="Mean one-way delay, milliseconds.")] = 50.0,
+    loss: Annotated[float, typer.Option(help="Share of messages that are lost.")] = 0.0,
+    churn: Annotated[float, typer.Option(help="Share of the nodes replaced each minute.")] = 0.0,
+    partition: Annotated[
+        str | None, typer.Option(help="START:END in seconds: two halves meanwhile; a round is 60.")
+    ] = None,
+    servers: Annotated[float, typer.Option(help="Share of the nodes that hold the DHT.")] = 0.05,
+    shard_depth: Annotated[int | None, typer.Option(help="Default: log2(nodes / 24).")] = None,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal outcomes.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """A swarm of thousands on a virtual clock: what a round costs a node, whom it hears, what faults do to it."""
+    from node.simulation import Interrupted, Partition, Scenario
+    from node.simulation import simulate as play
+    from node.simulation.report import show_outcome
+
+    parted = Partition.parse(partition) if partition else None
+    scenario = Scenario(
+        nodes, rounds, bodies, body_size, latency, loss, churn, parted, servers, seed, shard_depth
+    )
+    try:
+        outcome = play(scenario, lambda line: typer.echo(line, err=True))
+    except Interrupted as early:
+        show_outcome(early.outcome, as_json=as_json)
+        raise typer.Exit(130) from None
+    show_outcome(outcome, as_json=as_json)
+
+
 @config_app.command("show")
 def config_show(config: ConfigArgument = "tiny", overrides: SetOption = []) -> None:
     """The whole config with every default filled in, as JSON."""
@@ -249,12 +283,13 @@ def _exit_code(error: Exception) -> int | None:
     from node.checkpoint import CheckpointError
     from node.config import ConfigError
     from node.runfolder import RunFolderError
+    from node.simulation import ScenarioError
     from policies.policy import DivergedError, PolicyError
     from policies.tasks.task import TaskError
     from swarm.errors import IdentityError, InviteError, TransportError
 
     codes: list[tuple[tuple[type[Exception], ...], int]] = [
-        ((ConfigError, TaskError, InviteError, RunFolderError, BenchError), 2),
+        ((ConfigError, TaskError, InviteError, RunFolderError, BenchError, ScenarioError), 2),
         ((PolicyError, IdentityError, CheckpointError), 3),
         ((TransportError,), 4),
         ((DivergedError,), 5),

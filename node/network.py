@@ -31,6 +31,7 @@ def build_transport(config: Config, folder: RunFolder) -> Transport:
         listen=swarm.listen,
         announce=swarm.announce,
         client_mode=None if swarm.client_mode == "auto" else swarm.client_mode,
+        lan=swarm.lan,
         relay=swarm.relay,
         serve=serve_limits(swarm.traffic),
         peer_cache=folder.peer_cache,
@@ -49,13 +50,6 @@ def serve_limits(traffic: TrafficConfig) -> ServeLimits:
         stored=int(traffic.stored * MB),
         mirrored=int(traffic.mirrored * MB),
     )
-
-
-def observe_transport(invite: Invite) -> DhtTransport:
-    """Looks at a swarm from outside: no lasting name, no part of the DHT, nothing published."""
-    manifest, secret = invite.manifest, invite.secret
-    settings = DhtSettings(manifest, invite.bootstrap, listen=(), client_mode=True, secret=secret)
-    return DhtTransport(settings)
 
 
 def visitor_transport(invite: Invite) -> DhtTransport:

@@ -10,18 +10,37 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rich import box
 from rich.table import Table
 
 from node.config import ConfigError
-from node.network import observe_transport
 from node.runfolder import RunFolder
 from node.show import format_refused, new_console
 from node.store import History
 from swarm.manifest import Invite
-from swarm.transport import Transport
+from swarm.observe import Look, Observer
+from swarm.stats import NodeStats
 
 WATCH_SECONDS = 5.0
-WANTED = 256  # announcements to look for
+_OFFER_COLUMNS = (
+    *("peer", "age", "round", "policy", "groups", "rollouts", "claims"),
+    *("version", "up", "fetched", "served", "refused"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StatsRow:
+    """What one peer says of itself when asked."""
+
+    version: str
+    uptime: float  # seconds
+    peers_seen: int
+    counters: dict[str, int]
+
+    @property
+    def refused(self) -> int:
+        """Announcements of others that did not count with it."""
+        return sum(count for name, count in self.counters.items() if name.startswith("refused_"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +56,8 @@ class OfferRow:
     rollouts: int
     bytes: int
     claimed_rewards: dict[str, float]
+    stats: StatsRow | None  # None where the peer gave none
+    silent: str  # why it gave none
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +76,8 @@ def show_peers(invite: str | None, run_dir: Path | None, *, watch: bool, as_json
     if invite is None:
         folder = RunFolder(run_dir) if run_dir else _newest_run()
         return _repeat(lambda: _show_dealings(folder, as_json=as_json), watch=watch)
-    with closing(observe_transport(Invite.decode(invite))) as window:
-        window.wait_ready()
-        _repeat(lambda: _show_offers(window, as_json=as_json), watch=watch)
+    with closing(Observer(Invite.decode(invite))) as observer:
+        _repeat(lambda: _show_offers(observer.look(), as_json=as_json), watch=watch)
 
 
 def _show_dealings(folder: RunFolder, *, as_json: bool) -> None:
@@ -74,23 +94,38 @@ def _show_dealings(folder: RunFolder, *, as_json: bool) -> None:
     new_console().print(table if rows else f"{folder.path}: no records of peers so far")
 
 
-def _show_offers(transport: Transport, *, as_json: bool) -> None:
-    rows = offers(transport, time.time())
+def _show_offers(look: Look, *, as_json: bool) -> None:
+    rows = offers(look, time.time())
     if as_json:
         return _print_json([asdict(row) for row in rows])
-    table = Table("peer", "age", "round", "policy", "groups", "rollouts", "claimed reward by task")
+    table = Table(*_OFFER_COLUMNS, box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
     for row in rows:
         claims = "  ".join(f"{task} {reward:.2f}" for task, reward in row.claimed_rewards.items())
-        table.add_row(
-            row.peer,
-            f"{row.seconds_ago:.0f} s",
-            str(row.round),
-            row.policy,
-            str(row.groups),
-            str(row.rollouts),
-            claims,
-        )
+        age, counts = f"{row.seconds_ago:.0f} s", (row.round, row.policy, row.groups, row.rollouts)
+        table.add_row(_short(row.peer), age, *map(str, counts), claims, *_stats_cells(row))
     new_console().print(table if rows else "no peer has announced anything in the last two epochs")
+    new_console().print(f"{look.nodes} nodes of the DHT answered, {len(look.stats)} peers told their figures")
+
+
+def _short(peer: str) -> str:
+    """The end of a PeerID, which is what tells two of them apart; --json has them whole."""
+    return f"…{peer[-8:]}"
+
+
+def _stats_cells(row: OfferRow) -> tuple[str, ...]:
+    stats = row.stats
+    if stats is None:
+        return (row.silent, "", "", "", "")
+    counts = (stats.counters.get("fetched", 0), stats.counters.get("served", 0), stats.refused)
+    return (stats.version, format_uptime(stats.uptime), *map(str, counts))
+
+
+def format_uptime(seconds: float) -> str:
+    """In the largest unit of which there is one at least."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def dealings(history: History) -> list[DealingRow]:
@@ -107,14 +142,14 @@ def dealings(history: History) -> list[DealingRow]:
     return sorted(rows, key=lambda row: -row.received)
 
 
-def offers(transport: Transport, now: float) -> list[OfferRow]:
-    """What is announced right now, newest first. Raises TransportError."""
+def offers(look: Look, now: float) -> list[OfferRow]:
+    """What is announced right now, newest first, with what its publishers say of themselves."""
     rows = []
-    for announcement in transport.announcements(WANTED):
-        summary = announcement.summary
+    for announcement in look.announcements:
+        summary, peer = announcement.summary, announcement.peer
         rows.append(
             OfferRow(
-                peer=announcement.peer,
+                peer=peer,
                 seconds_ago=max(0.0, now - announcement.created),
                 round=summary.round,
                 policy_version=summary.policy_version,
@@ -123,9 +158,15 @@ def offers(transport: Transport, now: float) -> list[OfferRow]:
                 rollouts=summary.rollouts,
                 bytes=announcement.size,
                 claimed_rewards={task.task: task.mean_reward for task in summary.tasks},
+                stats=_stats_row(look.stats[peer]) if peer in look.stats else None,
+                silent=look.silent.get(peer, ""),
             )
         )
     return sorted(rows, key=lambda row: row.seconds_ago)
+
+
+def _stats_row(stats: NodeStats) -> StatsRow:
+    return StatsRow(stats.version, stats.uptime, stats.peers_seen, dict(stats.counters))
 
 
 def _newest_run() -> RunFolder:

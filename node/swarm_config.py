@@ -48,6 +48,8 @@ class DhtConfig(Settings):
     client_mode: bool | Literal["auto"] = "auto"
     """Nodes that others cannot dial use the DHT without serving it and leave their bodies with mirrors. auto: as
     peers find when they dial this node back."""
+    lan: bool = False
+    """Find nodes of the same swarm on the local network by mDNS, and be found there."""
     relay: bool = False
     """Carry the traffic of nodes behind NATs, up to 4 GiB a circuit. For bootstraps on a good line."""
     epoch_seconds: float = Field(default=60.0, gt=0)

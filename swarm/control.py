@@ -48,6 +48,7 @@ class DhtSettings:
     # For nodes that strangers cannot dial: they hold no part of the DHT and leave their bodies with mirrors.
     # None: becomes one when peers try to dial this node and cannot.
     client_mode: bool | None = None
+    lan: bool = False  # True: tells the local network of this node by mDNS, and joins whom it hears of there
     relay: bool = False  # True: carries the traffic of nodes behind NATs
     lifetime: float = 600.0  # seconds that an announcement lives
     call_timeout: float = 10.0  # seconds

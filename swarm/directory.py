@@ -14,11 +14,13 @@ _MAX_PUBLISHERS = 4096  # 4 MiB of announcements at most
 class Directory:
     """Filled from DHT reads and from announcements that ride on fetches; both pass the same gate."""
 
-    def __init__(self, gate: Gate, own: str) -> None:
-        """`own` is the PeerID of this node, which never looks itself up."""
+    def __init__(self, gate: Gate, own: str, generator: random.Random | None = None) -> None:
+        """`own` is the PeerID of this node, which never looks itself up; `generator` draws what others hear."""
         self._gate = gate
         self._own = own
+        self._generator = generator or random.Random()
         self._newest: dict[str, Announcement] = {}
+        self._first: Announcement | None = None  # none of those held expires before this one
 
     def learn(self, raws: Sequence[object]) -> None:
         """Keeps what the gate admits. The refused are counted there and dropped."""
@@ -31,13 +33,14 @@ class Directory:
 
     def live(self) -> list[Announcement]:
         """Newest first."""
-        self._newest = {peer: a for peer, a in self._newest.items() if self._gate.live(a)}
+        self._drop_expired()
         return sorted(self._newest.values(), key=lambda a: a.created, reverse=True)
 
     def draw(self, count: int) -> list[Announcement]:
         """Up to `count` live announcements, uniform over publishers: gossip must not favour the loud."""
-        live = self.live()
-        return random.sample(live, min(count, len(live)))
+        self._drop_expired()
+        live = list(self._newest.values())
+        return self._generator.sample(live, min(count, len(live)))
 
     def find(self, peer: str) -> Announcement | None:
         return self._newest.get(peer)
@@ -48,5 +51,14 @@ class Directory:
         if announcement.peer == self._own or not newer or not self._gate.live(announcement):
             return
         self._newest[announcement.peer] = announcement
+        if self._first is None or announcement.expires < self._first.expires:
+            self._first = announcement
         if len(self._newest) > _MAX_PUBLISHERS:
             del self._newest[min(self._newest, key=lambda peer: self._newest[peer].expires)]
+
+    def _drop_expired(self) -> None:
+        """Cheap until something does expire: every answer to a fetch draws from here."""
+        if self._first is None or self._gate.live(self._first):
+            return
+        self._newest = {peer: a for peer, a in self._newest.items() if self._gate.live(a)}
+        self._first = min(self._newest.values(), key=lambda a: a.expires, default=None)

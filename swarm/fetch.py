@@ -32,7 +32,7 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 # Opens a stream to (peer, its announced addresses). Raises FetchFailed.
 Dial = Callable[[str, Sequence[str]], Awaitable[Stream]]
 
-_HEADER = struct.Struct(">BI")  # status, length
+HEADER = struct.Struct(">BI")  # of a frame: status, length
 _MAX_REFERRALS = 4
 _MAX_GOSSIP_FRAME = limits.MAX_PIGGYBACK * (limits.MAX_ANNOUNCEMENT + 8) + _MAX_REFERRALS * 64
 _REQUEST_TIMEOUT = 5.0  # seconds to receive a request of under 100 bytes
@@ -203,14 +203,14 @@ def check_caller(membership: Membership, peer: str, version: Any, swarm: Any, to
 
 
 async def write_frame(writer: asyncio.StreamWriter, status: Status, payload: bytes) -> None:
-    writer.write(_HEADER.pack(status, len(payload)))
+    writer.write(HEADER.pack(status, len(payload)))
     writer.write(payload)
     await writer.drain()
 
 
 async def read_frame(reader: asyncio.StreamReader, limit: int) -> tuple[Status, bytes]:
     """Raises DecodeError before reading a payload over `limit` bytes, and EOFError when the stream ends."""
-    status, length = _HEADER.unpack(await reader.readexactly(_HEADER.size))
+    status, length = HEADER.unpack(await reader.readexactly(HEADER.size))
     if length > limit or status > max(Status):
         raise DecodeError(f"frame of {length} bytes where at most {limit} may come")
     return Status(status), await reader.readexactly(length)

@@ -16,6 +16,7 @@ import numpy as np
 
 from policies.rollout import Group
 from swarm.body import share, shareable
+from swarm.choice import choose
 from swarm.codec import encode_body
 from swarm.errors import TransportError
 from swarm.pool import Pool
@@ -205,20 +206,11 @@ class Gossip:
         self._pool.expire(self._clock())
         if len(self._pool) >= self.settings.enough:
             return
-        chosen = self._choose(found)
+        chosen = choose(found, self._worth_fetching, self.settings.fetches, self._generator)
         with ThreadPoolExecutor(self.settings.parallel, thread_name_prefix="fetch") as fetchers:
             for announcement, wire in zip(chosen, fetchers.map(self._fetch, chosen), strict=True):
                 if wire is not None and not self._stop.is_set():
                     self._take(announcement, wire)
-
-    def _choose(self, found: Sequence[Announcement]) -> list[Announcement]:
-        """Announcements worth fetching, of peers drawn uniformly."""
-        newest: dict[str, Announcement] = {}
-        for announcement in found:
-            newest.setdefault(announcement.peer, announcement)
-        unseen = [announcement for announcement in newest.values() if self._worth_fetching(announcement)]
-        order = self._generator.permutation(len(unseen))[: self.settings.fetches]
-        return [unseen[index] for index in order]
 
     def _worth_fetching(self, announcement: Announcement) -> bool:
         return (

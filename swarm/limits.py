@@ -48,3 +48,12 @@ REACH_PROTOCOL = "/murmur/reach/1"  # asks a peer to dial back
 MAX_REQUEST = 2048  # bytes of one request
 STREAM_TIMEOUT = 20.0  # seconds for one whole fetch
 MAX_PIGGYBACK = 8  # announcements that ride on one fetch answer
+
+# --- stats ---------------------------------------------------------------------------------------------------
+STATS_PROTOCOL = "/murmur/stats/1"  # Changing breaks: observers see announcements and no stats
+# One answer, bytes. 128 counters with the longest names take 8 KiB, so an asker sets aside little for anybody.
+# Changing breaks: answers beyond are refused and the node looks silent.
+MAX_STATS = 16 * 1024
+MAX_COUNTERS = 128
+MAX_COUNTER_NAME = 48  # characters
+MAX_VERSION = 32  # characters of a program's version

@@ -28,11 +28,11 @@ def places(
     A node that is `joining` looks back over a whole `lifetime` of announcements (seconds); later, gossip brings
     what is older than the last epoch. How much one look reads does not grow with the swarm.
     """
-    depth = manifest.shard_depth
+    swarm, depth = manifest.swarm_id, manifest.shard_depth
     lived = math.ceil(lifetime / manifest.epoch_seconds) + 1
     back = min(max(2, lived), _MAX_EPOCHS_AT_JOIN) if joining else 2
     keys = [
-        shard_key(manifest.swarm_id, epoch, depth, shard)
+        shard_key(swarm, epoch, depth, shard)
         for epoch in range(current, current - back, -1)
         for shard in generator.sample(range(2**depth), min(2**depth, _SHARDS_OF_EPOCH))
     ][: max(_MAX_SHARDS_READ, back)]

@@ -25,13 +25,15 @@ from swarm.errors import TransportDown
 from swarm.fetch import Dial, Exchange, Stream
 from swarm.gate import Gate
 from swarm.identity import Identity
-from swarm.limits import FETCH_PROTOCOL, PUSH_PROTOCOL, REACH_PROTOCOL
+from swarm.limits import FETCH_PROTOCOL, PUSH_PROTOCOL, REACH_PROTOCOL, STATS_PROTOCOL
 from swarm.lookout import needs_look, places
 from swarm.membership import Membership
 from swarm.mirror import MirrorDesk, Mirrors
+from swarm.neighbours import Neighbours
 from swarm.peercache import PeerCache
 from swarm.reach import Reach, ReachDesk, find_reach
 from swarm.record import Announcement, Summary, epoch_of, shard_of
+from swarm.stats import NodeStats, StatsDesk
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,10 @@ class Network:
         self._hidden = bool(settings.client_mode)  # lives as one that others cannot dial
         self._mirrors = Mirrors(membership, random.Random())
         self._cache = PeerCache(settings.peer_cache) if settings.peer_cache else None
+        self._neighbours: Neighbours | None = None
+        self._greeted: set[Address] = set()  # neighbours
+        self._stats_desk = StatsDesk(membership.swarm, self._stats, membership.admits)
+        self._started = time.monotonic()
         self._counters: Counter[str] = Counter()
         self._daemon: Daemon | None = None
         self._addresses: tuple[Address, ...] = ()
@@ -72,12 +78,16 @@ class Network:
     async def run(self) -> None:
         """Keeps a daemon running until cancelled."""
         failures = 0
-        while True:
-            started = time.monotonic()
-            await self._live_once(fixed_port=failures < 3)
-            log.warning("network down: %s", self.detail)
-            failures = 0 if time.monotonic() - started > _STEADY else failures + 1
-            await asyncio.sleep(min(_MAX_BACK_OFF, 0.25 * 2**failures) * random.uniform(0.5, 1.0))
+        try:
+            while True:
+                started = time.monotonic()
+                await self._live_once(fixed_port=failures < 3)
+                log.warning("network down: %s", self.detail)
+                failures = 0 if time.monotonic() - started > _STEADY else failures + 1
+                await asyncio.sleep(min(_MAX_BACK_OFF, 0.25 * 2**failures) * random.uniform(0.5, 1.0))
+        finally:
+            if self._neighbours:
+                self._neighbours.close()
 
     def keep(self, body: bytes, summary: Summary) -> None:
         """Makes `body` the one that is announced, now or when the daemon is up again."""
@@ -113,9 +123,14 @@ class Network:
                 **self._counters,
                 **self._exchange.counters,
                 **self._mirror_desk.counters,
+                **self._stats_desk.counters,
                 **refused,
             },
         }
+
+    def _stats(self) -> NodeStats:
+        state, newest = self.state(), self._latest[2] if self._latest else None
+        return NodeStats.of(time.monotonic() - self._started, newest, state["peers_seen"], state["counters"])
 
     async def _live_once(self, fixed_port: bool) -> None:
         """From the start of a daemon to its end; leaves the reason in `detail`."""
@@ -132,6 +147,7 @@ class Network:
             await daemon.serve(FETCH_PROTOCOL, self._exchange.serve)
             await daemon.serve(PUSH_PROTOCOL, self._mirror_desk.serve)
             await daemon.serve_seen(REACH_PROTOCOL, self._reach_desk.serve)
+            await daemon.serve(STATS_PROTOCOL, self._stats_desk.serve)
             self._addresses = await daemon.addresses()
             self._looked_round = False
             await daemon.join(self._joinable())
@@ -154,8 +170,18 @@ class Network:
             if self._daemon.alone:
                 await self._daemon.join(self._joinable())
             await self._find_reach(self._daemon)
+            if self._settings.lan:
+                await self._meet_neighbours(self._daemon)
             if self._cache:
                 self._cache.remember(self._met())
+
+    async def _meet_neighbours(self, daemon: Daemon) -> None:
+        if self._neighbours is None:
+            own = [replace(a, peer=self._identity.peer_id) for a in self._addresses]
+            self._neighbours = Neighbours(self._membership.swarm, own)
+        fresh = [a for a in self._neighbours.found if a not in self._greeted]
+        self._greeted.update(fresh)
+        await daemon.join(fresh)
 
     async def _find_reach(self, daemon: Daemon) -> None:
         """Asks peers to dial back, until some did. A node that is hidden, and was not told so, starts anew as such."""
@@ -239,7 +265,9 @@ class Network:
         Those met are as good as the configured ones, which may be gone by now.
         """
         cached = self._cache.addresses if self._cache else ()
-        known = dict.fromkeys([*parse_known(self._settings.bootstrap), *self._met(), *cached[:_MAX_JOIN]])
+        near = self._neighbours.found if self._neighbours else ()
+        told = parse_known(self._settings.bootstrap)
+        known = dict.fromkeys([*told, *self._met(), *near[:_MAX_JOIN], *cached[:_MAX_JOIN]])
         return [a for a in known if a.peer != self._identity.peer_id]
 
     def _met(self) -> list[Address]:

@@ -15,7 +15,9 @@ from test_dht_transport import MANIFEST, PATIENCE, SUMMARY, newest_of, until
 
 from swarm.dht import DhtSettings, DhtTransport
 from swarm.errors import InviteError, TransportDown
+from swarm.manifest import Invite
 from swarm.membership import member_key, new_secret
+from swarm.observe import Observer
 from swarm.reach import Reach
 from swarm.record import Announcement
 
@@ -70,6 +72,11 @@ def test_only_members_take_part_in_a_private_swarm(start: Start) -> None:
     made = ann.publish(body, SUMMARY)
     until(lambda: newest_of(bea, ann.peer_id) == made, "the announcement")
     assert bea.fetch(made) == body
+    with closing(Observer(Invite(PRIVATE, ways, SECRET))) as observer:
+        look = observer.look(PATIENCE)
+    assert made in look.announcements and ann.peer_id in look.stats, (
+        "who has the invite may look from outside"
+    )
     with pytest.raises(InviteError, match="whole invite"):
         start("mallory", ways, manifest=PRIVATE)
 

@@ -1,0 +1,257 @@
+"""A simulated node: it publishes, looks round, fetches and serves by the product's own rules and code.
+
+The product's are the announcements, the gate, the directory, the body store and the token bucket, and the choice of
+shards and bodies. Models are the DHT and the streams between nodes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter, OrderedDict, deque
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from node.simulation import costs
+from node.simulation.agenda import Agenda, Process
+from node.simulation.dht import Cost, Dht
+from node.simulation.ledger import Ledger, Tally
+from node.simulation.links import Host, Links
+from node.simulation.notary import Notary
+from node.simulation.scenario import Scenario
+from swarm.choice import choose
+from swarm.directory import Directory
+from swarm.fetch import Status
+from swarm.identity import Identity
+from swarm.limits import MAX_PIGGYBACK, STREAM_TIMEOUT
+from swarm.lookout import needs_look, places
+from swarm.record import Announcement, Summary, TaskSummary, epoch_of, shard_key, shard_of
+from swarm.serving import BodyStore, ServeLimits, TokenBucket
+
+_LIMITS = ServeLimits()
+_BURST = 4 * _LIMITS.upload_rate  # as swarm.fetch has it
+_SUMMARY = Summary(1, 1, "smollm2-135m", 4, 32, (TaskSummary("sort@1", 32, 0.25),))
+
+
+@dataclass(slots=True)
+class World:
+    """What all nodes of a simulation share."""
+
+    scenario: Scenario
+    agenda: Agenda
+    links: Links
+    dht: Dht
+    notary: Notary
+    ledger: Ledger
+    draws: random.Random
+    choices: np.random.Generator
+    swarm: str  # its id
+    body: bytes  # every body: what is in it does not matter here, and its digest is made up
+    players: dict[str, Player] = field(default_factory=dict)  # by PeerID, those that live
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a node sends back for a digest."""
+
+    status: Status
+    size: int  # bytes of the body
+    gossip: Sequence[bytes]
+    referrals: Sequence[str]
+
+
+class Player:
+    def __init__(self, world: World, identity: Identity, host: Host, pace: float) -> None:
+        """`pace` is the length of its rounds in virtual seconds."""
+        self.host = host
+        self._world = world
+        self._identity = identity
+        self._pace = pace
+        self._directory = Directory(world.notary, host.peer, world.draws)
+        self._bodies = BodyStore(_LIMITS.stored)
+        self._upload = TokenBucket(_LIMITS.upload_rate, _BURST, lambda: world.agenda.now)
+        self._serving = 0
+        self._fetchers: OrderedDict[bytes, deque[str]] = OrderedDict()
+        self._offer: bytes | None = None  # the own newest announcement
+        self._published = 0
+        self._looked_round = False
+        self._seen: set[bytes] = set()  # digests of bodies that came
+        self._failures: Counter[bytes] = Counter()  # by digest
+
+    def play(self) -> Process:
+        """One round after the other, until the node leaves."""
+        agenda = self._world.agenda
+        while True:
+            began, tally = agenda.now, Tally()
+            for phase in (self._publish, self._look, self._collect):
+                yield from phase(tally)
+                if not self.host.alive:
+                    return
+            self._world.ledger.close(tally, agenda.now)
+            yield max(0.0, began + self._pace - agenda.now)
+            if not self.host.alive:
+                return
+
+    def answer(self, digest: bytes) -> Answer:
+        """As the product's exchange answers a request; an OK takes a serving slot until `finish`."""
+        world, body = self._world, self._bodies.get(digest)
+        own = [self._offer] if self._offer else []
+        drawn = self._directory.draw(MAX_PIGGYBACK - len(own))
+        gossip = [*own, *map(world.notary.encoded, drawn)]
+        size = len(body or b"") + sum(map(len, gossip))
+        if body is None:
+            status = Status.NOT_FOUND
+        elif self._serving >= _LIMITS.slots or not self._upload.take(size):
+            status = Status.BUSY
+        else:
+            status = Status.OK
+            self._serving += 1
+        sent = len(body) if body and status is Status.OK else 0
+        return Answer(status, sent, gossip, tuple(self._fetchers.get(digest, ())))
+
+    def finish(self, fetcher: Host, digest: bytes, size: int, *, arrived: bool) -> None:
+        """The body that `answer` began to send has arrived, or will not."""
+        self._serving -= 1
+        if not arrived:
+            return
+        self._world.ledger.served(self.host, size)
+        fetchers = self._fetchers.setdefault(digest, deque(maxlen=costs.REFERRALS))
+        if fetcher.peer not in fetchers:
+            fetchers.append(fetcher.peer)
+        if len(self._fetchers) > costs.REMEMBERED_BODIES:
+            self._fetchers.popitem(last=False)
+
+    def _publish(self, tally: Tally) -> Process:
+        world, peer = self._world, self.host.peer
+        self._published += 1
+        digest = hashlib.sha256(f"{peer}/{self._published}".encode()).digest()
+        announcement = self._announce(digest)
+        raw = announcement.encode()
+        world.notary.admit(raw)
+        self._bodies.put_own(digest, world.body)
+        self._offer = raw
+        world.ledger.offered(self.host, digest)
+        key = shard_key(announcement.swarm, announcement.epoch, announcement.depth, announcement.shard)
+        replicas, cost = world.dht.find_replicas(self.host, key)
+        yield self._book_announcement(tally, cost)
+        if self.host.alive:
+            cost = world.dht.put(self.host, replicas, key, raw, announcement.expires)
+            yield self._book_announcement(tally, cost)
+
+    def _announce(self, digest: bytes) -> Announcement:
+        world, peer, created = self._world, self.host.peer, self._world.agenda.now
+        manifest = world.notary.manifest
+        epoch = epoch_of(created, manifest.epoch_seconds)
+        return Announcement(
+            swarm=world.swarm,
+            epoch=epoch,
+            depth=manifest.shard_depth,
+            shard=shard_of(peer, epoch, manifest.shard_depth),
+            peer=peer,
+            created=created,
+            expires=created + world.scenario.lifetime,
+            digest=digest,
+            size=len(world.body),
+            summary=_SUMMARY,
+            addresses=("/ip4/203.0.113.7/tcp/31330",),
+        ).sign(self._identity)
+
+    def _look(self, tally: Tally) -> Process:
+        """Reads shards until enough publishers are known, as swarm.network does."""
+        world, scenario = self._world, self._world.scenario
+        manifest = world.notary.manifest
+        want = costs.CANDIDATES * scenario.bodies
+        current = epoch_of(world.agenda.now, manifest.epoch_seconds)
+        if not needs_look(self._directory.live(), current, want):
+            return
+        joining = not self._looked_round
+        for keys in places(manifest, current, scenario.lifetime, joining=joining, generator=world.draws):
+            answers = [world.dht.read(self.host, key) for key in keys]
+            tally.reads += len(keys)
+            for _, cost in answers:
+                tally.read_bytes += cost.bytes
+                tally.book_rpcs(cost)
+            yield max(cost.seconds for _, cost in answers)  # they are read at once
+            for raws, _ in answers:
+                self._directory.learn(raws)
+            if len(self._directory.live()) >= want or not self.host.alive:
+                break
+        self._looked_round = True
+
+    def _collect(self, tally: Tally) -> Process:
+        world = self._world
+        chosen = choose(self._directory.live(), self._worth_fetching, world.scenario.bodies, world.choices)
+        waiting = deque(chosen)
+        lanes = [self._fetch_waiting(waiting, tally) for _ in range(costs.PARALLEL_FETCHES)]
+        yield from world.agenda.side_by_side(lanes)
+
+    def _worth_fetching(self, announcement: Announcement) -> bool:
+        digest = announcement.digest
+        return digest not in self._seen and self._failures[digest] < costs.TRIES
+
+    def _fetch_waiting(self, waiting: deque[Announcement], tally: Tally) -> Process:
+        while waiting and self.host.alive:
+            yield from self._fetch(waiting.popleft(), tally)
+
+    def _fetch(self, wanted: Announcement, tally: Tally) -> Process:
+        """From the publisher, or from those it refers to, as the product's exchange does."""
+        agenda = self._world.agenda
+        deadline = agenda.now + STREAM_TIMEOUT - 1
+        untried, tried = [wanted.peer], set[str]()
+        while untried and len(tried) <= costs.REFERRALS and agenda.now < deadline:
+            peer = untried.pop(0)
+            tried.add(peer)
+            answer = yield from self._ask(peer, wanted, tally, deadline)
+            if not self.host.alive or (answer and answer.status is Status.OK):
+                return
+            untried += [p for p in answer.referrals if p not in {*tried, *untried}] if answer else []
+        self._failures[wanted.digest] += 1
+        tally.failed += 1
+
+    def _ask(
+        self, peer: str, wanted: Announcement, tally: Tally, deadline: float
+    ) -> Generator[float, None, Answer | None]:
+        """One request to one peer; None when no whole answer comes."""
+        world, links, agenda = self._world, self._world.links, self._world.agenda
+        source = world.players.get(peer)
+        if source is None or not links.reaches(self.host, source.host):
+            yield min(costs.DIAL_TIMEOUT, deadline - agenda.now)
+            return None
+        trip = links.round_trip(self.host, source.host)
+        tally.body_bytes += costs.FETCH_BYTES
+        if links.connect(self.host, source.host):
+            tally.connection_bytes += costs.CONNECTION_BYTES
+            yield costs.CONNECTION_TRIPS * trip
+        yield trip / 2
+        if links.loses() or not links.reaches(self.host, source.host):
+            yield max(0.0, deadline - agenda.now)
+            return None
+        answer = source.answer(wanted.digest)
+        yield trip / 2 + answer.size / costs.LINK_RATE
+        arrived = self.host.alive and links.reaches(self.host, source.host)
+        if answer.status is Status.OK:
+            source.finish(self.host, wanted.digest, answer.size, arrived=arrived)
+        if not arrived:
+            return None
+        tally.gossip_bytes += sum(map(len, answer.gossip)) + costs.GOSSIP_OVERHEAD * len(answer.gossip)
+        self._directory.learn(answer.gossip)
+        if answer.status is Status.OK:
+            self._take(wanted, source.host, tally)
+        return answer
+
+    def _take(self, body: Announcement, source: Host, tally: Tally) -> None:
+        world = self._world
+        self._seen.add(body.digest)
+        self._bodies.put_copy(body.digest, world.body)
+        tally.bodies += 1
+        tally.body_bytes += body.size * costs.BODY_OVERHEAD
+        parted = world.links.parted
+        world.ledger.fetched(self.host, source, body, world.agenda.now, parted=parted)
+
+    def _book_announcement(self, tally: Tally, cost: Cost) -> float:
+        """The seconds that it took."""
+        tally.announce_bytes += cost.bytes
+        tally.book_rpcs(cost)
+        return cost.seconds

@@ -1,0 +1,19 @@
+"""Takes its orders on stdin, tells what it sees on stdout, ends with its parent. See `swarm.observer.report`."""
+
+from __future__ import annotations
+
+from swarm.lifeline import die_with_parent
+from swarm.observer.report import Down, tell
+
+
+def main() -> None:
+    die_with_parent()
+    try:
+        from swarm.observer.session import run
+    except ImportError as error:
+        return tell(Down(f"py-libp2p cannot be loaded ({error}): pip install 'libp2p>=0.8,<0.9'"))
+    run()
+
+
+if __name__ == "__main__":
+    main()
