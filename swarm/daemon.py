@@ -69,6 +69,7 @@ class Daemon:
     @classmethod
     async def start(cls, settings: DhtSettings, key: Path, bootstrap: Sequence[str], gate: Gate) -> Daemon:
         """Raises one of DAEMON_ERRORS and leaves nothing running."""
+        relays = _relays(bootstrap) if settings.client_mode else []
         p2p = await (_RelayDaemon if settings.relay else _Daemon).create(
             initial_peers=list(bootstrap) or None,
             identity_path=str(key),
@@ -79,8 +80,8 @@ class Daemon:
             dht_mode="client" if settings.client_mode else "server",
             # p2pd reserves, and offers, relay slots only once it knows how it can be reached.
             force_reachability="private" if settings.client_mode else "public" if settings.relay else None,
-            use_auto_relay=bool(settings.client_mode and bootstrap),
-            trusted_relays=_relays(bootstrap) or None,
+            use_auto_relay=bool(relays),
+            trusted_relays=relays or None,  # p2pd ends when it is told some and shall use none
             nat_port_map=any(not Address.parse(a).is_loopback for a in settings.listen),
             startup_timeout=settings.start_timeout,
         )
