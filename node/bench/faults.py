@@ -7,12 +7,13 @@ from their event stores, which the benchmark does not share with them.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 from node.bench.faults_cases import CASES, Case
 from node.bench.faults_report import Outcome, checks
-from node.bench.faults_swarm import NODES, POLL_SECONDS, Swarm
+from node.bench.faults_swarm import NODES, POLL_SECONDS, Swarm, outliving
 from node.bench.netlab.lab import Lab
 from node.bench.options import BenchOptions, refuse_unknown
 from node.bench.report import Interrupted, Progress, Report
@@ -21,6 +22,7 @@ from node.demo import PRESET
 from node.fleet import Fleet
 from node.runfolder import new_run_folder
 
+SEED = 0  # of which packets are lost
 BEFORE_SECONDS = 15.0
 AFTER_SECONDS = 15.0  # at least
 PATIENCE_SECONDS = 120.0  # after the fault, for delivery to recover
@@ -35,18 +37,26 @@ def run(options: BenchOptions, progress: Progress) -> Report:
     outcomes: list[Outcome] = []
     left_over = 0
     try:
-        with Lab() as lab:
-            _prepare_weights(progress)
-            with Fleet() as fleet:
-                swarm = Swarm(lab, fleet, folder)
-                progress(f"starting a bootstrap peer and {NODES} nodes; their logs are in {folder}")
-                swarm.start()
-                for case in chosen:
-                    outcomes.append(play(case, swarm, progress))
-            left_over = swarm.left_over(swarm.everybody)
+        with Lab(SEED) as lab:
+            try:
+                for outcome in _torment(lab, folder, chosen, progress):
+                    outcomes.append(outcome)
+            finally:
+                left_over = outliving(lab.hosts)
     except KeyboardInterrupt:
         raise Interrupted(_report(machine, outcomes, left_over)) from None
     return _report(machine, outcomes, left_over)
+
+
+def _torment(lab: Lab, folder: Path, cases: Iterable[Case], progress: Progress) -> Iterator[Outcome]:
+    """The outcome of each case in one swarm, which has ended when the last is taken."""
+    _prepare_weights(progress)
+    with Fleet() as fleet:
+        swarm = Swarm(lab, fleet, folder)
+        progress(f"starting a bootstrap peer and {NODES} nodes; their logs are in {folder}")
+        swarm.start()
+        for case in cases:
+            yield play(case, swarm, progress)
 
 
 def play(case: Case, swarm: Swarm, progress: Progress) -> Outcome:
@@ -91,4 +101,4 @@ def _tell_progress(progress: Progress, what: str, done: int, total: int) -> None
 
 def _report(machine: dict[str, str | int], outcomes: Sequence[Outcome], left_over: int) -> Report:
     rows = [outcome.row() for outcome in outcomes]
-    return Report("faults", machine, [], rows, checks(outcomes, left_over))
+    return Report("faults", machine, [SEED], rows, checks(outcomes, left_over))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
@@ -91,9 +91,7 @@ class Swarm:
             victim.process.kill()
         for victim in victims:
             victim.process.wait()
-        deadline = time.monotonic() + DEATH_SECONDS
-        while (left := self.left_over(victims)) and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
+        left = outliving([victim.host for victim in victims])
         for victim in victims:
             victim.host.kill()
         return left
@@ -109,10 +107,6 @@ class Swarm:
             START_SECONDS,
             "the killed nodes",
         )
-
-    def left_over(self, members: Sequence[Member]) -> int:
-        """Processes on the hosts of `members`, none of which should run any more."""
-        return sum(len(member.host.pids()) for member in members)
 
     def wait(self, true: Callable[[], bool], seconds: float, what: str) -> None:
         """Raises BenchError when `what` has not come about after `seconds`, or a node has ended meanwhile."""
@@ -141,6 +135,14 @@ class Swarm:
         with host.inside():
             process = self.fleet.start(command, self.path / name)
         return Member(name, host, RunFolder(self.path / name), process)
+
+
+def outliving(hosts: Iterable[Host]) -> int:
+    """Processes that still run on `hosts` when all of them have had the time to end."""
+    hosts, deadline = list(hosts), time.monotonic() + DEATH_SECONDS
+    while (left := sum(len(host.pids()) for host in hosts)) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return left
 
 
 def _tape(member: Member, names: dict[str, str], begin: float, end: float) -> Tape:

@@ -141,5 +141,5 @@ def test_what_a_killed_lab_left_is_swept() -> None:
 def test_more_hosts_than_addresses_are_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(labs, "MAX_HOSTS", 1)
     lab.host("ann")
-    with pytest.raises(LabError, match="holds 1"):
+    with pytest.raises(LabError, match="more than 1"):
         lab.host("bea")

@@ -78,15 +78,15 @@ class Lab:
         self._owner = Owner.of(os.getpid())
         self._number = next(_LABS)
         self._stack = ExitStack()
-        self._count = itertools.count(1)
+        self.hosts: list[Host] = []  # routers too
         self.wire = Wire(derive_generator(seed, "netlab"))
 
     def host(self, name: str) -> Host:
         """A host with an address that others can dial."""
-        number = next(self._count)
-        if number > MAX_HOSTS:
-            raise LabError(f"{number} hosts: the lab holds {MAX_HOSTS}")
-        address = f"45.{9 + number}.7.1"  # a network each: libp2p is wary of many peers from one
+        if len(self.hosts) >= MAX_HOSTS:
+            raise LabError(f"more than {MAX_HOSTS} hosts: the lab holds no more")
+        # A network each: libp2p is wary of many peers from one.
+        address = f"45.{10 + len(self.hosts)}.7.1"
         namespace = self._namespace(name)
         with inside(namespace):
             device = open_tun(WAN)
@@ -98,7 +98,8 @@ class Lab:
             ("route", "add", "default", "dev", WAN),
         ):
             command(["ip", "-n", namespace, *words])
-        return Host(name, namespace, address, address)
+        self.hosts.append(Host(name, namespace, address, address))
+        return self.hosts[-1]
 
     def host_behind_nat(self, name: str) -> Host:
         """A host behind a router of its own: it dials out and cannot be dialled."""
@@ -119,7 +120,8 @@ class Lab:
         with router.inside():
             command(["nft", "-f", "-"], text=_NAT_RULES)
             Path("/proc/sys/net/ipv4/ip_forward").write_text("1", encoding="ascii")
-        return Host(name, namespace, _PRIVATE, router.address)
+        self.hosts.append(Host(name, namespace, _PRIVATE, router.address))
+        return self.hosts[-1]
 
     def shape(self, hosts: Iterable[Host], line: Line) -> None:
         """From now on `hosts` send over such a line."""
