@@ -76,7 +76,7 @@ class Dht:
     def __init__(self, links: Links, routing: Routing, clock: Callable[[], float]) -> None:
         self.servers: dict[int, Server] = {}  # by id, those that live
         self._links, self._routing, self._clock = links, routing, clock
-        self._ids: dict[str, int] = {}  # of peers and keys
+        self._ids: dict[str, int] = {}  # of hosts, by PeerID
 
     def serve(self, host: Host) -> None:
         """Makes `host` a server."""

@@ -48,6 +48,7 @@ def outcome_json(outcome: Outcome) -> dict[str, object]:
         "uniformity_degrees": tested.degrees,
         "uniformity_dispersion": tested.dispersion,
         "uniformity_p": tested.p,
+        "uniformity_most": tested.most,
     }
 
 
@@ -72,6 +73,7 @@ def _bodies(o: Outcome) -> Iterator[_Line]:
     yield "bodies", f"{o.bodies_per_round:.2f}", f"{o.failed_share:.1%} of the fetches failed"
     yield "  age, seconds", f"{o.age:.0f}", f"p95 {o.age_p95:.0f}"
     yield "  dispersion", f"{tested.dispersion:.2f}", f"of fetches over publishers; uniform: 1; {p}"
+    yield "  busiest publisher", f"{tested.most:.2f}", "fetches of it over those expected"
 
 
 def _servers(o: Outcome) -> Iterator[_Line]:

@@ -19,6 +19,7 @@ class Uniformity:
     chi_square: float
     degrees: int
     p: float  # of a statistic at least this large under uniform draws; 1 where there is nothing to test
+    most: float = 1.0  # fetches of the most fetched publisher over those expected of it
 
     @property
     def dispersion(self) -> float:
@@ -29,7 +30,7 @@ class Uniformity:
         """`expected` is scaled to the sum of `observed`."""
         total = sum(expected)
         scale = sum(observed) / total if total else 0.0
-        cells, rest = [], [0.0, 0.0]
+        cells, rest = [], [0.0, 0.0]  # pairs of observed and expected
         for count, mean in zip(observed, (value * scale for value in expected), strict=True):
             if mean >= _LEAST_EXPECTED:
                 cells.append((count, mean))
@@ -41,7 +42,8 @@ class Uniformity:
         if len(cells) < 2:
             return cls(0.0, 0, 1.0)
         chi_square = sum((count - mean) ** 2 / mean for count, mean in cells)
-        return cls(float(chi_square), len(cells) - 1, float(chdtrc(len(cells) - 1, chi_square)))
+        most = max(count / mean for count, mean in cells)
+        return cls(float(chi_square), len(cells) - 1, float(chdtrc(len(cells) - 1, chi_square)), most)
 
 
 class Exposure:
