@@ -185,7 +185,10 @@ def doctor(
 @app.command()
 def bench(
     name: Annotated[
-        str, typer.Argument(help="What to measure: april, brorl, dars, engine, gossip, step or strategies.")
+        str,
+        typer.Argument(
+            help="What to measure: april, brorl, dars, engine, faults, gossip, step or strategies."
+        ),
     ],
     model: Annotated[
         str | None, typer.Option(help="Hub id, folder or GGUF file in place of the benchmark's own.")

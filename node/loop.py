@@ -14,7 +14,14 @@ from typing import Protocol
 
 from node.checkpoint import Checkpoints, NodeState
 from node.config import Config, SamplerConfig
-from node.report import Stopwatch, describe_evaluation, describe_peers, describe_problems, describe_round
+from node.report import (
+    Stopwatch,
+    describe_evaluation,
+    describe_external,
+    describe_peers,
+    describe_problems,
+    describe_round,
+)
 from node.store import EvaluationEvent, LifeEvent, RoundEvent, Store
 from policies.advantage import positive_part
 from policies.policy import DivergedError, Policy, sample_groups
@@ -84,7 +91,11 @@ def play_round(node: Node) -> RoundEvent:
     advised = [advise(member, sampler) for member in update.batch]
     learned = node.policy.update(advised, update.spec) if advised else None
 
-    node.store.append(*describe_problems(node.round, phase), *describe_peers(node.round, exchanged.verdicts))
+    node.store.append(
+        *describe_problems(node.round, phase),
+        *describe_peers(node.round, exchanged.verdicts),
+        *describe_external(node.round, batch),
+    )
     return describe_round(node, phase, exchanged, batch, learned, watch)
 
 

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from node.store import EvaluationEvent, PeerEvent, ProblemEvent, RoundEvent
+from node.store import EvaluationEvent, ExternalEvent, PeerEvent, ProblemEvent, RoundEvent
 from policies.policy import UpdateReport
 from policies.rollout import Group
 from policies.strategies.phase import RolloutPhase
@@ -108,6 +108,16 @@ def describe_peers(round_number: int, verdicts: Iterable[Verdict]) -> list[PeerE
             refused=_refused(theirs),
         )
         for peer, theirs in by_peer.items()
+    ]
+
+
+def describe_external(round_number: int, batch: Batch) -> list[ExternalEvent]:
+    """One event for each group of a peer that the round's update trains on."""
+    problems = [(group.origin, group.problem) for group in batch.external]
+    return [
+        ExternalEvent(round_number, origin, problem.task, problem.seed)
+        for origin, problem in problems
+        if origin is not None
     ]
 
 

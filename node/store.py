@@ -89,6 +89,16 @@ class PeerEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class ExternalEvent:
+    """One group of a peer that an update trained on. A peer gives each problem once."""
+
+    round: int
+    peer: str
+    task: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
 class LifeEvent:
     """A node that starts, resumes, stops or changes its network standing. `note` is one readable line."""
 
@@ -98,12 +108,13 @@ class LifeEvent:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-Event = RoundEvent | EvaluationEvent | ProblemEvent | PeerEvent | LifeEvent
+Event = RoundEvent | EvaluationEvent | ProblemEvent | PeerEvent | ExternalEvent | LifeEvent
 KINDS: dict[str, type[Event]] = {
     "round": RoundEvent,
     "evaluation": EvaluationEvent,
     "problem": ProblemEvent,
     "peer": PeerEvent,
+    "external": ExternalEvent,
     "life": LifeEvent,
 }
 
@@ -158,16 +169,23 @@ class History:
     def life(self) -> list[LifeEvent]:
         return [event for event in self._events("life") if isinstance(event, LifeEvent)]
 
+    def timed(self, kind: str) -> list[tuple[float, Event]]:
+        """The events of one of KINDS, each with the Unix seconds at which it was written."""
+        return list(self._timed(kind))
+
     def _events(self, kind: str) -> Iterator[Event]:
+        return (event for _, event in self._timed(kind))
+
+    def _timed(self, kind: str) -> Iterator[tuple[float, Event]]:
         if not self._path.exists():
             return
         with closing(
             sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
         ) as db:
             table = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone()
-            rows = db.execute("SELECT data FROM events WHERE kind = ? ORDER BY id", (kind,)) if table else []
-            for (data,) in rows:
-                yield KINDS[kind](**json.loads(data))
+            query = "SELECT time, data FROM events WHERE kind = ? ORDER BY id"
+            for at, data in db.execute(query, (kind,)) if table else ():
+                yield at, KINDS[kind](**json.loads(data))
 
 
 def _kind(event: Event) -> str:

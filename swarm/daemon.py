@@ -51,7 +51,10 @@ class _Daemon(P2P):
 
     @classmethod
     def _make_process_args(cls, *args: Any, **kwargs: Any) -> list[str]:
-        return [*P2P._make_process_args(*args, **kwargs), f"-relayService={int(cls.relay)}"]
+        # Without discovery a node that cannot be dialled reserves at the bootstrap peers within seconds; with it
+        # p2pd waits minutes for more candidates first.
+        more = [f"-relayService={int(cls.relay)}", "-relayDiscovery=0"]
+        return [*P2P._make_process_args(*args, **kwargs), *more]
 
 
 class _RelayDaemon(_Daemon):
@@ -66,6 +69,7 @@ class Daemon:
     @classmethod
     async def start(cls, settings: DhtSettings, key: Path, bootstrap: Sequence[str], gate: Gate) -> Daemon:
         """Raises one of DAEMON_ERRORS and leaves nothing running."""
+        relays = _relays(bootstrap) if settings.client_mode else []
         p2p = await (_RelayDaemon if settings.relay else _Daemon).create(
             initial_peers=list(bootstrap) or None,
             identity_path=str(key),
@@ -74,6 +78,10 @@ class Daemon:
             no_listen=not settings.listen,
             announce_maddrs=list(settings.announce) or None,
             dht_mode="client" if settings.client_mode else "server",
+            # p2pd reserves, and offers, relay slots only once it knows how it can be reached.
+            force_reachability="private" if settings.client_mode else "public" if settings.relay else None,
+            use_auto_relay=bool(relays),
+            trusted_relays=relays or None,  # p2pd ends when it is told some and shall use none
             nat_port_map=any(not Address.parse(a).is_loopback for a in settings.listen),
             startup_timeout=settings.start_timeout,
         )
@@ -198,6 +206,12 @@ class Daemon:
             async with asyncio.timeout(_DIAL_TIMEOUT):
                 await self._connect(address.peer, [str(address.without_peer())])
                 await self._node.protocol.call_ping(_peer(address.peer))
+
+
+def _relays(bootstrap: Sequence[str]) -> list[str]:
+    """One address of each peer, a global one if there is: p2pd waits until it has met as many peers as these."""
+    known = sorted(parse_known(bootstrap), key=lambda a: a.is_global)
+    return list({a.peer: str(a) for a in known}.values())
 
 
 def _peer(text: str) -> PeerID:

@@ -20,6 +20,7 @@ BENCHMARKS: Mapping[str, frozenset[str]] = MappingProxyType(
         "brorl": frozenset({"model", "repeats"}),
         "dars": frozenset({"repeats"}),
         "engine": frozenset(FLAGS),
+        "faults": frozenset({"cases"}),
         "gossip": frozenset({"repeats", "cases"}),
         "step": frozenset({"model", "repeats"}),
         "strategies": frozenset({"repeats", "cases"}),

@@ -153,7 +153,10 @@ def test_a_round_trains_on_own_and_external_groups(tmp_path: Path) -> None:
     assert all(r.logprobs is None for t in external for r in t.group.rollouts)
     alice.round = 2
     assert play_round(alice).published == 2
-    assert [event.received for event in History(tmp_path / BOB[-4:] / "events.sqlite").peers()] == [2]
+    history = History(tmp_path / BOB[-4:] / "events.sqlite")
+    assert [event.received for event in history.peers()] == [2]
+    trained = {(t.group.origin, t.group.problem.task, t.group.problem.seed) for t in external}
+    assert {(e.peer, e.task, e.seed) for _, e in history.timed("external")} == trained  # type: ignore[union-attr]
 
 
 def test_nothing_external_is_trained_on_twice_across_a_resume(tmp_path: Path) -> None:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from node.store import EvaluationEvent, History, LifeEvent, PeerEvent, ProblemEvent, RoundEvent, Store
+from node.store import (
+    EvaluationEvent,
+    ExternalEvent,
+    History,
+    LifeEvent,
+    PeerEvent,
+    ProblemEvent,
+    RoundEvent,
+    Store,
+)
 
 ROUND = RoundEvent(
     round=1,
@@ -48,6 +58,18 @@ def test_events_come_back_as_they_went_in(tmp_path: Path) -> None:
         history = History(tmp_path / "events.sqlite")  # beside the open writer
         rounds, judged, problems = history.rounds(), history.evaluations(), history.problems()
         assert [*rounds, *judged, *problems, *history.peers(), *history.life()] == [*events, life]
+
+
+def test_events_come_back_with_the_time_at_which_they_were_written(tmp_path: Path) -> None:
+    before = time.time()
+    trained = [ExternalEvent(number, "alice", "sort@1", 7) for number in (1, 2)]
+    with closing(Store(tmp_path / "events.sqlite")) as store:
+        store.append(trained[0])
+        between = time.time()
+        store.append(ROUND, trained[1])
+    times, events = zip(*History(tmp_path / "events.sqlite").timed("external"), strict=True)
+    assert list(events) == trained
+    assert before <= times[0] <= between <= times[1] <= time.time()
 
 
 def test_rewind_forgets_later_rounds_and_keeps_the_life(tmp_path: Path) -> None:
