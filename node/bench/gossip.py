@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 
-from node.bench import gossip_memory, gossip_report
+from node import simulation
+from node.bench import gossip_memory, gossip_report, gossip_scale
 from node.bench.gossip_plan import OURS, REFERENCE, Plan, Round
 from node.bench.gossip_process import Measurement, measure
 from node.bench.options import BenchOptions, refuse_unknown
@@ -23,6 +24,7 @@ ROUNDS = 3
 BODY = 100_000  # bytes
 CLIFF_BODY = 160_000  # 32 of them pass 4 MiB
 MEMORY = "memory"
+SIMULATED = "simulated"
 
 
 def _sides(case: str, nodes: int) -> tuple[Plan, Plan]:
@@ -46,7 +48,7 @@ def _cliff() -> tuple[Plan, Plan]:
 
 CASES: Mapping[str, tuple[Plan, ...]] = MappingProxyType(
     {f"n{nodes}": _sides(f"n{nodes}", nodes) for nodes in (4, 8, 16, 32, 64)}
-    | {gossip_report.CLIFF: _cliff(), MEMORY: ()}
+    | {gossip_report.CLIFF: _cliff(), SIMULATED: (), MEMORY: ()}
 )
 UNASKED = tuple(case for case in CASES if case not in ("n64", MEMORY))  # what runs when no case is named
 
@@ -58,11 +60,20 @@ class Ledger:
     machine: Mapping[str, str | int]
     seeds: Sequence[int]
     swarms: list[Measurement] = field(default_factory=list)
+    simulated: dict[int, simulation.Outcome] = field(default_factory=dict)  # by nodes
     looks: list[gossip_memory.Look] = field(default_factory=list)
 
     def report(self) -> Report:
-        rows = [*gossip_report.rows_of(self.swarms), *gossip_memory.rows_of(self.looks)]
-        checks = [*gossip_report.checks_of(self.swarms), *gossip_memory.checks_of(self.looks)]
+        rows = [
+            *gossip_report.rows_of(self.swarms),
+            *gossip_scale.rows_of(self.simulated),
+            *gossip_memory.rows_of(self.looks),
+        ]
+        checks = [
+            *gossip_report.checks_of(self.swarms),
+            *gossip_scale.checks_of(self.simulated),
+            *gossip_memory.checks_of(self.looks),
+        ]
         return Report("gossip", {**self.machine, **self._counted_on()}, self.seeds, rows, checks)
 
     def _counted_on(self) -> dict[str, str]:
@@ -87,10 +98,14 @@ def run(options: BenchOptions, progress: Progress) -> Report:
             for plan in _plans(cases, seed):
                 progress(f"{_name(plan)}: {plan.nodes} nodes start")
                 ledger.swarms.append(measure(plan, partial(_tell, progress, plan)))
+        if SIMULATED in cases:
+            for nodes in (gossip_scale.SMALL, gossip_scale.LARGE):
+                scenario = simulation.Scenario(nodes, rounds=gossip_scale.ROUNDS, seed=ledger.seeds[0])
+                ledger.simulated[nodes] = simulation.simulate(scenario, progress)
         if MEMORY in cases:
             for look in gossip_memory.watch(ledger.seeds[0], progress):
                 ledger.looks.append(look)  # one by one: Ctrl-C keeps them
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, simulation.Interrupted):
         raise Interrupted(ledger.report()) from None
     return ledger.report()
 

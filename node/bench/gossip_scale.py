@@ -8,6 +8,7 @@ from typing import Protocol
 from node.bench.report import Check, Row
 
 SMALL, LARGE = 1_000, 10_000  # nodes; from the one to the other a node's costs have to stay
+ROUNDS = 4  # of each node, after two that are not counted
 GROWTH_CEILING = 1.25  # of announcing and reading, as `flatness` asks of real daemons
 HOTTEST_CEILING = 4.0  # requests to the busiest DHT server over the mean
 UNIFORM_FLOOR = 0.01  # chance of so uneven a sample when all publishers are drawn alike
@@ -33,6 +34,13 @@ class Simulated(Protocol):
         """Chance of a chi-square at least this large when all publishers are fetched alike."""
 
 
+def checks_of(simulated: Mapping[int, Simulated]) -> list[Check]:
+    """The check, once both sizes are there."""
+    if not simulated.keys() >= {SMALL, LARGE}:
+        return []
+    return [simulated_scale(simulated[SMALL], simulated[LARGE])]
+
+
 def simulated_scale(small: Simulated, large: Simulated) -> Check:
     """The share of four statements on SMALL and LARGE nodes that are true; it is asked of all."""
     true = (
@@ -45,7 +53,7 @@ def simulated_scale(small: Simulated, large: Simulated) -> Check:
     return Check.of("simulated_10000", [sum(true) / len(true)], paper=paper, floor=1)
 
 
-def simulated_rows(simulated: Mapping[int, Simulated]) -> list[Row]:
+def rows_of(simulated: Mapping[int, Simulated]) -> list[Row]:
     """One row for each number of nodes."""
     return [
         {

@@ -169,7 +169,7 @@ def simulated(
 def test_every_statement_on_10000_nodes_has_to_be_true(large: SimpleNamespace, share: float) -> None:
     scale = gossip_scale.simulated_scale(simulated(), large)
     assert (scale.name, scale.ours, scale.holds) == ("simulated_10000", share, share == 1.0)
-    (row,) = gossip_scale.simulated_rows({10_000: large})
+    (row,) = gossip_scale.rows_of({10_000: large})
     assert row["simulated"] == 10_000 and row["control_kb"] == large.control_bytes / 1e3
 
 
@@ -180,10 +180,13 @@ def stand_in(plan: Plan, on_round: object) -> Measurement:
 def test_without_a_case_all_but_the_long_ones_run(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(gossip, "measure", stand_in)
+    monkeypatch.setattr(gossip.simulation, "simulate", lambda scenario, _: simulated())
     report = gossip.run(BenchOptions(repeats=2), said.append)
-    assert list(dict.fromkeys(row["case"] for row in report.rows)) == ["n4", "n8", "n16", "n32", "cliff"]
-    assert {row["side"] for row in report.rows} == {OURS, REFERENCE}
-    assert [c.name for c in report.checks] == ["flatness", "advantage_32", "cliff"]
+    real = [row for row in report.rows if "case" in row]
+    assert list(dict.fromkeys(row["case"] for row in real)) == ["n4", "n8", "n16", "n32", "cliff"]
+    assert {row["side"] for row in real} == {OURS, REFERENCE}
+    assert [row["simulated"] for row in report.rows if row not in real] == [1_000, 10_000]
+    assert [c.name for c in report.checks] == ["flatness", "advantage_32", "cliff", "simulated_10000"]
     assert report.machine["bytes_on"] == "the loopback of an own network"
     assert list(report.seeds) == [0, 1]
     assert said[0] == "seed 0, n4, ours: 4 nodes start"
