@@ -17,7 +17,7 @@ from swarm.errors import DecodeError, TransportDown
 from swarm.identity import Identity
 from swarm.neighbours import Neighbours, orders, parse
 
-ALICE, BOB = (Identity.ephemeral().peer_id for _ in range(2))
+ALICE, BOB = (Identity(bytes([n]) * 32).peer_id for n in range(2))
 HOME = Address.parse(f"/ip4/192.168.1.7/tcp/4001/p2p/{ALICE}")
 
 
