@@ -17,7 +17,11 @@ from node.bench.gossip_plan import OURS, REFERENCE, Plan, Round
 from node.bench.gossip_process import measure
 from swarm.errors import TransportDown
 
-pytestmark = [pytest.mark.swarm, pytest.mark.timeout(400)]  # each imports torch several times
+pytestmark = [
+    pytest.mark.swarm,
+    pytest.mark.slow,
+    pytest.mark.timeout(400),
+]  # each imports torch several times
 
 SIZE = 20_000
 PATIENCE = 120.0  # seconds that a loaded machine may take for anything here

@@ -17,7 +17,11 @@ from node.bench.netlab.lab import Host, Lab, sweep
 from node.bench.netlab.wire import Line
 
 MISSING = obstacle(nat=True)
-pytestmark = [pytest.mark.swarm, pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
+pytestmark = [
+    pytest.mark.swarm,
+    pytest.mark.slow,
+    pytest.mark.skipif(MISSING is not None, reason=str(MISSING)),
+]
 
 PORT = 4001
 PATIENCE = 1.0  # seconds to connect; nothing here takes longer unless it is meant to
