@@ -33,7 +33,7 @@ check: lint types contracts test
 
 .venv/.installed-dev: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable ".[envs,gguf,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[envs,gguf,diffusion,dev]"
 	touch $@ .venv/.installed-run
 
 clean:

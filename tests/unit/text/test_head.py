@@ -58,7 +58,7 @@ def test_scores_and_gradients_equal_softmax_written_out(
     found, right = grads_of(logprobs, pull, *tensors), grads_of(expected, pull, *tensors)
     assert len(found) == len(right) > 0
     for ours, theirs in zip(found, right, strict=True):
-        assert float((ours - theirs).abs().max() / theirs.abs().max()) < 2e-6
+        assert float((ours - theirs).abs().max() / theirs.abs().max()) < 1e-5
 
 
 def test_a_second_backward_pass_gives_the_same() -> None:
