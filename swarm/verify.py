@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from policies.rollout import Finish, Group, Rollout, Segment
-from policies.tasks.task import Task
+from policies.tasks.task import Task, score_group
 from swarm.body import Body, SharedGroup, SharedRollout
 from swarm.codec import decode_body
 from swarm.errors import DecodeError
@@ -204,7 +204,7 @@ class Door:
         problem = task.problem(shared.seed)
         # All texts are encoded before any is scored: verifiers see only what could be trained on.
         bare = [self._reencode(rollout) for rollout in shared.rollouts]
-        return Group(problem, tuple(r.scored(task.score(problem, r.text)) for r in bare), origin=peer)
+        return score_group(task, Group(problem, tuple(bare), origin=peer))
 
     def _reencode(self, shared: SharedRollout) -> Rollout:
         longest = self.settings.max_characters

@@ -6,9 +6,9 @@ import difflib
 
 from policies.tasks.embedded import FAMILIES, build_embedded_task
 from policies.tasks.gym import PREFIX, build_gym_task, known_gym_tasks
-from policies.tasks.task import Task, TaskError, TaskSpec
+from policies.tasks.task import Task, TaskError, TaskSpec, score_group
 
-__all__ = ["Task", "TaskError", "TaskSpec", "build_task", "known_tasks"]
+__all__ = ["Task", "TaskError", "TaskSpec", "build_task", "known_tasks", "score_group"]
 
 
 def build_task(spec: TaskSpec) -> Task:
