@@ -129,7 +129,7 @@ def test_siblings_differ_and_a_deterministic_tree_does_not() -> None:
     latents = node_noise([1], 0, [0], SHAPE)[0]
     with torch.no_grad():
         for step in range(8):
-            level, after = denoiser.schedule.noise[step : step + 2]
+            after = denoiser.schedule.noise[step + 1]
             seen = denoiser.predict(latents, step, ["the digit 3"])
             latents = (1 - after) * seen.clean + after * seen.noise
     torch.testing.assert_close(flat.leaves[0], latents)
