@@ -44,7 +44,6 @@ class Classifier:
         return np.asarray(logits - np.log(np.exp(logits).sum(1, keepdims=True)))
 
 
-@cache
 def reward_classifier(cache_folder: Path | None = None) -> Classifier:
     """Trained on the first half of the images in about two seconds, or read from the cache. Raises OSError."""
     folder = (cache_folder or default_cache()) / f"digit-classifier-{SCORER_VERSION}"
