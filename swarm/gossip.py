@@ -215,6 +215,7 @@ class Gossip:
     def _worth_fetching(self, announcement: Announcement) -> bool:
         return (
             announcement.peer != self._door.peer
+            and self._door.usable(announcement)
             and not self._door.guard.knows_body(announcement.digest)
             and self._tries.get((announcement.peer, announcement.digest), 0) < self.settings.tries
             and self._door.timely(announcement) is None
