@@ -25,7 +25,7 @@ from swarm.fetch import Exchange
 from swarm.gate import Gate
 from swarm.identity import Identity
 from swarm.limits import FETCH_PROTOCOL, PUSH_PROTOCOL, REACH_PROTOCOL, STATS_PROTOCOL
-from swarm.lookout import needs_look, places
+from swarm.lookout import Lookout
 from swarm.membership import Membership
 from swarm.mirror import MirrorDesk
 from swarm.publisher import Publisher
@@ -62,8 +62,7 @@ class Network:
         self._started = time.monotonic()
         self._counters: Counter[str] = Counter()
         self._daemon: Daemon | None = None
-        self._looked_round = False
-        self._generator = random.Random()
+        self._lookout = Lookout(settings.manifest, self._directory, settings.lifetime, random.Random())
 
     async def run(self) -> None:
         """Keeps a daemon running until cancelled."""
@@ -90,14 +89,15 @@ class Network:
 
     async def announcements(self, want: int) -> list[Announcement]:
         daemon = self._up()
-        current = epoch_of(time.time(), self._settings.manifest.epoch_seconds)
-        if needs_look(self._directory.live(), current, want):
-            await self._look_round(daemon, current, want)
-        return self._directory.live()[:_MAX_RETURNED]
+        for keys in self._lookout.look(epoch_of(time.time(), self._settings.manifest.epoch_seconds), want):
+            self._lookout.learn(await daemon.read(keys))
+        return self._lookout.candidates(want)[:_MAX_RETURNED]
 
     async def fetch(self, announcement: Announcement) -> bytes:
         """Raises TransportDown, FetchFailed."""
-        return await self._exchange.fetch(announcement, self._contacts.dialler(self._up(), FETCH_PROTOCOL))
+        dial = self._contacts.dialler(self._up(), FETCH_PROTOCOL)
+        self._lookout.take(announcement)
+        return await self._exchange.fetch(announcement, dial)
 
     def state(self) -> dict[str, Any]:
         refused = {f"refused_{reason}": n for reason, n in self._gate.refused.items()}
@@ -138,7 +138,7 @@ class Network:
             await daemon.serve_seen(REACH_PROTOCOL, self._reach_desk.serve)
             await daemon.serve(STATS_PROTOCOL, self._stats_desk.serve)
             self._contacts.addresses = await daemon.addresses()
-            self._looked_round = False
+            self._lookout.rejoin()
             await daemon.join(self._contacts.joinable())
             await self._find_reach(daemon)
             self._daemon = daemon
@@ -160,6 +160,7 @@ class Network:
                 await self._daemon.join(self._contacts.joinable())
             await self._find_reach(self._daemon)
             await self._contacts.tend(self._daemon)
+            await self._publisher.stay_present(self._daemon)
 
     async def _find_reach(self, daemon: Daemon) -> None:
         """Asks peers to dial back, until some did. A node that is hidden, and was not told so, starts anew as such."""
@@ -179,16 +180,6 @@ class Network:
             raise TransportDown(
                 "peers cannot dial this node: it goes on as one that leaves bodies with mirrors"
             )
-
-    async def _look_round(self, daemon: Daemon, current: int, want: int) -> None:
-        """Reads shards until `want` publishers are known."""
-        manifest, lifetime = self._settings.manifest, self._settings.lifetime
-        joining = not self._looked_round
-        for keys in places(manifest, current, lifetime, joining=joining, generator=self._generator):
-            self._directory.learn(await daemon.read(keys))
-            if len(self._directory.live()) >= want:
-                break
-        self._looked_round = True
 
     def _up(self) -> Daemon:
         if self._daemon is None:

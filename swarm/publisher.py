@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import random
 import time
 from collections import Counter
+from contextlib import suppress
 
 from swarm.addresses import widest
 from swarm.contacts import Contacts
@@ -18,9 +20,12 @@ from swarm.identity import Identity
 from swarm.limits import PUSH_PROTOCOL
 from swarm.membership import Membership
 from swarm.mirror import Mirrors
+from swarm.presence import draw_phase, is_due, renewed
 from swarm.record import Announcement, Summary, epoch_of, shard_of
 
 log = logging.getLogger(__name__)
+
+_RENEW_TIMEOUT = 10.0  # seconds
 
 
 class Publisher:
@@ -41,6 +46,7 @@ class Publisher:
         self._mirrors = Mirrors(membership, random.Random())
         self._latest: tuple[bytes, int, Summary] | None = None  # digest, size, summary
         self._last_created = 0.0
+        self._phase = draw_phase(random.Random())
 
     @property
     def newest(self) -> Summary | None:
@@ -80,6 +86,16 @@ class Publisher:
             raise TransportDown("no node of the swarm took the announcement; fetches still spread it")
         self.counters["announced"] += 1
         return announcement
+
+    async def stay_present(self, daemon: Daemon) -> None:
+        """Announces the newest body once more where an epoch would pass without this node. Call it now and then."""
+        newest, now, epoch_seconds = self._exchange.offer, time.time(), self._settings.manifest.epoch_seconds
+        if newest is None or not is_due(newest, now, epoch_seconds, self._phase):
+            return
+        self._exchange.offer = again = renewed(newest, now, epoch_seconds).sign(self._identity)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RENEW_TIMEOUT):
+                self.counters["renewed"] += await daemon.store(again)
 
     async def _reply_addresses(self, daemon: Daemon, digest: bytes) -> tuple[str, ...]:
         """Where others get the own body: here, or from the mirrors of a node that cannot be dialled."""
