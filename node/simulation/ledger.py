@@ -42,7 +42,7 @@ class Window:
 
     bodies: int = 0
     crossing: int = 0  # bodies from one half of the swarm to the other
-    rounds: int = 0  # that ended in it
+    rounds: int = 0  # that began in it
 
 
 class Ledger:
@@ -87,9 +87,9 @@ class Ledger:
         if now >= self._counted_from:
             self.ages.append(now - body.created)
 
-    def close(self, tally: Tally, now: float) -> None:
-        """A node's round is over."""
-        self._window(now).rounds += 1
+    def close(self, tally: Tally, began: float, now: float) -> None:
+        """A node's round is over: it bears the bodies of the time when it began, however long it then took."""
+        self._window(began).rounds += 1
         if now >= self._counted_from:
             self.tallies.append(tally)
 

@@ -33,6 +33,7 @@ from swarm.serving import BodyStore, ServeLimits, TokenBucket
 
 _LIMITS = ServeLimits()
 _BURST = 4 * _LIMITS.upload_rate  # as swarm.fetch has it
+_CYCLES = 3  # of looking and fetching in a round, at most: the product's are two seconds apart
 _SUMMARY = Summary(1, 1, "smollm2-135m", 4, 32, (TaskSummary("sort@1", 32, 0.25),))
 
 
@@ -83,6 +84,7 @@ class Player:
         self._renewing = Tally()  # what it cost since the last round's end
         self._seen: set[bytes] = set()  # digests of bodies that came
         self._failures: Counter[bytes] = Counter()  # by digest
+        self._under_way = 0  # fetches
 
     def play(self) -> Process:
         """One round after the other, until the node leaves."""
@@ -90,11 +92,13 @@ class Player:
         while True:
             began, tally = agenda.now, self._renewing
             self._renewing = Tally()
-            for phase in (self._publish, self._look, self._collect):
+            for phase in (self._publish, *(self._look, self._collect) * _CYCLES):
                 yield from phase(tally)
                 if not self.host.alive:
                     return
-            self._world.ledger.close(tally, agenda.now)
+                if tally.bodies >= self._world.scenario.bodies:
+                    break
+            self._world.ledger.close(tally, began, agenda.now)
             yield max(0.0, began + self._pace - agenda.now)
             if not self.host.alive:
                 return
@@ -197,8 +201,8 @@ class Player:
         world = self._world
         bodies = world.scenario.bodies
         candidates = self._lookout.candidates(SPARE * bodies)
-        chosen = choose(candidates, self._worth_fetching, bodies, world.choices)
-        waiting = deque(chosen)
+        count = costs.TRIES_A_BODY * (bodies - tally.bodies)
+        waiting = deque(choose(candidates, self._worth_fetching, count, world.choices))
         lanes = [self._fetch_waiting(waiting, tally) for _ in range(costs.PARALLEL_FETCHES)]
         yield from world.agenda.side_by_side(lanes)
 
@@ -207,8 +211,11 @@ class Player:
         return digest not in self._seen and self._failures[digest] < costs.TRIES
 
     def _fetch_waiting(self, waiting: deque[Announcement], tally: Tally) -> Process:
-        while waiting and self.host.alive:
+        """One fetch at a time, while more bodies are wanted than are under way."""
+        while waiting and self.host.alive and tally.bodies + self._under_way < self._world.scenario.bodies:
+            self._under_way += 1
             yield from self._fetch(waiting.popleft(), tally)
+            self._under_way -= 1
 
     def _fetch(self, wanted: Announcement, tally: Tally) -> Process:
         """From the publisher, or from those it refers to, as the product's exchange does."""
