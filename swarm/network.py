@@ -145,7 +145,11 @@ class Network:
             self._counters["starts"] += 1
             if self._publisher.newest:
                 await self._publisher.announce(daemon)
-            self.detail = await daemon.watch(self._tend)
+            renewing = asyncio.create_task(self._publisher.stay_present(daemon))
+            try:
+                self.detail = await daemon.watch(self._tend)
+            finally:
+                renewing.cancel()
         except (*DAEMON_ERRORS, TransportDown) as error:
             self.detail = f"lost the network daemon: {str(error) or type(error).__name__}"
         finally:
@@ -160,7 +164,6 @@ class Network:
                 await self._daemon.join(self._contacts.joinable())
             await self._find_reach(self._daemon)
             await self._contacts.tend(self._daemon)
-            await self._publisher.stay_present(self._daemon)
 
     async def _find_reach(self, daemon: Daemon) -> None:
         """Asks peers to dial back, until some did. A node that is hidden, and was not told so, starts anew as such."""

@@ -14,11 +14,19 @@ from swarm.record import Announcement, epoch_of, shard_of
 # Share of an epoch after which to renew: late enough for most nodes to have published something new by then,
 # early enough to be stored before readers turn to the epoch; apart, so that servers are not asked all at once.
 _EARLIEST, _LATEST = 0.75, 0.9
+_INSTANT = 0.05  # seconds by which clocks and timers may be off
 
 
 def draw_phase(generator: random.Random) -> float:
     """The share of an epoch that a node waits for news before it renews."""
     return generator.uniform(_EARLIEST, _LATEST)
+
+
+def next_moment(now: float, epoch_seconds: float, phase: float) -> float:
+    """The Unix time after `now` at which to see whether a renewal is due."""
+    # Half an instant late, so that a timer that goes off early still finds it due; never its own successor.
+    epoch = epoch_of(now + _INSTANT - phase * epoch_seconds, epoch_seconds) + 1
+    return (epoch + phase) * epoch_seconds + _INSTANT / 2
 
 
 def is_due(newest: Announcement, now: float, epoch_seconds: float, phase: float) -> bool:

@@ -13,14 +13,14 @@ from contextlib import suppress
 from swarm.addresses import widest
 from swarm.contacts import Contacts
 from swarm.control import DhtSettings
-from swarm.daemon import Daemon
+from swarm.daemon import DAEMON_ERRORS, Daemon
 from swarm.errors import TransportDown
 from swarm.fetch import Exchange
 from swarm.identity import Identity
 from swarm.limits import PUSH_PROTOCOL
 from swarm.membership import Membership
 from swarm.mirror import Mirrors
-from swarm.presence import draw_phase, is_due, renewed
+from swarm.presence import draw_phase, is_due, next_moment, renewed
 from swarm.record import Announcement, Summary, epoch_of, shard_of
 
 log = logging.getLogger(__name__)
@@ -88,14 +88,17 @@ class Publisher:
         return announcement
 
     async def stay_present(self, daemon: Daemon) -> None:
-        """Announces the newest body once more where an epoch would pass without this node. Call it now and then."""
-        newest, now, epoch_seconds = self._exchange.offer, time.time(), self._settings.manifest.epoch_seconds
-        if newest is None or not is_due(newest, now, epoch_seconds, self._phase):
-            return
-        self._exchange.offer = again = renewed(newest, now, epoch_seconds).sign(self._identity)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_RENEW_TIMEOUT):
-                self.counters["renewed"] += await daemon.store(again)
+        """Announces the newest body once more whenever an epoch would pass without this node. Until cancelled."""
+        length, phase = self._settings.manifest.epoch_seconds, self._phase
+        while True:
+            await asyncio.sleep(next_moment(time.time(), length, phase) - time.time())
+            newest, now = self._exchange.offer, time.time()
+            if newest is None or not is_due(newest, now, length, phase):
+                continue
+            self._exchange.offer = again = renewed(newest, now, length).sign(self._identity)
+            with suppress(*DAEMON_ERRORS):  # TimeoutError is an OSError; a dead daemon is noticed elsewhere
+                async with asyncio.timeout(_RENEW_TIMEOUT):
+                    self.counters["renewed"] += await daemon.store(again)
 
     async def _reply_addresses(self, daemon: Daemon, digest: bytes) -> tuple[str, ...]:
         """Where others get the own body: here, or from the mirrors of a node that cannot be dialled."""

@@ -25,6 +25,7 @@ class Tally:
     body_bytes: float = 0.0  # bodies, with the requests for them
     gossip_bytes: float = 0.0  # announcements that rode on answers
     connection_bytes: float = 0.0  # new connections, to DHT servers and for bodies
+    announcements: int = 0  # put into the DHT, renewals too
     reads: int = 0  # DHT keys looked up for announcements
     rpcs: int = 0  # requests to DHT servers, those of the own announcement too
     bodies: int = 0

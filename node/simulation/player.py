@@ -27,7 +27,7 @@ from swarm.fetch import Status
 from swarm.identity import Identity
 from swarm.limits import MAX_PIGGYBACK, STREAM_TIMEOUT
 from swarm.lookout import SPARE, Lookout
-from swarm.presence import draw_phase, is_due, renewed
+from swarm.presence import draw_phase, is_due, next_moment, renewed
 from swarm.record import Announcement, Summary, TaskSummary, epoch_of, shard_key, shard_of
 from swarm.serving import BodyStore, ServeLimits, TokenBucket
 
@@ -107,13 +107,13 @@ class Player:
         """In an epoch without anything new it announces its newest body again, until the node leaves."""
         world, phase = self._world, draw_phase(self._world.draws)
         length = world.notary.manifest.epoch_seconds
-        while self.host.alive:
-            now = world.agenda.now
-            if self._newest and is_due(self._newest, now, length, phase):
-                again = renewed(self._newest, now, length).sign(self._identity)
+        while True:
+            yield next_moment(world.agenda.now, length, phase) - world.agenda.now
+            if not self.host.alive:
+                return
+            if self._newest and is_due(self._newest, world.agenda.now, length, phase):
+                again = renewed(self._newest, world.agenda.now, length).sign(self._identity)
                 yield from self._put_up(again, self._renewing)
-            now = world.agenda.now
-            yield ((now // length + (now % length >= phase * length) + phase) * length - now) + 0.001
 
     def answer(self, digest: bytes) -> Answer:
         """As the product's exchange answers a request; an OK takes a serving slot until `finish`."""
@@ -157,6 +157,7 @@ class Player:
         world, raw = self._world, announcement.encode()
         world.notary.admit(raw)
         self._newest, self._offer = announcement, raw
+        tally.announcements += 1
         key = shard_key(announcement.swarm, announcement.epoch, announcement.depth, announcement.shard)
         replicas, cost = world.dht.find_replicas(self.host, key)
         yield self._book_announcement(tally, cost)

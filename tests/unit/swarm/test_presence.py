@@ -10,7 +10,7 @@ from announcing import MANIFEST, NOW, announce
 
 from swarm.gate import Gate, Refused
 from swarm.identity import Identity
-from swarm.presence import draw_phase, is_due, renewed
+from swarm.presence import draw_phase, is_due, next_moment, renewed
 from swarm.record import shard_of
 
 ALICE = Identity(bytes(32))
@@ -26,6 +26,16 @@ def due(at: float, **changes: float) -> bool:
 def test_a_node_with_nothing_new_renews_late_in_the_next_epoch() -> None:
     moments = [NOW, NEXT - 0.1, NEXT, NEXT + 0.79 * LENGTH, NEXT + 0.81 * LENGTH, NEXT + LENGTH - 0.1]
     assert [due(moment) for moment in moments] == [False, False, False, False, True, True]
+
+
+def test_the_moments_to_look_are_once_an_epoch_and_a_renewal_is_due_then() -> None:
+    moment, moments = NOW, []
+    for _ in range(4):
+        moment = next_moment(moment, LENGTH, PHASE)
+        moments.append(moment)
+    first = NOW // LENGTH * LENGTH + PHASE * LENGTH
+    assert moments == pytest.approx([first + number * LENGTH for number in range(4)])
+    assert [due(moment) for moment in moments] == [False, True, True, True]
 
 
 def test_what_has_expired_is_not_renewed() -> None:
