@@ -100,13 +100,6 @@ def test_other_strategies_drive_it_too(tmp_path: Path, strategy: dict[str, objec
     assert node.policy.version > 0
 
 
-def test_media_must_fit(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="sort@1 asks for text, and this policy makes images"):
-        node_in(tmp_path, config(tasks=[{"name": "sort"}]))
-    with pytest.raises(ConfigError, match="digits@1 asks for images, and this policy makes text"):
-        node_in(tmp_path, config(policy={"type": "embedded"}))
-
-
 def test_the_tree_is_a_preset_with_changes() -> None:
     preset = load_config("digits")
     assert preset.policy.type == "diffusion" and preset.policy.tree == TreeSettings()
