@@ -94,7 +94,7 @@ def test_unknown_names_exit_2_with_the_nearest(
     assert murmur(monkeypatch, "bench", "engin") == 2
     assert capsys.readouterr().err == "murmur: no benchmark 'engin'; did you mean 'engine'?\n"
     assert murmur(monkeypatch, "bench", "zzz") == 2
-    assert "there are april, brorl, dars" in capsys.readouterr().err
+    assert "there are april, branch, brorl, dars" in capsys.readouterr().err
 
 
 def test_an_option_that_a_benchmark_cannot_follow_is_refused(
