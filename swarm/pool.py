@@ -19,6 +19,7 @@ class PoolSettings:
 
     per_peer: int = 32  # groups of one peer
     total: int = 256  # groups
+    pixels: int = 128 * 2**20  # bytes of all images: 42 groups of four of 512 x 512
     max_age: float = 600.0  # seconds since the announcement was made
 
 
@@ -55,6 +56,8 @@ class Pool:
                 self._remove(group.origin, 0)
             if self._size() > self.settings.total:
                 self._remove(max(self._entries, key=lambda peer: len(self._entries[peer])), 0)
+            while sum(map(self._pixels, self._entries)) > self.settings.pixels:
+                self._remove(max(self._entries, key=self._pixels), 0)
 
     def draw(self, count: int, generator: np.random.Generator, now: float) -> tuple[Group, ...]:
         """Removes and returns at most `count` groups, none older than the maximum age at `now`.
@@ -99,6 +102,10 @@ class Pool:
 
     def _size(self) -> int:
         return sum(map(len, self._entries.values()))
+
+    def _pixels(self, peer: str) -> int:
+        rollouts = (rollout for entry in self._entries[peer] for rollout in entry.group.rollouts)
+        return sum(len(rollout.image.pixels) for rollout in rollouts if rollout.image)
 
     def _remove(self, peer: str, index: int) -> Group:
         entry = self._entries[peer].pop(index)
