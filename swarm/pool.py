@@ -27,6 +27,7 @@ class PoolSettings:
 class _Entry:
     created: float  # Unix seconds of the announcement
     group: Group
+    pixels: int  # bytes of its images
 
 
 class Pool:
@@ -50,7 +51,7 @@ class Pool:
             raise ValueError("the pool takes external groups with a trainable signal only")
         with self._lock:
             entries = self._entries.setdefault(group.origin, [])
-            entries.append(_Entry(created, group))
+            entries.append(_Entry(created, group, _pixels(group)))
             entries.sort(key=lambda entry: entry.created)
             if len(entries) > self.settings.per_peer:
                 self._remove(group.origin, 0)
@@ -104,8 +105,7 @@ class Pool:
         return sum(map(len, self._entries.values()))
 
     def _pixels(self, peer: str) -> int:
-        rollouts = (rollout for entry in self._entries[peer] for rollout in entry.group.rollouts)
-        return sum(len(rollout.image.pixels) for rollout in rollouts if rollout.image)
+        return sum(entry.pixels for entry in self._entries[peer])
 
     def _remove(self, peer: str, index: int) -> Group:
         entry = self._entries[peer].pop(index)
@@ -117,3 +117,7 @@ class Pool:
         oldest = now - self.settings.max_age
         fresh = {p: [e for e in entries if e.created >= oldest] for p, entries in self._entries.items()}
         self._entries = {peer: entries for peer, entries in fresh.items() if entries}
+
+
+def _pixels(group: Group) -> int:
+    return sum(len(rollout.image.pixels) for rollout in group.rollouts if rollout.image)
