@@ -69,16 +69,17 @@ def shareable(groups: Iterable[Group]) -> list[Group]:
     """The own scored groups that a peer would accept, in the given order and cut to what one body holds.
 
     Unfinished, empty and overlong rollouts stay at home, and so does a group that they leave with fewer than
-    two. Of a group of images the best and the worst travel. External groups are never passed on.
+    two, or one whose chosen images take too many bytes. Of a group of images the best and the worst travel. External
+    groups are never passed on.
     """
     chosen: list[Group] = []
     bytes_left, pixels_left, rollouts_left = SHARED_BYTES, MAX_BODY_PIXELS, MAX_BODY_ROLLOUTS
     for group in groups:
         rollouts = _extremes([rollout for rollout in group.rollouts if _travels(rollout)])
-        size, pixels = sum(map(_size, rollouts)), sum(map(_pixels, rollouts))
         if group.external or not 2 <= len(rollouts) <= min(MAX_ROLLOUTS, rollouts_left):
             continue
-        if size > bytes_left or pixels > pixels_left:
+        sizes, pixels = [_size(rollout) for rollout in rollouts], sum(map(_pixels, rollouts))
+        if max(sizes) > MAX_IMAGE or (size := sum(sizes)) > bytes_left or pixels > pixels_left:
             continue
         chosen.append(replace(group, rollouts=rollouts))
         bytes_left, pixels_left = bytes_left - size, pixels_left - pixels
@@ -110,7 +111,7 @@ def _travels(rollout: Rollout) -> bool:
         return False
     if rollout.image is None:
         return 0 < len(rollout.text.encode()) <= MAX_TEXT
-    return pictures.fits(rollout.image) and 0 < _size(rollout) <= MAX_IMAGE
+    return pictures.fits(rollout.image)
 
 
 def _extremes(rollouts: Sequence[Rollout]) -> tuple[Rollout, ...]:

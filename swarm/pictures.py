@@ -34,7 +34,7 @@ def fits(image: Image) -> bool:
     return min(image.width, image.height) > 0 and max(image.width, image.height) <= MAX_IMAGE_SIDE
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)  # an image is packed for its size, and again for its body
 def pack(image: Image) -> bytes:
     """The image in a file format, for sending; peers take those of at most MAX_IMAGE bytes."""
     from PIL import Image as pillow  # an extra: nodes that train on text have no use for it
