@@ -1,4 +1,4 @@
-"""Any pipeline of diffusers as a `Denoiser`: its own call for one step, its own decoding, adapters off as the reference."""
+"""Any pipeline of diffusers as a `Denoiser`: one step of its own call; with its adapter off, the reference."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class PipelineDenoiser:
             )
         self._levels = Levels(pipe.scheduler, probe.timesteps)
         self._shape = tuple(probe.sample.shape[1:])
-        self._device = device
+        self._device, self._dtype = device, getattr(torch, settings.dtype)
         self._whole = settings.lora is None
         if settings.lora is None:
             self._network.requires_grad_(True)
@@ -105,12 +105,12 @@ class PipelineDenoiser:
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Images of the pipeline's height and width; see `latents.encode`."""
-        pieces = images.to(self._device).split(self._decode_batch)
+        pieces = torch.split(images.to(self._device), self._decode_batch)
         return torch.cat([latent_forms.encode(self._pipe, piece, self._shape) for piece in pieces])
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """By the pipeline's own code; without gradients. Raises PolicyError for a pipeline that gives a video."""
-        pieces = latents.to(self._device).split(self._decode_batch)
+        pieces = torch.split(latents.to(self._device, self._pipe.vae.dtype), self._decode_batch)
         return torch.cat([self._images(piece) for piece in pieces])
 
     def _images(self, latents: torch.Tensor) -> torch.Tensor:
@@ -128,7 +128,8 @@ class PipelineDenoiser:
         self, latents: torch.Tensor, levels: Sequence[tuple[torch.Tensor, float]], prompts: Sequence[str]
     ) -> torch.Tensor:
         """The network's output for rows of any levels and prompts: one call for rows that can share one."""
-        latents = latents.to(self._device)
+        # Most pipelines round the latents themselves; some leave that to whoever gives latents.
+        latents = latents.to(self._device, self._dtype)
         self._prompts.know(prompts)
         calls: defaultdict[Any, list[int]] = defaultdict(list)
         for row, ((_, noise), prompt) in enumerate(zip(levels, prompts, strict=True)):

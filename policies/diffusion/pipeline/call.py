@@ -1,8 +1,9 @@
 """A pipeline's own `__call__`, entered and left where we want it: no family of models needs code of its own.
 
-A pipeline draws its prompt embeddings from `encode_prompt` and gives what the network made of the latents to its scheduler.
-With stand-ins in both places one call reads prompts, shows the schedule, evaluates the network once or decodes
-latents, and all that lies between (guidance, packing, position ids, scaling of timesteps) is inference's own.
+A pipeline draws its prompt embeddings from `encode_prompt` and gives what the network made of the latents to
+its scheduler. With stand-ins in both places one call reads prompts, shows the schedule, evaluates the network
+once or decodes latents, and all that lies between (guidance, packing, position ids, scaling of timesteps) is
+inference's own.
 """
 
 from __future__ import annotations
@@ -127,8 +128,7 @@ class PipelineCall:
         """One evaluation at the first of `steps` points of the schedule, on latents that the pipeline draws."""
         prober = _Prober(self._pipe.scheduler)
         with torch.no_grad():
-            draws = torch.Generator().manual_seed(0)
-            output, sample = self._leave(prober, _replay(replies), [""], steps, generator=draws)
+            output, sample = self._leave(prober, _replay(replies), [""], steps)
         return Probe(self._pipe.scheduler.timesteps.clone(), output, sample)
 
     def evaluate(
@@ -174,6 +174,9 @@ class PipelineCall:
             prompt=prompts,
             num_inference_steps=steps,
             return_dict=False,
+            generator=torch.Generator().manual_seed(
+                0
+            ),  # what a call draws beside our latents is of no interest
             **self._arguments,
             **given,
         )

@@ -29,7 +29,8 @@ def encode(pipe: Any, images: torch.Tensor, latent_shape: tuple[int, ...]) -> to
     latents = _pack(pipe, _normalised(vae, raw.float()))
     if tuple(latents.shape[1:]) != latent_shape:
         raise PolicyError(
-            f"{type(pipe).__name__} works on latents {latent_shape}, and its autoencoder gives {tuple(latents.shape[1:])}"
+            f"{type(pipe).__name__} works on latents {latent_shape}, and these images become "
+            f"{tuple(latents.shape[1:])}: they must have the policy's height and width"
         )
     return latents
 
@@ -46,10 +47,11 @@ def _normalised(vae: Any, raw: torch.Tensor) -> torch.Tensor:
     if mean is not None and std is not None:
         by_channel = (1, -1, *[1] * (raw.dim() - 2))
         mean, std = mean.to(raw).view(by_channel), std.to(raw).view(by_channel)
-        return (raw - mean) * (1.0 if scale is None else scale) / std
+        return (raw - mean) * (1.0 if scale is None else float(scale)) / std
     if scale is None:
         raise PolicyError(f"{type(vae).__name__} does not say how its latents are scaled")
-    return (raw - (vae.config.get("shift_factor") or 0.0)) * scale
+    shift: float = vae.config.get("shift_factor") or 0.0
+    return (raw - shift) * float(scale)
 
 
 def _statistic(vae: Any, name: str) -> torch.Tensor | None:

@@ -94,7 +94,7 @@ def _floats(levels: torch.Tensor) -> tuple[float, ...]:
 
 def _check(schedule: Schedule, steps: int, scheduler: Any) -> None:
     falling = all(before > after for before, after in pairwise(schedule.noise))
-    inside = 0.0 <= schedule.noise[-1] and schedule.noise[0] <= 1.0
+    inside = schedule.noise[0] <= 1.0 and schedule.noise[-1] >= 0.0
     if schedule.steps != steps or not falling or not inside:
         raise PolicyError(
             f"{type(scheduler).__name__} gives {steps} timesteps and noise levels {schedule.noise}, which do not fall "

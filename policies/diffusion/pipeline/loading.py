@@ -68,7 +68,9 @@ def _refuse_foreign(index: Mapping[str, Any], path: str) -> None:
 
     named = index.get("_class_name")
     if not isinstance(named, str) or not hasattr(diffusers, named):
-        raise PolicyError(f"{path} is a pipeline of its own ({named}), and code from a repository is never run")
+        raise PolicyError(
+            f"{path} is a pipeline of its own ({named}), and code from a repository is never run"
+        )
     for part, origin in index.items():
         if part in UNWANTED or part.startswith("_") or not isinstance(origin, list):
             continue
@@ -84,7 +86,9 @@ def _refuse_files(folder: Path, index: Mapping[str, Any]) -> None:
     """Raises PolicyError for code among a pipeline's files, and for parts whose only weights are pickled."""
     code = next(folder.rglob("*.py"), None)
     if code is not None:
-        raise PolicyError(f"{folder} brings code of its own ({code.name}), which is never run: remove it to go on")
+        raise PolicyError(
+            f"{folder} brings code of its own ({code.name}), which is never run: remove it to go on"
+        )
     for part in index:
         if part in UNWANTED or any((folder / part).glob("*.safetensors")):
             continue
@@ -105,7 +109,9 @@ def _diffusers() -> Any:
     try:
         import diffusers
     except ImportError as error:
-        raise PolicyError("a diffusion policy needs diffusers: pip install 'murmuration[diffusion]'") from error
+        raise PolicyError(
+            "a diffusion policy needs diffusers: pip install 'murmuration[diffusion]'"
+        ) from error
     # A node shows its own progress; bars for every part would cut through it.
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()

@@ -111,7 +111,9 @@ class Prompts:
             return torch.cat(tensors).to(self._device)[rows]
         # No dimension of rows: position ids, and the like.
         if not all(torch.equal(tensor, tensors[0]) for tensor in tensors):
-            raise PolicyError(f"{type(self._pipe).__name__} reads prompts into tensors that cannot share a batch")
+            raise PolicyError(
+                f"{type(self._pipe).__name__} reads prompts into tensors that cannot share a batch"
+            )
         return tensors[0].to(self._device)
 
 

@@ -34,8 +34,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def settings(folder: Path, **changes: Any) -> PipelineSettings:
-    given = dict(path=str(folder), dtype="float32", height=16, width=16, steps=2, guidance=3.0, lora=None)
-    return PipelineSettings(**{**given, "call": LENGTH, **changes})
+    size = {"height": 16, "width": 16, "steps": 2, "guidance": 3.0}
+    given = {"path": str(folder), "dtype": "float32", "lora": None, "call": LENGTH}
+    return PipelineSettings(**{**given, **size, **changes})
 
 
 def own_output(pipe: Any, latents: torch.Tensor, prompt: str) -> torch.Tensor:
@@ -146,13 +147,15 @@ def test_a_gated_model_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> No
         raise OSError("401 Client Error. Cannot access gated repo")
 
     monkeypatch.setattr("diffusers.DiffusionPipeline.load_config", gated)
-    with pytest.raises(PolicyError, match=r"accept its licence at https://huggingface.co/org/name.*hf auth login"):
+    with pytest.raises(
+        PolicyError, match=r"accept its licence at https://huggingface.co/org/name.*hf auth login"
+    ):
         load_pipeline(PipelineSettings(path="org/name"), CPU)
 
 
 def test_missing_weights_are_named(folder: Path) -> None:
     (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
-    with pytest.raises(PolicyError, match="no safetensors weights|cannot load"):
+    with pytest.raises(PolicyError, match=r"no safetensors weights|cannot load"):
         load_pipeline(settings(folder), CPU)
 
 

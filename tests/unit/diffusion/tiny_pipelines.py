@@ -25,8 +25,16 @@ def stacked(prompts: list[str] | str, *shape: int) -> torch.Tensor:
 
 
 def reading(pipeline: type, encode_prompt: Callable[..., Any]) -> type:
-    """The pipeline's class with text of its own; all else is as it was."""
-    return type(pipeline.__name__, (pipeline,), {"encode_prompt": encode_prompt, "__module__": "diffusers"})
+    """The pipeline's class with text of its own, in the network's type; all else is as it was."""
+
+    def in_its_type(self: Any, *args: Any, **kwargs: Any) -> Any:
+        dtype = (getattr(self, "transformer", None) or self.unet).dtype
+        parts = encode_prompt(self, *args, **kwargs)
+        return tuple(
+            p.to(dtype) if isinstance(p, torch.Tensor) and p.is_floating_point() else p for p in parts
+        )
+
+    return type(pipeline.__name__, (pipeline,), {"encode_prompt": in_its_type, "__module__": "diffusers"})
 
 
 def pair_of(length: int, width: int, mask: torch.dtype | None = None) -> Callable[..., Any]:
@@ -243,8 +251,12 @@ def sd1(prediction: str = "epsilon", scheduler: type = diffusers.DDIMScheduler) 
         norm_num_groups=2,
     )
     made = scheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction,
-        steps_offset=1, **({"clip_sample": False} if scheduler is diffusers.DDIMScheduler else {}),
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type=prediction,
+        steps_offset=1,
+        **({"clip_sample": False} if scheduler is diffusers.DDIMScheduler else {}),
     )
     pipeline = reading(diffusers.StableDiffusionPipeline, pair_of(5, 16))
     return pipeline(image_vae(), None, None, network, made, None, None, requires_safety_checker=False)
