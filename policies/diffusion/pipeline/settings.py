@@ -60,6 +60,8 @@ class NetworkLoraSettings(Settings):
 class PipelineSettings(Settings):
     """A pipeline of diffusers as a diffusion policy: safetensors only; pickles and repository code are refused."""
 
+    type: Literal["pipeline"] = "pipeline"
+    """A pretrained network, from a pipeline of diffusers."""
     path: str = Field(min_length=1)
     """Hub id or local folder of a pipeline that `save_pretrained` wrote."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
