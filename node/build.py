@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
 from node.checkpoint import Checkpoints
-from node.config import Config, EmbeddedPolicyConfig
+from node.config import Config, ConfigError, DiffusionPolicyConfig, EmbeddedPolicyConfig
 from node.loop import Node
 from node.members import manifest_of
 from node.network import gossip_settings
 from node.runfolder import RunFolder
 from node.store import Store
 from node.swarm_config import DhtConfig
-from policies.policy import Policy
+from policies.diffusion.policy import DiffusionPolicy
+from policies.policy import Policy, PolicyError
 from policies.seeds import derive_generator
 from policies.strategies import build_strategy
 from policies.strategies.pool import RolloutPool
 from policies.tasks import build_task
 from policies.tasks.curriculum import Curriculum
+from policies.tasks.task import ImageTask, Task
 from policies.text.embedded import load_embedded
 from policies.text.policy import TextPolicy
 from swarm.gossip import Gossip
@@ -36,6 +38,7 @@ def build_node(config: Config, folder: RunFolder, transport: Transport, progress
     """Loads the policy and connects the parts. Raises TaskError, PolicyError, IdentityError, ConfigError."""
     tasks = [build_task(task.spec) for task in config.tasks]
     by_name = {task.name: task for task in tasks}
+    _check_media(config, tasks)
     policy = build_policy(config, progress)
     max_age = config.sampler.max_age
     pool = Pool(PoolSettings(max_age=max_age))
@@ -65,12 +68,39 @@ def build_policy(config: Config, progress: Progress) -> Policy:
         torch.set_num_threads(config.threads)
     device = torch.device(config.device if config.device != "auto" else _best_device())
     chosen = config.policy
+    if isinstance(chosen, DiffusionPolicyConfig):
+        return _build_diffusion(chosen, device, config.seed, progress)
     if not isinstance(chosen, EmbeddedPolicyConfig):
         return TextPolicy.from_settings(chosen.model, chosen, device, config.seed)
     model, tokenizer = load_embedded(
         chosen.warm_start, progress=lambda done, total: progress("warm start", done, total)
     )
     return TextPolicy(model.to(device), tokenizer, chosen, seed=config.seed)
+
+
+def _build_diffusion(
+    chosen: DiffusionPolicyConfig, device: torch.device, seed: int, progress: Progress
+) -> Policy:
+    """Imported here: diffusers and scikit-learn are an extra. Raises PolicyError without them."""
+    try:
+        from policies.diffusion.digits import DigitsDenoiser
+        from policies.diffusion.digits_start import load_digits_network
+    except ImportError as error:
+        raise PolicyError(
+            f"{error}; a diffusion policy needs: pip install 'murmuration[diffusion]'"
+        ) from error
+    source = chosen.source
+    network = load_digits_network(source, progress=lambda done, total: progress("warm start", done, total))
+    return DiffusionPolicy(DigitsDenoiser(network.to(device), source.steps), chosen, source.type, seed)
+
+
+def _check_media(config: Config, tasks: Sequence[Task]) -> None:
+    """Raises ConfigError for a task that asks for images of a policy that writes text, or the reverse."""
+    draws = isinstance(config.policy, DiffusionPolicyConfig)
+    for task in tasks:
+        if isinstance(task, ImageTask) != draws:
+            made, asked = ("images", "text") if draws else ("text", "images")
+            raise ConfigError(f"tasks: {task.name} asks for {asked}, and this policy makes {made}")
 
 
 def _best_device() -> str:

@@ -187,7 +187,7 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="What to measure: april, brorl, dars, engine, faults, gossip, step or strategies."
+            help="What to measure: april, branch, brorl, dars, engine, faults, gossip, step or strategies."
         ),
     ],
     model: Annotated[
@@ -196,6 +196,8 @@ def bench(
     seeds: Annotated[int | None, typer.Option(min=1, help="Repeats, each from its own seed.")] = None,
     cases: Annotated[list[str], typer.Option("--case", help="Only this case; may be repeated.")] = [],
     dtypes: Annotated[list[str], typer.Option("--dtype", help="Only this type; may be repeated.")] = [],
+    rounds: Annotated[int | None, typer.Option(min=1, help="branch: iterations of each arm.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="branch: write the curves to this SVG file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Reproduce a figure, both sides in one run. Says on standard error what is being measured."""
@@ -204,7 +206,7 @@ def bench(
     from node.bench.report import Interrupted
     from node.bench.show import show_report
 
-    options = BenchOptions(model, seeds, tuple(cases), tuple(dtypes))
+    options = BenchOptions(model, seeds, tuple(cases), tuple(dtypes), rounds=rounds, plot=plot)
     try:
         report = run_benchmark(name, options, lambda line: typer.echo(line, err=True))
     except Interrupted as early:
