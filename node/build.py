@@ -15,6 +15,7 @@ from node.network import gossip_settings
 from node.runfolder import RunFolder
 from node.store import Store
 from node.swarm_config import DhtConfig
+from policies.diffusion.pipeline.settings import PipelineSettings
 from policies.diffusion.policy import DiffusionPolicy
 from policies.policy import Policy, PolicyError
 from policies.seeds import derive_generator
@@ -22,6 +23,7 @@ from policies.strategies import build_strategy
 from policies.strategies.pool import RolloutPool
 from policies.tasks import build_task
 from policies.tasks.curriculum import Curriculum
+from policies.tasks.preference import Preference
 from policies.tasks.task import ImageTask, Task
 from policies.text.embedded import load_embedded
 from policies.text.policy import TextPolicy
@@ -39,6 +41,9 @@ def build_node(config: Config, folder: RunFolder, transport: Transport, progress
     tasks = [build_task(task.spec) for task in config.tasks]
     by_name = {task.name: task for task in tasks}
     _check_media(config, tasks)
+    for task in tasks:
+        if isinstance(task, Preference):
+            task.load()  # now, and not after the first images
     policy = build_policy(config, progress)
     max_age = config.sampler.max_age
     pool = Pool(PoolSettings(max_age=max_age))
@@ -82,6 +87,9 @@ def _build_diffusion(
     chosen: DiffusionPolicyConfig, device: torch.device, seed: int, progress: Progress
 ) -> Policy:
     """Imported here: diffusers and scikit-learn are an extra. Raises PolicyError without them."""
+    source = chosen.source
+    if isinstance(source, PipelineSettings):
+        return _build_pipeline(chosen, source, device, seed)
     try:
         from policies.diffusion.digits import DigitsDenoiser
         from policies.diffusion.digits_start import load_digits_network
@@ -89,9 +97,18 @@ def _build_diffusion(
         raise PolicyError(
             f"{error}; a diffusion policy needs: pip install 'murmuration[diffusion]'"
         ) from error
-    source = chosen.source
     network = load_digits_network(source, progress=lambda done, total: progress("warm start", done, total))
     return DiffusionPolicy(DigitsDenoiser(network.to(device), source.steps), chosen, source.type, seed)
+
+
+def _build_pipeline(
+    chosen: DiffusionPolicyConfig, source: PipelineSettings, device: torch.device, seed: int
+) -> Policy:
+    """Raises PolicyError when the pipeline cannot be loaded or adapted."""
+    from policies.diffusion.pipeline.loading import load_denoiser
+
+    denoiser = load_denoiser(source, device, seed)
+    return DiffusionPolicy(denoiser, chosen, type(denoiser.module).__name__, seed)
 
 
 def _check_media(config: Config, tasks: Sequence[Task]) -> None:

@@ -10,7 +10,9 @@ import pytest
 import tiny_encoders
 import torch
 
-from policies.diffusion.pipeline import PipelineDenoiser, PipelineSettings, load_denoiser, load_pipeline
+from policies.diffusion.pipeline.adapter import PipelineDenoiser
+from policies.diffusion.pipeline.loading import load_denoiser, load_pipeline
+from policies.diffusion.pipeline.settings import PipelineSettings
 from policies.policy import PolicyError
 
 CPU = torch.device("cpu")
