@@ -30,6 +30,7 @@ class PipelineDenoiser:
     def __init__(self, pipe: Any, settings: PipelineSettings, device: torch.device, seed: int = 0) -> None:
         self._pipe = pipe
         self._decode_batch = settings.decode_batch
+        self._size = (settings.height, settings.width)
         self._network = network_of(pipe)
         if parametrisation_of(pipe.scheduler) is not Parametrisation.FLOW:
             pipe.scheduler = _ddim_like(pipe.scheduler)
@@ -104,8 +105,9 @@ class PipelineDenoiser:
         return without_adapters(self._network)
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Images of the pipeline's height and width; see `latents.encode`."""
-        pieces = torch.split(images.to(self._device), self._decode_batch)
+        """Grey or coloured images of any size: peers may draw larger. See `latents.fitted` and `latents.encode`."""
+        fitted = latent_forms.fitted(images.to(self._device), self._size)
+        pieces = torch.split(fitted, self._decode_batch)
         return torch.cat([latent_forms.encode(self._pipe, piece, self._shape) for piece in pieces])
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:

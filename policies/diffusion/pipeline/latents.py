@@ -14,6 +14,19 @@ import torch
 from policies.policy import PolicyError
 
 
+def fitted(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Images (B, 1 or 3, H, W) as colours of `size` (height, width): the middle of that shape, scaled to it."""
+    colours = images.expand(-1, 3, -1, -1)
+    height, width = colours.shape[2:]
+    if (height, width) == size:
+        return colours
+    scale = max(size[0] / height, size[1] / width)
+    tall, wide = min(height, round(size[0] / scale)), min(width, round(size[1] / scale))
+    top, left = (height - tall) // 2, (width - wide) // 2
+    middle = colours[:, :, top : top + max(tall, 1), left : left + max(wide, 1)]
+    return torch.nn.functional.interpolate(middle, size, mode="bilinear", antialias=True)
+
+
 def encode(pipe: Any, images: torch.Tensor, latent_shape: tuple[int, ...]) -> torch.Tensor:
     """Images (B, 3, H, W) in [-1, 1] to latents (B, *latent_shape) in float32: the mode of the encoder's posterior.
 
@@ -29,8 +42,8 @@ def encode(pipe: Any, images: torch.Tensor, latent_shape: tuple[int, ...]) -> to
     latents = _pack(pipe, _normalised(vae, raw.float()))
     if tuple(latents.shape[1:]) != latent_shape:
         raise PolicyError(
-            f"{type(pipe).__name__} works on latents {latent_shape}, and these images become "
-            f"{tuple(latents.shape[1:])}: they must have the policy's height and width"
+            f"{type(pipe).__name__} works on latents {latent_shape}, and its autoencoder makes "
+            f"{tuple(latents.shape[1:])} of images of its size: this pipeline cannot learn from finished images"
         )
     return latents
 

@@ -11,6 +11,7 @@ import torch
 from tiny_pipelines import FAMILIES, Family
 
 from policies.diffusion.pipeline.adapter import PipelineDenoiser
+from policies.diffusion.pipeline.latents import fitted
 from policies.diffusion.pipeline.levels import Levels, Parametrisation
 from policies.policy import PolicyError
 
@@ -270,6 +271,18 @@ def test_a_video_is_not_an_image() -> None:
     assert denoiser.latent_shape[1] == 2
     with pytest.raises(PolicyError, match="gives 5 frames, not an image"):
         denoiser.decode(drawn(denoiser))
+
+
+def test_images_of_other_sizes_are_fitted_by_their_middle() -> None:
+    picture = torch.arange(24.0).reshape(1, 1, 4, 6).expand(2, 1, 4, 6)
+    middle = picture[:, :, :, 1:5].expand(-1, 3, -1, -1)
+    assert torch.equal(fitted(picture, (4, 4)), middle)
+    assert torch.allclose(fitted(picture, (2, 2)).mean(), middle.mean())
+    assert torch.equal(fitted(middle, (4, 4)), middle)
+    for height, width in ((1, 1), (1, 1024), (700, 3)):
+        assert fitted(torch.zeros(1, 3, height, width), (16, 32)).shape == (1, 3, 16, 32)
+    denoiser = denoiser_of(FAMILIES["sd3"].pipeline(), FAMILIES["sd3"])
+    assert denoiser.encode(torch.zeros(2, 1, 40, 24)).shape == (2, *denoiser.latent_shape)
 
 
 def test_a_reference_needs_an_adapter() -> None:
