@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 
 from node.checkpoint import Checkpoints
-from node.config import Config, ConfigError, DiffusionPolicyConfig, EmbeddedPolicyConfig
+from node.config import Config, ConfigError, DiffusionPolicyConfig, EmbeddedPolicyConfig, TaskConfig
 from node.loop import Node
 from node.members import manifest_of
 from node.network import gossip_settings
@@ -21,10 +22,9 @@ from policies.policy import Policy, PolicyError
 from policies.seeds import derive_generator
 from policies.strategies import build_strategy
 from policies.strategies.pool import RolloutPool
-from policies.tasks import build_task
+from policies.tasks import asks_for_images, build_task
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.preference import Preference
-from policies.tasks.task import ImageTask, Task
 from policies.text.embedded import load_embedded
 from policies.text.policy import TextPolicy
 from swarm.gossip import Gossip
@@ -33,14 +33,16 @@ from swarm.pool import Pool, PoolSettings
 from swarm.transport import Transport
 from swarm.verify import Door, DoorSettings
 
+logger = logging.getLogger(__name__)
+
 Progress = Callable[[str, int, int], None]  # what, done, total
 
 
 def build_node(config: Config, folder: RunFolder, transport: Transport, progress: Progress) -> Node:
     """Loads the policy and connects the parts. Raises TaskError, PolicyError, IdentityError, ConfigError."""
-    tasks = [build_task(task.spec) for task in config.tasks]
+    chosen, beside = tasks_of(config)
+    tasks = [build_task(task.spec) for task in chosen]
     by_name = {task.name: task for task in tasks}
-    _check_media(config, tasks)
     for task in tasks:
         if isinstance(task, Preference):
             task.load()  # now, and not after the first images
@@ -49,12 +51,12 @@ def build_node(config: Config, folder: RunFolder, transport: Transport, progress
     pool = Pool(PoolSettings(max_age=max_age))
     peer = Identity.load_or_create(folder.identity(config)).peer_id
     swarm = manifest_of(config).swarm_id if isinstance(config.swarm, DhtConfig) else ""
-    door = Door(swarm, peer, by_name, policy.encode, time.time, DoorSettings(max_age=max_age))
+    door = Door(swarm, peer, by_name, policy.encode, time.time, DoorSettings(max_age=max_age, beside=beside))
     generator = derive_generator(config.seed, "gossip", time.time_ns())  # what peers offer repeats in no run
     return Node(
         config=config,
         tasks=by_name,
-        curriculum=Curriculum(tasks, [task.weight for task in config.tasks], config.seed),
+        curriculum=Curriculum(tasks, [task.weight for task in chosen], config.seed),
         policy=policy,
         strategy=build_strategy(config.strategy),
         rollouts=RolloutPool(config.seed),
@@ -111,13 +113,20 @@ def _build_pipeline(
     return DiffusionPolicy(denoiser, chosen, type(denoiser.module).__name__, seed)
 
 
-def _check_media(config: Config, tasks: Sequence[Task]) -> None:
-    """Raises ConfigError for a task that asks for images of a policy that writes text, or the reverse."""
+def tasks_of(config: Config) -> tuple[list[TaskConfig], frozenset[str]]:
+    """The tasks that this node's policy can take, and the names of those that it leaves to others of its swarm.
+
+    A swarm may hold text and images at once. Raises ConfigError when nothing is left to do.
+    """
     draws = isinstance(config.policy, DiffusionPolicyConfig)
-    for task in tasks:
-        if isinstance(task, ImageTask) != draws:
-            made, asked = ("images", "text") if draws else ("text", "images")
-            raise ConfigError(f"tasks: {task.name} asks for {asked}, and this policy makes {made}")
+    mine = [task for task in config.tasks if asks_for_images(task.spec) == draws]
+    beside = frozenset(task.name for task in config.tasks if task not in mine)
+    if not mine:
+        made, asked = ("images", "text") if draws else ("text", "images")
+        raise ConfigError(f"tasks: {', '.join(sorted(beside))} ask for {asked}, and this policy makes {made}")
+    if beside:
+        logger.info("left to other nodes, as the own policy cannot take them: %s", ", ".join(sorted(beside)))
+    return mine, beside
 
 
 def _best_device() -> str:

@@ -245,7 +245,7 @@ class Gossip:
                 self._tries.popitem(last=False)
 
     def _take(self, announcement: Announcement, wire: bytes) -> bool:
-        """Whether anything of the body was accepted, or set aside: its publisher did nothing wrong."""
+        """Whether the body counts: something of it passed every check."""
         if self._stop.is_set():
             return False
         examined = self._door.examine(announcement, wire)
@@ -253,7 +253,7 @@ class Gossip:
             if group is not None and verdict.outcome is Outcome.ACCEPTED:
                 self._pool.add(group, announcement.created)
         self._keep([verdict for verdict, _ in examined])
-        return any(verdict.outcome is not Outcome.REFUSED for verdict, _ in examined)
+        return any(verdict.checked for verdict, _ in examined)
 
     def _keep(self, verdicts: Sequence[Verdict]) -> None:
         labels = Counter(verdict.label for verdict in verdicts)

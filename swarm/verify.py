@@ -97,7 +97,8 @@ Examined = tuple[Verdict, Group | None]
 class DoorSettings:
     """A node's own bounds on what it takes from others."""
 
-    beside: frozenset[str] = frozenset()  # full names of the swarm's tasks that the own policy cannot take
+    # Tasks of the swarm that the own policy cannot take, by the part of their name before the @.
+    beside: frozenset[str] = frozenset()
     max_age: float = 600.0  # seconds since the announcement was made
     max_characters: int = 16_384  # of one completion; a cheap bound before the tokenizer is asked
 
@@ -149,7 +150,7 @@ class Door:
     def usable(self, announcement: Announcement) -> bool:
         """False where all that the body is said to hold is of tasks that the own policy cannot take."""
         named = announcement.summary.tasks  # of more tasks than fit, some are not named
-        return len(named) == MAX_TASKS_ANNOUNCED or any(t.task not in self.settings.beside for t in named)
+        return len(named) == MAX_TASKS_ANNOUNCED or not all(map(self._beside, (t.task for t in named)))
 
     def timely(self, announcement: Announcement) -> Reason | None:
         """STALE or FUTURE when the announcement's age rules its body out, else None."""
@@ -157,6 +158,9 @@ class Door:
         if age > self.settings.max_age:
             return Reason.STALE
         return Reason.FUTURE if age < -CLOCK_SKEW else None
+
+    def _beside(self, task: str) -> bool:
+        return task.partition("@")[0] in self.settings.beside
 
     def _open(self, announcement: Announcement, wire: bytes) -> Body:
         """The decoded body. Raises _Refusal when it must not be looked into further."""
@@ -190,7 +194,7 @@ class Door:
             raise _Refusal(Reason.SUMMARY, "counts or versions are not the announced ones")
 
     def _examine_group(self, peer: str, shared: SharedGroup) -> Examined:
-        if shared.task in self.settings.beside:
+        if self._beside(shared.task):
             return _about(
                 Verdict(Outcome.UNUSABLE, peer, detail="the own policy makes no such thing"), shared
             ), None

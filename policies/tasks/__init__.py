@@ -11,7 +11,7 @@ from policies.tasks.gym import PREFIX, build_gym_task, known_gym_tasks
 from policies.tasks.preference import build_preference_task
 from policies.tasks.task import Task, TaskError, TaskSpec, score_group
 
-__all__ = ["Task", "TaskError", "TaskSpec", "build_task", "known_tasks", "score_group"]
+__all__ = ["Task", "TaskError", "TaskSpec", "asks_for_images", "build_task", "known_tasks", "score_group"]
 
 
 def build_task(spec: TaskSpec) -> Task:
@@ -26,6 +26,11 @@ def build_task(spec: TaskSpec) -> Task:
         near = difflib.get_close_matches(spec.name, known_tasks(), n=1, cutoff=0.0)[0]
         raise TaskError(f"no task is called {spec.name!r}; the nearest is {near!r}")
     return build_embedded_task(spec)
+
+
+def asks_for_images(spec: TaskSpec) -> bool:
+    """Of a task that need not be installed here."""
+    return spec.name == digits.NAME or spec.name in preference.NAMES
 
 
 def known_tasks() -> tuple[str, ...]:

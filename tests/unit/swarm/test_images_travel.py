@@ -23,12 +23,12 @@ NOISE = [photo(40, 40, seed) for seed in range(2)]
 
 def image_door() -> Door:
     """The door of a node that makes images, in a swarm that adds too."""
-    settings = DoorSettings(beside=frozenset({Addition.name}))
+    settings = DoorSettings(beside=frozenset({"addition"}))
     return Door("swarm-of-tests", NODE, {Brightness.name: Brightness()}, encode, ManualClock(), settings)
 
 
 def text_door() -> Door:
-    settings = DoorSettings(beside=frozenset({Brightness.name}))
+    settings = DoorSettings(beside=frozenset({"brightness"}))
     return Door("swarm-of-tests", NODE, {Addition.name: Addition()}, encode, ManualClock(), settings)
 
 

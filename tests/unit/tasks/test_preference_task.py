@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from policies.rollout import Image
-from policies.tasks import TaskError, TaskSpec, build_task
+from policies.tasks import TaskError, TaskSpec, asks_for_images, build_task
 from policies.tasks.preference import NAMES, Preference
 from policies.tasks.task import HELD_OUT_SEED, ImageTask
 
@@ -35,7 +35,7 @@ def grey(width: int, height: int, channels: int, value: int = 51) -> Image:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_model_is_a_task_by_name_without_loading_it(name: str) -> None:
     task = build_task(TaskSpec(name))
-    assert isinstance(task, ImageTask)
+    assert isinstance(task, ImageTask) and asks_for_images(TaskSpec(name))
     assert task.name == f"{name}@1"
 
 
