@@ -113,7 +113,7 @@ class Preference:
 
             from policies.diffusion.rewards import HubRewardSettings, load_scorer
 
-            settings = HubRewardSettings(model=self._model, path=self._weights)
+            settings = HubRewardSettings(model=self._model, weights=self._weights)
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             try:
                 self._scorer = load_scorer(settings, device)

@@ -18,9 +18,9 @@ UNREADABLE = (OSError, ValueError, ImportError, LookupError, RuntimeError, Unpic
 FIXES = {
     "pickscore": "PickScore is two downloads: hf download yuvalkirstain/PickScore_v1 and hf download "
     "laion/CLIP-ViT-H-14-laion2B-s32B-b79K; without network, put the second's processor and tokenizer files into the "
-    "first's folder and give that as path",
+    "first's folder and give that as weights",
     "hpsv2": "HPSv2 needs its package and weights: pip install open_clip_torch, and hf download xswu/HPSv2 "
-    "HPS_v2.1_compressed.pt; without network, give the file as path",
+    "HPS_v2.1_compressed.pt; without network, give the file as weights",
     "imagereward": "ImageReward needs its package: pip install git+https://github.com/zai-org/ImageReward.git (the "
     "released 1.5 does not work with present transformers), and its weights: hf download THUDM/ImageReward",
 }
@@ -33,17 +33,17 @@ def load_scorer(settings: HubRewardSettings, device: torch.device) -> Scorer:
         if settings.model == "pickscore":
             from policies.diffusion.rewards import pickscore
 
-            raw = pickscore.load_pickscore(settings.path, dtype, device)
+            raw = pickscore.load_pickscore(settings.weights, dtype, device)
             return Scaled(raw, pickscore.LOW, pickscore.HIGH, settings.batch)
         if settings.model == "hpsv2":
             from policies.diffusion.rewards import hpsv2
 
             return Scaled(
-                hpsv2.load_hpsv2(settings.path, dtype, device), hpsv2.LOW, hpsv2.HIGH, settings.batch
+                hpsv2.load_hpsv2(settings.weights, dtype, device), hpsv2.LOW, hpsv2.HIGH, settings.batch
             )
         from policies.diffusion.rewards import imagereward
 
-        raw = imagereward.load_imagereward(settings.path, device)
+        raw = imagereward.load_imagereward(settings.weights, device)
         return Scaled(raw, imagereward.LOW, imagereward.HIGH, settings.batch)
     except UNREADABLE as error:
         said = " ".join(str(error).split())[:300]

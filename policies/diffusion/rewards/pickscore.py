@@ -33,10 +33,13 @@ def load_pickscore(path: str, dtype: torch.dtype, device: torch.device) -> RawSc
         path or WEIGHTS, dtype=dtype, use_safetensors=True, trust_remote_code=False
     )
     model.requires_grad_(False).eval().to(device)
+    longest = model.config.text_config.max_position_embeddings  # 77 in the published model
 
     def raw(images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
         distinct = list(dict.fromkeys(prompts))
-        text = processor(text=distinct, padding=True, truncation=True, max_length=77, return_tensors="pt")
+        text = processor(
+            text=distinct, padding=True, truncation=True, max_length=longest, return_tensors="pt"
+        )
         pixels = processor(images=to_pillow(images), return_tensors="pt")["pixel_values"]
         with torch.no_grad():
             found = model(**text.to(device), pixel_values=pixels.to(device, dtype)).logits_per_image

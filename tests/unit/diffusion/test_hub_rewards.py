@@ -21,7 +21,7 @@ from policies.diffusion.rewards.scorer import Scaled
 from policies.policy import PolicyError
 
 CPU = torch.device("cpu")
-PROMPTS = ["a red fox", "two hens", "a red fox"]
+PROMPTS = ["a red fox", "two hens that sit on a very long fence", "a red fox"]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def published_score(folder: Path, image: torch.Tensor, prompt: str) -> float:
     model, processor = CLIPModel.from_pretrained(folder), CLIPProcessor.from_pretrained(folder)
     pixels = np.asarray((image * 255).round(), dtype=np.uint8).transpose(1, 2, 0)
     seen = processor(images=Image.fromarray(pixels), return_tensors="pt")
-    read = processor(text=[prompt], return_tensors="pt")
+    read = processor(text=[prompt], truncation=True, max_length=16, return_tensors="pt")
     with torch.no_grad():
         eye = model.visual_projection(model.vision_model(**seen).pooler_output)[0]
         word = model.text_projection(model.text_model(**read).pooler_output)[0]
@@ -66,7 +66,7 @@ def published_score(folder: Path, image: torch.Tensor, prompt: str) -> float:
 
 
 def test_pickscore_is_the_published_formula_on_a_straight_scale(folder: Path) -> None:
-    scorer = load_scorer(HubRewardSettings(path=str(folder), batch=2), CPU)
+    scorer = load_scorer(HubRewardSettings(weights=str(folder), batch=2), CPU)
     assert isinstance(scorer, Scaled)
     batch = images(3)
     expected = [published_score(folder, *pair) for pair in zip(batch, PROMPTS, strict=True)]
@@ -121,19 +121,19 @@ def open_clip(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_hpsv2_is_the_cosine_under_the_checkpoints_weights(open_clip: ModuleType, tmp_path: Path) -> None:
     weights = torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]])
     torch.save({"epoch": 3, "state_dict": {"mix.weight": weights}}, tmp_path / "hps.pt")
-    scorer = load_scorer(HubRewardSettings(model="hpsv2", path=str(tmp_path / "hps.pt")), CPU)
+    scorer = load_scorer(HubRewardSettings(model="hpsv2", weights=str(tmp_path / "hps.pt")), CPU)
     assert isinstance(scorer, Scaled)
     batch = (images(2, 4) * 255).round() / 255
     seen = batch.mean((2, 3)) * torch.tensor([1.0, 2.0, 3.0])
-    read = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])  # "a red fox", "two hens"
+    read = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
     expected = torch.nn.functional.cosine_similarity(seen, read)
-    assert torch.allclose(scorer.raw(batch, PROMPTS[:2]), expected, atol=1e-5)
+    assert torch.allclose(scorer.raw(batch, ["a red fox", "two hens"]), expected, atol=1e-5)
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(open_clip: ModuleType, tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "code": Path}, tmp_path / "hps.pt")
     with pytest.raises(PolicyError, match="cannot load hpsv2"):
-        load_scorer(HubRewardSettings(model="hpsv2", path=str(tmp_path / "hps.pt")), CPU)
+        load_scorer(HubRewardSettings(model="hpsv2", weights=str(tmp_path / "hps.pt")), CPU)
 
 
 @pytest.mark.parametrize(

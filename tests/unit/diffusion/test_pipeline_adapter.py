@@ -136,12 +136,12 @@ def test_gradients_pass_through_the_call(name: str) -> None:
 def test_any_noise_level_and_rows_that_share_no_call(name: str) -> None:
     family = FAMILIES[name]
     denoiser = denoiser_of(family.pipeline(), family)
-    latents = drawn(denoiser, rows=3)
-    prompts = [*PROMPTS, PROMPTS[0]]
-    levels = torch.tensor([0.7, denoiser.schedule.noise[1], 0.7])
+    latents = drawn(denoiser, rows=4)
+    prompts = [*PROMPTS, *PROMPTS]
+    levels = torch.tensor([0.7, denoiser.schedule.noise[1], 0.4, 0.7])  # rows 0 and 3 share a call
     with torch.no_grad():
         together = denoiser.predict_at(latents, levels, prompts)
-        for row in range(3):
+        for row in range(4):
             one = slice(row, row + 1)
             alone = denoiser.predict_at(latents[one], levels[one], prompts[one])
             assert torch.allclose(together.clean[one], alone.clean, atol=1e-5)
