@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -41,6 +41,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable outpu
 
 @app.command()
 def demo(
+    policy: Annotated[
+        Literal["embedded", "digits"],
+        typer.Option(help="What its nodes train: a small language model, or one that draws digits."),
+    ] = "embedded",
     nodes: Annotated[int, typer.Option(min=2, help="Swarm nodes; each gets a silo twin.")] = 3,
     overrides: SetOption = [],
     rounds: RoundsOption = None,
@@ -50,13 +54,14 @@ def demo(
 ) -> None:
     """The main job, small: a local swarm over a real DHT, each node beside a silo twin. Nothing is downloaded."""
     from node.demo import run_demo
+    from node.demo_kinds import KINDS
     from node.demo_view import DemoView
     from node.runfolder import new_run_folder
     from node.show import output_style
 
     path = run_dir or new_run_folder("demo").path
     view = DemoView(output_style(as_json=as_json), path, picture)
-    raise typer.Exit(run_demo(nodes, _with_rounds(overrides, rounds), path, view))
+    raise typer.Exit(run_demo(KINDS[policy], nodes, _with_rounds(overrides, rounds), path, view))
 
 
 @app.command()
@@ -187,7 +192,7 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="What to measure: april, brorl, dars, engine, faults, gossip, step or strategies."
+            help="What to measure: april, branch, brorl, dars, engine, faults, gossip, step or strategies."
         ),
     ],
     model: Annotated[
@@ -196,6 +201,8 @@ def bench(
     seeds: Annotated[int | None, typer.Option(min=1, help="Repeats, each from its own seed.")] = None,
     cases: Annotated[list[str], typer.Option("--case", help="Only this case; may be repeated.")] = [],
     dtypes: Annotated[list[str], typer.Option("--dtype", help="Only this type; may be repeated.")] = [],
+    rounds: Annotated[int | None, typer.Option(min=1, help="branch: iterations of each arm.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="branch: write the curves to this SVG file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Reproduce a figure, both sides in one run. Says on standard error what is being measured."""
@@ -204,7 +211,7 @@ def bench(
     from node.bench.report import Interrupted
     from node.bench.show import show_report
 
-    options = BenchOptions(model, seeds, tuple(cases), tuple(dtypes))
+    options = BenchOptions(model, seeds, tuple(cases), tuple(dtypes), rounds=rounds, plot=plot)
     try:
         report = run_benchmark(name, options, lambda line: typer.echo(line, err=True))
     except Interrupted as early:

@@ -31,7 +31,7 @@ from policies.strategies.phase import rollout_phase
 from policies.strategies.pool import RolloutPool
 from policies.strategies.strategy import StepInfo, Strategy
 from policies.tasks.curriculum import Curriculum
-from policies.tasks.task import Task
+from policies.tasks.task import Task, score_group
 from swarm.gossip import Gossip
 from swarm.pool import Pool
 from swarm.sampler import Mix, draw_batch
@@ -101,8 +101,7 @@ def play_round(node: Node) -> RoundEvent:
 
 def score(group: Group, tasks: Mapping[str, Task]) -> Group:
     """The group with every rollout's reward from its task's verifier."""
-    task = tasks[group.problem.task]
-    return replace(group, rollouts=tuple(r.scored(task.score(group.problem, r.text)) for r in group.rollouts))
+    return score_group(tasks[group.problem.task], group)
 
 
 def advise(member: TrainGroup, sampler: SamplerConfig) -> TrainGroup:

@@ -44,13 +44,30 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
-    """One completion: text, its tokens by policy version, why it ended, and its reward once scored."""
+class Image:
+    """A finished image: 8 bits a channel, rows from the top, no metadata."""
 
-    text: str  # decoded without special tokens
-    segments: tuple[Segment, ...]
+    width: int
+    height: int
+    channels: int  # 1 (grey) or 3 (RGB)
+    pixels: bytes = field(repr=False)  # height x width x channels
+
+    def __post_init__(self) -> None:
+        if len(self.pixels) != self.width * self.height * self.channels or self.channels not in (1, 3):
+            raise ValueError(
+                f"{len(self.pixels)} bytes for {self.width} x {self.height} x {self.channels} pixels"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One completion: text or an image, its tokens by policy version, why it ended, and its reward once scored."""
+
+    text: str  # decoded without special tokens; empty where the completion is an image
+    segments: tuple[Segment, ...]  # none where it is an image
     finish: Finish
     reward: float | None = None
+    image: Image | None = None
 
     @property
     def token_ids(self) -> tuple[int, ...]:

@@ -216,6 +216,7 @@ class Gossip:
     def _worth_fetching(self, announcement: Announcement) -> bool:
         return (
             announcement.peer != self._door.peer
+            and self._door.usable(announcement)
             and not self._fetchers.busy_with(announcement)
             and not self._door.guard.knows_body(announcement.digest)
             and self._tries.get((announcement.peer, announcement.digest), 0) < self.settings.tries
@@ -244,7 +245,7 @@ class Gossip:
                 self._tries.popitem(last=False)
 
     def _take(self, announcement: Announcement, wire: bytes) -> bool:
-        """Whether anything of the body was accepted, or set aside: its publisher did nothing wrong."""
+        """Whether the body counts: something of it passed every check."""
         if self._stop.is_set():
             return False
         examined = self._door.examine(announcement, wire)
@@ -252,7 +253,7 @@ class Gossip:
             if group is not None and verdict.outcome is Outcome.ACCEPTED:
                 self._pool.add(group, announcement.created)
         self._keep([verdict for verdict, _ in examined])
-        return any(verdict.outcome is not Outcome.REFUSED for verdict, _ in examined)
+        return any(verdict.checked for verdict, _ in examined)
 
     def _keep(self, verdicts: Sequence[Verdict]) -> None:
         labels = Counter(verdict.label for verdict in verdicts)

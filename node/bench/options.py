@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import Path
 from types import MappingProxyType
 
 FLAGS: Mapping[str, str] = MappingProxyType(
-    {"model": "--model", "repeats": "--seeds", "cases": "--case", "dtypes": "--dtype"}
+    {
+        "model": "--model",
+        "repeats": "--seeds",
+        "cases": "--case",
+        "dtypes": "--dtype",
+        "rounds": "--rounds",
+        "plot": "--plot",
+    }
 )
 
 
@@ -24,6 +32,8 @@ class BenchOptions:
     repeats: int | None = None  # each from its own seed: 0, 1, ...
     cases: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
+    rounds: int | None = None
+    plot: Path | None = None  # an SVG file to write
     # Facts on the machine, for the report; filled in by `run_benchmark`.
     machine: Mapping[str, str | int] = field(default_factory=dict)
 

@@ -17,9 +17,10 @@ from node.bench.report import Progress, Report
 BENCHMARKS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "april": frozenset({"model", "repeats"}),
+        "branch": frozenset({"repeats", "cases", "rounds", "plot"}),
         "brorl": frozenset({"model", "repeats"}),
         "dars": frozenset({"repeats"}),
-        "engine": frozenset(FLAGS),
+        "engine": frozenset({"model", "repeats", "cases", "dtypes"}),
         "faults": frozenset({"cases"}),
         "gossip": frozenset({"repeats", "cases"}),
         "step": frozenset({"model", "repeats"}),

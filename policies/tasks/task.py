@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
-from policies.rollout import Problem
+from policies.rollout import Group, Image, Problem
 
 Param = bool | int | float | str
 
@@ -37,8 +37,8 @@ class TaskSpec:
         return "#" + hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
-class Task(Protocol):
-    """`problem` is pure in its seed; `score` is pure, bounded in time, and never evaluates text as code."""
+class ProblemSource(Protocol):
+    """What every task has: a name that peers match on, and problems that are pure in their seed."""
 
     @property
     def name(self) -> str:
@@ -49,6 +49,33 @@ class Task(Protocol):
         """The problem of this seed; the same on every node that runs the same task name."""
         ...
 
+
+class TextTask(ProblemSource, Protocol):
+    """A task that asks for text. `score` is pure, bounded in time, and never evaluates text as code."""
+
     def score(self, problem: Problem, completion: str) -> float:
         """Reward in [0, 1] of a completion's text. Never raises on any text."""
         ...
+
+
+@runtime_checkable
+class ImageTask(ProblemSource, Protocol):
+    """Asks for images. `score_images` is pure: with equal scorers, rewards are equal up to rounding."""
+
+    def score_images(self, problem: Problem, images: Sequence[Image]) -> list[float]:
+        """Rewards in [0, 1], one an image of any size. Never raises on any image."""
+        ...
+
+
+Task = TextTask | ImageTask
+
+
+def score_group(task: Task, group: Group) -> Group:
+    """The group with every rollout's reward from its task's verifier; a rollout of another medium gets 0."""
+    if not isinstance(task, ImageTask):
+        return replace(
+            group, rollouts=tuple(r.scored(task.score(group.problem, r.text)) for r in group.rollouts)
+        )
+    rewards = iter(task.score_images(group.problem, [r.image for r in group.rollouts if r.image is not None]))
+    scored = tuple(r.scored(0.0 if r.image is None else next(rewards)) for r in group.rollouts)
+    return replace(group, rollouts=scored)

@@ -49,6 +49,7 @@ class TextPolicy:
             memory_budget=_bytes(generation.memory_gb),
             arithmetic="bfloat16" if _bfloat16_wanted(settings) else generation.arithmetic,
         )
+        self._engine.require_room(generation.max_new_tokens)
         self._engine_is_behind = False  # its copy of the weights is older than the policy's
         self._generation = generation
         self._version = 0

@@ -59,6 +59,13 @@ class Engine:
         if self._model is not self._trained:
             weights.refresh(self._model, self._trained)
 
+    def require_room(self, max_new_tokens: int) -> None:
+        """Raises PolicyError, with the figures, when not one rollout of `max_new_tokens` fits into the budget.
+
+        Groups of any size fit where one rollout does: they are sampled in waves.
+        """
+        memory.plan(self._footprint, [1], [max_new_tokens], 1, self._room())
+
     def run(
         self, requests: Sequence[Request], sampling: Sampling = Sampling(), stop: Stop = never
     ) -> list[Continuation]:
@@ -69,7 +76,7 @@ class Engine:
         _refuse_ended(requests)
         if not requests:
             return []
-        budget = self._budget or int(memory.FREE_SHARE * memory.free_bytes(self._model.device))
+        budget = self._room()
         plan = self._plan(requests, budget)
         call = Call(requests, self._eos_ids, sampling)
         meter = memory.PeakMeter(self._model.device)
@@ -115,6 +122,9 @@ class Engine:
         decoder = Decoder(self._model, Table(rows[0], plan.prompt_width), Table(rows[1], plan.width))
         step: Step = BucketedSteps(decoder, cuda_graph) if captured else decoder.step
         call.install(decoder, step, slots)
+
+    def _room(self) -> int:
+        return self._budget or int(memory.FREE_SHARE * memory.free_bytes(self._model.device))
 
     def _plan(self, requests: Sequence[Request], budget: int) -> memory.Plan:
         prompts = [len(ids) for ids in {request.prompt_ids for request in requests}]

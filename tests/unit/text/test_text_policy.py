@@ -335,3 +335,11 @@ def test_a_tokenizer_without_an_end_is_refused() -> None:
     tokenizer.eos_token = None
     with pytest.raises(PolicyError, match="no end-of-sequence token"):
         Encoding(tokenizer, None, 8)
+
+
+def test_a_budget_that_no_rollout_fits_into_is_refused_before_the_first_round() -> None:
+    settings = TextSettings(generation=GenerationSettings(max_new_tokens=4096, memory_gb=1e-3))
+    with pytest.raises(
+        PolicyError, match=r"4096 new tokens .* the budget is 1 MB: raise generation\.memory_gb"
+    ):
+        TextPolicy(tiny_model(), tiny_tokenizer(), settings)
