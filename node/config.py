@@ -60,8 +60,14 @@ class SamplerConfig(Settings):
     """I: own groups that a round decides on; how many it opens for that is the strategy's choice."""
     external: int = Field(default=0, ge=0)
     """J: groups of peers a round. The paper's best split is I = J = 4; a silo has none."""
-    external_advantages: Literal["all", "positive"] = "all"
-    """Train on all rollouts of an external group (as published), or only on those better than its mean."""
+    draw: Literal["peers", "uniform", "fresh", "worth"] = "peers"
+    """Which external groups: uniform over peers; uniform over groups (as published); newer ones sooner; or by
+    how much better than the own policy they are on a task (neither hopeless nor trivial problems)."""
+    half_life: float = Field(default=60.0, gt=0)
+    """Seconds over which the chance of a group halves when draw is "fresh"."""
+    external_advantages: Literal["all", "positive", "gain"] = "all"
+    """All rollouts of an external group against its mean (as published); only those better than its mean; or
+    only those better than the own policy's recent mean on the task, groups that are right throughout included."""
     max_age: float = Field(default=600.0, gt=0)
     """Seconds after which a peer's group is too old to train on."""
 
