@@ -187,7 +187,7 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="What to measure: april, brorl, dars, engine, faults, gossip, step or strategies."
+            help="What to measure: april, brorl, dars, engine, faults, gossip, sapo, step or strategies."
         ),
     ],
     model: Annotated[
@@ -196,6 +196,16 @@ def bench(
     seeds: Annotated[int | None, typer.Option(min=1, help="Repeats, each from its own seed.")] = None,
     cases: Annotated[list[str], typer.Option("--case", help="Only this case; may be repeated.")] = [],
     dtypes: Annotated[list[str], typer.Option("--dtype", help="Only this type; may be repeated.")] = [],
+    nodes: Annotated[int | None, typer.Option(help="sapo: nodes of a population.")] = None,
+    splits: Annotated[
+        str | None, typer.Option(help="sapo: own/external groups of an update, as 8/0,6/2,4/4,2/6.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="sapo: rounds of each node.")] = None,
+    policy: Annotated[str | None, typer.Option(help="sapo: embedded or smollm2.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="sapo: write the curves to this SVG file.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="sapo: keep finished cells here, and go on from them.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Reproduce a figure, both sides in one run. Says on standard error what is being measured."""
@@ -204,7 +214,10 @@ def bench(
     from node.bench.report import Interrupted
     from node.bench.show import show_report
 
-    options = BenchOptions(model, seeds, tuple(cases), tuple(dtypes))
+    split = tuple(splits.split(",")) if splits else ()
+    options = BenchOptions(
+        model, seeds, tuple(cases), tuple(dtypes), nodes, split, rounds, policy, plot, folder
+    )
     try:
         report = run_benchmark(name, options, lambda line: typer.echo(line, err=True))
     except Interrupted as early:

@@ -145,6 +145,11 @@ class Store:
             self._db.execute("DELETE FROM events WHERE round > ? AND kind != 'life'", (to_round,))
         return int(lost)
 
+    def problems(self, round_number: int) -> list[ProblemEvent]:
+        """What one round decided on."""
+        query = "SELECT data FROM events WHERE kind = 'problem' AND round = ? ORDER BY id"
+        return [ProblemEvent(**json.loads(data)) for (data,) in self._db.execute(query, (round_number,))]
+
     def close(self) -> None:
         self._db.close()
 

@@ -243,7 +243,7 @@ class Gossip:
 
     def _take(self, announcement: Announcement, wire: bytes) -> None:
         examined = self._door.examine(announcement, wire)
-        for verdict, group in examined:
+        for _, group in examined:
             if group is not None and self._pool.takes(group):
                 self._pool.add(group, announcement.created)
         self._keep([verdict for verdict, _ in examined])

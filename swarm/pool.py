@@ -20,7 +20,9 @@ class PoolSettings:
     per_peer: int = 32  # groups of one peer
     total: int = 256  # groups
     max_age: float = 600.0  # seconds since the announcement was made
-    solved: bool = False  # also groups that are right throughout: no signal in themselves, but better than nothing
+    solved: bool = (
+        False  # also groups that are right throughout: no signal in themselves, but better than nothing
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,10 @@ BENCHMARKS: Mapping[str, frozenset[str]] = MappingProxyType(
         "april": frozenset({"model", "repeats"}),
         "brorl": frozenset({"model", "repeats"}),
         "dars": frozenset({"repeats"}),
-        "engine": frozenset(FLAGS),
+        "engine": frozenset({"model", "repeats", "cases", "dtypes"}),
         "faults": frozenset({"cases"}),
         "gossip": frozenset({"repeats", "cases"}),
+        "sapo": frozenset({"repeats", "cases", "nodes", "splits", "rounds", "policy", "plot", "folder"}),
         "step": frozenset({"model", "repeats"}),
         "strategies": frozenset({"repeats", "cases"}),
     }
