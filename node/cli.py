@@ -346,10 +346,12 @@ def _go_on(
 def _play(config: Config, folder: RunFolder, *, resumed: bool, as_json: bool) -> None:
     from node.session import run_session
     from node.show import RunView, output_style
+    from node.twin import run_with_twin, wants_twin
 
     view = RunView(output_style(as_json=as_json), str(folder.path))
     view.say(f"run folder {folder.path}")
-    run_session(config, folder, view, resumed=resumed)
+    play = run_with_twin if wants_twin(config) else run_session
+    play(config, folder, view, resumed=resumed)
 
 
 def _with_rounds(overrides: list[str], rounds: int | None) -> list[str]:

@@ -129,6 +129,9 @@ class Config(Settings):
     """Which groups an update trains on."""
     swarm: SwarmConfig = SiloConfig()
     """Whom the node shares with: `type` dht, or silo for nobody. Without this section: silo."""
+    twin: bool = False
+    """Train a silo twin beside a swarm node, on as many CPU seconds, and say at the end what sharing brought. It
+    takes as much memory and time as the node. Means nothing in a silo."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """When and on how much the policy is judged."""
     checkpoint: CheckpointConfig = CheckpointConfig()

@@ -1,4 +1,4 @@
-"""`murmur bench sapo`: SAPO's controlled experiment (arXiv 2509.08721, sec. 4) with the real loop, and what it leaves out.
+"""`murmur bench sapo`: SAPO's controlled experiment (arXiv 2509.08721, sec. 4) with the real loop, and its controls.
 
 Cells (arm, seed) that are finished are kept in a folder; a second call with the same one goes on.
 """

@@ -11,7 +11,18 @@ import pytest
 from fakes import ALICE, BOB, MALLORY, Addition, group
 
 from policies.rollout import Group
-from swarm.draw import LEAST_WORTH, MEMORY, Choose, Waiting, by_peer, by_worth, followed, fresh, uniform, worth
+from swarm.draw import (
+    LEAST_WORTH,
+    MEMORY,
+    Choose,
+    Waiting,
+    by_peer,
+    by_worth,
+    followed,
+    fresh,
+    uniform,
+    worth,
+)
 from swarm.pool import Pool, PoolSettings
 
 TASK = Addition.name
