@@ -19,8 +19,8 @@ PAPER: Mapping[str, float] = MappingProxyType({"8/0": 561.79, "6/2": 854.43, "4/
 PUBLISHED = {"type": "grpo", "rollouts": ROLLOUTS, "scale_by_std": True, "keep_silent": True}
 FILTERED = {"type": "grpo", "rollouts": ROLLOUTS, "scale_by_std": True}
 VETTED = {"type": "grpo", "rollouts": ROLLOUTS}
-# Eight groups with a signal, out of 64 at most.
-RESAMPLED = {"type": "grpo", "rollouts": ROLLOUTS, "scale_by_std": True, "replace": 7.0}
+# Eight groups with a signal, out of 32 at most.
+RESAMPLED = {"type": "grpo", "rollouts": ROLLOUTS, "scale_by_std": True, "replace": 3.0}
 # The paper's nodes go round in lockstep and see the groups of one round only.
 AS_PUBLISHED = {"draw": "uniform", "external_advantages": "all", "max_age": 1.5 * ROUND_SECONDS}
 

@@ -27,6 +27,7 @@ from node.bench.sapo_report import (
     uplifts,
 )
 from node.bench.sapo_shelf import Shelf
+from node.config import load_config
 
 PLAN = Plan(nodes=2, rounds=3, policy="embedded")
 
@@ -134,6 +135,18 @@ def test_arms_differ_in_nothing_but_their_own_sections() -> None:
     for arm in others:
         assert config_of(arm, 0, PLAN, 1).model_dump(exclude=shared) == plain
     assert skills_of(1) == skills_of(7) != skills_of(2)
+
+
+def test_the_preset_is_the_papers_4_4_arm() -> None:
+    preset = load_config("sapo")
+    arm = next(arm for arm in arms_of(SPLITS) if arm.name == "4/4")
+    measured = config_of(arm, 0, PLAN, 0)
+    assert preset.strategy == measured.strategy
+    apart = {"max_age": measured.sampler.max_age}  # real nodes do not go round in lockstep
+    assert preset.sampler.model_copy(update=apart) == measured.sampler
+    assert preset.policy.trainer == measured.policy.trainer
+    assert (preset.policy.trainer.epsilon_low, preset.policy.trainer.epsilon_high) == (0.2, 0.28)
+    assert {task.name for task in preset.tasks} == {task.name for task in measured.tasks}
 
 
 @pytest.fixture
