@@ -62,8 +62,8 @@ KINDS = (
     Kind("plain"),
     Kind("small, with another vocabulary", small=True, other_vocabulary=True),
     Kind("slow", every=3),
-    Kind("late", first=14),
-    Kind("leaver", small=True, last=24),
+    Kind("late", first=10),
+    Kind("leaver", small=True, last=28),
 )
 
 
