@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
 import torch
 
 from node.checkpoint import Checkpoints
-from node.config import Config, EmbeddedPolicyConfig
+from node.config import Config, ConfigError, DiffusionPolicyConfig, EmbeddedPolicyConfig, TaskConfig
 from node.loop import Node
 from node.members import manifest_of
 from node.network import gossip_settings
 from node.runfolder import RunFolder
 from node.store import Store
 from node.swarm_config import DhtConfig
-from policies.policy import Policy
+from policies.diffusion.policy import DiffusionPolicy
+from policies.policy import Policy, PolicyError
 from policies.seeds import derive_generator
 from policies.strategies import build_strategy
 from policies.strategies.pool import RolloutPool
-from policies.tasks import build_task
+from policies.tasks import asks_for_images, build_task
 from policies.tasks.curriculum import Curriculum
 from policies.text.embedded import load_embedded
 from policies.text.policy import TextPolicy
@@ -28,6 +30,8 @@ from swarm.identity import Identity
 from swarm.pool import Pool, PoolSettings
 from swarm.transport import Transport
 from swarm.verify import Door, DoorSettings
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]  # what, done, total
 
@@ -40,19 +44,21 @@ def build_node(
     clock: Callable[[], float] = time.time,
 ) -> Node:
     """Loads the policy and connects the parts. Raises TaskError, PolicyError, IdentityError, ConfigError."""
-    tasks = [build_task(task.spec) for task in config.tasks]
+    chosen, beside = tasks_of(config)
+    tasks = [build_task(task.spec) for task in chosen]
     by_name = {task.name: task for task in tasks}
     policy = build_policy(config, progress)
     max_age = config.sampler.max_age
     pool = Pool(PoolSettings(max_age=max_age, solved=config.sampler.external_advantages == "gain"))
     peer = Identity.load_or_create(folder.identity(config)).peer_id
     swarm = manifest_of(config).swarm_id if isinstance(config.swarm, DhtConfig) else ""
-    door = Door(swarm, peer, by_name, policy.encode, clock, DoorSettings(max_age=max_age))
+    limits = DoorSettings(max_age=max_age, beside=beside)
+    door = Door(swarm, peer, by_name, policy.encode, clock, limits)
     generator = derive_generator(config.seed, "gossip", time.time_ns())  # what peers offer repeats in no run
     return Node(
         config=config,
         tasks=by_name,
-        curriculum=Curriculum(tasks, [task.weight for task in config.tasks], config.seed),
+        curriculum=Curriculum(tasks, [task.weight for task in chosen], config.seed),
         policy=policy,
         strategy=build_strategy(config.strategy),
         rollouts=RolloutPool(config.seed),
@@ -71,12 +77,46 @@ def build_policy(config: Config, progress: Progress) -> Policy:
         torch.set_num_threads(config.threads)
     device = torch.device(config.device if config.device != "auto" else _best_device())
     chosen = config.policy
+    if isinstance(chosen, DiffusionPolicyConfig):
+        return _build_diffusion(chosen, device, config.seed, progress)
     if not isinstance(chosen, EmbeddedPolicyConfig):
         return TextPolicy.from_settings(chosen.model, chosen, device, config.seed)
     model, tokenizer = load_embedded(
         chosen.warm_start, progress=lambda done, total: progress("warm start", done, total)
     )
     return TextPolicy(model.to(device), tokenizer, chosen, seed=config.seed)
+
+
+def _build_diffusion(
+    chosen: DiffusionPolicyConfig, device: torch.device, seed: int, progress: Progress
+) -> Policy:
+    """Imported here: diffusers and scikit-learn are an extra. Raises PolicyError without them."""
+    try:
+        from policies.diffusion.digits import DigitsDenoiser
+        from policies.diffusion.digits_start import load_digits_network
+    except ImportError as error:
+        raise PolicyError(
+            f"{error}; a diffusion policy needs: pip install 'murmuration[diffusion]'"
+        ) from error
+    source = chosen.source
+    network = load_digits_network(source, progress=lambda done, total: progress("warm start", done, total))
+    return DiffusionPolicy(DigitsDenoiser(network.to(device), source.steps), chosen, source.type, seed)
+
+
+def tasks_of(config: Config) -> tuple[list[TaskConfig], frozenset[str]]:
+    """The tasks that this node's policy can take, and the names of those that it leaves to others of its swarm.
+
+    A swarm may hold text and images at once. Raises ConfigError when nothing is left to do.
+    """
+    draws = isinstance(config.policy, DiffusionPolicyConfig)
+    mine = [task for task in config.tasks if asks_for_images(task.spec) == draws]
+    beside = frozenset(task.name for task in config.tasks if task not in mine)
+    if not mine:
+        made, asked = ("images", "text") if draws else ("text", "images")
+        raise ConfigError(f"tasks: {', '.join(sorted(beside))} ask for {asked}, and this policy makes {made}")
+    if beside:
+        logger.info("left to other nodes, as the own policy cannot take them: %s", ", ".join(sorted(beside)))
+    return mine, beside
 
 
 def _best_device() -> str:

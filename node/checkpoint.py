@@ -12,7 +12,7 @@ from typing import Any
 from policies.policy import Policy
 
 STATE = "state.json"
-FORMAT = 2
+FORMAT = 3
 
 
 class CheckpointError(RuntimeError):

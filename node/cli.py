@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -41,6 +41,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable outpu
 
 @app.command()
 def demo(
+    policy: Annotated[
+        Literal["embedded", "digits"],
+        typer.Option(help="What its nodes train: a small language model, or one that draws digits."),
+    ] = "embedded",
     nodes: Annotated[int, typer.Option(min=2, help="Swarm nodes; each gets a silo twin.")] = 3,
     overrides: SetOption = [],
     rounds: RoundsOption = None,
@@ -50,13 +54,14 @@ def demo(
 ) -> None:
     """The main job, small: a local swarm over a real DHT, each node beside a silo twin. Nothing is downloaded."""
     from node.demo import run_demo
+    from node.demo_kinds import KINDS
     from node.demo_view import DemoView
     from node.runfolder import new_run_folder
     from node.show import output_style
 
     path = run_dir or new_run_folder("demo").path
     view = DemoView(output_style(as_json=as_json), path, picture)
-    raise typer.Exit(run_demo(nodes, _with_rounds(overrides, rounds), path, view))
+    raise typer.Exit(run_demo(KINDS[policy], nodes, _with_rounds(overrides, rounds), path, view))
 
 
 @app.command()
@@ -187,7 +192,7 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="What to measure: april, brorl, dars, engine, faults, gossip, sapo, step or strategies."
+            help="What to measure: april, branch, brorl, dars, engine, faults, gossip, sapo, step or strategies."
         ),
     ],
     model: Annotated[
@@ -200,9 +205,11 @@ def bench(
     splits: Annotated[
         str | None, typer.Option(help="sapo: own/external groups of an update, as 8/0,6/2,4/4,2/6.")
     ] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="sapo: rounds of each node.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="branch, sapo: iterations of each arm.")] = None,
     policy: Annotated[str | None, typer.Option(help="sapo: embedded or smollm2.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="sapo: write the curves to this SVG file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="branch, sapo: write the curves to this SVG file.")
+    ] = None,
     folder: Annotated[
         Path | None, typer.Option("--dir", help="sapo: keep finished cells here, and go on from them.")
     ] = None,

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
 
 from node.swarm_config import DhtConfig, SiloConfig
+from policies.diffusion.settings import DiffusionSettings, DigitsSource
 from policies.strategies.settings import AprilSettings, BrorlSettings, DarsSettings, GrpoSettings
 from policies.tasks.task import Param, TaskSpec
 from policies.text.settings import EmbeddedSettings, ModelSettings, Settings, TextSettings
@@ -28,7 +29,7 @@ class ConfigError(ValueError):
 
 class TaskConfig(Settings):
     name: str
-    """Embedded family (`sort`) or reasoning-gym dataset (`rg:chain_sum`)."""
+    """Embedded family (`sort`), `digits` for images, or reasoning-gym dataset (`rg:chain_sum`)."""
     params: dict[str, Param] = Field(default_factory=dict)
     """Parameters of the generator; they are part of the task's full name, so peers must share them."""
     weight: float = Field(default=1.0, gt=0)
@@ -51,6 +52,13 @@ class TextPolicyConfig(TextSettings):
     """A Hugging Face causal language model."""
     model: ModelSettings
     """Which one, and how it is loaded."""
+
+
+class DiffusionPolicyConfig(DiffusionSettings):
+    type: Literal["diffusion"] = "diffusion"
+    """A diffusion model, sampled along trees (BranchGRPO, arXiv 2509.06040)."""
+    source: DigitsSource = DigitsSource()
+    """Which one: `type` digits (a small one, made here)."""
 
 
 class SamplerConfig(Settings):
@@ -78,7 +86,9 @@ def _type_or(default: str) -> Discriminator:
 
 
 PolicyConfig = Annotated[
-    Annotated[EmbeddedPolicyConfig, Tag("embedded")] | Annotated[TextPolicyConfig, Tag("text")],
+    Annotated[EmbeddedPolicyConfig, Tag("embedded")]
+    | Annotated[TextPolicyConfig, Tag("text")]
+    | Annotated[DiffusionPolicyConfig, Tag("diffusion")],
     _type_or("embedded"),
 ]
 SwarmConfig = Annotated[
@@ -91,7 +101,7 @@ StrategyConfig = Annotated[
     | Annotated[AprilSettings, Tag("april")],
     _type_or("grpo"),
 ]
-VARIANTS = ("embedded", "text", "silo", "dht", "grpo", "brorl", "dars", "april")
+VARIANTS = ("embedded", "text", "diffusion", "silo", "dht", "grpo", "brorl", "dars", "april")
 
 
 class EvaluationConfig(Settings):
@@ -122,7 +132,7 @@ class Config(Settings):
     tasks: tuple[TaskConfig, ...] = Field(min_length=1)
     """What the policy is trained on."""
     policy: PolicyConfig = EmbeddedPolicyConfig()
-    """What is trained: `type` embedded (made here) or text (a Hugging Face model)."""
+    """What is trained: `type` embedded (made here), text (a Hugging Face model) or diffusion (images)."""
     strategy: StrategyConfig = GrpoSettings()
     """How rollouts are made: `type` grpo, brorl, dars, or april round any of them."""
     sampler: SamplerConfig = SamplerConfig()

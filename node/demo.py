@@ -8,74 +8,62 @@ has had as many CPU seconds.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from node.bootstrap import INVITE
-from node.config import load_config
+from node.config import Config, load_config
+from node.demo_kinds import DemoKind
 from node.demo_view import DemoView, Member, Role, standing
 from node.fleet import Fleet
 from node.runfolder import RunFolder
 from node.uplift import rounds_to_even
 from swarm.errors import TransportDown
 
-PRESET = "tiny"
 LOOPBACK = 'swarm.listen=["/ip4/127.0.0.1/tcp/0"]'
 INVITE_SECONDS = 90.0  # for the bootstrap peer's daemon to come up on a busy machine
 POLL_SECONDS = 0.5
 ROLES: tuple[Role, ...] = ("swarm", "twin")
 
-# What each node's warm start taught it: the share of right answers it saw in each task, the rest being a wrong
-# habit. Each is good at something that the others hardly know, as nodes with different histories are.
-PROFILES: tuple[dict[str, float], ...] = (
-    {"maximum": 0.03, "shift": 0.03, "binary": 0.6},
-    {"maximum": 0.6, "shift": 0.03, "binary": 0.03},
-    {"maximum": 0.03, "shift": 0.6, "binary": 0.03},
-)
 
-
-def run_demo(nodes: int, settings: Sequence[str], path: Path, view: DemoView) -> int:
-    """Runs the demo in a new folder and shows the comparison; returns the exit code.
+def run_demo(kind: DemoKind, nodes: int, settings: Sequence[str], path: Path, view: DemoView) -> int:
+    """Runs one kind of demo in a new folder and shows the comparison; returns the exit code.
 
     `settings` are config overrides for every node. A node that is killed does not stop the others; the demo
     ends when all that still run are done.
     Raises RunFolderError, PolicyError, TransportDown.
     """
-    RunFolder(path).create(load_config(PRESET, settings))
-    overrides = [[*profile_of(number), *settings] for number in range(1, nodes + 1)]
-    prepare_warm_starts(overrides, view)
+    RunFolder(path).create(load_config(kind.preset, settings))
+    overrides = [[*kind.profile(number), *settings] for number in range(1, nodes + 1)]
+    configs = [load_config(kind.preset, own) for own in overrides]
+    prepare_warm_starts(configs, view)
     with Fleet() as fleet:
-        invite = start_bootstrap(fleet, path / "bootstrap")
+        invite = start_bootstrap(fleet, kind.preset, path / "bootstrap")
         view.say(f"look at the swarm from outside with:\n  murmur peers {invite}")
         members = [
-            start_member(fleet, number, role, settings, invite, path)
-            for number, settings in enumerate(overrides, 1)
+            start_member(fleet, Place(kind.preset, number, role, path), own, invite)
+            for number, own in enumerate(overrides, 1)
             for role in ROLES
         ]
         with view:
             watch(members, view)
             members = [even_out(fleet, member, members) for member in members]
             watch(members, view)
+    if kind.picture:
+        file = kind.picture(configs[0], members[0].folder, path)
+        view.say(f"what node 1 drew at first, and what it draws now: {file}")
     return view.conclude([standing(member) for member in members])
 
 
-def prepare_warm_starts(overrides: Sequence[Sequence[str]], view: DemoView) -> None:
+def prepare_warm_starts(configs: Sequence[Config], view: DemoView) -> None:
     """Makes the starting weights that are not cached yet, before anything is compared."""
     from node.build import build_policy
 
-    for number, settings in enumerate(overrides, 1):
-        build_policy(load_config(PRESET, settings), partial(view.progress, f"node {number}"))
-
-
-def profile_of(number: int) -> list[str]:
-    """The overrides that give node `number` its own history. Its twin takes the same."""
-    skills = PROFILES[(number - 1) % len(PROFILES)]
-    table = ", ".join(f"{json.dumps(task)} = {share}" for task, share in skills.items())
-    return [f"seed={number}", f"policy.warm_start.skills={{{table}}}"]
+    for number, config in enumerate(configs, 1):
+        build_policy(config, partial(view.progress, f"node {number}"))
 
 
 def watch(members: Sequence[Member], view: DemoView) -> None:
@@ -97,10 +85,10 @@ def even_out(fleet: Fleet, member: Member, members: Sequence[Member]) -> Member:
     return replace(member, process=fleet.start(command, member.folder.path))
 
 
-def start_bootstrap(fleet: Fleet, folder: Path) -> str:
+def start_bootstrap(fleet: Fleet, preset: str, folder: Path) -> str:
     """Starts `murmur bootstrap` on loopback and waits for its invite. Raises TransportDown if there is none."""
     process = fleet.start(
-        ["bootstrap", "--config", PRESET, "--run-dir", str(folder), "--set", LOOPBACK], folder
+        ["bootstrap", "--config", preset, "--run-dir", str(folder), "--set", LOOPBACK], folder
     )
     deadline = time.monotonic() + INVITE_SECONDS
     while not (folder / INVITE).exists():
@@ -112,12 +100,28 @@ def start_bootstrap(fleet: Fleet, folder: Path) -> str:
     return (folder / INVITE).read_text(encoding="ascii").strip()
 
 
-def start_member(
-    fleet: Fleet, number: int, role: Role, settings: Sequence[str], invite: str, path: Path
-) -> Member:
-    """Starts one node: a swarm node joins by the invite, its twin runs as a silo of the same config."""
-    folder = RunFolder(path / f"{role}-{number}")
-    verb = ["join", invite, "--config", PRESET, "--set", LOOPBACK] if role == "swarm" else ["silo", PRESET]
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which node of a demo one is."""
+
+    preset: str
+    number: int
+    role: Role
+    demo: Path  # the demo's folder
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(self.demo / f"{self.role}-{self.number}")
+
+    def verb(self, invite: str) -> list[str]:
+        """A swarm node joins by the invite, its twin runs as a silo of the same config."""
+        if self.role == "twin":
+            return ["silo", self.preset]
+        return ["join", invite, "--config", self.preset, "--set", LOOPBACK]
+
+
+def start_member(fleet: Fleet, place: Place, settings: Sequence[str], invite: str) -> Member:
+    """Starts one node."""
     options = [word for override in ("threads=1", *settings) for word in ("--set", override)]
-    command = [*verb, *options, "--run-dir", str(folder.path), "--json"]
-    return Member(number, role, folder, fleet.start(command, folder.path))
+    command = [*place.verb(invite), *options, "--run-dir", str(place.folder.path), "--json"]
+    return Member(place.number, place.role, place.folder, fleet.start(command, place.folder.path))

@@ -44,7 +44,7 @@ def describe_round(
     watch: Stopwatch,
 ) -> RoundEvent:
     """The event of one round; every field's meaning stands at `RoundEvent`."""
-    arrived = [verdict for verdict in exchanged.verdicts if verdict.outcome is not Outcome.REFUSED]
+    arrived = [verdict for verdict in exchanged.verdicts if verdict.checked]
     own, rates = phase.groups, [decision.difficulty.rate for decision in phase.decisions]
     return RoundEvent(
         round=node.round,
@@ -104,7 +104,7 @@ def describe_peers(round_number: int, verdicts: Iterable[Verdict]) -> list[PeerE
         PeerEvent(
             round=round_number,
             peer=peer,
-            received=sum(verdict.outcome is not Outcome.REFUSED for verdict in theirs),
+            received=sum(verdict.checked for verdict in theirs),
             set_aside=_set_aside(theirs),
             refused=_refused(theirs),
         )

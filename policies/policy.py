@@ -130,7 +130,7 @@ class Policy(RolloutSource, Protocol):
 
 
 def sample_groups(
-    policy: Policy, problems: Sequence[Problem], rollouts: int, seed: int, *, held_out: bool = False
+    policy: RolloutSource, problems: Sequence[Problem], rollouts: int, seed: int, *, held_out: bool = False
 ) -> list[Group]:
     """`rollouts` finished, unscored rollouts of each problem, all waited for."""
     requests = [

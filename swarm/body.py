@@ -1,4 +1,7 @@
-"""What one announcement offers: the groups of one round of one node, as they travel: text, no token ids."""
+"""What one announcement offers: the groups of one round of one node, as they travel.
+
+Text without token ids, or finished images without latents: what any model can learn from, whatever wrote it.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from policies.rollout import Finish, Group, Rollout
-from swarm.limits import MAX_BODY_ROLLOUTS, MAX_GROUPS, MAX_ROLLOUTS, MAX_TEXT
+from swarm import pictures
+from swarm.limits import (
+    MAX_BODY_ROLLOUTS,
+    MAX_GROUP_IMAGES,
+    MAX_GROUPS,
+    MAX_IMAGE,
+    MAX_ROLLOUTS,
+    MAX_TEXT,
+)
 from swarm.record import Summary
 
-# Text that `shareable` puts into one body, UTF-8 bytes. With 32 bytes a rollout for the rest it stays under
+# Text and images that `shareable` puts into one body, bytes. With 32 bytes a rollout for the rest it stays under
 # MAX_BODY even where nothing compresses, so a node never builds a body that it cannot publish.
-SHARED_TEXT = 3 * 2**20
+SHARED_BYTES = 3 * 2**20
 
 FINISHED = (Finish.STOP, Finish.LENGTH)
 
@@ -21,6 +32,7 @@ class SharedRollout:
     text: str
     finish: Finish  # one of FINISHED
     claimed_reward: float  # in [0, 1]; compared with the receiver's own, never trained on
+    image: bytes = b""  # as `pictures` packs it, where the completion is an image; then `text` is empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +60,17 @@ def shareable(groups: Iterable[Group]) -> list[Group]:
     """The own scored groups that a peer would accept, in the given order and cut to what one body holds.
 
     Unfinished, empty and overlong rollouts stay at home, and so does a group that they leave with fewer than
-    two. External groups are never passed on.
+    two. Of a group of images the best and the worst travel. External groups are never passed on.
     """
     chosen: list[Group] = []
-    text_left, rollouts_left = SHARED_TEXT, MAX_BODY_ROLLOUTS
+    bytes_left, rollouts_left = SHARED_BYTES, MAX_BODY_ROLLOUTS
     for group in groups:
-        rollouts = tuple(rollout for rollout in group.rollouts if _travels(rollout))
-        size = sum(len(rollout.text.encode()) for rollout in rollouts)
-        if group.external or not 2 <= len(rollouts) <= min(MAX_ROLLOUTS, rollouts_left) or size > text_left:
+        rollouts = _extremes([rollout for rollout in group.rollouts if _travels(rollout)])
+        size = sum(map(_size, rollouts))
+        if group.external or not 2 <= len(rollouts) <= min(MAX_ROLLOUTS, rollouts_left) or size > bytes_left:
             continue
         chosen.append(replace(group, rollouts=rollouts))
-        text_left, rollouts_left = text_left - size, rollouts_left - len(rollouts)
+        bytes_left, rollouts_left = bytes_left - size, rollouts_left - len(rollouts)
     return chosen[:MAX_GROUPS]
 
 
@@ -72,7 +84,7 @@ def share(groups: Sequence[Group], swarm: str, sender: str, summary: Summary) ->
             task=group.problem.task,
             seed=group.problem.seed,
             rollouts=tuple(
-                SharedRollout(rollout.text, rollout.finish, float(reward))
+                SharedRollout(rollout.text, rollout.finish, float(reward), _packed(rollout))
                 for rollout, reward in zip(group.rollouts, group.rewards, strict=True)
             ),
         )
@@ -82,4 +94,26 @@ def share(groups: Sequence[Group], swarm: str, sender: str, summary: Summary) ->
 
 
 def _travels(rollout: Rollout) -> bool:
-    return rollout.finish in FINISHED and 0 < len(rollout.text.encode()) <= MAX_TEXT
+    if rollout.finish not in FINISHED:
+        return False
+    if rollout.image is None:
+        return 0 < len(rollout.text.encode()) <= MAX_TEXT
+    return pictures.fits(rollout.image) and 0 < _size(rollout) <= MAX_IMAGE
+
+
+def _extremes(rollouts: Sequence[Rollout]) -> tuple[Rollout, ...]:
+    """All of them, and of images the best and the worst half of MAX_GROUP_IMAGES, in their order."""
+    if len(rollouts) <= MAX_GROUP_IMAGES or any(rollout.image is None for rollout in rollouts):
+        return tuple(rollouts)
+    ranked = sorted(range(len(rollouts)), key=lambda i: (rollouts[i].reward or 0.0, i))
+    half = MAX_GROUP_IMAGES // 2
+    return tuple(rollouts[i] for i in sorted([*ranked[:half], *ranked[-half:]]))
+
+
+def _size(rollout: Rollout) -> int:
+    return len(rollout.text.encode()) + len(_packed(rollout))
+
+
+def _packed(rollout: Rollout) -> bytes:
+    """Empty for text."""
+    return pictures.pack(rollout.image) if rollout.image else b""

@@ -23,6 +23,7 @@ from swarm.limits import (
     MAX_FINGERPRINT,
     MAX_GROUPS,
     MAX_ID,
+    MAX_IMAGE,
     MAX_ROLLOUTS,
     MAX_TASK_NAME,
     MAX_TEXT,
@@ -106,11 +107,11 @@ class _Fields:
             frame,
             raw=False,
             read_size=_PIECE,
-            max_buffer_size=2 * (MAX_TEXT + _PIECE),
+            max_buffer_size=2 * (MAX_IMAGE + _PIECE),
             max_str_len=MAX_TEXT,
             max_array_len=0,
             max_map_len=0,
-            max_bin_len=0,
+            max_bin_len=MAX_IMAGE,
             max_ext_len=0,
         )
 
@@ -136,6 +137,12 @@ class _Fields:
             raise DecodeError(f"body: {what}: not text of at most {MAX_TEXT} bytes")
         return value
 
+    def image(self, what: str) -> bytes:
+        value = self._unpacker.unpack()
+        if not isinstance(value, bytes) or len(value) > MAX_IMAGE:
+            raise DecodeError(f"body: {what}: not an image of at most {MAX_IMAGE} bytes")
+        return value
+
     def finish(self, what: str) -> Finish:
         value = self._unpacker.unpack()
         if not isinstance(value, str) or value not in _FINISHES:
@@ -149,7 +156,11 @@ class _Fields:
 
 def _as_arrays(body: Body) -> list[Any]:
     groups = [
-        [group.task, group.seed, [[r.text, r.finish.value, r.claimed_reward] for r in group.rollouts]]
+        [
+            group.task,
+            group.seed,
+            [[r.text, r.finish.value, r.claimed_reward, r.image] for r in group.rollouts],
+        ]
         for group in body.groups
     ]
     return [
@@ -189,6 +200,6 @@ def _read_group(read: _Fields, most: int) -> SharedGroup:
 
 
 def _read_rollout(read: _Fields) -> SharedRollout:
-    read.array(3, 3, "rollout")
-    text = read.text("completion")
-    return SharedRollout(text, read.finish("finish"), read.share("claimed reward"))
+    read.array(4, 4, "rollout")
+    text, finish, claim = read.text("completion"), read.finish("finish"), read.share("claimed reward")
+    return SharedRollout(text, finish, claim, read.image("image"))

@@ -22,14 +22,19 @@ class Directory:
         self._newest: dict[str, Announcement] = {}
         self._first: Announcement | None = None  # none of those held expires before this one
 
-    def learn(self, raws: Sequence[object]) -> None:
-        """Keeps what the gate admits. The refused are counted there and dropped."""
+    def learn(self, raws: Sequence[object]) -> list[Announcement]:
+        """Keeps what the gate admits, and returns what of it is of others. The refused are counted and dropped."""
+        learned = []
         for raw in raws:
             if isinstance(raw, bytes):
                 try:
-                    self._keep(self._gate.admit(raw))
+                    announcement = self._gate.admit(raw)
                 except Refused:
                     continue
+                if announcement.peer != self._own:
+                    self._keep(announcement)
+                    learned.append(announcement)
+        return learned
 
     def live(self) -> list[Announcement]:
         """Newest first."""
@@ -42,13 +47,19 @@ class Directory:
         live = list(self._newest.values())
         return self._generator.sample(live, min(count, len(live)))
 
+    def newest(self, announcement: Announcement) -> Announcement | None:
+        """Of the same publisher the newest that is known, or None when that has expired."""
+        held = self._newest.get(announcement.peer, announcement)
+        best = max(held, announcement, key=_age_rank)
+        return best if self._gate.live(best) else None
+
     def find(self, peer: str) -> Announcement | None:
         return self._newest.get(peer)
 
     def _keep(self, announcement: Announcement) -> None:
         held = self._newest.get(announcement.peer)
-        newer = held is None or announcement.created > held.created
-        if announcement.peer == self._own or not newer or not self._gate.live(announcement):
+        newer = held is None or _age_rank(announcement) > _age_rank(held)
+        if not newer or not self._gate.live(announcement):
             return
         self._newest[announcement.peer] = announcement
         if self._first is None or announcement.expires < self._first.expires:
@@ -62,3 +73,8 @@ class Directory:
             return
         self._newest = {peer: a for peer, a in self._newest.items() if self._gate.live(a)}
         self._first = min(self._newest.values(), key=lambda a: a.expires, default=None)
+
+
+def _age_rank(announcement: Announcement) -> tuple[float, int]:
+    """Of one publisher's announcements the newest has the largest; one that was renewed comes after the original."""
+    return announcement.created, announcement.epoch

@@ -58,15 +58,17 @@ class Gate:
             raise Refused("malformed") from error
 
     def _check_place(self, a: Announcement) -> None:
-        manifest = self.manifest
+        manifest, latest = self.manifest, self._clock() + CLOCK_SKEW
         if a.swarm != self._swarm or a.depth != manifest.shard_depth:
             raise Refused("swarm")
-        if a.created > self._clock() + CLOCK_SKEW:
+        if a.created > latest:
             raise Refused("future")
         if not 0 < a.expires - a.created <= MAX_LIFETIME:
             raise Refused("lifetime")
-        # Creation fixes the epoch: otherwise one key could fill the shards of every epoch there is.
-        if a.epoch != epoch_of(a.created, manifest.epoch_seconds):
+        # One place in each epoch that has begun in its life, since it may be renewed there (`presence`).
+        # Otherwise one key could fill the shards of every epoch there is.
+        first, last = (epoch_of(at, manifest.epoch_seconds) for at in (a.created, min(a.expires, latest)))
+        if not first <= a.epoch <= last:
             raise Refused("epoch")
         if a.shard != shard_of(a.peer, a.epoch, a.depth):
             raise Refused("shard")

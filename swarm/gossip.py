@@ -9,7 +9,6 @@ import logging
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +18,7 @@ from swarm.body import share, shareable
 from swarm.choice import choose
 from swarm.codec import encode_body
 from swarm.errors import TransportError
+from swarm.fetchers import Fetchers
 from swarm.pool import Pool
 from swarm.record import Announcement, summarise
 from swarm.transport import Transport
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _KEPT_VERDICTS = 4096  # between two drains; the counters stay exact beyond it
 _KEPT_TRIES = 4096  # announcements whose fetches are counted
+_TRIES_A_BODY = 2  # publishers to try, at most, for each body that a cycle wants
 _CLOSE_SECONDS = 5.0  # a fetch under way may last longer; it ends when the transport is closed
 
 
@@ -39,8 +40,10 @@ class GossipSettings:
     longest_pause: float = 60.0  # seconds; pauses double up to it while the transport fails
     queue: int = 16  # rounds that wait to be published; the oldest gives way
     want: int = 24  # announcements to look for in a cycle: three times J = 8; 0 in a silo
-    fetches: int = 8  # bodies a cycle at most
+    fetches: int = 8  # good bodies a cycle at most
     parallel: int = 4  # fetches at a time
+    patience: float = 4.0  # seconds for a fetch, after which another publisher gets its turn too
+    deadline: float = 15.0  # seconds for all fetches of a cycle
     tries: int = 3  # fetches of one announcement before it is given up
     enough: int = 64  # groups in the pool at which fetching rests
     alone_after: float = 30.0  # seconds without any peer
@@ -93,6 +96,7 @@ class Gossip:
         self._failures = 0  # cycles in a row in which the transport failed
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._fetchers = Fetchers(self._fetch, settings.parallel, settings.patience)
 
     def publish(self, groups: Iterable[Group], round: int, policy_version: int, fingerprint: str) -> None:
         """Queues own scored groups and returns at once. Nothing to do where nothing is shared."""
@@ -117,6 +121,7 @@ class Gossip:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_CLOSE_SECONDS)
+        self._fetchers.close()
 
     def drain(self) -> Exchanged:
         """What happened since the last call."""
@@ -204,17 +209,15 @@ class Gossip:
         if found:
             self._heard = self._clock()
         self._pool.expire(self._clock())
-        if len(self._pool) >= self.settings.enough:
-            return
-        chosen = choose(found, self._worth_fetching, self.settings.fetches, self._generator)
-        with ThreadPoolExecutor(self.settings.parallel, thread_name_prefix="fetch") as fetchers:
-            for announcement, wire in zip(chosen, fetchers.map(self._fetch, chosen), strict=True):
-                if wire is not None and not self._stop.is_set():
-                    self._take(announcement, wire)
+        wanted = self.settings.fetches if len(self._pool) < self.settings.enough else 0
+        chosen = choose(found, self._worth_fetching, _TRIES_A_BODY * wanted, self._generator)
+        self._fetchers.gather(chosen, wanted, self.settings.deadline, self._take)
 
     def _worth_fetching(self, announcement: Announcement) -> bool:
         return (
             announcement.peer != self._door.peer
+            and self._door.usable(announcement)
+            and not self._fetchers.busy_with(announcement)
             and not self._door.guard.knows_body(announcement.digest)
             and self._tries.get((announcement.peer, announcement.digest), 0) < self.settings.tries
             and self._door.timely(announcement) is None
@@ -241,12 +244,16 @@ class Gossip:
             if len(self._tries) > _KEPT_TRIES:
                 self._tries.popitem(last=False)
 
-    def _take(self, announcement: Announcement, wire: bytes) -> None:
+    def _take(self, announcement: Announcement, wire: bytes) -> bool:
+        """Whether the body counts: something of it passed every check."""
+        if self._stop.is_set():
+            return False
         examined = self._door.examine(announcement, wire)
         for _, group in examined:
             if group is not None and self._pool.takes(group):
                 self._pool.add(group, announcement.created)
         self._keep([verdict for verdict, _ in examined])
+        return any(verdict.checked for verdict, _ in examined)
 
     def _keep(self, verdicts: Sequence[Verdict]) -> None:
         labels = Counter(verdict.label for verdict in verdicts)

@@ -1,4 +1,9 @@
-"""Where to look for announcements: which shards of which epochs, and when enough publishers are known."""
+"""Where to look for announcements: which shards of which epochs, and when enough publishers are known.
+
+Without shards (depth 0) a node gets to know everybody. In a sharded swarm it knows a few, so whom it knows decides
+whom it fetches from: it draws its candidates from shards of the last whole epoch, in which every live publisher lies
+once (`presence`). Announcements that ride on fetches favour those who are fetched already; they only fill up.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,103 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 
+from swarm.directory import Directory
+from swarm.drawn import Drawn
 from swarm.manifest import Manifest
 from swarm.record import Announcement, shard_key
+
+SPARE = 3  # announcements to look for, for each body to fetch
+_SHARD_MEMBERS = 24  # announcements that a shard is to hold, as the manifest's depth is chosen
+_DRAWN = 2  # publishers to draw from a shard of that size, for each body to fetch
+_KEPT_EPOCHS = 3  # after which a publisher that was drawn and not fetched is forgotten
+_MAX_EPOCH_SHARDS = 32  # of one epoch, drawn from
 
 _SHARDS_AT_ONCE = 4
 _SHARDS_OF_EPOCH = 8  # read by one look round
 _MAX_SHARDS_READ = 16  # by one look round
 _MAX_EPOCHS_AT_JOIN = 16
+
+
+class Lookout:
+    """Of one node. `look` says what to read, `learn` takes in what was there, `candidates` what came of it."""
+
+    def __init__(
+        self, manifest: Manifest, directory: Directory, lifetime: float, generator: random.Random
+    ) -> None:
+        """`lifetime` in seconds, of announcements."""
+        self._manifest, self._directory, self._lifetime = manifest, directory, lifetime
+        self._generator = generator
+        self._drawn = Drawn(generator)
+        self._learned: list[Announcement] = []  # of the latest read
+        self._epoch = 0  # the last whole one, and its shards that were read
+        self._read: set[int] = set()
+        self._joined = False
+
+    def look(self, current: int, want: int) -> Iterator[list[str]]:
+        """Shard keys to read, a few at a time, in epoch `current`. Learn what they hold before asking for more.
+
+        Ends when there are enough publishers for `want` announcements, SPARE for each body to fetch.
+        """
+        if self._manifest.shard_depth:
+            yield from self._draw(current, _bodies(want))
+            if len(self._drawn) >= _bodies(want):
+                return
+        if needs_look(self._directory.live(), current, want):
+            yield from self._list(current, want)
+
+    def learn(self, raws: Sequence[object]) -> None:
+        """What lies under the keys that `look` gave last."""
+        self._learned = self._directory.learn(raws)
+
+    def candidates(self, want: int) -> list[Announcement]:
+        """Live announcements, one a publisher, newest first: of those drawn, or of all known while they are few."""
+        waiting = [newest for a in self._drawn.waiting() if (newest := self._directory.newest(a))]
+        if len(waiting) < _bodies(want) or not self._manifest.shard_depth:
+            return self._directory.live()
+        return sorted(waiting, key=lambda a: a.created, reverse=True)
+
+    def take(self, announcement: Announcement) -> None:
+        """Its body was fetched, or could not be."""
+        self._drawn.take(announcement)
+
+    def rejoin(self) -> None:
+        """The node lost the swarm and comes back: the next look goes back as far as announcements live."""
+        self._joined = False
+
+    def _draw(self, current: int, bodies: int) -> Iterator[list[str]]:
+        """Whole shards of the last epoch, each once, until a publisher waits for each of `bodies`."""
+        if self._epoch != current - 1:
+            self._epoch, self._read = current - 1, set()
+            self._drawn.drop_before(current - _KEPT_EPOCHS)
+        while len(self._drawn) < bodies and (shards := self._unread(bodies)):
+            yield [self._key(self._epoch, shard) for shard in shards]
+            self._read.update(shards)
+            places = {(self._epoch, shard) for shard in shards}
+            members = [a for a in self._learned if (a.epoch, a.shard) in places]
+            self._drawn.add(members, share=min(1.0, _DRAWN * bodies / _SHARD_MEMBERS))
+
+    def _unread(self, bodies: int) -> list[int]:
+        """Some shards at random, as many as should do."""
+        shards = range(2**self._manifest.shard_depth)
+        left = min(len(shards), _MAX_EPOCH_SHARDS) - len(self._read)
+        wanted = min(left, _SHARDS_AT_ONCE, math.ceil(bodies / _SHARD_MEMBERS))
+        chosen: set[int] = set()
+        while len(chosen) < wanted:
+            if (shard := self._generator.choice(shards)) not in self._read:
+                chosen.add(shard)
+        return sorted(chosen)
+
+    def _list(self, current: int, want: int) -> Iterator[list[str]]:
+        joining, self._joined = not self._joined, True
+        for keys in places(
+            self._manifest, current, self._lifetime, joining=joining, generator=self._generator
+        ):
+            yield keys
+            if len(self._directory.live()) >= want:
+                return
+
+    def _key(self, epoch: int, shard: int) -> str:
+        return shard_key(self._manifest.swarm_id, epoch, self._manifest.shard_depth, shard)
 
 
 def needs_look(live: Sequence[Announcement], current: int, want: int) -> bool:
@@ -38,3 +133,7 @@ def places(
     ][: max(_MAX_SHARDS_READ, back)]
     for start in range(0, len(keys), _SHARDS_AT_ONCE):
         yield keys[start : start + _SHARDS_AT_ONCE]
+
+
+def _bodies(want: int) -> int:
+    return max(1, want // SPARE)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from policies.rollout import Finish, Group, Problem, Rollout, Segment
+from policies.archive import plain_group, read_group
+from policies.rollout import Group
 from swarm.draw import Choose, Waiting, by_peer
 
 
@@ -100,14 +101,14 @@ class Pool:
         """Plain JSON-able data for the checkpoint."""
         with self._lock:
             entries = [entry for kept in self._entries.values() for entry in kept]
-        return [asdict(entry) for entry in entries]
+        return [{"created": entry.created, "group": plain_group(entry.group)} for entry in entries]
 
     def restore(self, snapshot: Sequence[dict[str, Any]]) -> None:
         """Takes over what `snapshot` gave, straight or through JSON, in place of what the pool holds."""
         with self._lock:
             self._entries.clear()
         for entry in snapshot:
-            self.add(_group(entry["group"]), entry["created"])
+            self.add(read_group(entry["group"]), entry["created"])
 
     def _size(self) -> int:
         return sum(map(len, self._entries.values()))
@@ -122,19 +123,3 @@ class Pool:
         oldest = now - self.settings.max_age
         fresh = {p: [e for e in entries if e.created >= oldest] for p, entries in self._entries.items()}
         self._entries = {peer: entries for peer, entries in fresh.items() if entries}
-
-
-def _group(data: dict[str, Any]) -> Group:
-    rollouts = tuple(
-        Rollout(
-            text=rollout["text"],
-            segments=tuple(
-                Segment(segment["policy_version"], tuple(segment["token_ids"]))
-                for segment in rollout["segments"]
-            ),
-            finish=Finish(rollout["finish"]),
-            reward=rollout["reward"],
-        )
-        for rollout in data["rollouts"]
-    )
-    return Group(Problem(**data["problem"]), rollouts, data["origin"])

@@ -38,7 +38,8 @@ class Transport(Protocol):
     def announcements(self, want: int) -> Sequence[Announcement]:
         """Live, signature-checked announcements of *other* peers, at most one a peer, newest first.
 
-        Looks further (more shards, other epochs) until it has about `want` or has seen all. May return fewer,
+        Looks further until it has about `want` or has seen all. In a swarm too large to know everybody: those of
+        peers drawn uniformly, enough for the bodies that `want` stands for (a third as many). May return fewer,
         or none. Raises TransportError.
         """
         ...

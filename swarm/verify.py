@@ -1,7 +1,7 @@
 """The door between bodies of strangers and groups that a node may train on.
 
-Prompt, token ids and reward of an accepted group are this node's own; of the wire only text, finish and
-seed are left. What is refused becomes a `Verdict` with one `Reason`, never an exception.
+Prompt, token ids and reward of an accepted group are this node's own; of the wire only text or pixels, finish
+and seed are left. What is refused becomes a `Verdict` with one `Reason`, never an exception.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from policies.rollout import Finish, Group, Rollout, Segment
-from policies.tasks.task import Task, score_group
+from policies.rollout import Finish, Group, Image, Rollout, Segment
+from policies.tasks.task import ImageTask, Task, score_group
+from swarm import pictures
 from swarm.body import Body, SharedGroup, SharedRollout
 from swarm.codec import decode_body
 from swarm.errors import DecodeError
-from swarm.limits import CLOCK_SKEW, MAX_BODY
+from swarm.limits import CLOCK_SKEW, MAX_BODY, MAX_TASKS_ANNOUNCED
 from swarm.record import Announcement
 from swarm.replay import ReplayGuard
 
@@ -35,6 +36,7 @@ Encode = Callable[[str, Finish], tuple[int, ...]]
 class Outcome(StrEnum):
     ACCEPTED = "accepted"  # may be trained on
     SET_ASIDE = "set_aside"  # passed every check, but all rewards are equal: nothing to learn from
+    UNUSABLE = "unusable"  # of a task of the swarm that asks for what the own policy does not make; unchecked
     REFUSED = "refused"
 
 
@@ -53,6 +55,8 @@ class Reason(StrEnum):
     FUTURE = "future"  # announced in the future, beyond the tolerated clock difference
     TASK = "task"  # not one of the swarm's tasks
     LENGTH = "length"  # a text has more characters than this node's policy would write
+    MEDIUM = "medium"  # text where the task asks for an image, or the reverse
+    IMAGE = "image"  # not an image within bounds, or with more in it than pixels
     ENCODING = "encoding"  # a text that the own tokenizer cannot take, or not without control tokens
     FAULT = "fault"  # a check itself failed on it; see the log
 
@@ -76,6 +80,11 @@ class Verdict:
         """The counter that this verdict raises: accepted, set_aside, refused_<reason>."""
         return self.outcome.value if self.reason is None else f"refused_{self.reason.value}"
 
+    @property
+    def checked(self) -> bool:
+        """The group passed every check: it counts as received."""
+        return self.outcome in (Outcome.ACCEPTED, Outcome.SET_ASIDE)
+
     @classmethod
     def refused(cls, peer: str, reason: Reason, detail: str) -> Verdict:
         return cls(Outcome.REFUSED, peer, reason=reason, detail=detail)
@@ -88,6 +97,8 @@ Examined = tuple[Verdict, Group | None]
 class DoorSettings:
     """A node's own bounds on what it takes from others."""
 
+    # Tasks of the swarm that the own policy cannot take, by the part of their name before the @.
+    beside: frozenset[str] = frozenset()
     max_age: float = 600.0  # seconds since the announcement was made
     max_characters: int = 16_384  # of one completion; a cheap bound before the tokenizer is asked
 
@@ -133,7 +144,13 @@ class Door:
     def remember_own(self, body: Body) -> None:
         """Marks an own body as given by this node, so that whoever copies it is known for it."""
         for shared in body.groups:
-            self.guard.remember(self.peer, shared.task, shared.seed, _texts(shared))
+            contents = [_content(rollout.text, _opened(rollout)) for rollout in shared.rollouts]
+            self.guard.remember(self.peer, shared.task, shared.seed, contents)
+
+    def usable(self, announcement: Announcement) -> bool:
+        """False where all that the body is said to hold is of tasks that the own policy cannot take."""
+        named = announcement.summary.tasks  # of more tasks than fit, some are not named
+        return len(named) == MAX_TASKS_ANNOUNCED or not all(map(self._beside, (t.task for t in named)))
 
     def timely(self, announcement: Announcement) -> Reason | None:
         """STALE or FUTURE when the announcement's age rules its body out, else None."""
@@ -141,6 +158,9 @@ class Door:
         if age > self.settings.max_age:
             return Reason.STALE
         return Reason.FUTURE if age < -CLOCK_SKEW else None
+
+    def _beside(self, task: str) -> bool:
+        return task.partition("@")[0] in self.settings.beside
 
     def _open(self, announcement: Announcement, wire: bytes) -> Body:
         """The decoded body. Raises _Refusal when it must not be looked into further."""
@@ -174,21 +194,21 @@ class Door:
             raise _Refusal(Reason.SUMMARY, "counts or versions are not the announced ones")
 
     def _examine_group(self, peer: str, shared: SharedGroup) -> Examined:
+        if self._beside(shared.task):
+            return _about(
+                Verdict(Outcome.UNUSABLE, peer, detail="the own policy makes no such thing"), shared
+            ), None
         try:
             group = self._rebuild(peer, shared)
         except _Refusal as refusal:
-            verdict = Verdict.refused(peer, refusal.reason, refusal.detail)
-            about = replace(verdict, task=shared.task, seed=shared.seed, rollouts=len(shared.rollouts))
-            return about, None
-        self.guard.remember(peer, shared.task, shared.seed, _texts(shared))
+            return _about(Verdict.refused(peer, refusal.reason, refusal.detail), shared), None
+        self.guard.remember(peer, shared.task, shared.seed, _contents(group))
         return _passed(peer, shared, group), group
 
     def _rebuild(self, peer: str, shared: SharedGroup) -> Group:
-        """The group as if this node's policy had written its texts. Raises _Refusal."""
+        """The group as if this node's policy had written its texts or made its images. Raises _Refusal."""
         if self.guard.is_replay(peer, shared.task, shared.seed):
             raise _Refusal(Reason.REPLAY, "this peer gave a group of this problem before")
-        if self.guard.is_copy(peer, shared.task, shared.seed, _texts(shared)):
-            raise _Refusal(Reason.COPYCAT, "another peer gave these texts first")
         task = self._tasks.get(shared.task)
         if task is None:
             raise _Refusal(Reason.TASK, "not a task of this swarm")
@@ -202,11 +222,16 @@ class Door:
 
     def _rescore(self, task: Task, peer: str, shared: SharedGroup) -> Group:
         problem = task.problem(shared.seed)
-        # All texts are encoded before any is scored: verifiers see only what could be trained on.
-        bare = [self._reencode(rollout) for rollout in shared.rollouts]
-        return score_group(task, Group(problem, tuple(bare), origin=peer))
+        # All completions are read before any is scored: verifiers see only what could be trained on.
+        read = self._reencode if not isinstance(task, ImageTask) else _reopen
+        group = Group(problem, tuple(read(rollout) for rollout in shared.rollouts), origin=peer)
+        if self.guard.is_copy(peer, shared.task, shared.seed, _contents(group)):
+            raise _Refusal(Reason.COPYCAT, "another peer gave these first")
+        return score_group(task, group)
 
     def _reencode(self, shared: SharedRollout) -> Rollout:
+        if shared.image:
+            raise _Refusal(Reason.MEDIUM, "an image where the task asks for text")
         longest = self.settings.max_characters
         if len(shared.text) > longest:
             raise _Refusal(Reason.LENGTH, f"a completion of {len(shared.text)} characters, maximum {longest}")
@@ -217,8 +242,30 @@ class Door:
         return Rollout(shared.text, (Segment(REENCODED, token_ids),), shared.finish)
 
 
-def _texts(shared: SharedGroup) -> list[str]:
-    return [rollout.text for rollout in shared.rollouts]
+def _reopen(shared: SharedRollout) -> Rollout:
+    if shared.text or not shared.image:
+        raise _Refusal(Reason.MEDIUM, "text where the task asks for an image")
+    try:
+        return Rollout("", (), shared.finish, image=_opened(shared))
+    except DecodeError as error:
+        raise _Refusal(Reason.IMAGE, str(error)) from error
+
+
+def _opened(shared: SharedRollout) -> Image | None:
+    return pictures.unpack(shared.image) if shared.image else None
+
+
+def _contents(group: Group) -> list[str]:
+    return [_content(rollout.text, rollout.image) for rollout in group.rollouts]
+
+
+def _content(text: str, image: Image | None) -> str:
+    """What a copy has in common with its original: the text, or a digest of the pixels, however they were packed."""
+    return text if image is None else hashlib.sha256(image.pixels).hexdigest()
+
+
+def _about(verdict: Verdict, shared: SharedGroup) -> Verdict:
+    return replace(verdict, task=shared.task, seed=shared.seed, rollouts=len(shared.rollouts))
 
 
 def _passed(peer: str, shared: SharedGroup, group: Group) -> Verdict:

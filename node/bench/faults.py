@@ -13,12 +13,11 @@ from pathlib import Path
 
 from node.bench.faults_cases import CASES, Case
 from node.bench.faults_report import Outcome, checks
-from node.bench.faults_swarm import NODES, POLL_SECONDS, Swarm, outliving
+from node.bench.faults_swarm import NODES, POLL_SECONDS, PRESET, Swarm, outliving
 from node.bench.netlab.lab import Lab
 from node.bench.options import BenchOptions, refuse_unknown
 from node.bench.report import Interrupted, Progress, Report
 from node.config import load_config
-from node.demo import PRESET
 from node.fleet import Fleet
 from node.runfolder import new_run_folder
 

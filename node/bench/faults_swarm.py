@@ -12,11 +12,11 @@ from node.bench.faults_report import Tape
 from node.bench.netlab.lab import Host, Lab
 from node.bench.options import BenchError
 from node.bootstrap import INVITE
-from node.demo import PRESET
 from node.fleet import Fleet
 from node.runfolder import RunFolder
 from node.store import ExternalEvent, History, PeerEvent, RoundEvent
 
+PRESET = "tiny"
 NODES = 6
 START_SECONDS = 240.0  # for all nodes to share; each imports torch twice
 DEATH_SECONDS = 5.0  # for the transport process and the daemon to follow a killed node

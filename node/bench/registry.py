@@ -17,6 +17,7 @@ from node.bench.report import Progress, Report
 BENCHMARKS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "april": frozenset({"model", "repeats"}),
+        "branch": frozenset({"repeats", "cases", "rounds", "plot"}),
         "brorl": frozenset({"model", "repeats"}),
         "dars": frozenset({"repeats"}),
         "engine": frozenset({"model", "repeats", "cases", "dtypes"}),

@@ -26,6 +26,6 @@ DIAL_TIMEOUT = 8.0
 LOOKUP_WORKERS = 4  # requests of one look-up under way at once (hivemind's num_workers)
 PARALLEL_FETCHES = 4  # as swarm.gossip's settings have it
 TRIES = 3  # fetches of one announcement before it is given up, as there
-CANDIDATES = 3  # announcements to look for, for each body to fetch, as there
+TRIES_A_BODY = 2  # publishers tried for each body that is wanted, as there
 REFERRALS = 4  # fetchers of a body that its publisher names, as swarm.fetch does
 REMEMBERED_BODIES = 256  # whose fetchers are remembered, as there

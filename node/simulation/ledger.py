@@ -25,6 +25,7 @@ class Tally:
     body_bytes: float = 0.0  # bodies, with the requests for them
     gossip_bytes: float = 0.0  # announcements that rode on answers
     connection_bytes: float = 0.0  # new connections, to DHT servers and for bodies
+    announcements: int = 0  # put into the DHT, renewals too
     reads: int = 0  # DHT keys looked up for announcements
     rpcs: int = 0  # requests to DHT servers, those of the own announcement too
     bodies: int = 0
@@ -42,7 +43,7 @@ class Window:
 
     bodies: int = 0
     crossing: int = 0  # bodies from one half of the swarm to the other
-    rounds: int = 0  # that ended in it
+    rounds: int = 0  # that began in it
 
 
 class Ledger:
@@ -87,9 +88,9 @@ class Ledger:
         if now >= self._counted_from:
             self.ages.append(now - body.created)
 
-    def close(self, tally: Tally, now: float) -> None:
-        """A node's round is over."""
-        self._window(now).rounds += 1
+    def close(self, tally: Tally, began: float, now: float) -> None:
+        """A node's round is over: it bears the bodies of the time when it began, however long it then took."""
+        self._window(began).rounds += 1
         if now >= self._counted_from:
             self.tallies.append(tally)
 

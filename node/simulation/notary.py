@@ -18,7 +18,7 @@ class Notary(Gate):
     def __init__(self, manifest: Manifest, clock: Callable[[], float]) -> None:
         super().__init__(manifest, clock)
         self._admitted: dict[bytes, Announcement] = {}  # by their bytes, oldest first
-        self._raw: dict[bytes, bytes] = {}  # the bytes, by the digest of the body
+        self._raw: dict[bytes, bytes] = {}  # the bytes, by their signature
 
     def admit(self, raw: bytes) -> Announcement:
         known = self._admitted.get(raw)
@@ -26,16 +26,16 @@ class Notary(Gate):
             known = super().admit(raw)
             self._forget_expired()
             self._admitted[raw] = known
-            self._raw[known.digest] = raw
+            self._raw[known.signature] = raw
         return known
 
     def encoded(self, announcement: Announcement) -> bytes:
         """The bytes of a live announcement that was admitted."""
-        return self._raw[announcement.digest]
+        return self._raw[announcement.signature]
 
     def _forget_expired(self) -> None:
         while self._admitted:
             raw, oldest = next(iter(self._admitted.items()))
             if self.live(oldest):
                 return
-            del self._admitted[raw], self._raw[oldest.digest]
+            del self._admitted[raw], self._raw[oldest.signature]

@@ -57,6 +57,7 @@ class Outcome:
     gossip_bytes: float
     body_bytes: float
     connection_bytes: float  # new connections: their number depends on how many a daemon keeps
+    announcements_per_round: float  # put into the DHT, renewals too
     reads_per_round: float  # DHT keys looked up
     reads_per_round_p95: float
     rpcs_per_round: float
@@ -104,6 +105,7 @@ def summarise(scenario: Scenario, ledger: Ledger, servers: Sequence[Server], sec
         gossip_bytes=_mean(column["gossip_bytes"]),
         body_bytes=_mean(column["body_bytes"]),
         connection_bytes=_mean(column["connection_bytes"]),
+        announcements_per_round=_mean(column["announcements"]),
         reads_per_round=_mean(column["reads"]),
         reads_per_round_p95=_p95(column["reads"]),
         rpcs_per_round=_mean(column["rpcs"]),

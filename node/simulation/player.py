@@ -26,12 +26,14 @@ from swarm.directory import Directory
 from swarm.fetch import Status
 from swarm.identity import Identity
 from swarm.limits import MAX_PIGGYBACK, STREAM_TIMEOUT
-from swarm.lookout import needs_look, places
+from swarm.lookout import SPARE, Lookout
+from swarm.presence import draw_phase, is_due, next_moment, renewed
 from swarm.record import Announcement, Summary, TaskSummary, epoch_of, shard_key, shard_of
 from swarm.serving import BodyStore, ServeLimits, TokenBucket
 
 _LIMITS = ServeLimits()
 _BURST = 4 * _LIMITS.upload_rate  # as swarm.fetch has it
+_CYCLES = 3  # of looking and fetching in a round, at most: the product's are two seconds apart
 _SUMMARY = Summary(1, 1, "smollm2-135m", 4, 32, (TaskSummary("sort@1", 32, 0.25),))
 
 
@@ -70,29 +72,48 @@ class Player:
         self._identity = identity
         self._pace = pace
         self._directory = Directory(world.notary, host.peer, world.draws)
+        manifest, lifetime = world.notary.manifest, world.scenario.lifetime
+        self._lookout = Lookout(manifest, self._directory, lifetime, world.draws)
         self._bodies = BodyStore(_LIMITS.stored)
         self._upload = TokenBucket(_LIMITS.upload_rate, _BURST, lambda: world.agenda.now)
         self._serving = 0
         self._fetchers: OrderedDict[bytes, deque[str]] = OrderedDict()
-        self._offer: bytes | None = None  # the own newest announcement
+        self._newest: Announcement | None = None  # of its own
+        self._offer: bytes | None = None  # the same, encoded
         self._published = 0
-        self._looked_round = False
+        self._renewing = Tally()  # what it cost since the last round's end
         self._seen: set[bytes] = set()  # digests of bodies that came
         self._failures: Counter[bytes] = Counter()  # by digest
+        self._under_way = 0  # fetches
 
     def play(self) -> Process:
         """One round after the other, until the node leaves."""
         agenda = self._world.agenda
         while True:
-            began, tally = agenda.now, Tally()
-            for phase in (self._publish, self._look, self._collect):
+            began, tally = agenda.now, self._renewing
+            self._renewing = Tally()
+            for phase in (self._publish, *(self._look, self._collect) * _CYCLES):
                 yield from phase(tally)
                 if not self.host.alive:
                     return
-            self._world.ledger.close(tally, agenda.now)
+                if tally.bodies >= self._world.scenario.bodies:
+                    break
+            self._world.ledger.close(tally, began, agenda.now)
             yield max(0.0, began + self._pace - agenda.now)
             if not self.host.alive:
                 return
+
+    def stay_present(self) -> Process:
+        """In an epoch without anything new it announces its newest body again, until the node leaves."""
+        world, phase = self._world, draw_phase(self._world.draws)
+        length = world.notary.manifest.epoch_seconds
+        while True:
+            yield next_moment(world.agenda.now, length, phase) - world.agenda.now
+            if not self.host.alive:
+                return
+            if self._newest and is_due(self._newest, world.agenda.now, length, phase):
+                again = renewed(self._newest, world.agenda.now, length).sign(self._identity)
+                yield from self._put_up(again, self._renewing)
 
     def answer(self, digest: bytes) -> Answer:
         """As the product's exchange answers a request; an OK takes a serving slot until `finish`."""
@@ -128,11 +149,15 @@ class Player:
         self._published += 1
         digest = hashlib.sha256(f"{peer}/{self._published}".encode()).digest()
         announcement = self._announce(digest)
-        raw = announcement.encode()
-        world.notary.admit(raw)
         self._bodies.put_own(digest, world.body)
-        self._offer = raw
         world.ledger.offered(self.host, digest)
+        yield from self._put_up(announcement, tally)
+
+    def _put_up(self, announcement: Announcement, tally: Tally) -> Process:
+        world, raw = self._world, announcement.encode()
+        world.notary.admit(raw)
+        self._newest, self._offer = announcement, raw
+        tally.announcements += 1
         key = shard_key(announcement.swarm, announcement.epoch, announcement.depth, announcement.shard)
         replicas, cost = world.dht.find_replicas(self.host, key)
         yield self._book_announcement(tally, cost)
@@ -160,30 +185,25 @@ class Player:
 
     def _look(self, tally: Tally) -> Process:
         """Reads shards until enough publishers are known, as swarm.network does."""
-        world, scenario = self._world, self._world.scenario
-        manifest = world.notary.manifest
-        want = costs.CANDIDATES * scenario.bodies
-        current = epoch_of(world.agenda.now, manifest.epoch_seconds)
-        if not needs_look(self._directory.live(), current, want):
-            return
-        joining = not self._looked_round
-        for keys in places(manifest, current, scenario.lifetime, joining=joining, generator=world.draws):
+        world = self._world
+        current = epoch_of(world.agenda.now, world.notary.manifest.epoch_seconds)
+        for keys in self._lookout.look(current, SPARE * world.scenario.bodies):
             answers = [world.dht.read(self.host, key) for key in keys]
             tally.reads += len(keys)
             for _, cost in answers:
                 tally.read_bytes += cost.bytes
                 tally.book_rpcs(cost)
             yield max(cost.seconds for _, cost in answers)  # they are read at once
-            for raws, _ in answers:
-                self._directory.learn(raws)
-            if len(self._directory.live()) >= want or not self.host.alive:
-                break
-        self._looked_round = True
+            if not self.host.alive:
+                return
+            self._lookout.learn([raw for raws, _ in answers for raw in raws])
 
     def _collect(self, tally: Tally) -> Process:
         world = self._world
-        chosen = choose(self._directory.live(), self._worth_fetching, world.scenario.bodies, world.choices)
-        waiting = deque(chosen)
+        bodies = world.scenario.bodies
+        candidates = self._lookout.candidates(SPARE * bodies)
+        count = costs.TRIES_A_BODY * (bodies - tally.bodies)
+        waiting = deque(choose(candidates, self._worth_fetching, count, world.choices))
         lanes = [self._fetch_waiting(waiting, tally) for _ in range(costs.PARALLEL_FETCHES)]
         yield from world.agenda.side_by_side(lanes)
 
@@ -192,8 +212,11 @@ class Player:
         return digest not in self._seen and self._failures[digest] < costs.TRIES
 
     def _fetch_waiting(self, waiting: deque[Announcement], tally: Tally) -> Process:
-        while waiting and self.host.alive:
+        """One fetch at a time, while more bodies are wanted than are under way."""
+        while waiting and self.host.alive and tally.bodies + self._under_way < self._world.scenario.bodies:
+            self._under_way += 1
             yield from self._fetch(waiting.popleft(), tally)
+            self._under_way -= 1
 
     def _fetch(self, wanted: Announcement, tally: Tally) -> Process:
         """From the publisher, or from those it refers to, as the product's exchange does."""
@@ -205,8 +228,10 @@ class Player:
             tried.add(peer)
             answer = yield from self._ask(peer, wanted, tally, deadline)
             if not self.host.alive or (answer and answer.status is Status.OK):
+                self._lookout.take(wanted)
                 return
             untried += [p for p in answer.referrals if p not in {*tried, *untried}] if answer else []
+        self._lookout.take(wanted)
         self._failures[wanted.digest] += 1
         tally.failed += 1
 

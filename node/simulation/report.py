@@ -63,6 +63,11 @@ def _costs(o: Outcome) -> Iterator[_Line]:
     yield "  announcing", _bytes(o.announce_bytes), ""
     yield "  reading the DHT", _bytes(o.read_bytes), f"with announcing: p95 {_bytes(o.control_bytes_p95)}"
     yield "  new connections", _bytes(o.connection_bytes), "those that a daemon did not keep"
+    yield (
+        "announcements",
+        f"{o.announcements_per_round:.2f}",
+        "those of bodies that were announced before too",
+    )
     yield "DHT keys read", f"{o.reads_per_round:.2f}", f"p95 {o.reads_per_round_p95:.0f}"
     yield "DHT requests", f"{o.rpcs_per_round:.1f}", ""
 

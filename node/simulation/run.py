@@ -117,6 +117,8 @@ class Simulation:
         if serves:
             world.dht.serve(host)
         self._agenda.start(player.play(), self._agenda.now + self._draws.uniform(0.0, within))
+        if self._scenario.depth:
+            self._agenda.start(player.stay_present())
 
     def _leave(self, player: Player) -> None:
         """Without a word: what it announced stays where it is until it expires."""

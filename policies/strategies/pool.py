@@ -7,11 +7,11 @@ opened group is trained on, dropped for a named reason, or still here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from policies.rollout import Finish, Group, Problem, Rollout, Segment
+from policies.archive import plain_rollout, read_rollout
+from policies.rollout import Finish, Group, Problem, Rollout
 from policies.seeds import derive_seed
 from policies.strategies.difficulty import Difficulty, measure
 
@@ -131,45 +131,15 @@ class RolloutPool:
 
 
 def _plain(group: OpenGroup) -> dict[str, Any]:
-    rollouts = [_plain_rollout(rollout) for rollout in group.rollouts]
-    problem = asdict(group.problem)
     return {
         "round": group.round,
         "index": group.index,
-        "problem": problem,
+        "problem": asdict(group.problem),
         "first": group.first,
-        "rollouts": rollouts,
-    }
-
-
-def _plain_rollout(rollout: Rollout) -> dict[str, Any]:
-    segments = [
-        {
-            "policy_version": segment.policy_version,
-            "token_ids": list(segment.token_ids),
-            "logprobs": None if segment.logprobs is None else list(segment.logprobs),
-        }
-        for segment in rollout.segments
-    ]
-    return {
-        "text": rollout.text,
-        "segments": segments,
-        "finish": rollout.finish.value,
-        "reward": rollout.reward,
+        "rollouts": [plain_rollout(rollout) for rollout in group.rollouts],
     }
 
 
 def _open_group(data: dict[str, Any]) -> OpenGroup:
-    rollouts = tuple(
-        Rollout(r["text"], _segments(r["segments"]), Finish(r["finish"]), r["reward"])
-        for r in data["rollouts"]
-    )
+    rollouts = tuple(read_rollout(rollout) for rollout in data["rollouts"])
     return OpenGroup(data["round"], data["index"], Problem(**data["problem"]), data["first"], rollouts)
-
-
-def _segments(data: Sequence[dict[str, Any]]) -> tuple[Segment, ...]:
-    return tuple(Segment(s["policy_version"], tuple(s["token_ids"]), _known(s["logprobs"])) for s in data)
-
-
-def _known(logprobs: Sequence[float] | None) -> tuple[float, ...] | None:
-    return None if logprobs is None else tuple(logprobs)

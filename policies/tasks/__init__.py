@@ -1,26 +1,35 @@
-"""Tasks by name: the embedded families and `rg:<dataset>` of reasoning-gym."""
+"""Tasks by name: the embedded families, `digits` for images, and `rg:<dataset>` of reasoning-gym."""
 
 from __future__ import annotations
 
 import difflib
 
+from policies.tasks import digits
+from policies.tasks.digits import build_digits_task
 from policies.tasks.embedded import FAMILIES, build_embedded_task
 from policies.tasks.gym import PREFIX, build_gym_task, known_gym_tasks
 from policies.tasks.task import Task, TaskError, TaskSpec, score_group
 
-__all__ = ["Task", "TaskError", "TaskSpec", "build_task", "known_tasks", "score_group"]
+__all__ = ["Task", "TaskError", "TaskSpec", "asks_for_images", "build_task", "known_tasks", "score_group"]
 
 
 def build_task(spec: TaskSpec) -> Task:
     """The task that `spec` names. Raises TaskError, with the nearest known name or what else to change."""
     if spec.name.startswith(PREFIX):
         return build_gym_task(spec)
+    if spec.name == digits.NAME:
+        return build_digits_task(spec)
     if spec.name not in FAMILIES:
         near = difflib.get_close_matches(spec.name, known_tasks(), n=1, cutoff=0.0)[0]
         raise TaskError(f"no task is called {spec.name!r}; the nearest is {near!r}")
     return build_embedded_task(spec)
 
 
+def asks_for_images(spec: TaskSpec) -> bool:
+    """Of a task that need not be installed here."""
+    return spec.name == digits.NAME
+
+
 def known_tasks() -> tuple[str, ...]:
     """Names that `build_task` takes without special parameters, embedded families first."""
-    return (*FAMILIES, *known_gym_tasks())
+    return (*FAMILIES, digits.NAME, *known_gym_tasks())

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import os
-import shutil
-import tempfile
+from functools import partial
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2ForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
+from policies.cache import default_cache, store_folder
 from policies.policy import PolicyError
 from policies.tasks.embedded import FAMILIES
 from policies.text.settings import EmbeddedSettings
 from policies.text.tokenizer import build_tokenizer
 from policies.text.warm_start import Progress, warm_start
 
-logger = logging.getLogger(__name__)
-
 # Raised when the architecture, the tokenizer or the training changes: older weights then stay unused.
 RECIPE_VERSION = 1
-
-
-def default_cache() -> Path:
-    """`murmuration` in the user's cache folder, as the XDG base directory specification places it."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "murmuration"
 
 
 def load_embedded(
@@ -43,7 +34,8 @@ def load_embedded(
     folder = root / f"embedded-{recipe_hash(settings)}"
     try:
         if not folder.is_dir():
-            _store(warm_start(settings, tokenizer, progress), tokenizer, folder)
+            made = warm_start(settings, tokenizer, progress)
+            store_folder(folder, partial(_write, made, tokenizer))
         model = Qwen2ForCausalLM.from_pretrained(folder, use_safetensors=True)
     except OSError as error:
         raise PolicyError(
@@ -62,18 +54,6 @@ def recipe_hash(settings: EmbeddedSettings) -> str:
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _store(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Writes `folder` whole or not at all: whoever is killed half way leaves a folder that nobody reads."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
-    try:
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        partial.rename(folder)
-    except OSError:
-        # Another process of the same recipe was first; its weights are the same.
-        if not folder.is_dir():
-            raise
-        logger.info("%s was made by another process meanwhile", folder.name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

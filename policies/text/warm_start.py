@@ -5,8 +5,7 @@ Deterministic: one recipe gives the same weights, bit for bit, on one machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from random import Random
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
+from policies.repeatable import one_thread
 from policies.seeds import derive_seed
 from policies.tasks.embedded import FAMILIES
 from policies.tasks.task import TRAIN_SEEDS
@@ -35,7 +35,7 @@ def warm_start(
 ) -> Qwen2ForCausalLM:
     """Builds the model and trains it on CPU with one thread: 160 steps of 64 take 17 s of a CPU core."""
     random = Random(derive_seed(settings.seed, "warm start"))
-    with _one_thread(), seeded(derive_seed(settings.seed, "weights"), torch.device("cpu")):
+    with one_thread(), seeded(derive_seed(settings.seed, "weights"), torch.device("cpu")):
         model = _fresh_model(tokenizer)
         optimiser = torch.optim.AdamW(
             model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0
@@ -52,17 +52,6 @@ def warm_start(
                 progress(step + 1, settings.steps)
     model.eval()
     return model
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The order of a threaded sum depends on the number of threads, and with it the last bits of the weights."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _fresh_model(tokenizer: PreTrainedTokenizerBase) -> Qwen2ForCausalLM:

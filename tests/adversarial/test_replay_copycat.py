@@ -170,7 +170,7 @@ def test_a_verdict_on_a_copy_says_nothing_of_its_text() -> None:
     keeper.examine(*offer(body([group(7, thoughts(7, 8, 9))], BOB)))
     [(verdict, _)] = keeper.examine(*offer(body([group(7, thoughts(7, 8, 9))], MALLORY)))
     assert verdict == replace(
-        Verdict.refused(MALLORY, Reason.COPYCAT, "another peer gave these texts first"),
+        Verdict.refused(MALLORY, Reason.COPYCAT, "another peer gave these first"),
         task=Addition.name,
         seed=7,
         rollouts=2,

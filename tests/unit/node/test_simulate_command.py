@@ -55,7 +55,15 @@ def test_every_option_reaches_the_scenario(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_person_sees_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert murmur(monkeypatch, *SMALL, "--partition", "70:100") == 0
     told = capsys.readouterr().out
-    for figure in ("DHT keys read", "dispersion", "hottest over mean", "trained twice", "recovered after"):
+    for figure in (
+        "announcements",
+        "DHT keys read",
+        "chi-square",
+        "dispersion",
+        "hottest over mean",
+        "trained twice",
+        "recovered after",
+    ):
         assert figure in told
 
 

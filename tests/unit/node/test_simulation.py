@@ -78,7 +78,7 @@ def test_nodes_that_left_never_answer_and_those_that_join_find_their_way() -> No
     outcome = play(replace(QUIET, churn=0.2))
     assert_sound(outcome)
     assert 0.05 < outcome.failed_share < 0.6  # publishers die after announcing
-    assert outcome.bodies_per_round > 1.5
+    assert outcome.bodies_per_round > 3.5  # 3 if nobody stood in for the dead
 
 
 def test_churn_replaces_the_given_share_each_minute() -> None:
@@ -91,11 +91,11 @@ def test_churn_replaces_the_given_share_each_minute() -> None:
     assert simulation._born - QUIET.nodes == pytest.approx(0.5 * QUIET.nodes * 3, rel=0.4)
 
 
-def test_lost_messages_cost_bodies_and_trying_again_brings_them() -> None:
+def test_lost_messages_cost_time_and_other_publishers_stand_in() -> None:
     outcome = play(replace(QUIET, loss=0.2))
     assert_sound(outcome)
     assert outcome.failed_share == pytest.approx(1 - 0.8**2, abs=0.08)
-    assert outcome.bodies_per_round == pytest.approx(4 * 0.8**2, abs=0.4)
+    assert outcome.bodies_per_round == pytest.approx(4, abs=0.1)  # 2.6 if nobody stood in
 
 
 def test_a_far_swarm_gets_its_bodies_later(quiet: Outcome) -> None:

@@ -19,6 +19,7 @@ from swarm.limits import (
     MAX_BODY_RAW,
     MAX_BODY_ROLLOUTS,
     MAX_GROUPS,
+    MAX_IMAGE,
     MAX_ROLLOUTS,
     MAX_TEXT,
     PROTOCOL_VERSION,
@@ -34,10 +35,14 @@ def frame(value: object, **options: bool) -> bytes:
 
 def arrays(**changes: object) -> list[object]:
     """A valid body as msgpack sees it: one group of two rollouts, with fields replaced by name."""
-    rollout = [changes.pop("text", "it is 8"), changes.pop("finish", "stop"), changes.pop("claim", 1.0)]
-    groups = [
-        [changes.pop("task", "addition@1"), changes.pop("seed", 7), [rollout, ["it is 9", "length", 0.25]]]
+    rollout = [
+        changes.pop("text", "it is 8"),
+        changes.pop("finish", "stop"),
+        changes.pop("claim", 1.0),
+        changes.pop("image", b""),
     ]
+    other = ["it is 9", "length", 0.25, b""]
+    groups = [[changes.pop("task", "addition@1"), changes.pop("seed", 7), [rollout, other]]]
     fields = {
         "version": PROTOCOL_VERSION,
         "swarm": "s",
@@ -58,11 +63,13 @@ def test_the_valid_example_decodes() -> None:
 
 def test_wire_bytes_of_version_1_stay_readable() -> None:
     raw = bytes.fromhex(
-        "9701a173a170a474696e7903019193aa6164646974696f6e40310792"
-        "93a769742069732038a473746f70cb3ff000000000000093a76974206973203"
-        "9a66c656e677468cb3fd0000000000000"
+        "9701a173a170a474696e7903019193aa6164646974696f6e4031079294a76974"
+        "2069732038a473746f70cb3ff0000000000000c40094a769742069732039a66c"
+        "656e677468cb3fd0000000000000c4020102"
     )
-    assert decode_body(frame(raw)) == decode_body(frame(arrays()))
+    first, second = decode_body(frame(raw)).groups[0].rollouts
+    assert (first.text, first.finish, first.claimed_reward, first.image) == ("it is 8", Finish.STOP, 1.0, b"")
+    assert (second.finish, second.claimed_reward, second.image) == (Finish.LENGTH, 0.25, b"\x01\x02")
 
 
 def test_a_body_comes_back_as_it_went_in() -> None:
@@ -88,14 +95,17 @@ def test_a_body_comes_back_as_it_went_in() -> None:
         {"groups": {}},
         {"groups": "x"},
         {"groups": [["addition@1", 1, []]]},
-        {"groups": [["addition@1", 1, [["a", "stop", 1.0]], 1]]},
-        {"groups": [["addition@1", 1, [["a", "stop"]]]]},
+        {"groups": [["addition@1", 1, [["a", "stop", 1.0, b""]], 1]]},
+        {"groups": [["addition@1", 1, [["a", "stop", 1.0]]]]},
         {"task": "../../etc/passwd\0"},
         {"task": "t" * 97},
         {"seed": -1},
         {"seed": 2**31},  # held out for evaluation
         {"seed": False},
         {"seed": "7"},
+        {"image": "text"},
+        {"image": None},
+        {"image": bytes(MAX_IMAGE + 1)},
         {"text": b"bytes"},
         {"text": 5},
         {"text": []},
@@ -123,7 +133,7 @@ def test_one_wrong_field_refuses_the_body(changes: dict[str, object]) -> None:
 
 
 def test_more_groups_or_rollouts_than_the_limits_are_refused() -> None:
-    rollout = ["a", "stop", 1.0]
+    rollout = ["a", "stop", 1.0, b""]
     most = [["t", 1, [rollout] * MAX_ROLLOUTS]] * (MAX_BODY_ROLLOUTS // MAX_ROLLOUTS)
     assert decode_body(frame(arrays(groups=most))).rollouts == MAX_BODY_ROLLOUTS
     for groups in (
@@ -159,7 +169,7 @@ def test_bytes_that_are_not_one_frame_of_one_body_are_refused(wire: bytes) -> No
 
 
 def test_a_well_formed_body_over_the_raw_limit_is_refused_unread() -> None:
-    rollouts = [["x" * MAX_TEXT, "stop", 1.0]] * (MAX_BODY_RAW // MAX_TEXT + 1)
+    rollouts = [["x" * MAX_TEXT, "stop", 1.0, b""]] * (MAX_BODY_RAW // MAX_TEXT + 1)
     with pytest.raises(DecodeError, match="declares"):
         decode_body(frame(arrays(groups=[["t", 1, rollouts]])))
 
@@ -188,14 +198,14 @@ def test_shareable_keeps_at_home_what_no_peer_would_accept() -> None:
 
 
 def test_shareable_fits_into_one_body_even_where_nothing_compresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "SHARED_TEXT", 2000)
+    monkeypatch.setattr(bodies, "SHARED_BYTES", 2000)
     groups = [group(seed, ["x" * 300, "y" * 300]) for seed in range(5)]
     assert [g.problem.seed for g in shareable(groups)] == [0, 1, 2]
 
 
 def test_shareable_stops_at_the_limits_of_one_body() -> None:
     assert len(shareable(group(seed) for seed in range(MAX_GROUPS + 5))) == MAX_GROUPS
-    assert bodies.SHARED_TEXT + 32 * MAX_BODY_ROLLOUTS < MAX_BODY
+    assert bodies.SHARED_BYTES + 32 * MAX_BODY_ROLLOUTS < MAX_BODY
 
 
 def test_share_carries_text_finish_and_claims_and_nothing_else() -> None:

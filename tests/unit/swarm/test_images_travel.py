@@ -1,0 +1,163 @@
+"""Groups of images from one node to another: what leaves, what arrives, and who can use it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fakes import ALICE, BOB, NODE, Addition, ManualClock, body, body_of, encode, group, offer, told
+from imagery import Brightness, grey, image_group, photo
+
+from policies.rollout import Finish, Image
+from policies.strategies.pool import OpenGroup, RolloutPool
+from swarm.body import SharedGroup, SharedRollout, shareable
+from swarm.codec import decode_body, encode_body
+from swarm.limits import MAX_BODY, MAX_GROUP_IMAGES, MAX_IMAGE_SIDE
+from swarm.pictures import pack, unpack
+from swarm.pool import Pool
+from swarm.verify import Door, DoorSettings, Outcome, Reason
+
+LEVELS = [90, 10, 200, 30, 160, 120]
+NOISE = [photo(40, 40, seed) for seed in range(2)]
+
+
+def image_door() -> Door:
+    """The door of a node that makes images, in a swarm that adds too."""
+    settings = DoorSettings(beside=frozenset({"addition"}))
+    return Door("swarm-of-tests", NODE, {Brightness.name: Brightness()}, encode, ManualClock(), settings)
+
+
+def text_door() -> Door:
+    settings = DoorSettings(beside=frozenset({"brightness"}))
+    return Door("swarm-of-tests", NODE, {Addition.name: Addition()}, encode, ManualClock(), settings)
+
+
+@pytest.mark.parametrize("image", [grey(7), grey(200, 64), photo(64, 64), photo(5, 700)])
+def test_small_images_travel_without_loss(image: Image) -> None:
+    assert unpack(pack(image)) == image
+
+
+def test_large_images_travel_nearly_as_they_are() -> None:
+    image = photo(300, 200)
+    arrived = unpack(pack(image))
+    assert (arrived.width, arrived.height, arrived.channels) == (300, 200, 3)
+    off = [abs(a - b) for a, b in zip(arrived.pixels, image.pixels, strict=True)]
+    assert sum(off) / len(off) < 6
+    assert len(pack(image)) < len(image.pixels) / 8
+    assert unpack(pack(Image(300, 200, 1, image.pixels[::3]))).channels == 3
+
+
+def test_the_best_and_the_worst_of_a_group_travel() -> None:
+    [sent] = shareable([image_group(1, [grey(level) for level in LEVELS])])
+    assert [r.image for r in sent.rollouts] == [grey(level) for level in (10, 200, 30, 160)]
+    assert len(sent.rollouts) == MAX_GROUP_IMAGES
+
+
+def test_images_that_nobody_would_take_stay_at_home() -> None:
+    assert (
+        shareable([image_group(1, [grey(1), Image(MAX_IMAGE_SIDE + 1, 1, 1, bytes(MAX_IMAGE_SIDE + 1))])])
+        == []
+    )
+
+
+def test_large_groups_of_images_fill_a_body_and_no_more() -> None:
+    images = [photo(256, 256, seed) for seed in range(4)]
+    many = shareable(image_group(seed, images) for seed in range(200))
+    wire = encode_body(body(many, ALICE))
+    assert 10 < len(many) < 200
+    assert len(wire) <= MAX_BODY
+
+
+def test_a_group_of_images_arrives_with_rewards_of_the_receivers_own() -> None:
+    content = body(shareable([image_group(5, [grey(level) for level in LEVELS])]), ALICE)
+    [(verdict, arrived)] = image_door().examine(*offer(content))
+    assert (verdict.outcome, verdict.claim_mismatches, verdict.rollouts) == (Outcome.ACCEPTED, 0, 4)
+    assert arrived is not None
+    assert (arrived.origin, arrived.problem) == (ALICE, Brightness().problem(5))
+    assert [r.image for r in arrived.rollouts] == [grey(level) for level in (10, 200, 30, 160)]
+    assert list(arrived.rewards) == Brightness().score_images(
+        arrived.problem, [r.image for r in arrived.rollouts]
+    )
+
+
+def test_what_the_own_policy_cannot_take_is_unusable_and_nobodys_fault() -> None:
+    mixed = body([group(3), *shareable([image_group(5, [grey(10), grey(20)])])], ALICE)
+    for keeper, usable in ((image_door(), Brightness.name), (text_door(), Addition.name)):
+        outcomes = {
+            verdict.task: (verdict.outcome, found is None) for verdict, found in keeper.examine(*offer(mixed))
+        }
+        assert outcomes.pop(usable) == (Outcome.ACCEPTED, False)
+        assert list(outcomes.values()) == [(Outcome.UNUSABLE, True)]
+
+
+def test_bodies_of_unusable_tasks_alone_are_not_worth_fetching() -> None:
+    announcement, _ = offer(body([group(3)], ALICE))
+    assert text_door().usable(announcement)
+    assert not image_door().usable(announcement)
+
+
+@pytest.mark.parametrize(
+    ("rollouts", "reason"),
+    [
+        ((SharedRollout("words", Finish.STOP, 1.0),), Reason.MEDIUM),
+        ((SharedRollout("words", Finish.STOP, 1.0, pack(grey(3))),), Reason.MEDIUM),
+        ((SharedRollout("", Finish.STOP, 1.0, b"no image"),), Reason.IMAGE),
+        ((SharedRollout("", Finish.STOP, 1.0, pack(grey(3))[:-4]),), Reason.IMAGE),
+    ],
+)
+def test_what_is_no_image_is_refused(rollouts: tuple[SharedRollout, ...], reason: Reason) -> None:
+    content = body_of([SharedGroup(Brightness.name, 5, rollouts * 2)], ALICE)
+    [(verdict, found)] = image_door().examine(*offer(content))
+    assert (verdict.outcome, verdict.reason, found) == (Outcome.REFUSED, reason, None)
+
+
+def test_an_image_for_a_text_task_is_refused() -> None:
+    rollouts = (SharedRollout("it is 8", Finish.STOP, 1.0, pack(grey(3))),) * 2
+    [(verdict, _)] = text_door().examine(*offer(body_of([SharedGroup(Addition.name, 7, rollouts)], ALICE)))
+    assert verdict.reason is Reason.MEDIUM
+
+
+def test_a_copy_of_anothers_images_is_known_however_it_is_packed() -> None:
+    keeper = image_door()
+    images = [grey(10), grey(200), *NOISE]
+    original = body([image_group(5, images)], ALICE)
+    [(first, _)] = keeper.examine(*offer(original))
+    [(second, _)] = keeper.examine(*offer(body([image_group(5, images)], BOB)))
+    assert (first.outcome, second.reason) == (Outcome.ACCEPTED, Reason.COPYCAT)
+
+
+def test_own_images_that_come_back_are_a_copy() -> None:
+    keeper = image_door()
+    sent = body([image_group(5, [grey(10), grey(200)])], NODE)
+    keeper.remember_own(decode_body(encode_body(sent)))
+    [(verdict, _)] = keeper.examine(*offer(body_of(sent.groups, BOB)))
+    assert verdict.reason is Reason.COPYCAT
+
+
+def test_a_node_without_pillow_decodes_bodies_with_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = body([group(3), *shareable([image_group(5, [grey(10), grey(20)])])], ALICE)
+    announcement, wire = offer(content)
+    monkeypatch.setitem(__import__("sys").modules, "PIL", None)
+    outcomes = [verdict.outcome for verdict, _ in text_door().examine(announcement, wire)]
+    assert outcomes == [Outcome.ACCEPTED, Outcome.UNUSABLE]
+
+
+def test_images_survive_both_pools_snapshots() -> None:
+    keeper, pool = image_door(), Pool()
+    [(_, arrived)] = keeper.examine(*offer(body([image_group(5, [grey(10), *NOISE])], ALICE)))
+    assert arrived is not None
+    pool.add(arrived, 1.0)
+    restored = Pool()
+    restored.restore(json.loads(json.dumps(pool.snapshot())))
+    assert restored.snapshot() == pool.snapshot()
+    own = image_group(6, [grey(1), grey(2)])
+    open_group = OpenGroup(3, 0, own.problem, 2, own.rollouts)
+    rollouts = RolloutPool(0, [open_group])
+    again = RolloutPool(0)
+    again.restore(json.loads(json.dumps(rollouts.snapshot())))
+    assert again.groups == [open_group]
+
+
+def test_text_claims_still_travel_beside_images() -> None:
+    content = body_of([told(7, ("it is 8", 1.0), ("it is 9", 0.25))], ALICE)
+    assert decode_body(encode_body(content)) == content

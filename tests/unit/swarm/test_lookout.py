@@ -1,0 +1,121 @@
+"""Where a node looks for publishers, and whom it takes for candidates."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+from announcing import MANIFEST, NOW, announce
+
+from swarm.directory import Directory
+from swarm.gate import Gate
+from swarm.identity import Identity
+from swarm.lookout import SPARE, Lookout
+from swarm.record import Announcement, epoch_of, shard_key
+
+PEERS = [Identity(number.to_bytes(32, "big")) for number in range(1, 241)]
+CURRENT = epoch_of(NOW, MANIFEST.epoch_seconds) + 1  # NOW lies in the last whole epoch
+WANT = SPARE * 4
+
+
+OFFERS = [announce(peer, digest=peer.public_key) for peer in PEERS]
+
+
+class Library:
+    """A DHT of OFFERS in the 16 shards of the last whole epoch, and a node that reads there."""
+
+    def __init__(self, seed: int = 0, offers: list[Announcement] | None = None) -> None:
+        self.shelves: dict[str, list[bytes]] = {}
+        for a in OFFERS if offers is None else offers:
+            key = shard_key(a.swarm, a.epoch, a.depth, a.shard)
+            self.shelves.setdefault(key, []).append(a.encode())
+        self.directory = Directory(GATE, "own")
+        self.lookout = Lookout(MANIFEST, self.directory, 600.0, random.Random(seed))
+        self.read: list[str] = []
+
+    def look(self, current: int = CURRENT, want: int = WANT) -> list[Announcement]:
+        for keys in self.lookout.look(current, want):
+            self.read += keys
+            self.lookout.learn([raw for key in keys for raw in self.shelves.get(key, [])])
+        return self.lookout.candidates(want)
+
+
+GATE = Gate(MANIFEST, lambda: NOW + 70.0)
+
+
+def test_candidates_are_uniform_over_publishers_whatever_gossip_says() -> None:
+    """A tenth of the publishers ride on every answer; they are not candidates the oftener for it."""
+    counts: Counter[str] = Counter()
+    popular = [a.encode() for a in OFFERS[:24]]
+    for seed in range(150):
+        library = Library(seed)
+        library.directory.learn(popular)
+        counts.update(a.peer for a in library.look())
+    favoured = sum(counts[a.peer] for a in OFFERS[:24])
+    assert len(counts) > 220
+    assert abs(favoured - counts.total() / 10) < 4 * (counts.total() * 0.1 * 0.9 * 1.5) ** 0.5
+
+
+def test_a_look_ends_when_there_is_a_publisher_for_each_body_and_reads_no_shard_twice() -> None:
+    library = Library()
+    while len(library.read) < 10:
+        found = library.look()
+        assert len(found) >= WANT // SPARE
+        for announcement in found:
+            library.lookout.take(announcement)
+    assert len(set(library.read)) == len(library.read)
+    epochs = {int(key.split("/")[3]) for key in library.read}
+    assert epochs == {CURRENT - 1}
+
+
+def test_nothing_is_read_while_enough_are_waiting() -> None:
+    library = Library()
+    library.look()
+    seen = len(library.read)
+    assert library.look() and len(library.read) == seen
+
+
+def test_a_candidate_comes_with_the_newest_body_that_is_known_of_it() -> None:
+    library = Library()
+    first = library.look()[0]
+    owner = next(peer for peer in PEERS if peer.peer_id == first.peer)
+    newer = announce(owner, created=NOW + 1, expires=NOW + 601, digest=b"n" * 32)
+    library.directory.learn([newer.encode()])
+    assert newer in library.look() and first not in library.look()
+
+
+def test_all_that_are_known_are_candidates_while_the_dht_holds_too_few() -> None:
+    library = Library(offers=[])
+    heard = OFFERS[:3]
+    library.directory.learn([a.encode() for a in heard])
+    assert {a.peer for a in library.look()} == {a.peer for a in heard}
+    assert f"/{CURRENT}/" in "".join(library.read)  # a young swarm has no whole epoch yet
+
+
+def test_a_look_that_breaks_off_leaves_its_shard_unread() -> None:
+    library = Library()
+    looking = library.lookout.look(CURRENT, WANT)
+    next(looking)
+    looking.close()  # the daemon died meanwhile
+    assert library.lookout._read == set()
+
+
+def test_an_unsharded_swarm_knows_everybody() -> None:
+    manifest = replace(MANIFEST, shard_depth=0)
+
+    def bare(change: Callable[[Announcement], Announcement], peer: Identity) -> bytes:
+        return change(announce(peer, swarm=manifest.swarm_id, depth=0, shard=0)).sign(peer).encode()
+
+    directory = Directory(Gate(manifest, lambda: NOW + 70.0), "own")
+    lookout = Lookout(manifest, directory, 600.0, random.Random(0))
+    raws = [bare(lambda a: a, peer) for peer in PEERS[:30]]
+    read = []
+    for keys in lookout.look(CURRENT, WANT):
+        read += keys
+        lookout.learn(raws)
+    assert len(read) == 4  # newest first, and no more once everybody is known
+    assert len(lookout.candidates(WANT)) == 30
+    lookout.take(lookout.candidates(WANT)[0])
+    assert len(lookout.candidates(WANT)) == 30
