@@ -24,7 +24,7 @@ from node.bench.sapo_cell import judge
 from node.bench.sapo_population import RoundClock
 from node.build import build_node
 from node.config import Config, load_config
-from node.demo import profile_of
+from node.demo_kinds import skilled
 from node.loop import Node, play_round
 from node.members import as_silo, manifest_of
 from node.runfolder import RunFolder
@@ -116,7 +116,7 @@ def play(node: Node) -> RoundEvent:
 def test_unlike_nodes_lose_nothing_by_sharing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     clock = RoundClock()
-    settings = [[*profile_of(number), f"rounds={ROUNDS}", "threads=1"] for number in range(len(KINDS))]
+    settings = [[*skilled(number), f"rounds={ROUNDS}", "threads=1"] for number in range(len(KINDS))]
     configs = [load_config("tiny", overrides) for overrides in settings]
     hub = MemoryHub(manifest_of(configs[0]).swarm_id, clock)
     newborns = [newborn(kind, config, monkeypatch) for kind, config in zip(KINDS, configs, strict=True)]

@@ -28,6 +28,7 @@ from node.bench.sapo_report import (
 )
 from node.bench.sapo_shelf import Shelf
 from node.config import load_config
+from policies.tasks import build_task
 
 PLAN = Plan(nodes=2, rounds=3, policy="embedded")
 
@@ -135,6 +136,14 @@ def test_arms_differ_in_nothing_but_their_own_sections() -> None:
     for arm in others:
         assert config_of(arm, 0, PLAN, 1).model_dump(exclude=shared) == plain
     assert skills_of(1) == skills_of(7) != skills_of(2)
+
+
+def test_a_real_model_meets_tasks_of_the_paper() -> None:
+    config = config_of(arms_of(SPLITS)[0], 0, Plan(2, 1, "smollm2"), 0)
+    assert config.policy.type == "text"
+    tasks = [build_task(task.spec) for task in config.tasks]
+    assert len(tasks) == 7
+    assert all(task.score(task.problem(3), task.problem(3).answer) == 1.0 for task in tasks)
 
 
 def test_the_preset_is_the_papers_4_4_arm() -> None:
