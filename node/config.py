@@ -68,11 +68,9 @@ class SamplerConfig(Settings):
     """I: own groups that a round decides on; how many it opens for that is the strategy's choice."""
     external: int = Field(default=0, ge=0)
     """J: groups of peers a round. The paper's best split is I = J = 4; a silo has none."""
-    draw: Literal["peers", "uniform", "fresh", "worth"] = "peers"
-    """Which external groups: uniform over peers; uniform over groups (as published); newer ones sooner; or by
-    how much better than the own policy they are on a task (neither hopeless nor trivial problems)."""
-    half_life: float = Field(default=60.0, gt=0)
-    """Seconds over which the chance of a group halves when draw is "fresh"."""
+    draw: Literal["peers", "uniform", "worth"] = "peers"
+    """Which external groups: uniform over peers; uniform over groups (as published); or by how much better than the
+    own policy they are on a task, which leaves out hopeless problems and mastered ones."""
     external_advantages: Literal["all", "positive", "gain"] = "all"
     """All rollouts of an external group against its mean (as published); only those better than its mean; or
     only those better than the own policy's recent mean on the task, groups that are right throughout included."""

@@ -32,7 +32,7 @@ from policies.strategies.pool import RolloutPool
 from policies.strategies.strategy import StepInfo, Strategy
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import Task, score_group
-from swarm.draw import Choose, Rates, by_peer, by_worth, followed, fresh, uniform
+from swarm.draw import Choose, Rates, by_peer, by_worth, followed, uniform
 from swarm.gossip import Gossip
 from swarm.pool import Pool
 from swarm.sampler import Mix, draw_batch
@@ -112,8 +112,6 @@ def choice(sampler: SamplerConfig, rates: Rates) -> Choose:
     """How the config wants external groups drawn."""
     if sampler.draw == "worth":
         return by_worth(rates)
-    if sampler.draw == "fresh":
-        return fresh(sampler.half_life)
     return uniform if sampler.draw == "uniform" else by_peer
 
 

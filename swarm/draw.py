@@ -48,15 +48,6 @@ def uniform(waiting: Sequence[Waiting], count: int, generator: np.random.Generat
     return [int(index) for index in generator.permutation(len(waiting))[:count]]
 
 
-def fresh(half_life: float) -> Choose:
-    """A group's chance halves with every `half_life` seconds of its age."""
-
-    def choose(waiting: Sequence[Waiting], count: int, generator: np.random.Generator) -> list[int]:
-        return weighted(waiting, [0.5 ** (entry.age / half_life) for entry in waiting], count, generator)
-
-    return choose
-
-
 def by_worth(rates: Rates) -> Choose:
     """A group's chance follows its `worth`; what promises next to nothing is not drawn at all."""
 

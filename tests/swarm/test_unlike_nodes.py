@@ -39,7 +39,7 @@ from swarm.transport import Transport
 
 pytestmark = [pytest.mark.swarm, pytest.mark.slow, pytest.mark.timeout(1800)]
 
-ROUNDS = 40
+ROUNDS = 36
 ANSWERED = 3 * 20  # held-out problems: `judge` takes 20 of each task
 
 

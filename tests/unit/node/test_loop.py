@@ -184,9 +184,7 @@ def test_the_own_rates_are_followed_and_survive_a_resume(tmp_path: Path) -> None
     assert again.rates == alice.rates
 
 
-@pytest.mark.parametrize(
-    ("draw", "chosen"), [("peers", by_peer), ("uniform", uniform), ("fresh", None), ("worth", None)]
-)
+@pytest.mark.parametrize(("draw", "chosen"), [("peers", by_peer), ("uniform", uniform), ("worth", None)])
 def test_the_config_says_how_external_groups_are_drawn(draw: str, chosen: Choose | None) -> None:
     found = choice(SamplerConfig(external=1, draw=draw), {})
     assert callable(found)

@@ -19,7 +19,6 @@ from swarm.draw import (
     by_peer,
     by_worth,
     followed,
-    fresh,
     uniform,
     worth,
 )
@@ -49,7 +48,7 @@ LOUD = [Waiting(MALLORY, 0.0, group(seed, origin=MALLORY)) for seed in range(9)]
 QUIET = [Waiting(ALICE, 0.0, group(20, origin=ALICE)), Waiting(BOB, 0.0, group(21, origin=BOB))]
 
 
-@pytest.mark.parametrize("choose", [by_peer, uniform, fresh(60.0), by_worth({})])
+@pytest.mark.parametrize("choose", [by_peer, uniform, by_worth({})])
 @pytest.mark.parametrize("count", [0, 1, 4, 11, 50])
 def test_every_draw_gives_different_places_and_as_many_as_there_are(choose: Choose, count: int) -> None:
     places = choose([*LOUD, *QUIET], count, np.random.default_rng(count))
@@ -65,16 +64,9 @@ def test_uniform_follows_groups_and_by_peer_follows_peers() -> None:
     assert abs(sum(by_peers[place] for place in range(9)) - 200) < 58
 
 
-@pytest.mark.parametrize("choose", [fresh(60.0), by_worth({})])
-def test_a_peer_that_sends_more_has_no_more_weight(choose: Choose) -> None:
-    drawn = first_drawn([*LOUD, *QUIET], choose)
+def test_a_peer_that_sends_more_has_no_more_weight() -> None:
+    drawn = first_drawn([*LOUD, *QUIET], by_worth({}))
     assert abs(sum(drawn[place] for place in range(9)) - 200) < 58
-
-
-def test_a_chance_halves_with_the_half_life() -> None:
-    waiting = [Waiting(ALICE, 0.0, group(1, origin=ALICE)), Waiting(BOB, 120.0, group(2, origin=BOB))]
-    drawn = first_drawn(waiting, fresh(60.0))
-    assert abs(drawn[1] - 600 / 5) < 50  # 1/4 against 1; five standard deviations are 49
 
 
 def test_worth_is_what_rollouts_are_better_by_than_the_own_policy() -> None:
