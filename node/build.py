@@ -16,6 +16,7 @@ from node.network import gossip_settings
 from node.runfolder import RunFolder
 from node.store import Store
 from node.swarm_config import DhtConfig
+from policies.diffusion.pipeline.settings import PipelineSettings
 from policies.diffusion.policy import DiffusionPolicy
 from policies.policy import Policy, PolicyError
 from policies.seeds import derive_generator
@@ -23,6 +24,7 @@ from policies.strategies import build_strategy
 from policies.strategies.pool import RolloutPool
 from policies.tasks import asks_for_images, build_task
 from policies.tasks.curriculum import Curriculum
+from policies.tasks.preference import Preference
 from policies.text.embedded import load_embedded
 from policies.text.policy import TextPolicy
 from swarm.gossip import Gossip
@@ -47,6 +49,9 @@ def build_node(
     chosen, beside = tasks_of(config)
     tasks = [build_task(task.spec) for task in chosen]
     by_name = {task.name: task for task in tasks}
+    for task in tasks:
+        if isinstance(task, Preference):
+            task.load()  # now, and not after the first images
     policy = build_policy(config, progress)
     max_age = config.sampler.max_age
     pool = Pool(PoolSettings(max_age=max_age, solved=config.sampler.external_advantages == "gain"))
@@ -91,6 +96,9 @@ def _build_diffusion(
     chosen: DiffusionPolicyConfig, device: torch.device, seed: int, progress: Progress
 ) -> Policy:
     """Imported here: diffusers and scikit-learn are an extra. Raises PolicyError without them."""
+    source = chosen.source
+    if isinstance(source, PipelineSettings):
+        return _build_pipeline(chosen, source, device, seed)
     try:
         from policies.diffusion.digits import DigitsDenoiser
         from policies.diffusion.digits_start import load_digits_network
@@ -98,9 +106,18 @@ def _build_diffusion(
         raise PolicyError(
             f"{error}; a diffusion policy needs: pip install 'murmuration[diffusion]'"
         ) from error
-    source = chosen.source
     network = load_digits_network(source, progress=lambda done, total: progress("warm start", done, total))
     return DiffusionPolicy(DigitsDenoiser(network.to(device), source.steps), chosen, source.type, seed)
+
+
+def _build_pipeline(
+    chosen: DiffusionPolicyConfig, source: PipelineSettings, device: torch.device, seed: int
+) -> Policy:
+    """Raises PolicyError when the pipeline cannot be loaded or adapted."""
+    from policies.diffusion.pipeline.loading import load_denoiser
+
+    denoiser = load_denoiser(source, device, seed)
+    return DiffusionPolicy(denoiser, chosen, type(denoiser.module).__name__, seed)
 
 
 def tasks_of(config: Config) -> tuple[list[TaskConfig], frozenset[str]]:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
 
 from node.swarm_config import DhtConfig, SiloConfig
+from policies.diffusion.pipeline.settings import PipelineSettings
 from policies.diffusion.settings import DiffusionSettings, DigitsSource
 from policies.strategies.settings import AprilSettings, BrorlSettings, DarsSettings, GrpoSettings
 from policies.tasks.task import Param, TaskSpec
@@ -29,7 +30,8 @@ class ConfigError(ValueError):
 
 class TaskConfig(Settings):
     name: str
-    """Embedded family (`sort`), `digits` for images, or reasoning-gym dataset (`rg:chain_sum`)."""
+    """Embedded family (`sort`), `digits`, `pickscore`, `hpsv2` or `imagereward` for images, or reasoning-gym
+    dataset (`rg:chain_sum`)."""
     params: dict[str, Param] = Field(default_factory=dict)
     """Parameters of the generator; they are part of the task's full name, so peers must share them."""
     weight: float = Field(default=1.0, gt=0)
@@ -54,11 +56,22 @@ class TextPolicyConfig(TextSettings):
     """Which one, and how it is loaded."""
 
 
+def _type_or(default: str) -> Discriminator:
+    """Picks the variant by its `type`, and `default` where a section leaves it out."""
+    return Discriminator(lambda value: value.get("type", default) if isinstance(value, dict) else value.type)
+
+
+DiffusionSource = Annotated[
+    Annotated[DigitsSource, Tag("digits")] | Annotated[PipelineSettings, Tag("pipeline")],
+    _type_or("digits"),
+]
+
+
 class DiffusionPolicyConfig(DiffusionSettings):
     type: Literal["diffusion"] = "diffusion"
     """A diffusion model, sampled along trees (BranchGRPO, arXiv 2509.06040)."""
-    source: DigitsSource = DigitsSource()
-    """Which one: `type` digits (a small one, made here)."""
+    source: DiffusionSource = DigitsSource()
+    """Which one: `type` digits (a small one, made here) or pipeline (of diffusers: SD3, FLUX and others)."""
 
 
 class SamplerConfig(Settings):
@@ -78,11 +91,6 @@ class SamplerConfig(Settings):
     """Seconds after which a peer's group is too old to train on."""
 
 
-def _type_or(default: str) -> Discriminator:
-    """Picks the variant by its `type`, and `default` where a section leaves it out."""
-    return Discriminator(lambda value: value.get("type", default) if isinstance(value, dict) else value.type)
-
-
 PolicyConfig = Annotated[
     Annotated[EmbeddedPolicyConfig, Tag("embedded")]
     | Annotated[TextPolicyConfig, Tag("text")]
@@ -99,7 +107,19 @@ StrategyConfig = Annotated[
     | Annotated[AprilSettings, Tag("april")],
     _type_or("grpo"),
 ]
-VARIANTS = ("embedded", "text", "diffusion", "silo", "dht", "grpo", "brorl", "dars", "april")
+VARIANTS = (
+    "embedded",
+    "text",
+    "diffusion",
+    "digits",
+    "pipeline",
+    "silo",
+    "dht",
+    "grpo",
+    "brorl",
+    "dars",
+    "april",
+)
 
 
 class EvaluationConfig(Settings):

@@ -29,6 +29,8 @@ GIB = 2**30
 # The embedded policy peaks at 0.9 GiB in one process; a 135M policy with LoRA at 4-9 GiB.
 WANTED_MEMORY = 2 * GIB
 WANTED_DISK = 2 * GIB
+LARGE_PRESETS = ("sd3", "flux")
+REWARD_MODEL = 4 * GIB  # PickScore in float32
 
 State = Literal["ok", "warning", "failure"]
 
@@ -56,6 +58,7 @@ def examine(invite: Invite | None) -> list[Finding]:
         check_addresses,
         *([partial(check_reach, invite)] if invite else []),
         check_extras,
+        check_diffusion,
     )
     return [_guarded(check) for check in checks]
 
@@ -188,6 +191,26 @@ def check_extras() -> Finding:
         return Finding("extras", "ok", "reasoning-gym tasks and GGUF models are available")
     fix = f"pip install 'murmuration[{','.join(missing)}]'"
     return Finding("extras", "warning", f"not installed: {', '.join(missing)}", fix)
+
+
+def check_diffusion() -> Finding:
+    """What the presets for large diffusion models would take of a GPU, beside the reward model."""
+    import torch
+
+    from node.config import DiffusionPolicyConfig, load_config
+    from policies.diffusion.pipeline.memory import memory_estimate
+    from policies.diffusion.pipeline.settings import PipelineSettings
+
+    present = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else 0
+    facts, fits = [], True
+    for preset in LARGE_PRESETS:
+        policy = load_config(preset).policy
+        if isinstance(policy, DiffusionPolicyConfig) and isinstance(policy.source, PipelineSettings):
+            wanted = memory_estimate(policy.source, policy.trainer.rows)
+            facts.append(f"{preset} wants {wanted}")
+            fits = fits and wanted.device + REWARD_MODEL <= present
+    fix = "the digits preset runs on any machine; for those, a larger GPU or a smaller policy.source.height and width"
+    return Finding("diffusion", "ok", "; ".join(facts), "" if fits else fix)
 
 
 def _guarded(check: Callable[[], Finding]) -> Finding:

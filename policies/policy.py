@@ -69,10 +69,10 @@ class UpdateReport:
     loss: float
     grad_norm: float
     learning_rate: float
-    entropy: float  # nats a trained token
-    clipped_share: float  # of trained tokens, 0..1
+    entropy: float  # nats a trained token; of images, a dimension of a denoising step
+    clipped_share: float  # of trained tokens or steps, 0..1
     rollouts: int
-    tokens: int  # completion tokens trained on
+    tokens: int  # completion tokens, or denoising steps of images, trained on
     micro_batches: int
 
 

@@ -116,7 +116,10 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class TrainGroup:
-    """A group with one advantage a rollout, as the trainer takes it. Nobody renormalises them afterwards."""
+    """A group with one advantage a rollout, as the trainer takes it.
+
+    A text policy takes them as they are; of a diffusion policy they are the worth of leaves, which it fuses up a tree.
+    """
 
     group: Group
     advantages: tuple[float, ...]

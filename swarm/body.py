@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from policies.rollout import Finish, Group, Rollout
 from swarm import pictures
 from swarm.limits import (
+    MAX_BODY_PIXELS,
     MAX_BODY_ROLLOUTS,
     MAX_GROUP_IMAGES,
     MAX_GROUPS,
@@ -33,6 +34,14 @@ class SharedRollout:
     finish: Finish  # one of FINISHED
     claimed_reward: float  # in [0, 1]; compared with the receiver's own, never trained on
     image: bytes = b""  # as `pictures` packs it, where the completion is an image; then `text` is empty
+
+    @property
+    def pixels(self) -> int:
+        """Bytes of the image once opened, by its header, counted as RGB. Raises DecodeError."""
+        if not self.image:
+            return 0
+        width, height, _ = pictures.dimensions(self.image)
+        return 3 * width * height
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +69,21 @@ def shareable(groups: Iterable[Group]) -> list[Group]:
     """The own scored groups that a peer would accept, in the given order and cut to what one body holds.
 
     Unfinished, empty and overlong rollouts stay at home, and so does a group that they leave with fewer than
-    two. Of a group of images the best and the worst travel. External groups are never passed on.
+    two, or one whose chosen images take too many bytes. Of a group of images the best and the worst travel. External
+    groups are never passed on.
     """
     chosen: list[Group] = []
-    bytes_left, rollouts_left = SHARED_BYTES, MAX_BODY_ROLLOUTS
+    bytes_left, pixels_left, rollouts_left = SHARED_BYTES, MAX_BODY_PIXELS, MAX_BODY_ROLLOUTS
     for group in groups:
         rollouts = _extremes([rollout for rollout in group.rollouts if _travels(rollout)])
-        size = sum(map(_size, rollouts))
-        if group.external or not 2 <= len(rollouts) <= min(MAX_ROLLOUTS, rollouts_left) or size > bytes_left:
+        if group.external or not 2 <= len(rollouts) <= min(MAX_ROLLOUTS, rollouts_left):
+            continue
+        sizes, pixels = [_size(rollout) for rollout in rollouts], sum(map(_pixels, rollouts))
+        if max(sizes) > MAX_IMAGE or (size := sum(sizes)) > bytes_left or pixels > pixels_left:
             continue
         chosen.append(replace(group, rollouts=rollouts))
-        bytes_left, rollouts_left = bytes_left - size, rollouts_left - len(rollouts)
+        bytes_left, pixels_left = bytes_left - size, pixels_left - pixels
+        rollouts_left -= len(rollouts)
     return chosen[:MAX_GROUPS]
 
 
@@ -98,7 +111,7 @@ def _travels(rollout: Rollout) -> bool:
         return False
     if rollout.image is None:
         return 0 < len(rollout.text.encode()) <= MAX_TEXT
-    return pictures.fits(rollout.image) and 0 < _size(rollout) <= MAX_IMAGE
+    return pictures.fits(rollout.image)
 
 
 def _extremes(rollouts: Sequence[Rollout]) -> tuple[Rollout, ...]:
@@ -112,6 +125,11 @@ def _extremes(rollouts: Sequence[Rollout]) -> tuple[Rollout, ...]:
 
 def _size(rollout: Rollout) -> int:
     return len(rollout.text.encode()) + len(_packed(rollout))
+
+
+def _pixels(rollout: Rollout) -> int:
+    """Bytes that a receiver needs for the opened image, which may have more channels than the own."""
+    return 3 * rollout.image.width * rollout.image.height if rollout.image else 0
 
 
 def _packed(rollout: Rollout) -> bytes:

@@ -21,6 +21,7 @@ from swarm.limits import (
     MAX_BODY_ROLLOUTS,
     MAX_BODY_WINDOW,
     MAX_FINGERPRINT,
+    MAX_GROUP_IMAGES,
     MAX_GROUPS,
     MAX_ID,
     MAX_IMAGE,
@@ -139,7 +140,7 @@ class _Fields:
 
     def image(self, what: str) -> bytes:
         value = self._unpacker.unpack()
-        if not isinstance(value, bytes) or len(value) > MAX_IMAGE:
+        if not isinstance(value, bytes) or not 0 < len(value) <= MAX_IMAGE:
             raise DecodeError(f"body: {what}: not an image of at most {MAX_IMAGE} bytes")
         return value
 
@@ -159,7 +160,7 @@ def _as_arrays(body: Body) -> list[Any]:
         [
             group.task,
             group.seed,
-            [[r.text, r.finish.value, r.claimed_reward, r.image] for r in group.rollouts],
+            [_rollout_array(rollout) for rollout in group.rollouts],
         ]
         for group in body.groups
     ]
@@ -172,6 +173,12 @@ def _as_arrays(body: Body) -> list[Any]:
         body.round,
         groups,
     ]
+
+
+def _rollout_array(rollout: SharedRollout) -> list[Any]:
+    """Of text as it was before images travelled, so that old and new nodes of a swarm of text understand each other."""
+    array = [rollout.text, rollout.finish.value, rollout.claimed_reward]
+    return [*array, rollout.image] if rollout.image else array
 
 
 def _read_body(read: _Fields) -> Body:
@@ -196,10 +203,13 @@ def _read_group(read: _Fields, most: int) -> SharedGroup:
     task = read.name(MAX_TASK_NAME, "task")
     seed = read.integer(TRAIN_SEEDS - 1, "seed")
     count = read.array(1, most, "rollouts")
-    return SharedGroup(task, seed, tuple(_read_rollout(read) for _ in range(count)))
+    rollouts = tuple(_read_rollout(read) for _ in range(count))
+    if sum(bool(rollout.image) for rollout in rollouts) > MAX_GROUP_IMAGES:
+        raise DecodeError(f"body: group of more than {MAX_GROUP_IMAGES} images")
+    return SharedGroup(task, seed, rollouts)
 
 
 def _read_rollout(read: _Fields) -> SharedRollout:
-    read.array(4, 4, "rollout")
+    fields_of_it = read.array(3, 4, "rollout")
     text, finish, claim = read.text("completion"), read.finish("finish"), read.share("claimed reward")
-    return SharedRollout(text, finish, claim, read.image("image"))
+    return SharedRollout(text, finish, claim, read.image("image") if fields_of_it == 4 else b"")

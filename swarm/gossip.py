@@ -208,6 +208,7 @@ class Gossip:
         found = self._transport.announcements(self.settings.want) if self.shares else ()
         if found:
             self._heard = self._clock()
+        self._leave_unusable(found)
         self._pool.expire(self._clock())
         wanted = self.settings.fetches if len(self._pool) < self.settings.enough else 0
         chosen = choose(found, self._worth_fetching, _TRIES_A_BODY * wanted, self._generator)
@@ -216,12 +217,19 @@ class Gossip:
     def _worth_fetching(self, announcement: Announcement) -> bool:
         return (
             announcement.peer != self._door.peer
-            and self._door.usable(announcement)
             and not self._fetchers.busy_with(announcement)
             and not self._door.guard.knows_body(announcement.digest)
             and self._tries.get((announcement.peer, announcement.digest), 0) < self.settings.tries
             and self._door.timely(announcement) is None
         )
+
+    def _leave_unusable(self, found: Sequence[Announcement]) -> None:
+        """Gives up unfetched, and counts once, the bodies that hold nothing for the own policy."""
+        for announcement in found:
+            key = (announcement.peer, announcement.digest)
+            if not self._door.usable(announcement) and key not in self._tries:
+                self._note_try(announcement, self.settings.tries)
+                self._count(unusable_bodies=1, unusable_bytes=announcement.size)
 
     def _fetch(self, announcement: Announcement) -> bytes | None:
         if self._stop.is_set():
@@ -237,10 +245,10 @@ class Gossip:
         self._count(fetched=1, fetched_bytes=len(wire))
         return wire
 
-    def _note_try(self, announcement: Announcement) -> None:
+    def _note_try(self, announcement: Announcement, tries: int = 1) -> None:
         key = (announcement.peer, announcement.digest)
         with self._lock:
-            self._tries[key] = self._tries.get(key, 0) + 1
+            self._tries[key] = self._tries.get(key, 0) + tries
             if len(self._tries) > _KEPT_TRIES:
                 self._tries.popitem(last=False)
 

@@ -18,9 +18,12 @@ from swarm.record import Announcement, shard_key
 
 SPARE = 3  # announcements to look for, for each body to fetch
 _SHARD_MEMBERS = 24  # announcements that a shard is to hold, as the manifest's depth is chosen
-_DRAWN = 2  # publishers to draw from a shard of that size, for each body to fetch
+_DRAWN = 1.5  # publishers to draw from a shard of that size, for each body to fetch
 _KEPT_EPOCHS = 3  # after which a publisher that was drawn and not fetched is forgotten
 _MAX_EPOCH_SHARDS = 32  # of one epoch, drawn from
+_EMPTY_SHARDS = (
+    4  # read of an epoch with fewer members than shards: the swarm is too young, or too small, to draw
+)
 
 _SHARDS_AT_ONCE = 4
 _SHARDS_OF_EPOCH = 8  # read by one look round
@@ -41,6 +44,7 @@ class Lookout:
         self._learned: list[Announcement] = []  # of the latest read
         self._epoch = 0  # the last whole one, and its shards that were read
         self._read: set[int] = set()
+        self._members = 0  # found in them
         self._joined = False
 
     def look(self, current: int, want: int) -> Iterator[list[str]]:
@@ -77,17 +81,20 @@ class Lookout:
     def _draw(self, current: int, bodies: int) -> Iterator[list[str]]:
         """Whole shards of the last epoch, each once, until a publisher waits for each of `bodies`."""
         if self._epoch != current - 1:
-            self._epoch, self._read = current - 1, set()
+            self._epoch, self._read, self._members = current - 1, set(), 0
             self._drawn.drop_before(current - _KEPT_EPOCHS)
         while len(self._drawn) < bodies and (shards := self._unread(bodies)):
             yield [self._key(self._epoch, shard) for shard in shards]
             self._read.update(shards)
             places = {(self._epoch, shard) for shard in shards}
             members = [a for a in self._learned if (a.epoch, a.shard) in places]
+            self._members += len(members)
             self._drawn.add(members, share=min(1.0, _DRAWN * bodies / _SHARD_MEMBERS))
 
     def _unread(self, bodies: int) -> list[int]:
         """Some shards at random, as many as should do."""
+        if self._members < len(self._read) >= _EMPTY_SHARDS:
+            return []
         shards = range(2**self._manifest.shard_depth)
         left = min(len(shards), _MAX_EPOCH_SHARDS) - len(self._read)
         wanted = min(left, _SHARDS_AT_ONCE, math.ceil(bodies / _SHARD_MEMBERS))

@@ -20,6 +20,7 @@ class PoolSettings:
 
     per_peer: int = 32  # groups of one peer
     total: int = 256  # groups
+    pixels: int = 128 * 2**20  # bytes of all images: 42 groups of four of 512 x 512
     max_age: float = 600.0  # seconds since the announcement was made
     solved: bool = (
         False  # also groups that are right throughout: no signal in themselves, but better than nothing
@@ -30,6 +31,7 @@ class PoolSettings:
 class _Entry:
     created: float  # Unix seconds of the announcement
     group: Group
+    pixels: int  # bytes of its images
 
 
 class Pool:
@@ -53,12 +55,14 @@ class Pool:
             raise ValueError("the pool takes external groups with a trainable signal only")
         with self._lock:
             entries = self._entries.setdefault(group.origin, [])
-            entries.append(_Entry(created, group))
+            entries.append(_Entry(created, group, _pixels(group)))
             entries.sort(key=lambda entry: entry.created)
             if len(entries) > self.settings.per_peer:
                 self._remove(group.origin, 0)
             if self._size() > self.settings.total:
                 self._remove(max(self._entries, key=lambda peer: len(self._entries[peer])), 0)
+            while sum(map(self._pixels, self._entries)) > self.settings.pixels:
+                self._remove(max(self._entries, key=self._pixels), 0)
 
     def takes(self, group: Group) -> bool:
         """Whether a group of a peer is of any use here: its rewards differ, or it is solved and that is wanted."""
@@ -113,6 +117,9 @@ class Pool:
     def _size(self) -> int:
         return sum(map(len, self._entries.values()))
 
+    def _pixels(self, peer: str) -> int:
+        return sum(entry.pixels for entry in self._entries[peer])
+
     def _remove(self, peer: str, index: int) -> Group:
         entry = self._entries[peer].pop(index)
         if not self._entries[peer]:
@@ -123,3 +130,7 @@ class Pool:
         oldest = now - self.settings.max_age
         fresh = {p: [e for e in entries if e.created >= oldest] for p, entries in self._entries.items()}
         self._entries = {peer: entries for peer, entries in fresh.items() if entries}
+
+
+def _pixels(group: Group) -> int:
+    return sum(len(rollout.image.pixels) for rollout in group.rollouts if rollout.image)

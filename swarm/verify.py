@@ -19,7 +19,7 @@ from swarm import pictures
 from swarm.body import Body, SharedGroup, SharedRollout
 from swarm.codec import decode_body
 from swarm.errors import DecodeError
-from swarm.limits import CLOCK_SKEW, MAX_BODY, MAX_TASKS_ANNOUNCED
+from swarm.limits import CLOCK_SKEW, MAX_BODY, MAX_BODY_PIXELS, MAX_TASKS_ANNOUNCED
 from swarm.record import Announcement
 from swarm.replay import ReplayGuard
 
@@ -139,7 +139,12 @@ class Door:
             body = self._open(announcement, wire)
         except _Refusal as refusal:
             return [(Verdict.refused(announcement.peer, refusal.reason, refusal.detail), None)]
-        return [self._examine_group(body.sender, shared) for shared in body.groups]
+        examined: list[Examined] = []
+        pixels_left = MAX_BODY_PIXELS
+        for shared in body.groups:
+            examined.append(self._examine_group(body.sender, shared, pixels_left))
+            pixels_left -= _pixels(shared)
+        return examined
 
     def remember_own(self, body: Body) -> None:
         """Marks an own body as given by this node, so that whoever copies it is known for it."""
@@ -193,12 +198,14 @@ class Door:
         if counts != (told.round, told.policy_version, told.groups, told.rollouts, told.fingerprint):
             raise _Refusal(Reason.SUMMARY, "counts or versions are not the announced ones")
 
-    def _examine_group(self, peer: str, shared: SharedGroup) -> Examined:
+    def _examine_group(self, peer: str, shared: SharedGroup, pixels_left: int) -> Examined:
         if self._beside(shared.task):
             return _about(
                 Verdict(Outcome.UNUSABLE, peer, detail="the own policy makes no such thing"), shared
             ), None
         try:
+            if _pixels(shared) > pixels_left:
+                raise _Refusal(Reason.IMAGE, f"images of over {MAX_BODY_PIXELS} bytes opened in one body")
             group = self._rebuild(peer, shared)
         except _Refusal as refusal:
             return _about(Verdict.refused(peer, refusal.reason, refusal.detail), shared), None
@@ -249,6 +256,14 @@ def _reopen(shared: SharedRollout) -> Rollout:
         return Rollout("", (), shared.finish, image=_opened(shared))
     except DecodeError as error:
         raise _Refusal(Reason.IMAGE, str(error)) from error
+
+
+def _pixels(shared: SharedGroup) -> int:
+    """Bytes that the group's images take once opened; 0 where one is refused anyway."""
+    try:
+        return sum(rollout.pixels for rollout in shared.rollouts)
+    except DecodeError:
+        return 0
 
 
 def _opened(shared: SharedRollout) -> Image | None:

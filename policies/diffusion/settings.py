@@ -65,9 +65,12 @@ class WindowSettings(Settings):
 
 
 class TreeSettings(Settings):
-    """How images are sampled, and what of the samples is trained. The default is BranchGRPO-Mix, early and balanced."""
+    """How images are sampled, and what of the samples is trained.
 
-    splits: dict[int, PositiveInt] = Field(default_factory=lambda: {0: 2, 3: 2, 6: 2, 9: 2})
+    The default has the shape of BranchGRPO-Mix: early splits and early noise, and a short deterministic way to the end.
+    """
+
+    splits: dict[int, PositiveInt] = Field(default_factory=lambda: {0: 4, 3: 2, 6: 2})
     """Step -> children of every node there. As many roots are added as `strategy.rollouts` asks for."""
     split_scale: PositiveFloat = 4.0
     """The paper's s: siblings' noises have covariance 1 / (1 + s^2)."""
@@ -77,7 +80,7 @@ class TreeSettings(Settings):
     """How noisy a noisy step is; 0 samples by the ODE."""
     noisy: WindowSettings | None = WindowSettings(first=1, size=2)
     """Steps that are noisy beside the splits. None: all."""
-    tail: int = Field(default=0, ge=0)
+    tail: int = Field(default=3, ge=0)
     """Deterministic steps from the last noisy one to the image, longer where they are fewer. 0: the schedule's own."""
     learn: Literal["reverse", "forward"] = "reverse"
     """`reverse`: clipped ratios of the noisy steps. `forward`: from finished images alone, own ones too."""
@@ -129,7 +132,9 @@ class TreeSettings(Settings):
 PRESETS: dict[str, dict[str, Any]] = {
     "branch": {},
     "branchgrpo": {  # arXiv 2509.06040: every step noisy, one weight an edge, the late steps pruned in turn
+        "splits": {0: 2, 3: 2, 6: 2, 9: 2},
         "noisy": None,
+        "tail": 0,
         "balance": "edge",
         "kind": "dance",
         "eta": 0.3,
@@ -138,6 +143,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "dancegrpo": {  # arXiv 2505.07818: a sequential group from one start noise
         "splits": {0: 1024},
         "noisy": None,
+        "tail": 0,
         "balance": "edge",
         "kind": "dance",
         "eta": 0.3,
@@ -145,6 +151,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "mixgrpo": {  # arXiv 2507.21802: the same, noisy in a window that moves
         "splits": {0: 1024},
         "noisy": {"first": 0, "size": 4, "every": 25},
+        "tail": 0,
         "balance": "edge",
         "kind": "dance",
         "eta": 0.3,

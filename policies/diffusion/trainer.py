@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,8 +52,10 @@ class DiffusionTrainer:
         """
         generator = torch.Generator().manual_seed(derive_seed(self._seed, "forward", updates))
         losses, norms, tally = [], [], Tally()
+        a_single_step = spec.epochs == 1 and not taught  # its check comes before anything is changed
+        undoable = nullcontext() if a_single_step else all_or_nothing(self._trained, self._optimizer)
         with (
-            all_or_nothing(self._trained, self._optimizer),
+            undoable,
             scaled_rate(self._optimizer, spec.learning_rate_scale) as learning_rate,
         ):
             for _ in range(spec.epochs):

@@ -1,13 +1,14 @@
-"""Tasks by name: the embedded families, `digits` for images, and `rg:<dataset>` of reasoning-gym."""
+"""Tasks by name: embedded families, `digits` and reward models for images, and `rg:<dataset>` of reasoning-gym."""
 
 from __future__ import annotations
 
 import difflib
 
-from policies.tasks import digits
+from policies.tasks import digits, preference
 from policies.tasks.digits import build_digits_task
 from policies.tasks.embedded import FAMILIES, build_embedded_task
 from policies.tasks.gym import PREFIX, build_gym_task, known_gym_tasks
+from policies.tasks.preference import build_preference_task
 from policies.tasks.task import Task, TaskError, TaskSpec, score_group
 
 __all__ = ["Task", "TaskError", "TaskSpec", "asks_for_images", "build_task", "known_tasks", "score_group"]
@@ -19,6 +20,8 @@ def build_task(spec: TaskSpec) -> Task:
         return build_gym_task(spec)
     if spec.name == digits.NAME:
         return build_digits_task(spec)
+    if spec.name in preference.NAMES:
+        return build_preference_task(spec)
     if spec.name not in FAMILIES:
         near = difflib.get_close_matches(spec.name, known_tasks(), n=1, cutoff=0.0)[0]
         raise TaskError(f"no task is called {spec.name!r}; the nearest is {near!r}")
@@ -27,9 +30,9 @@ def build_task(spec: TaskSpec) -> Task:
 
 def asks_for_images(spec: TaskSpec) -> bool:
     """Of a task that need not be installed here."""
-    return spec.name == digits.NAME
+    return spec.name == digits.NAME or spec.name in preference.NAMES
 
 
 def known_tasks() -> tuple[str, ...]:
     """Names that `build_task` takes without special parameters, embedded families first."""
-    return (*FAMILIES, digits.NAME, *known_gym_tasks())
+    return (*FAMILIES, digits.NAME, *preference.NAMES, *known_gym_tasks())

@@ -74,8 +74,9 @@ def up_to(field: int) -> bytes:
 
 GROUP = msgpack.packb("addition@1") + msgpack.packb(7)
 IN_GROUPS, IN_ROLLOUTS = up_to(6), up_to(6) + b"\x91\x93" + GROUP
-IN_TEXT = IN_ROLLOUTS + b"\x91\x94"
-LETTER = msgpack.packb(["a", "stop", 1.0, b""])
+IN_TEXT = IN_ROLLOUTS + b"\x91\x93"
+LETTER = msgpack.packb(["a", "stop", 1.0])
+IN_IMAGE = IN_ROLLOUTS + b"\x91\x94" + LETTER[1:]
 FULL_GROUP = b"\x93" + GROUP + b"\xdc" + MAX_ROLLOUTS.to_bytes(2, "big") + LETTER * MAX_ROLLOUTS
 
 BOMBS = {
@@ -103,8 +104,8 @@ BOMBS = {
     "extension length that lies": lambda: frame(IN_TEXT + b"\xc9\xff\xff\xff\xff\x01"),
     "a text of 15 MiB": lambda: frame(IN_TEXT + b"\xdb\x00\xf0\x00\x00" + b"x" * (15 * 2**20)),
     "bytes of 15 MiB": lambda: frame(IN_TEXT + b"\xc6\x00\xf0\x00\x00" + bytes(15 * 2**20)),
-    "an image of 15 MiB": lambda: frame(IN_TEXT + LETTER[1:-2] + b"\xc6\x00\xf0\x00\x00" + bytes(15 * 2**20)),
-    "image length that lies": lambda: frame(IN_TEXT + LETTER[1:-2] + b"\xc6\xff\xff\xff\xff"),
+    "an image of 15 MiB": lambda: frame(IN_IMAGE + b"\xc6\x00\xf0\x00\x00" + bytes(15 * 2**20)),
+    "image length that lies": lambda: frame(IN_IMAGE + b"\xc6\xff\xff\xff\xff"),
     "one-letter rollouts": lambda: frame(
         IN_GROUPS + b"\xdc\x01\x00" + FULL_GROUP * (MAX_BODY_ROLLOUTS // MAX_ROLLOUTS + 1)
     ),

@@ -7,19 +7,24 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from fakes import MALLORY, NODE, SWARM, ManualClock, body_of, encode, offer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from imagery import grey, photo
+from imagery import Brightness, grey, photo
 from PIL import Image as pillow
 from PIL.PngImagePlugin import PngInfo
 
-from policies.rollout import Image
+from policies.rollout import Finish, Image, Problem
+from swarm import pictures
+from swarm.body import SharedGroup, SharedRollout
 from swarm.errors import DecodeError
-from swarm.limits import MAX_IMAGE, MAX_IMAGE_SIDE
+from swarm.limits import MAX_BODY_PIXELS, MAX_IMAGE, MAX_IMAGE_SIDE
 from swarm.pictures import pack, unpack
+from swarm.verify import Door, Reason
 
 PNG, WEBP = pack(grey(100)), pack(photo(96, 80))
 
@@ -37,9 +42,11 @@ def png(
     colour: int = 0,
     extra: bytes = b"",
     lace: int = 0,
+    behind: bytes = b"",
+    keep: int | None = None,
 ) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, lace)
-    body = chunk(b"IDAT", zlib.compress(pixels, 9))
+    body = chunk(b"IDAT", zlib.compress(pixels, 9)[:keep] + behind)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + body + chunk(b"IEND", b"")
 
 
@@ -65,6 +72,13 @@ HOSTILE = {
     "png: declares 4 giga-pixels": png(65_500, 65_500, ROWS * 8),
     "png: no pixels": png(0, 8, b""),
     "png: declares more than it holds": png(64, 64, ROWS),
+    "png: two pixel chunks": png(8, 8, ROWS * 8, extra=chunk(b"IDAT", b"")),
+    "png: a row too many": png(8, 8, ROWS * 9),
+    "png: a row too few": png(8, 8, ROWS * 7),
+    "png: a note behind its pixels": png(8, 8, ROWS * 8 + b"secret"),
+    "png: a note behind its zlib stream": png(8, 8, ROWS * 8, behind=b"secret"),
+    "png: a zlib stream that does not end": png(8, 8, ROWS * 8, keep=-4),
+    "png: a filter that there is not": png(8, 8, (b"\7" + bytes(8)) * 8),
     "png: interlaced": png(8, 8, ROWS * 8, lace=1),
     "png: palette": png(8, 8, ROWS * 8, colour=3),
     "png: sixteen bits": png(8, 8, (b"\0" + bytes(16)) * 8, depth=16),
@@ -153,6 +167,45 @@ def test_altered_images_are_pixels_or_refused(good: bytes, data: st.DataObject) 
         place = data.draw(st.integers(0, len(good) - 1))
         altered[place] = data.draw(st.integers(0, 255))
     bounded(bytes(altered))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 9), st.integers(0, 9), st.sampled_from([0, 2, 3, 4, 6]), st.binary(max_size=120))
+def test_pngs_with_right_checksums_are_their_pixels_or_refused(
+    width: int, height: int, colour: int, pixels: bytes
+) -> None:
+    """Alterations above fail at a checksum; here what is inside is arbitrary and the checksums are right."""
+    bounded(png(width, height, pixels, colour=colour))
+    whole = png(width, height, (b"\0" + pixels[:width].ljust(width, b"x")) * height)
+    if width and height:
+        assert unpack(whole) == Image(width, height, 1, pixels[:width].ljust(width, b"x") * height)
+
+
+FLAT = io.BytesIO()
+pillow.new("RGB", (MAX_IMAGE_SIDE, MAX_IMAGE_SIDE), (9, 9, 9)).save(FLAT, "WEBP", quality=10)
+
+
+def test_a_body_of_many_large_flat_images_is_opened_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1.6 kB that would take 3 GiB."""
+    opened: list[int] = []
+    honest = pictures.unpack
+    monkeypatch.setattr(pictures, "unpack", lambda data: opened.append(len(data)) or honest(data))
+    rollouts = tuple(SharedRollout("", Finish.STOP, claim, FLAT.getvalue()) for claim in (0.0, 0.5, 0.5, 1.0))
+    groups = [SharedGroup(Brightness.name, seed, rollouts) for seed in range(256)]
+    announcement, wire = offer(body_of(groups, MALLORY))
+    assert len(wire) < 2000
+    keeper = Door(SWARM, NODE, {Brightness.name: Flat()}, encode, ManualClock())
+    verdicts = [verdict for verdict, _ in keeper.examine(announcement, wire)]
+    taken = MAX_BODY_PIXELS // (4 * 3 * MAX_IMAGE_SIDE**2)
+    assert [verdict.reason for verdict in verdicts] == [None] * taken + [Reason.IMAGE] * (256 - taken)
+    assert len(opened) == 4 * taken
+
+
+class Flat(Brightness):
+    """Without a look at the pixels: three million of them are slow to add up in Python."""
+
+    def score_images(self, problem: Problem, images: Sequence[Image]) -> list[float]:
+        return [0.0 for _ in images]
 
 
 def bounded(data: bytes) -> None:

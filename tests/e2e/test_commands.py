@@ -56,7 +56,17 @@ def test_identity_is_made_once(tmp_path: Path) -> None:
 def test_doctor_finds_this_machine_fit(tmp_path: Path) -> None:
     told = murmur("doctor", "--json", cwd=tmp_path)
     findings = {finding["name"]: finding for finding in json.loads(told.stdout)}
-    assert set(findings) == {"python", "device", "memory", "disk", "ports", "daemon", "network", "extras"}
+    assert set(findings) == {
+        "python",
+        "device",
+        "memory",
+        "disk",
+        "ports",
+        "daemon",
+        "network",
+        "extras",
+        "diffusion",
+    }
     assert told.returncode == 0 and findings["daemon"]["state"] == "ok"
 
 

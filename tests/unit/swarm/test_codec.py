@@ -18,6 +18,7 @@ from swarm.limits import (
     MAX_BODY,
     MAX_BODY_RAW,
     MAX_BODY_ROLLOUTS,
+    MAX_GROUP_IMAGES,
     MAX_GROUPS,
     MAX_IMAGE,
     MAX_ROLLOUTS,
@@ -35,13 +36,10 @@ def frame(value: object, **options: bool) -> bytes:
 
 def arrays(**changes: object) -> list[object]:
     """A valid body as msgpack sees it: one group of two rollouts, with fields replaced by name."""
-    rollout = [
-        changes.pop("text", "it is 8"),
-        changes.pop("finish", "stop"),
-        changes.pop("claim", 1.0),
-        changes.pop("image", b""),
-    ]
-    other = ["it is 9", "length", 0.25, b""]
+    rollout = [changes.pop("text", "it is 8"), changes.pop("finish", "stop"), changes.pop("claim", 1.0)]
+    if "image" in changes:
+        rollout.append(changes.pop("image"))
+    other = ["it is 9", "length", 0.25]
     groups = [[changes.pop("task", "addition@1"), changes.pop("seed", 7), [rollout, other]]]
     fields = {
         "version": PROTOCOL_VERSION,
@@ -62,14 +60,32 @@ def test_the_valid_example_decodes() -> None:
 
 
 def test_wire_bytes_of_version_1_stay_readable() -> None:
+    """Of text as they were before images travelled, byte by byte."""
     raw = bytes.fromhex(
-        "9701a173a170a474696e7903019193aa6164646974696f6e4031079294a76974"
-        "2069732038a473746f70cb3ff0000000000000c40094a769742069732039a66c"
-        "656e677468cb3fd0000000000000c4020102"
+        "9701a173a170a474696e7903019193aa6164646974696f6e40310792"
+        "93a769742069732038a473746f70cb3ff000000000000093a76974206973203"
+        "9a66c656e677468cb3fd0000000000000"
+    )
+    body = decode_body(frame(raw))
+    assert body == decode_body(frame(arrays()))
+    assert zstandard.decompress(encode_body(body)) == raw
+
+
+def test_wire_bytes_of_an_image_stay_readable() -> None:
+    raw = bytes.fromhex(
+        "9701a173a170a474696e7903019193aa6164646974696f6e4031079294a0a4"
+        "73746f70cb3ff0000000000000c4020102"
+        "93a769742069732039a66c656e677468cb3fd0000000000000"
     )
     first, second = decode_body(frame(raw)).groups[0].rollouts
-    assert (first.text, first.finish, first.claimed_reward, first.image) == ("it is 8", Finish.STOP, 1.0, b"")
-    assert (second.finish, second.claimed_reward, second.image) == (Finish.LENGTH, 0.25, b"\x01\x02")
+    assert (first.text, first.finish, first.claimed_reward, first.image) == (
+        "",
+        Finish.STOP,
+        1.0,
+        b"\x01\x02",
+    )
+    assert (second.text, second.image) == ("it is 9", b"")
+    assert zstandard.decompress(encode_body(decode_body(frame(raw)))) == raw
 
 
 def test_a_body_comes_back_as_it_went_in() -> None:
@@ -95,8 +111,10 @@ def test_a_body_comes_back_as_it_went_in() -> None:
         {"groups": {}},
         {"groups": "x"},
         {"groups": [["addition@1", 1, []]]},
-        {"groups": [["addition@1", 1, [["a", "stop", 1.0, b""]], 1]]},
-        {"groups": [["addition@1", 1, [["a", "stop", 1.0]]]]},
+        {"groups": [["addition@1", 1, [["a", "stop", 1.0]], 1]]},
+        {"groups": [["addition@1", 1, [["a", "stop"]]]]},
+        {"groups": [["addition@1", 1, [["a", "stop", 1.0, b"i", 1]]]]},
+        {"groups": [["addition@1", 1, [["", "stop", 1.0, b"i"]] * (MAX_GROUP_IMAGES + 1)]]},
         {"task": "../../etc/passwd\0"},
         {"task": "t" * 97},
         {"seed": -1},
@@ -104,6 +122,7 @@ def test_a_body_comes_back_as_it_went_in() -> None:
         {"seed": False},
         {"seed": "7"},
         {"image": "text"},
+        {"image": b""},  # no image is three fields: one body has one form
         {"image": None},
         {"image": bytes(MAX_IMAGE + 1)},
         {"text": b"bytes"},
@@ -133,7 +152,7 @@ def test_one_wrong_field_refuses_the_body(changes: dict[str, object]) -> None:
 
 
 def test_more_groups_or_rollouts_than_the_limits_are_refused() -> None:
-    rollout = ["a", "stop", 1.0, b""]
+    rollout = ["a", "stop", 1.0]
     most = [["t", 1, [rollout] * MAX_ROLLOUTS]] * (MAX_BODY_ROLLOUTS // MAX_ROLLOUTS)
     assert decode_body(frame(arrays(groups=most))).rollouts == MAX_BODY_ROLLOUTS
     for groups in (
@@ -169,7 +188,7 @@ def test_bytes_that_are_not_one_frame_of_one_body_are_refused(wire: bytes) -> No
 
 
 def test_a_well_formed_body_over_the_raw_limit_is_refused_unread() -> None:
-    rollouts = [["x" * MAX_TEXT, "stop", 1.0, b""]] * (MAX_BODY_RAW // MAX_TEXT + 1)
+    rollouts = [["x" * MAX_TEXT, "stop", 1.0]] * (MAX_BODY_RAW // MAX_TEXT + 1)
     with pytest.raises(DecodeError, match="declares"):
         decode_body(frame(arrays(groups=[["t", 1, rollouts]])))
 

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
-from fakes import ALICE, BOB, NODE, Addition, ManualClock, body, body_of, encode, group, offer, told
+from fakes import (
+    ALICE,
+    BOB,
+    MALLORY,
+    NODE,
+    Addition,
+    ManualClock,
+    announce,
+    body,
+    body_of,
+    encode,
+    group,
+    offer,
+    told,
+)
 from imagery import Brightness, grey, image_group, photo
 
 from policies.rollout import Finish, Image
 from policies.strategies.pool import OpenGroup, RolloutPool
 from swarm.body import SharedGroup, SharedRollout, shareable
 from swarm.codec import decode_body, encode_body
+from swarm.gossip import Gossip
 from swarm.limits import MAX_BODY, MAX_GROUP_IMAGES, MAX_IMAGE_SIDE
+from swarm.memory import MemoryHub
 from swarm.pictures import pack, unpack
-from swarm.pool import Pool
+from swarm.pool import Pool, PoolSettings
+from swarm.record import TaskSummary, summarise
 from swarm.verify import Door, DoorSettings, Outcome, Reason
 
+CAROL = "12D3Carol"
 LEVELS = [90, 10, 200, 30, 160, 120]
 NOISE = [photo(40, 40, seed) for seed in range(2)]
 
@@ -156,6 +176,65 @@ def test_images_survive_both_pools_snapshots() -> None:
     again = RolloutPool(0)
     again.restore(json.loads(json.dumps(rollouts.snapshot())))
     assert again.groups == [open_group]
+
+
+def test_a_pool_of_large_images_is_bounded_by_their_pixels() -> None:
+    pool = Pool(PoolSettings(pixels=3 * 2 * 64))
+    for peer, seed in ((ALICE, 1), (BOB, 2), (ALICE, 3), (ALICE, 4)):
+        pool.add(replace(image_group(seed, [grey(10), grey(200)]), origin=peer), float(seed))
+    assert pool.counts() == {ALICE: 2, BOB: 1}  # who fills it loses the own oldest
+    kept = pool.draw(9, np.random.default_rng(0), 4.0)
+    assert {group.problem.seed for group in kept} == {2, 3, 4}
+
+
+def test_what_one_body_holds_in_pixels_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = [image_group(seed, [grey(10), grey(200)]) for seed in range(3)]
+    monkeypatch.setattr("swarm.body.MAX_BODY_PIXELS", 2 * 2 * 3 * 64)
+    assert [g.problem.seed for g in shareable([groups[0], group(9), *groups[1:]])] == [0, 9, 1]
+
+
+def test_in_a_mixed_swarm_each_node_fetches_what_it_can_use() -> None:
+    """ALICE draws, BOB writes and CAROL does both; two more nodes, of one kind each, listen."""
+    clock = ManualClock()
+    hub = MemoryHub("swarm-of-tests", clock)
+    images = image_group(5, [grey(level) for level in LEVELS])
+    for peer, groups in ((ALICE, [images]), (BOB, [group(3)]), (CAROL, [images, group(4)])):
+        content = body(shareable(groups), peer)
+        wire = encode_body(content)
+        tasks = summarise(shareable(groups), 1, 3, "tiny").tasks
+        told_of = announce(content, wire)
+        hub.offer(replace(told_of, summary=replace(told_of.summary, tasks=tasks)), wire)
+    sizes = {announced.peer: announced.size for announced, _ in hub.visible(NODE)}
+    for keeper, mine, seed, beside in ((image_door(), ALICE, 5, BOB), (text_door(), BOB, 3, ALICE)):
+        pool = Pool()
+        listener = Gossip(hub.join(NODE), keeper, pool, clock, np.random.default_rng(0))
+        for _ in range(3):
+            listener.step()
+        listener.close()
+        counters = listener.counters()
+        # CAROL's images are copies of ALICE's, or ALICE's of CAROL's: only what is text is surely there twice.
+        assert pool.counts().keys() == {mine, CAROL} if mine == BOB else len(pool) == 1
+        assert seed in {g.problem.seed for g in pool.draw(9, np.random.default_rng(0), clock())}
+        assert (counters["unusable_bodies"], counters["unusable_bytes"]) == (1, sizes[beside])
+        assert counters["fetched_bytes"] == sizes[mine] + sizes[CAROL]
+        assert (counters["fetched"], counters["unusable"]) == (2, 1)
+
+
+def test_one_peers_word_on_a_body_keeps_nobody_from_fetching_it_of_another() -> None:
+    """MALLORY announces BOB's text as images: to those who write, BOB's own announcement still counts."""
+    clock = ManualClock()
+    hub = MemoryHub("swarm-of-tests", clock)
+    announced, wire = offer(body([group(3)], BOB))
+    lie = replace(announced.summary, tasks=(TaskSummary(Brightness.name, 2, 0.5),))
+    hub.offer(replace(announced, peer=MALLORY, summary=lie, created=clock() + 1), wire)
+    pool = Pool()
+    listener = Gossip(hub.join(NODE), text_door(), pool, clock, np.random.default_rng(0))
+    clock.now += 2
+    listener.step()
+    hub.offer(announced, wire)
+    listener.step()
+    listener.close()
+    assert pool.counts() == {BOB: 1}
 
 
 def test_text_claims_still_travel_beside_images() -> None:

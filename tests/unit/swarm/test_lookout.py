@@ -92,6 +92,9 @@ def test_all_that_are_known_are_candidates_while_the_dht_holds_too_few() -> None
     library.directory.learn([a.encode() for a in heard])
     assert {a.peer for a in library.look()} == {a.peer for a in heard}
     assert f"/{CURRENT}/" in "".join(library.read)  # a young swarm has no whole epoch yet
+    seen = len(library.read)
+    library.look()
+    assert not any(f"/{CURRENT - 1}/" in key for key in library.read[seen : seen + 4])
 
 
 def test_a_look_that_breaks_off_leaves_its_shard_unread() -> None:

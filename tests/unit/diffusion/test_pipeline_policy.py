@@ -1,0 +1,80 @@
+"""A whole policy on a pipeline: drawn, taught and saved behind the same seam as the digits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny_encoders
+import torch
+
+from node.build import build_policy
+from node.config import Config, parse_config
+from node.doctor import check_diffusion
+from policies.policy import RolloutRequest
+from policies.rollout import Group, Image, Problem, TrainGroup
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    folder = tmp_path_factory.mktemp("pipeline")
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        tiny_encoders.sd3().save_pretrained(folder)
+    source = {
+        "type": "pipeline",
+        "path": str(folder),
+        "dtype": "bfloat16",
+        "height": 16,
+        "width": 16,
+        "steps": 4,
+        "guidance": 3.0,
+        "call": {"max_sequence_length": 16},
+        "lora": {"rank": 2},
+    }
+    tree = {"splits": {0: 2, 1: 2}, "noisy": {"first": 0, "size": 2}}
+    policy = {"type": "diffusion", "source": source, "tree": tree, "trainer": {"rows": 3}}
+    return parse_config({"device": "cpu", "tasks": [{"name": "pickscore"}], "policy": policy})
+
+
+def problem(seed: int) -> Problem:
+    return Problem("pickscore@1", seed, f"fox number {seed}", "")
+
+
+def redness(image: Image | None) -> float:
+    assert image is not None and (image.width, image.height, image.channels) == (16, 16, 3)
+    return sum(image.pixels[::3]) / len(image.pixels[::3]) / 255
+
+
+def test_it_draws_learns_from_own_and_foreign_images_and_goes_on_from_a_checkpoint(
+    config: Config, tmp_path: Path
+) -> None:
+    policy = build_policy(config, lambda *_: None)
+    assert policy.fingerprint.startswith("SD3Transformer2DModel-")
+    requests = [RolloutRequest(problem(seed), 100 * seed + n) for seed in (1, 2) for n in range(4)]
+    rollouts = policy.sample(requests)
+    rewards = [redness(rollout.image) for rollout in rollouts]
+    assert len(set(rewards)) > 4
+    batch = []
+    for place, foreign in ((0, False), (4, True)):
+        members = [rollouts[place + n].scored(rewards[place + n]) for n in range(4)]
+        mean = sum(rewards[place : place + 4]) / 4
+        advantages = tuple(100 * (reward - mean) for reward in rewards[place : place + 4])
+        asked = problem(1 + place // 4) if not foreign else problem(9)
+        batch.append(TrainGroup(Group(asked, tuple(members)), advantages))
+    report = policy.update(batch)
+    assert report is not None and policy.version == 1
+    policy.save(tmp_path)
+    restored = build_policy(config, lambda *_: None)
+    before = restored.sample(requests[:4], held_out=True)
+    restored.load(tmp_path)
+    after = restored.sample(requests[:4], held_out=True)
+    assert [r.image for r in after] == [r.image for r in policy.sample(requests[:4], held_out=True)]
+    assert [r.image for r in after] != [r.image for r in before]
+
+
+def test_doctor_tells_what_the_large_presets_take() -> None:
+    finding = check_diffusion()
+    assert finding.state == "ok"
+    assert "sd3 wants about 17 GiB (network 4.6" in finding.fact
+    assert "flux wants about 33 GiB (network 22.2" in finding.fact
