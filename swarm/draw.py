@@ -22,7 +22,6 @@ class Waiting:
     """One group of the pool, as a draw sees it."""
 
     peer: str
-    age: float  # seconds since it was announced
     group: Group
 
 

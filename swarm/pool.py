@@ -22,9 +22,7 @@ class PoolSettings:
     total: int = 256  # groups
     pixels: int = 128 * 2**20  # bytes of all images: 42 groups of four of 512 x 512
     max_age: float = 600.0  # seconds since the announcement was made
-    solved: bool = (
-        False  # also groups that are right throughout: no signal in themselves, but better than nothing
-    )
+    solved: bool = False  # take groups of equal rewards above zero too: right throughout, as a rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +75,7 @@ class Pool:
         with self._lock:
             self._expire(now)
             waiting = [
-                Waiting(peer, now - entry.created, entry.group)
-                for peer in sorted(self._entries)
-                for entry in self._entries[peer]
+                Waiting(peer, entry.group) for peer in sorted(self._entries) for entry in self._entries[peer]
             ]
             drawn = tuple(waiting[index].group for index in choose(waiting, count, generator))
             taken = set(map(id, drawn))

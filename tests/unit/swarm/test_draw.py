@@ -44,8 +44,8 @@ def first_drawn(waiting: Sequence[Waiting], choose: Choose, times: int = 600) ->
     return Counter(places[0] for places in drawn if places)
 
 
-LOUD = [Waiting(MALLORY, 0.0, group(seed, origin=MALLORY)) for seed in range(9)]
-QUIET = [Waiting(ALICE, 0.0, group(20, origin=ALICE)), Waiting(BOB, 0.0, group(21, origin=BOB))]
+LOUD = [Waiting(MALLORY, group(seed, origin=MALLORY)) for seed in range(9)]
+QUIET = [Waiting(ALICE, group(20, origin=ALICE)), Waiting(BOB, group(21, origin=BOB))]
 
 
 @pytest.mark.parametrize("choose", [by_peer, uniform, by_worth({})])
@@ -81,9 +81,9 @@ def test_worth_is_what_rollouts_are_better_by_than_the_own_policy() -> None:
 def test_the_hopeless_and_the_trivial_are_not_drawn() -> None:
     mastered = of_task("mastered@1", solved(1, BOB))
     waiting = [
-        Waiting(ALICE, 0.0, hopeless(1, ALICE)),
-        Waiting(BOB, 0.0, mastered),
-        Waiting(MALLORY, 0.0, solved(2, MALLORY)),
+        Waiting(ALICE, hopeless(1, ALICE)),
+        Waiting(BOB, mastered),
+        Waiting(MALLORY, solved(2, MALLORY)),
     ]
     choose = by_worth({"mastered@1": 1.0 - LEAST_WORTH / 2, TASK: 0.2})
     assert choose(waiting, 3, np.random.default_rng(0)) == [2]
@@ -91,7 +91,7 @@ def test_the_hopeless_and_the_trivial_are_not_drawn() -> None:
 
 def test_a_group_is_drawn_in_proportion_to_its_worth() -> None:
     known = of_task("known@1", solved(1, ALICE))
-    waiting = [Waiting(ALICE, 0.0, known), Waiting(BOB, 0.0, solved(2, BOB))]
+    waiting = [Waiting(ALICE, known), Waiting(BOB, solved(2, BOB))]
     drawn = first_drawn(waiting, by_worth({"known@1": 0.75}))
     assert abs(drawn[0] - 600 / 5) < 50  # 0.25 against 1
 
