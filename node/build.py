@@ -38,7 +38,13 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]  # what, done, total
 
 
-def build_node(config: Config, folder: RunFolder, transport: Transport, progress: Progress) -> Node:
+def build_node(
+    config: Config,
+    folder: RunFolder,
+    transport: Transport,
+    progress: Progress,
+    clock: Callable[[], float] = time.time,
+) -> Node:
     """Loads the policy and connects the parts. Raises TaskError, PolicyError, IdentityError, ConfigError."""
     chosen, beside = tasks_of(config)
     tasks = [build_task(task.spec) for task in chosen]
@@ -48,10 +54,11 @@ def build_node(config: Config, folder: RunFolder, transport: Transport, progress
             task.load()  # now, and not after the first images
     policy = build_policy(config, progress)
     max_age = config.sampler.max_age
-    pool = Pool(PoolSettings(max_age=max_age))
+    pool = Pool(PoolSettings(max_age=max_age, solved=config.sampler.external_advantages == "gain"))
     peer = Identity.load_or_create(folder.identity(config)).peer_id
     swarm = manifest_of(config).swarm_id if isinstance(config.swarm, DhtConfig) else ""
-    door = Door(swarm, peer, by_name, policy.encode, time.time, DoorSettings(max_age=max_age, beside=beside))
+    limits = DoorSettings(max_age=max_age, beside=beside)
+    door = Door(swarm, peer, by_name, policy.encode, clock, limits)
     generator = derive_generator(config.seed, "gossip", time.time_ns())  # what peers offer repeats in no run
     return Node(
         config=config,
@@ -62,10 +69,10 @@ def build_node(config: Config, folder: RunFolder, transport: Transport, progress
         rollouts=RolloutPool(config.seed),
         door=door,
         pool=pool,
-        gossip=Gossip(transport, door, pool, time.time, generator, gossip_settings(config)),
+        gossip=Gossip(transport, door, pool, clock, generator, gossip_settings(config)),
         store=Store(folder.events),
         checkpoints=Checkpoints(folder.checkpoints, config.checkpoint.keep),
-        clock=time.time,
+        clock=clock,
     )
 
 

@@ -192,7 +192,7 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="What to measure: april, branch, brorl, dars, engine, faults, gossip, step or strategies."
+            help="What to measure: april, branch, brorl, dars, engine, faults, gossip, sapo, step or strategies."
         ),
     ],
     model: Annotated[
@@ -201,8 +201,18 @@ def bench(
     seeds: Annotated[int | None, typer.Option(min=1, help="Repeats, each from its own seed.")] = None,
     cases: Annotated[list[str], typer.Option("--case", help="Only this case; may be repeated.")] = [],
     dtypes: Annotated[list[str], typer.Option("--dtype", help="Only this type; may be repeated.")] = [],
-    rounds: Annotated[int | None, typer.Option(min=1, help="branch: iterations of each arm.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="branch: write the curves to this SVG file.")] = None,
+    nodes: Annotated[int | None, typer.Option(help="sapo: nodes of a population.")] = None,
+    splits: Annotated[
+        str | None, typer.Option(help="sapo: own/external groups of an update, as 8/0,6/2,4/4,2/6.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="branch, sapo: iterations of each arm.")] = None,
+    policy: Annotated[str | None, typer.Option(help="sapo: embedded or smollm2.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="branch, sapo: write the curves to this SVG file.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="sapo: keep finished cells here, and go on from them.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Reproduce a figure, both sides in one run. Says on standard error what is being measured."""
@@ -211,7 +221,10 @@ def bench(
     from node.bench.report import Interrupted
     from node.bench.show import show_report
 
-    options = BenchOptions(model, seeds, tuple(cases), tuple(dtypes), rounds=rounds, plot=plot)
+    split = tuple(splits.split(",")) if splits else ()
+    options = BenchOptions(
+        model, seeds, tuple(cases), tuple(dtypes), nodes, split, rounds, policy, plot, folder
+    )
     try:
         report = run_benchmark(name, options, lambda line: typer.echo(line, err=True))
     except Interrupted as early:
@@ -340,10 +353,12 @@ def _go_on(
 def _play(config: Config, folder: RunFolder, *, resumed: bool, as_json: bool) -> None:
     from node.session import run_session
     from node.show import RunView, output_style
+    from node.twin import run_with_twin, wants_twin
 
     view = RunView(output_style(as_json=as_json), str(folder.path))
     view.say(f"run folder {folder.path}")
-    run_session(config, folder, view, resumed=resumed)
+    play = run_with_twin if wants_twin(config) else run_session
+    play(config, folder, view, resumed=resumed)
 
 
 def _with_rounds(overrides: list[str], rounds: int | None) -> list[str]:

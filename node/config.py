@@ -81,8 +81,12 @@ class SamplerConfig(Settings):
     """I: own groups that a round decides on; how many it opens for that is the strategy's choice."""
     external: int = Field(default=0, ge=0)
     """J: groups of peers a round. The paper's best split is I = J = 4; a silo has none."""
-    external_advantages: Literal["all", "positive"] = "all"
-    """Train on all rollouts of an external group (as published), or only on those better than its mean."""
+    draw: Literal["peers", "uniform", "worth"] = "peers"
+    """Which external groups: uniform over peers; uniform over groups (as published); or by how much better than the
+    own policy they are on a task, which leaves out hopeless problems and mastered ones."""
+    external_advantages: Literal["all", "positive", "gain"] = "all"
+    """All rollouts of an external group against its mean (as published); only those better than its mean; or
+    only those better than the own policy's recent mean on the task, groups that are right throughout included."""
     max_age: float = Field(default=600.0, gt=0)
     """Seconds after which a peer's group is too old to train on."""
 
@@ -153,6 +157,9 @@ class Config(Settings):
     """Which groups an update trains on."""
     swarm: SwarmConfig = SiloConfig()
     """Whom the node shares with: `type` dht, or silo for nobody. Without this section: silo."""
+    twin: bool = False
+    """Train a silo twin beside a swarm node, on as many CPU seconds, and say at the end what sharing brought. It
+    takes as much memory and time as the node. Means nothing in a silo."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """When and on how much the policy is judged."""
     checkpoint: CheckpointConfig = CheckpointConfig()

@@ -8,7 +8,6 @@ has had as many CPU seconds.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from node.demo_kinds import DemoKind
 from node.demo_view import DemoView, Member, Role, standing
 from node.fleet import Fleet
 from node.runfolder import RunFolder
+from node.uplift import rounds_to_even
 from swarm.errors import TransportDown
 
 LOOPBACK = 'swarm.listen=["/ip4/127.0.0.1/tcp/0"]'
@@ -78,11 +78,9 @@ def even_out(fleet: Fleet, member: Member, members: Sequence[Member]) -> Member:
     node = standing(
         next(other for other in members if (other.number, other.role) == (member.number, "swarm"))
     )
-    own = standing(member)
-    if member.role == "swarm" or not own.rounds or own.cpu_seconds >= node.cpu_seconds:
+    rounds = rounds_to_even(standing(member).rounds, node.cpu_seconds)
+    if member.role == "swarm" or rounds is None:
         return member
-    a_round = own.cpu_seconds / len(own.rounds)
-    rounds = own.rounds[-1].round + math.ceil((node.cpu_seconds - own.cpu_seconds) / a_round)
     command = ["run", "--resume", "--run-dir", str(member.folder.path), "--rounds", str(rounds), "--json"]
     return replace(member, process=fleet.start(command, member.folder.path))
 

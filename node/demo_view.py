@@ -18,6 +18,7 @@ from rich.table import Table
 from node.runfolder import RunFolder
 from node.show import PLAIN_WIDTH, OutputStyle, Screen, format_refused, sparkline
 from node.store import EvaluationEvent, History, LifeEvent, RoundEvent
+from node.uplift import cpu_seconds
 
 Role = Literal["swarm", "twin"]
 RECENT = 5  # rounds in the moving reward
@@ -70,7 +71,7 @@ class Standing:
     @property
     def cpu_seconds(self) -> float:
         """Processor time spent in rounds, by all threads of the node."""
-        return sum(event.cpu_seconds for event in self.rounds)
+        return cpu_seconds(self.rounds)
 
     def facts(self) -> dict[str, Any]:
         """The figures that scripts rely on; seconds are wall time in rounds, cpu_seconds of all threads."""

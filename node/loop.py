@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -32,6 +32,7 @@ from policies.strategies.pool import RolloutPool
 from policies.strategies.strategy import StepInfo, Strategy
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import Task, score_group
+from swarm.draw import Choose, Rates, by_peer, by_worth, followed, uniform
 from swarm.gossip import Gossip
 from swarm.pool import Pool
 from swarm.sampler import Mix, draw_batch
@@ -71,6 +72,7 @@ class Node:
     clock: Callable[[], float]  # Unix seconds
     round: int = 0  # the round being played, or the last one that ended
     diverged: int = 0  # rounds in a row whose update was not finite
+    rates: Rates = field(default_factory=dict)  # what the own policy lately got on each task
 
 
 def play_round(node: Node) -> RoundEvent:
@@ -85,10 +87,12 @@ def play_round(node: Node) -> RoundEvent:
     exchanged = node.gossip.drain()  # since the last round; accepted groups are in the pool by now
 
     generator = derive_generator(node.config.seed, "sample", node.round)
-    mix = Mix(len(phase.admitted), sampler.external)  # the strategy chose the own groups; all of them train
+    node.rates = followed(node.rates, phase.groups)
+    # The strategy chose the own groups; all of them train.
+    mix = Mix(len(phase.admitted), sampler.external, choice(sampler, node.rates))
     batch = draw_batch(phase.admitted, node.pool, mix, generator, node.clock())
     update = node.strategy.update(step, batch.groups)
-    advised = [advise(member, sampler) for member in update.batch]
+    advised = [advise(member, sampler, node.rates) for member in update.batch]
     learned = node.policy.update(advised, update.spec) if advised else None
 
     node.store.append(
@@ -104,11 +108,21 @@ def score(group: Group, tasks: Mapping[str, Task]) -> Group:
     return score_group(tasks[group.problem.task], group)
 
 
-def advise(member: TrainGroup, sampler: SamplerConfig) -> TrainGroup:
-    """The group with the advantages that the config wants of it: of an external one perhaps the positive alone."""
-    if member.group.external and sampler.external_advantages == "positive":
+def choice(sampler: SamplerConfig, rates: Rates) -> Choose:
+    """How the config wants external groups drawn."""
+    if sampler.draw == "worth":
+        return by_worth(rates)
+    return uniform if sampler.draw == "uniform" else by_peer
+
+
+def advise(member: TrainGroup, sampler: SamplerConfig, rates: Rates) -> TrainGroup:
+    """The group with the advantages that the config wants of it, where it is an external one."""
+    if not member.group.external or sampler.external_advantages == "all":
+        return member
+    if sampler.external_advantages == "positive":
         return replace(member, advantages=positive_part(member.advantages))
-    return member
+    rate = rates.get(member.group.problem.task, 0.0)
+    return replace(member, advantages=positive_part([reward - rate for reward in member.group.rewards]))
 
 
 def run(node: Node, watcher: Watcher) -> None:
@@ -162,7 +176,13 @@ def save(node: Node) -> None:
     """Everything that a resumed run needs to go on as if it had not stopped."""
     node.checkpoints.save(
         node.policy,
-        NodeState(node.round, node.pool.snapshot(), node.door.guard.snapshot(), node.rollouts.snapshot()),
+        NodeState(
+            node.round,
+            node.pool.snapshot(),
+            node.door.guard.snapshot(),
+            node.rollouts.snapshot(),
+            dict(node.rates),
+        ),
     )
 
 
@@ -175,6 +195,7 @@ def resume(node: Node) -> int:
     node.pool.restore(state.pool)
     node.door.guard.restore(state.guard)
     node.rollouts.restore(state.rollouts)
+    node.rates = state.rates
     return node.store.rewind(state.round)
 
 

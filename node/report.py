@@ -74,6 +74,7 @@ def describe_round(
         idle_share=phase.effort.idle_share,
         stale_share=phase.stale_share,
         alone=node.gossip.alone,
+        external_reward=_mean_reward(batch.external),
     )
 
 
@@ -133,6 +134,10 @@ def rewards_by_task(groups: Sequence[Group]) -> dict[str, float]:
     for group in groups:
         by_task[group.problem.task].extend(group.rewards)
     return {task: statistics.fmean(rewards) for task, rewards in sorted(by_task.items())}
+
+
+def _mean_reward(groups: Sequence[Group]) -> float | None:
+    return statistics.fmean(group.mean_reward for group in groups) if groups else None
 
 
 def _set_aside(verdicts: Iterable[Verdict]) -> int:

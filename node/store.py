@@ -52,6 +52,7 @@ class RoundEvent:
     idle_share: float  # of the row-steps that batches kept whole would have taken, 0..1
     stale_share: float  # of the trained own tokens, those that an older policy version sampled
     alone: bool = False  # peers were wanted and silent
+    external_reward: float | None = None  # mean of the external groups in the update, as scored here
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,11 @@ class Store:
             ).fetchone()[0]
             self._db.execute("DELETE FROM events WHERE round > ? AND kind != 'life'", (to_round,))
         return int(lost)
+
+    def problems(self, round_number: int) -> list[ProblemEvent]:
+        """What one round decided on."""
+        query = "SELECT data FROM events WHERE kind = 'problem' AND round = ? ORDER BY id"
+        return [ProblemEvent(**json.loads(data)) for (data,) in self._db.execute(query, (round_number,))]
 
     def close(self) -> None:
         self._db.close()

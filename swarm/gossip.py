@@ -257,8 +257,8 @@ class Gossip:
         if self._stop.is_set():
             return False
         examined = self._door.examine(announcement, wire)
-        for verdict, group in examined:
-            if group is not None and verdict.outcome is Outcome.ACCEPTED:
+        for _, group in examined:
+            if group is not None and self._pool.takes(group):
                 self._pool.add(group, announcement.created)
         self._keep([verdict for verdict, _ in examined])
         return any(verdict.checked for verdict, _ in examined)

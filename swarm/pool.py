@@ -11,6 +11,7 @@ import numpy as np
 
 from policies.archive import plain_group, read_group
 from policies.rollout import Group
+from swarm.draw import Choose, Waiting, by_peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class PoolSettings:
     total: int = 256  # groups
     pixels: int = 128 * 2**20  # bytes of all images: 42 groups of four of 512 x 512
     max_age: float = 600.0  # seconds since the announcement was made
+    solved: bool = False  # take groups of equal rewards above zero too: right throughout, as a rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,9 @@ class Pool:
     def add(self, group: Group, created: float) -> None:
         """Keeps an accepted external group until it is drawn, too old or pushed out.
 
-        Raises ValueError for an own group and for one of zero advantage: they are never trained on from here.
+        Raises ValueError for a group that it does not take: it is never trained on from here.
         """
-        if group.origin is None or group.zero_advantage:
+        if group.origin is None or not self.takes(group):
             raise ValueError("the pool takes external groups with a trainable signal only")
         with self._lock:
             entries = self._entries.setdefault(group.origin, [])
@@ -60,19 +62,26 @@ class Pool:
             while sum(map(self._pixels, self._entries)) > self.settings.pixels:
                 self._remove(max(self._entries, key=self._pixels), 0)
 
-    def draw(self, count: int, generator: np.random.Generator, now: float) -> tuple[Group, ...]:
-        """Removes and returns at most `count` groups, none older than the maximum age at `now`.
+    def takes(self, group: Group) -> bool:
+        """Whether a group of a peer is of any use here: its rewards differ, or it is solved and that is wanted."""
+        if not group.zero_advantage:
+            return True
+        return self.settings.solved and group.mean_reward > 0.0
 
-        Uniform over peers, not over groups: peers come in random order, and none gives a second group
-        before each has given one; which of a peer's groups, is uniform too.
-        """
-        drawn: list[Group] = []
+    def draw(
+        self, count: int, generator: np.random.Generator, now: float, choose: Choose = by_peer
+    ) -> tuple[Group, ...]:
+        """Removes and returns at most `count` groups that `choose` picks, none older than the maximum age at `now`."""
         with self._lock:
             self._expire(now)
-            while self._entries and len(drawn) < count:
-                for peer in generator.permutation(sorted(self._entries))[: count - len(drawn)]:
-                    drawn.append(self._remove(str(peer), int(generator.integers(len(self._entries[peer])))))
-        return tuple(drawn)
+            waiting = [
+                Waiting(peer, entry.group) for peer in sorted(self._entries) for entry in self._entries[peer]
+            ]
+            drawn = tuple(waiting[index].group for index in choose(waiting, count, generator))
+            taken = set(map(id, drawn))
+            left = {p: [e for e in kept if id(e.group) not in taken] for p, kept in self._entries.items()}
+            self._entries = {peer: entries for peer, entries in left.items() if entries}
+        return drawn
 
     def expire(self, now: float) -> None:
         """Drops what is older than the maximum age."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from policies.rollout import Group
+from swarm.draw import Choose, by_peer
 from swarm.pool import Pool
 
 
@@ -17,7 +18,6 @@ class Batch:
 
     own: tuple[Group, ...]
     external: tuple[Group, ...]
-    set_aside: int  # own groups of zero advantage, left out before the draw
     short: int  # external groups that were asked for and not there
 
     @property
@@ -27,29 +27,23 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """How many groups an update draws. The best of the paper's four settings was 4 and 4."""
+    """How many groups an update draws, and how. The best of the paper's four settings was 4 and 4."""
 
     local: int  # I
     external: int  # J
+    choose: Choose = by_peer  # of the pool's groups
 
 
 def draw_batch(
     own: Sequence[Group], pool: Pool, mix: Mix, generator: np.random.Generator, now: float
 ) -> Batch:
-    """Draws I of the own scored groups and J of the pool's, uniformly and without replacement.
+    """Draws I of the own admitted groups, uniformly and without replacement, and J of the pool's by `mix.choose`.
 
-    Groups of zero advantage are set aside first, as in the paper's experiments, though there for external
-    groups only. Own groups fill the places of missing external ones, as far as there are any. What is drawn
-    from the pool is gone from it. Raises ValueError when an own group is unscored.
+    Groups of zero advantage are set aside before: external ones by the pool, own ones by the strategy. Own groups
+    fill the places of missing external ones, as far as there are any. What is drawn from the pool is gone from it.
     """
-    signal = [group for group in own if not group.zero_advantage]
-    external = pool.draw(mix.external, generator, now)
+    external = pool.draw(mix.external, generator, now, mix.choose)
     short = mix.external - len(external)
-    places = min(len(signal), mix.local + short)
-    chosen = sorted(generator.choice(len(signal), size=places, replace=False)) if places else []
-    return Batch(
-        own=tuple(signal[index] for index in chosen),
-        external=external,
-        set_aside=len(own) - len(signal),
-        short=short,
-    )
+    places = min(len(own), mix.local + short)
+    chosen = sorted(generator.choice(len(own), size=places, replace=False)) if places else []
+    return Batch(own=tuple(own[index] for index in chosen), external=external, short=short)

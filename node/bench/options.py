@@ -14,8 +14,12 @@ FLAGS: Mapping[str, str] = MappingProxyType(
         "repeats": "--seeds",
         "cases": "--case",
         "dtypes": "--dtype",
+        "nodes": "--nodes",
+        "splits": "--splits",
         "rounds": "--rounds",
+        "policy": "--policy",
         "plot": "--plot",
+        "folder": "--dir",
     }
 )
 
@@ -32,8 +36,12 @@ class BenchOptions:
     repeats: int | None = None  # each from its own seed: 0, 1, ...
     cases: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
+    nodes: int | None = None
+    splits: tuple[str, ...] = ()  # own/external groups of an update
     rounds: int | None = None
+    policy: str | None = None
     plot: Path | None = None  # an SVG file to write
+    folder: Path | None = None  # of what a second call goes on from
     # Facts on the machine, for the report; filled in by `run_benchmark`.
     machine: Mapping[str, str | int] = field(default_factory=dict)
 

@@ -23,6 +23,7 @@ BENCHMARKS: Mapping[str, frozenset[str]] = MappingProxyType(
         "engine": frozenset({"model", "repeats", "cases", "dtypes"}),
         "faults": frozenset({"cases"}),
         "gossip": frozenset({"repeats", "cases"}),
+        "sapo": frozenset({"repeats", "cases", "nodes", "splits", "rounds", "policy", "plot", "folder"}),
         "step": frozenset({"model", "repeats"}),
         "strategies": frozenset({"repeats", "cases"}),
     }

@@ -11,8 +11,8 @@ from policies.policy import UpdateSpec
 from policies.rollout import Group, TrainGroup
 from policies.strategies.pods import down_sampled
 from policies.strategies.settings import BrorlSettings
-from policies.strategies.strategy import TRAIN, Admission, StepInfo, Update, Verdict
-from policies.strategies.synchronous import Synchronous, no_signal, weigh
+from policies.strategies.strategy import Admission, StepInfo, Update
+from policies.strategies.synchronous import Synchronous, resampled, weigh
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,7 @@ class Brorl(Synchronous[BrorlSettings]):
 
     def admit(self, step: StepInfo, group: Group) -> Admission:
         """Dynamic sampling: a group without signal is replaced, as often as the settings allow in a round."""
-        reason = no_signal(step, group)
-        if reason is None:
-            return TRAIN
-        spare = step.replaced < math.ceil(self.settings.replace * step.wanted)
-        return Admission(Verdict.REPLACE if spare else Verdict.DROP, reason)
+        return resampled(step, group, self.settings.replace)
 
     def update(self, step: StepInfo, groups: Sequence[Group]) -> Update:
         """REINFORCE++-baseline over what is trained on, after down-sampling.

@@ -9,13 +9,16 @@ from policies.advantage import group_relative
 from policies.policy import UpdateSpec
 from policies.rollout import Group, TrainGroup
 from policies.strategies.settings import GrpoSettings
-from policies.strategies.strategy import StepInfo, Update
-from policies.strategies.synchronous import Synchronous, weigh
+from policies.strategies.strategy import TRAIN, Admission, StepInfo, Update
+from policies.strategies.synchronous import Synchronous, resampled, weigh
 
 
 @dataclass(frozen=True, slots=True)
 class Grpo(Synchronous[GrpoSettings]):
     """The baseline."""
+
+    def admit(self, step: StepInfo, group: Group) -> Admission:
+        return TRAIN if self.settings.keep_silent else resampled(step, group, self.settings.replace)
 
     def update(self, step: StepInfo, groups: Sequence[Group]) -> Update:
         scale = self.settings.scale_by_std

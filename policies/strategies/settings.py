@@ -35,6 +35,17 @@ class GrpoSettings(GroupSettings):
     """The strategy's name."""
     scale_by_std: bool = False
     """Divide advantages by the group's deviation, as published. Off as in Dr. GRPO (arXiv 2503.20783)."""
+    keep_silent: bool = False
+    """Train on own groups of equal rewards too, as GRPO and SAPO do: they push nothing and thin the update."""
+    replace: float = Field(default=0.0, ge=0.0)
+    """Groups of equal rewards that a round may replace by others, as a multiple of those wanted
+    (dynamic sampling, DAPO, arXiv 2503.14476). Those beyond are dropped."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.keep_silent and self.replace:
+            raise ValueError("keep_silent trains on the groups that replace would replace: set one of them")
+        return self
 
 
 class BrorlSettings(GroupSettings):

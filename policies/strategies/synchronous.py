@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -38,6 +39,18 @@ class Synchronous(Generic[S]):
     def admit(self, step: StepInfo, group: Group) -> Admission:
         reason = no_signal(step, group)
         return Admission(Verdict.DROP, reason) if reason else TRAIN
+
+
+def resampled(step: StepInfo, group: Group, replace: float) -> Admission:
+    """Dynamic sampling (DAPO, arXiv 2503.14476, sec. 3.2): a group of equal rewards is replaced by another one.
+
+    At most `replace` times the wanted groups are replaced in a round; those beyond are dropped.
+    """
+    reason = no_signal(step, group)
+    if reason is None:
+        return TRAIN
+    spare = step.replaced < math.ceil(replace * step.wanted)
+    return Admission(Verdict.REPLACE if spare else Verdict.DROP, reason)
 
 
 def no_signal(step: StepInfo, group: Group) -> str | None:

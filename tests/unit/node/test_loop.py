@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 from node.checkpoint import Checkpoints
-from node.config import Config, parse_config
-from node.loop import MAX_DIVERGED_ROUNDS, Node, play_round, resume, run, save
+from node.config import Config, SamplerConfig, parse_config
+from node.loop import MAX_DIVERGED_ROUNDS, Node, advise, choice, play_round, resume, run, save
 from node.store import EvaluationEvent, History, RoundEvent, Store
 from policies.policy import DivergedError, RolloutRequest, Stop, UpdateReport, UpdateSpec, never
-from policies.rollout import Finish, Problem, Rollout, Segment, TrainGroup
+from policies.rollout import Finish, Group, Problem, Rollout, Segment, TrainGroup
 from policies.strategies import build_strategy
 from policies.strategies.pool import RolloutPool
 from policies.tasks import build_task
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import TaskSpec
+from swarm.draw import Choose, by_peer, uniform
 from swarm.gossip import Gossip, GossipSettings
 from swarm.identity import Identity
 from swarm.memory import MemoryHub
@@ -157,6 +158,37 @@ def test_a_round_trains_on_own_and_external_groups(tmp_path: Path) -> None:
     assert [event.received for event in history.peers()] == [2]
     trained = {(t.group.origin, t.group.problem.task, t.group.problem.seed) for t in external}
     assert {(e.peer, e.task, e.seed) for _, e in history.timed("external")} == trained  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("all", (0.5, -0.5)), ("positive", (0.5, 0.0)), ("gain", (0.75, 0.0))],
+)
+def test_what_an_external_rollout_is_worth(kind: str, expected: tuple[float, float]) -> None:
+    sampler = SamplerConfig(external=1, external_advantages=kind)
+    problem = TASK.problem(1)
+    rollouts = tuple(Rollout("x", (), Finish.STOP, reward) for reward in (1.0, 0.0))
+    foreign, own = (TrainGroup(Group(problem, rollouts, origin), (0.5, -0.5)) for origin in (ALICE, None))
+    assert advise(foreign, sampler, {TASK.name: 0.25}).advantages == expected
+    assert advise(own, sampler, {TASK.name: 0.25}).advantages == (0.5, -0.5)
+
+
+def test_the_own_rates_are_followed_and_survive_a_resume(tmp_path: Path) -> None:
+    alice, bob = pair(tmp_path)
+    alice.round = 1
+    play_round(alice)
+    assert alice.rates == {TASK.name: 0.5}
+    save(alice)
+    again = node_of(tmp_path / ALICE[-4:], ALICE, bob.gossip._transport)
+    resume(again)
+    assert again.rates == alice.rates
+
+
+@pytest.mark.parametrize(("draw", "chosen"), [("peers", by_peer), ("uniform", uniform), ("worth", None)])
+def test_the_config_says_how_external_groups_are_drawn(draw: str, chosen: Choose | None) -> None:
+    found = choice(SamplerConfig(external=1, draw=draw), {})
+    assert callable(found)
+    assert chosen is None or found is chosen
 
 
 def test_nothing_external_is_trained_on_twice_across_a_resume(tmp_path: Path) -> None:

@@ -36,6 +36,19 @@ def test_grpo_advantages_by_hand() -> None:
     assert update.spec == UpdateSpec()
 
 
+def test_grpo_drops_keeps_or_replaces_what_has_no_signal() -> None:
+    flat, telling = group(*of(0, 8)), group(*of(3, 8))
+    for settings in (GrpoSettings(), GrpoSettings(keep_silent=True), GrpoSettings(replace=0.5)):
+        assert Grpo(settings).admit(STEP, telling).verdict is Verdict.TRAIN
+    assert GRPO.admit(STEP, flat).verdict is Verdict.DROP
+    assert Grpo(GrpoSettings(keep_silent=True)).admit(STEP, flat).verdict is Verdict.TRAIN
+    replacing = Grpo(GrpoSettings(replace=0.5))
+    verdicts = [replacing.admit(replace(STEP, replaced=n), flat).verdict for n in range(3)]
+    assert verdicts == [Verdict.REPLACE, Verdict.REPLACE, Verdict.DROP]  # half of the four wanted
+    with pytest.raises(ValueError, match="set one of them"):
+        GrpoSettings(keep_silent=True, replace=1.0)
+
+
 def test_advantages_are_normalised_over_the_batch_and_sum_to_zero_in_each_group() -> None:
     update = BRORL.update(STEP, [group(*of(1, 16)), group(*of(8, 16)), group(0.3, 0.9, 0.1)])
     values = [value for train in update.batch for value in train.advantages]

@@ -12,7 +12,6 @@ from swarm.pool import Pool
 from swarm.sampler import Mix, draw_batch
 
 OWN = [group(seed) for seed in range(10, 18)]
-FLAT = [group(seed, ["same", "same"]) for seed in range(20, 23)]
 
 
 def pool_of(count: int) -> Pool:
@@ -36,23 +35,28 @@ def pool_of(count: int) -> Pool:
 )
 def test_the_sizes_of_a_batch(there: int, mix: Mix, own: int, external: int, short: int) -> None:
     pool = pool_of(there)
-    batch = draw_batch([*OWN, *FLAT], pool, mix, np.random.default_rng(0), now=1.0)
+    batch = draw_batch(OWN, pool, mix, np.random.default_rng(0), now=1.0)
     assert (len(batch.own), len(batch.external), batch.short) == (own, external, short)
-    assert batch.set_aside == len(FLAT)
     assert len(pool) == there - external
     assert batch.groups == batch.own + batch.external
 
 
-def test_zero_advantage_never_enters_and_nothing_enters_twice() -> None:
+def test_nothing_enters_twice() -> None:
     for seed in range(50):
-        batch = draw_batch([*FLAT, *OWN], pool_of(6), Mix(5, 5), np.random.default_rng(seed), now=1.0)
-        assert not any(g.zero_advantage for g in batch.groups)
+        batch = draw_batch(OWN, pool_of(6), Mix(5, 5), np.random.default_rng(seed), now=1.0)
         assert len({(g.origin, g.problem.seed) for g in batch.groups}) == 10
 
 
-def test_all_own_groups_without_a_signal_leave_the_peers_alone() -> None:
-    batch = draw_batch(FLAT, pool_of(4), Mix(2, 2), np.random.default_rng(0), now=1.0)
-    assert (batch.own, len(batch.external), batch.set_aside) == ((), 2, 3)
+def test_no_own_groups_leave_the_peers_alone() -> None:
+    batch = draw_batch([], pool_of(4), Mix(2, 2), np.random.default_rng(0), now=1.0)
+    assert (batch.own, len(batch.external)) == ((), 2)
+
+
+def test_the_mix_says_how_external_groups_are_chosen() -> None:
+    mix = Mix(0, 2, lambda waiting, count, generator: [len(waiting) - 1])
+    batch = draw_batch([], pool_of(5), mix, np.random.default_rng(0), now=1.0)
+    assert [(g.origin, g.problem.seed) for g in batch.external] == [(BOB, 4)]
+    assert batch.short == 1
 
 
 def test_own_groups_are_drawn_uniformly() -> None:

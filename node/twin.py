@@ -1,0 +1,90 @@
+"""The silo twin: a control that trains beside a swarm node without peers, to show its owner what sharing brings.
+
+A process of its own, an ordinary silo run in the node's run folder, from the same weights and seed. It plays as many
+rounds and then goes on until it has had the node's CPU seconds.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from contextlib import closing
+from dataclasses import asdict
+
+from node.config import Config
+from node.fleet import Fleet
+from node.members import as_silo
+from node.runfolder import RunFolder
+from node.session import run_session
+from node.show import RunView
+from node.store import History, LifeEvent, Store
+from node.swarm_config import DhtConfig
+from node.uplift import compare, cpu_seconds, rounds_to_even
+
+POLL_SECONDS = 0.5
+
+
+def wants_twin(config: Config) -> bool:
+    """A silo has no twin: it is what one would be."""
+    return config.twin and isinstance(config.swarm, DhtConfig)
+
+
+def run_with_twin(config: Config, folder: RunFolder, view: RunView, *, resumed: bool) -> None:
+    """Plays a run beside its twin and tells the uplift when both are done. Raises what `run_session` raises.
+
+    A run that is stopped stops its twin too; resumed, both go on.
+    """
+    with Fleet() as fleet:
+        process = start_twin(fleet, config, folder)
+        node = run_session(config, folder, view, resumed=resumed)
+        if node.round < config.rounds:
+            return
+        view.say("waiting for the silo twin to have had as much compute; Ctrl-C leaves it")
+        if not _wait(process, view):
+            return
+        seconds = cpu_seconds(History(folder.events).rounds())
+        if rounds := rounds_to_even(History(twin_folder(folder).events).rounds(), seconds):
+            process = _go_on(fleet, folder, rounds)
+        if _wait(process, view):
+            _tell(folder, config, view)
+
+
+def start_twin(fleet: Fleet, config: Config, folder: RunFolder) -> subprocess.Popen[bytes]:
+    """Starts the twin, or what is left of it."""
+    own = twin_folder(folder)
+    if not own.config.exists():
+        own.create(as_silo(config.model_copy(update={"twin": False, "identity": ""})))
+    return _go_on(fleet, folder, config.rounds)
+
+
+def twin_folder(folder: RunFolder) -> RunFolder:
+    """Where the twin of a run keeps its own."""
+    return RunFolder(folder.path / "twin")
+
+
+def _go_on(fleet: Fleet, folder: RunFolder, rounds: int) -> subprocess.Popen[bytes]:
+    path = twin_folder(folder).path
+    command = ["run", "--resume", "--run-dir", str(path), "--rounds", str(rounds), "--json"]
+    return fleet.start(command, path)
+
+
+def _wait(process: subprocess.Popen[bytes], view: RunView) -> bool:
+    """Whether the process came to its end before its owner lost patience."""
+    while process.poll() is None:
+        if view.should_stop():
+            return False
+        time.sleep(POLL_SECONDS)
+    return process.returncode == 0
+
+
+def _tell(folder: RunFolder, config: Config, view: RunView) -> None:
+    histories = History(folder.events), History(twin_folder(folder).events)
+    uplift = compare(*histories, config.evaluation.problems * len(config.tasks))
+    if uplift is None:
+        return
+    facts = {**asdict(uplift), "gain": uplift.gain}
+    with closing(Store(folder.events)) as store:
+        store.append(LifeEvent(config.rounds, "twin", uplift.words, facts))
+    if view.style == "json":
+        view.say_json({"event": "twin", **facts})
+    view.say(uplift.words)

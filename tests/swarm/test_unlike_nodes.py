@@ -1,0 +1,160 @@
+"""Unlike nodes share: two sizes, two vocabularies, a slow node, one that joins late and one that leaves.
+
+None may end below its silo twin by more than chance, and together they must end above.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import statistics
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config
+
+from node.bench.sapo_cell import judge
+from node.bench.sapo_population import RoundClock
+from node.build import build_node
+from node.config import Config, load_config
+from node.demo_kinds import skilled
+from node.loop import Node, play_round
+from node.members import as_silo, manifest_of
+from node.runfolder import RunFolder
+from node.store import RoundEvent
+from policies.text import warm_start
+from policies.text.policy import TextPolicy
+from policies.text.tokenizer import CONTROL_TOKENS, build_tokenizer
+from swarm.identity import Identity
+from swarm.memory import MemoryHub
+from swarm.silo import SiloTransport
+from swarm.transport import Transport
+
+pytestmark = [pytest.mark.swarm, pytest.mark.slow, pytest.mark.timeout(1800)]
+
+ROUNDS = 36
+ANSWERED = 3 * 20  # held-out problems: `judge` takes 20 of each task
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one node differs from the others."""
+
+    name: str
+    small: bool = False
+    other_vocabulary: bool = False
+    every: int = 1  # plays one round in so many
+    first: int = 1
+    last: int = ROUNDS
+
+    def plays(self, round_number: int) -> bool:
+        return self.first <= round_number <= self.last and round_number % self.every == 0
+
+
+KINDS = (
+    Kind("plain"),
+    Kind("small, with another vocabulary", small=True, other_vocabulary=True),
+    Kind("slow", every=3),
+    Kind("late", first=10),
+    Kind("leaver", small=True, last=28),
+)
+
+
+def other_tokenizer() -> PreTrainedTokenizerBase:
+    """The same characters under other ids."""
+    tokenizer = build_tokenizer()
+    tree = json.loads(tokenizer.backend_tokenizer.to_str())
+    plain = [token for token in tree["model"]["vocab"] if token not in CONTROL_TOKENS]
+    shuffled = dict(zip(plain, range(len(CONTROL_TOKENS) + len(plain) - 1, -1, -1), strict=False))
+    tree["model"]["vocab"].update(shuffled)
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(tree))
+    assert tokenizer("a")["input_ids"] != build_tokenizer()("a")["input_ids"]
+    return tokenizer
+
+
+def small_config(**shape: Any) -> Qwen2Config:
+    narrow = {"hidden_size": 96, "intermediate_size": 288, "num_hidden_layers": 2, "num_attention_heads": 3}
+    return Qwen2Config(**{**shape, **narrow, "num_key_value_heads": 1})
+
+
+def newborn(kind: Kind, config: Config, patch: pytest.MonkeyPatch) -> Callable[[], TextPolicy]:
+    """Makes equal policies of this kind, each with weights of its own."""
+    tokenizer = other_tokenizer() if kind.other_vocabulary else build_tokenizer()
+    with patch.context() as scope:
+        if kind.small:
+            scope.setattr(warm_start, "Qwen2Config", small_config)
+        model: PreTrainedModel = warm_start.warm_start(config.policy.warm_start, tokenizer)
+    return lambda: TextPolicy(copy.deepcopy(model), tokenizer, config.policy, seed=config.seed)
+
+
+def build(
+    config: Config, path: Path, hub: MemoryHub | None, clock: RoundClock, policy: TextPolicy
+) -> tuple[Node, Transport]:
+    folder = RunFolder(path)
+    folder.create(config)
+    peer = Identity.load_or_create(folder.identity(config)).peer_id
+    transport: Transport = hub.join(peer) if hub else SiloTransport()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("node.build.build_policy", lambda config, progress: policy)
+        return build_node(config, folder, transport, lambda *told: None, clock), transport
+
+
+def play(node: Node) -> RoundEvent:
+    node.round += 1
+    event = play_round(node)
+    node.store.append(event)
+    return event
+
+
+def test_unlike_nodes_lose_nothing_by_sharing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    clock = RoundClock()
+    settings = [[*skilled(number), f"rounds={ROUNDS}", "threads=1"] for number in range(len(KINDS))]
+    configs = [load_config("tiny", overrides) for overrides in settings]
+    hub = MemoryHub(manifest_of(configs[0]).swarm_id, clock)
+    newborns = [newborn(kind, config, monkeypatch) for kind, config in zip(KINDS, configs, strict=True)]
+    nodes, twins, imported = [], [], [0] * len(KINDS)
+    for place, (config, born) in enumerate(zip(configs, newborns, strict=True)):
+        nodes.append(build(config, tmp_path / f"node-{place}", hub, clock, born()))
+        twins.append(build(as_silo(config), tmp_path / f"twin-{place}", None, clock, born())[0])
+
+    for number in range(1, ROUNDS + 1):
+        for place, kind in enumerate(KINDS):
+            node, transport = nodes[place]
+            if kind.plays(number):
+                imported[place] += play(node).trained_external
+                play(twins[place])
+                node.gossip.step()
+            elif number == kind.last + 1:
+                transport.close()
+        clock.advance()
+
+    gains = []
+    for place, kind in enumerate(KINDS):
+        own, control = judge(nodes[place][0]).pass_1, judge(twins[place]).pass_1
+        chance = math.sqrt((own * (1 - own) + control * (1 - control)) / ANSWERED)
+        gains.append(own - control)
+        print(f"{kind.name}: {own:.3f}, twin {control:.3f}, imported {imported[place]}")  # noqa: T201
+        assert own - control > -2 * chance, kind
+        assert imported[place] > 0, kind
+    assert statistics.fmean(gains) > 0
+    assert len({node.policy.fingerprint for node, _ in nodes}) == 3
+    heard = {event.peer for node, _ in nodes for event in _peers(node)}
+    assert heard == {node.door.peer for node, _ in nodes}
+    for node, _ in nodes:
+        with closing(node.store):
+            assert node.diverged == 0
+
+
+def _peers(node: Node) -> list[Any]:
+    from node.store import History
+
+    path = node.checkpoints._folder.parent / "events.sqlite"
+    return History(path).peers()

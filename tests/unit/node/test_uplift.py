@@ -1,0 +1,70 @@
+"""A node against its silo twin: when compute is equal, and how sure the difference is."""
+
+from __future__ import annotations
+
+import math
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_store import ROUND
+
+from node.config import parse_config
+from node.members import as_silo
+from node.store import EvaluationEvent, History, RoundEvent, Store
+from node.uplift import compare, rounds_to_even
+
+
+def rounds(count: int, seconds: float) -> list[RoundEvent]:
+    return [replace(ROUND, round=number, cpu_seconds=seconds) for number in range(1, count + 1)]
+
+
+def history(path: Path, count: int, seconds: float, *rewards: float) -> History:
+    with closing(Store(path)) as store:
+        store.append(*rounds(count, seconds))
+        store.append(*(EvaluationEvent(place, reward, {}) for place, reward in enumerate(rewards)))
+    return History(path)
+
+
+@pytest.mark.parametrize(
+    ("played", "seconds", "wanted"),
+    [
+        (rounds(10, 1.0), 10.0, None),
+        (rounds(10, 1.0), 9.0, None),
+        (rounds(10, 1.0), 15.0, 15),
+        (rounds(10, 2.0), 21.0, 11),  # a part of a round is a round
+        ([], 5.0, None),
+    ],
+)
+def test_a_twin_goes_on_until_it_has_had_its_nodes_seconds(
+    played: list[RoundEvent], seconds: float, wanted: int | None
+) -> None:
+    assert rounds_to_even(played, seconds) == wanted
+
+
+def test_the_interval_is_that_of_two_independent_shares(tmp_path: Path) -> None:
+    own, twin = history(tmp_path / "own", 4, 2.0, 0.1, 0.6), history(tmp_path / "twin", 8, 1.0, 0.1, 0.4)
+    uplift = compare(own, twin, answers=120)
+    assert uplift is not None
+    reach = 1.959964 * math.sqrt(0.24 / 120 + 0.24 / 120)
+    assert uplift.gain == pytest.approx(0.2)
+    assert (uplift.low, uplift.high) == (pytest.approx(0.2 - reach), pytest.approx(0.2 + reach))
+    assert uplift.cpu_seconds == uplift.twin_cpu_seconds == 8.0
+    assert "+0.200 (95% interval +0.076 to +0.324)" in uplift.words
+
+
+def test_without_an_evaluation_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    own = history(tmp_path / "own", 4, 2.0, 0.6)
+    assert compare(own, history(tmp_path / "twin", 4, 2.0), answers=120) is None
+    assert compare(own, own, answers=0) is None
+
+
+def test_a_twin_differs_from_its_node_by_having_no_peers() -> None:
+    sampler = {"local": 4, "external": 4}
+    config = parse_config(
+        {"tasks": [{"name": "sort"}], "twin": True, "swarm": {"type": "dht"}, "sampler": sampler}
+    )
+    silo = as_silo(config)
+    assert (silo.sampler.local, silo.sampler.external, silo.swarm.type) == (8, 0, "silo")
+    assert silo.model_dump(exclude={"sampler", "swarm"}) == config.model_dump(exclude={"sampler", "swarm"})
