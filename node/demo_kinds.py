@@ -52,7 +52,9 @@ def seeded(number: int) -> list[str]:
 def draw_digits(config: Config, run: RunFolder, folder: Path) -> Path:
     """`digits.png`: a line for each digit, by the first weights on the left, by the newest on the right."""
     from node.build import build_policy
-    from policies.diffusion.grid import drawn, write_grid
+    from policies.diffusion.grid import BACKGROUND, drawn, write_grid
+    from policies.rollout import Image
+    from policies.tasks.digit_images import SIDE
     from policies.tasks.digits import build_digits_task
     from policies.tasks.task import TaskSpec
 
@@ -62,7 +64,8 @@ def draw_digits(config: Config, run: RunFolder, folder: Path) -> Path:
     Checkpoints(run.checkpoints, config.checkpoint.keep).load_latest(policy)
     after = drawn(policy, problems, COLUMNS, config.seed)
     file = folder / "digits.png"
-    write_grid([[*old, *new] for old, new in zip(before, after, strict=True)], file)
+    parted = Image(SIDE, SIDE, 1, bytes([BACKGROUND]) * SIDE**2)
+    write_grid([[*old, parted, *new] for old, new in zip(before, after, strict=True)], file)
     return file
 
 
