@@ -5,11 +5,11 @@ Text without token ids, or finished images without latents: what any model can l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from policies.rollout import Finish, Group, Rollout
-from swarm import pictures
+from swarm import logprobs, pictures
 from swarm.limits import (
     MAX_BODY_PIXELS,
     MAX_BODY_ROLLOUTS,
@@ -27,6 +27,8 @@ SHARED_BYTES = 3 * 2**20
 
 FINISHED = (Finish.STOP, Finish.LENGTH)
 
+Encode = Callable[[str, Finish], tuple[int, ...]]  # see `Policy.encode`
+
 
 @dataclass(frozen=True, slots=True)
 class SharedRollout:
@@ -34,6 +36,7 @@ class SharedRollout:
     finish: Finish  # one of FINISHED
     claimed_reward: float  # in [0, 1]; compared with the receiver's own, never trained on
     image: bytes = b""  # as `pictures` packs it, where the completion is an image; then `text` is empty
+    logprobs: bytes = b""  # of the tokens it was sampled as, as `logprobs` packs them; empty: not told
 
     @property
     def pixels(self) -> int:
@@ -65,7 +68,7 @@ class Body:
         return sum(len(group.rollouts) for group in self.groups)
 
 
-def shareable(groups: Iterable[Group]) -> list[Group]:
+def shareable(groups: Iterable[Group], *, with_logprobs: bool = False) -> list[Group]:
     """The own scored groups that a peer would accept, in the given order and cut to what one body holds.
 
     Unfinished, empty and overlong rollouts stay at home, and so does a group that they leave with fewer than
@@ -78,7 +81,8 @@ def shareable(groups: Iterable[Group]) -> list[Group]:
         rollouts = _extremes([rollout for rollout in group.rollouts if _travels(rollout)])
         if group.external or not 2 <= len(rollouts) <= min(MAX_ROLLOUTS, rollouts_left):
             continue
-        sizes, pixels = [_size(rollout) for rollout in rollouts], sum(map(_pixels, rollouts))
+        sizes = [_size(rollout) + with_logprobs * len(rollout.token_ids) for rollout in rollouts]
+        pixels = sum(map(_pixels, rollouts))
         if max(sizes) > MAX_IMAGE or (size := sum(sizes)) > bytes_left or pixels > pixels_left:
             continue
         chosen.append(replace(group, rollouts=rollouts))
@@ -87,9 +91,12 @@ def shareable(groups: Iterable[Group]) -> list[Group]:
     return chosen[:MAX_GROUPS]
 
 
-def share(groups: Sequence[Group], swarm: str, sender: str, summary: Summary) -> Body:
+def share(
+    groups: Sequence[Group], swarm: str, sender: str, summary: Summary, encode: Encode | None = None
+) -> Body:
     """The body of `shareable` groups; `summary` is what its announcement says of the same groups.
 
+    With the own policy's `encode`, log-probs travel of each rollout whose text encodes to the tokens that were sampled.
     Raises ValueError when a rollout is unscored.
     """
     shared = tuple(
@@ -97,7 +104,9 @@ def share(groups: Sequence[Group], swarm: str, sender: str, summary: Summary) ->
             task=group.problem.task,
             seed=group.problem.seed,
             rollouts=tuple(
-                SharedRollout(rollout.text, rollout.finish, float(reward), _packed(rollout))
+                SharedRollout(
+                    rollout.text, rollout.finish, float(reward), _packed(rollout), _told(rollout, encode)
+                )
                 for rollout, reward in zip(group.rollouts, group.rewards, strict=True)
             ),
         )
@@ -135,3 +144,14 @@ def _pixels(rollout: Rollout) -> int:
 def _packed(rollout: Rollout) -> bytes:
     """Empty for text."""
     return pictures.pack(rollout.image) if rollout.image else b""
+
+
+def _told(rollout: Rollout, encode: Encode | None) -> bytes:
+    """Empty where log-probs are not to travel or unknown, or where others would read the text as other tokens."""
+    if encode is None or not rollout.token_ids or rollout.logprobs is None:
+        return b""
+    try:
+        same = encode(rollout.text, rollout.finish) == rollout.token_ids
+    except ValueError:
+        return b""
+    return logprobs.pack(rollout.logprobs) if same else b""

@@ -13,13 +13,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from policies.rollout import Finish, Group, Image, Rollout, Segment
+from policies.policy import tokenizer_of
+from policies.rollout import Group, Image, Rollout, Segment
 from policies.tasks.task import ImageTask, Task, score_group
 from swarm import pictures
-from swarm.body import Body, SharedGroup, SharedRollout
+from swarm.body import Body, Encode, SharedGroup, SharedRollout
 from swarm.codec import decode_body
 from swarm.errors import DecodeError
 from swarm.limits import CLOCK_SKEW, MAX_BODY, MAX_BODY_PIXELS, MAX_TASKS_ANNOUNCED
+from swarm.logprobs import with_logprobs
 from swarm.record import Announcement
 from swarm.replay import ReplayGuard
 
@@ -29,8 +31,6 @@ log = logging.getLogger(__name__)
 REENCODED = -1
 # Verifiers may differ by rounding between platforms; a larger difference is counted as a claim mismatch.
 CLAIM_TOLERANCE = 1e-6
-
-Encode = Callable[[str, Finish], tuple[int, ...]]
 
 
 class Outcome(StrEnum):
@@ -74,6 +74,7 @@ class Verdict:
     detail: str = ""  # one line of ours, free of the peer's text
     mean_reward: float | None = None  # recomputed; None when refused
     claim_mismatches: int = 0  # rollouts whose claimed reward differs from the recomputed one
+    logprob_misfits: int = 0  # rollouts whose log-probs are not one for each token, and were left out
 
     @property
     def label(self) -> str:
@@ -101,6 +102,9 @@ class DoorSettings:
     beside: frozenset[str] = frozenset()
     max_age: float = 600.0  # seconds since the announcement was made
     max_characters: int = 16_384  # of one completion; a cheap bound before the tokenizer is asked
+    # Log-probs of policies with this tokenizer (`tokenizer_of`) are kept, as a word that only bounded use may be
+    # made of. Empty: of none.
+    tokenizer: str = ""
 
 
 class _Refusal(Exception):
@@ -126,7 +130,8 @@ class Door:
         self.swarm, self.peer = swarm, peer
         self.settings = settings
         self.guard = ReplayGuard()
-        self._tasks, self._encode, self._clock = tasks, encode, clock
+        self.encode = encode
+        self._tasks, self._clock = tasks, clock
 
     def examine(self, announcement: Announcement, wire: bytes) -> list[Examined]:
         """One verdict a group, with the group where it was accepted or set aside; one for a refused body.
@@ -144,6 +149,8 @@ class Door:
         for shared in body.groups:
             examined.append(self._examine_group(body.sender, shared, pixels_left))
             pixels_left -= _pixels(shared)
+        if self.settings.tokenizer and self.settings.tokenizer == tokenizer_of(body.fingerprint):
+            return [_told(*pair, shared) for pair, shared in zip(examined, body.groups, strict=True)]
         return examined
 
     def remember_own(self, body: Body) -> None:
@@ -243,7 +250,7 @@ class Door:
         if len(shared.text) > longest:
             raise _Refusal(Reason.LENGTH, f"a completion of {len(shared.text)} characters, maximum {longest}")
         try:
-            token_ids = self._encode(shared.text, shared.finish)
+            token_ids = self.encode(shared.text, shared.finish)
         except ValueError as error:
             raise _Refusal(Reason.ENCODING, "a completion that the own policy cannot encode") from error
         return Rollout(shared.text, (Segment(REENCODED, token_ids),), shared.finish)
@@ -277,6 +284,14 @@ def _contents(group: Group) -> list[str]:
 def _content(text: str, image: Image | None) -> str:
     """What a copy has in common with its original: the text, or a digest of the pixels, however they were packed."""
     return text if image is None else hashlib.sha256(image.pixels).hexdigest()
+
+
+def _told(verdict: Verdict, group: Group | None, shared: SharedGroup) -> Examined:
+    """With the sender's log-probs, where the group was let in."""
+    if group is None:
+        return verdict, None
+    group, misfits = with_logprobs(group, [rollout.logprobs for rollout in shared.rollouts])
+    return replace(verdict, logprob_misfits=misfits), group
 
 
 def _about(verdict: Verdict, shared: SharedGroup) -> Verdict:

@@ -49,12 +49,15 @@ def arms_of(splits: Sequence[str]) -> list[Arm]:
         raise BenchError("no split without external groups to compare with: add 8/0 to --splits")
     half = max(1, silo.local // 2)
     positive = {**AS_PUBLISHED, "external_advantages": "positive"}
+    corrected = {"importance": "sender"}
     gain = {"draw": "worth", "external_advantages": "gain"}
     return [
         *published,
         Arm(f"{half}/{half} gain", half, half, dict(VETTED), gain),
         Arm(f"{silo.name} filtered", silo.local, 0, dict(FILTERED)),
         Arm(f"{half}/{half} positive", half, half, dict(FILTERED), positive),
+        Arm(f"{half}/{half} importance", half, half, dict(PUBLISHED), AS_PUBLISHED | corrected),
+        Arm(f"{half}/{half} positive importance", half, half, dict(FILTERED), positive | corrected),
         Arm(f"{silo.name} resampled", silo.local, 0, dict(RESAMPLED)),
     ]
 
