@@ -88,8 +88,9 @@ class SamplerConfig(Settings):
     """All rollouts of an external group against its mean (as published); only those better than its mean; or
     only those better than the own policy's recent mean on the task, groups that are right throughout included."""
     importance: Literal["none", "sender"] = "none"
-    """What an external token's ratio is taken against: the own policy, so that it is 1 (as published); or its sender's,
-    where both have the same tokenizer and the sender shares log-probs. No ratio then pushes beyond 1 + epsilon_high."""
+    """What the ratio of an external token is taken against: the own policy, so that it is 1 (as published); or its
+    sender's, where both have one tokenizer and the sender has `swarm.share_logprobs`. A token then weighs 0 to
+    1 + epsilon_high, whatever the sender says."""
     max_age: float = Field(default=600.0, gt=0)
     """Seconds after which a peer's group is too old to train on."""
 

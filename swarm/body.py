@@ -16,12 +16,13 @@ from swarm.limits import (
     MAX_GROUP_IMAGES,
     MAX_GROUPS,
     MAX_IMAGE,
+    MAX_LOGPROBS,
     MAX_ROLLOUTS,
     MAX_TEXT,
 )
 from swarm.record import Summary
 
-# Text and images that `shareable` puts into one body, bytes. With 32 bytes a rollout for the rest it stays under
+# Text, images and log-probs that `shareable` puts into one body, bytes. With 32 bytes a rollout for the rest it stays under
 # MAX_BODY even where nothing compresses, so a node never builds a body that it cannot publish.
 SHARED_BYTES = 3 * 2**20
 
@@ -148,7 +149,7 @@ def _packed(rollout: Rollout) -> bytes:
 
 def _told(rollout: Rollout, encode: Encode | None) -> bytes:
     """Empty where log-probs are not to travel or unknown, or where others would read the text as other tokens."""
-    if encode is None or not rollout.token_ids or rollout.logprobs is None:
+    if encode is None or rollout.logprobs is None or not 0 < len(rollout.token_ids) <= MAX_LOGPROBS:
         return b""
     try:
         same = encode(rollout.text, rollout.finish) == rollout.token_ids

@@ -1,7 +1,7 @@
 """Behaviour log-probs as they travel beside a text: one byte a token.
 
 A byte b stands for LOWEST * (b / 255)**2, so that whatever arrives is finite, at most 0 and at least LOWEST. The error
-is at most 1/16 nat, and under 1/60 where the token had a probability over 1/e; what is below LOWEST reads as LOWEST.
+is under 0.063 nats, and under 0.016 where the token had a probability over 1/e; what is below LOWEST reads as LOWEST.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The door between bodies of strangers and groups that a node may train on.
 
 Prompt, token ids and reward of an accepted group are this node's own; of the wire only text or pixels, finish
-and seed are left. What is refused becomes a `Verdict` with one `Reason`, never an exception.
+and seed are left, and log-probs where they are asked for. What is refused becomes a `Verdict` with one `Reason`,
+never an exception.
 """
 
 from __future__ import annotations
