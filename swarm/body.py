@@ -22,8 +22,8 @@ from swarm.limits import (
 )
 from swarm.record import Summary
 
-# Text, images and log-probs that `shareable` puts into one body, bytes. With 32 bytes a rollout for the rest it stays under
-# MAX_BODY even where nothing compresses, so a node never builds a body that it cannot publish.
+# Text, images and log-probs that `shareable` puts into one body, bytes. With 32 bytes a rollout for the rest it stays
+# under MAX_BODY even where nothing compresses, so a node never builds a body that it cannot publish.
 SHARED_BYTES = 3 * 2**20
 
 FINISHED = (Finish.STOP, Finish.LENGTH)
