@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -25,23 +25,25 @@ from node.report import (
 from node.store import EvaluationEvent, LifeEvent, RoundEvent, Store
 from policies.advantage import positive_part
 from policies.policy import DivergedError, Policy, sample_groups
-from policies.rollout import Group, TrainGroup
+from policies.rollout import Group, Problem, TrainGroup
 from policies.seeds import derive_generator, derive_seed
-from policies.strategies.phase import rollout_phase
+from policies.strategies.phase import Draw, rollout_phase
 from policies.strategies.pool import RolloutPool
 from policies.strategies.strategy import StepInfo, Strategy
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import Task, score_group
-from swarm.draw import Choose, Rates, by_peer, by_worth, followed, uniform
+from swarm.draw import Choose, by_peer, by_worth, fresh, uniform
 from swarm.gossip import Gossip
 from swarm.pool import Pool
 from swarm.sampler import Mix, draw_batch
+from swarm.standing import Rates, Standing, followed, noticed, ranked, split
 from swarm.verify import Door
 
 logger = logging.getLogger(__name__)
 
 # A run whose updates keep blowing up is ended instead of burning its owner's power.
 MAX_DIVERGED_ROUNDS = 3
+HALVINGS = 8  # of a group's chance over its time in the pool, where fresh ones are preferred
 
 
 class Watcher(Protocol):
@@ -72,27 +74,29 @@ class Node:
     clock: Callable[[], float]  # Unix seconds
     round: int = 0  # the round being played, or the last one that ended
     diverged: int = 0  # rounds in a row whose update was not finite
-    rates: Rates = field(default_factory=dict)  # what the own policy lately got on each task
+    standing: Standing = Standing()
 
 
 def play_round(node: Node) -> RoundEvent:
     """Generate, score, publish, collect, sample, update; returns all that happened as one event."""
     watch, sampler = Stopwatch(), node.config.sampler
 
-    step = StepInfo(node.round, node.policy.version, wanted=sampler.local)
-    draw, scored = partial(node.curriculum.draw, node.round), partial(score, tasks=node.tasks)
+    local, external = shares_of(sampler, node.standing)
+    step = StepInfo(node.round, node.policy.version, wanted=local)
+    draw, scored = problems_of(node), partial(score, tasks=node.tasks)
     phase = rollout_phase(node.policy, node.strategy, node.rollouts, draw, scored, step)
 
     node.gossip.publish(phase.groups, node.round, node.policy.version, node.policy.fingerprint)
     exchanged = node.gossip.drain()  # since the last round; accepted groups are in the pool by now
 
     generator = derive_generator(node.config.seed, "sample", node.round)
-    node.rates = followed(node.rates, phase.groups)
+    rates = followed(node.standing.rates, phase.groups)
     # The strategy chose the own groups; all of them train.
-    mix = Mix(len(phase.admitted), sampler.external, choice(sampler, node.rates))
+    mix = Mix(len(phase.admitted), external, choice(sampler, rates))
     batch = draw_batch(phase.admitted, node.pool, mix, generator, node.clock())
+    node.standing = noticed(node.standing, phase.groups, batch.external, external, exchanged.verdicts)
     update = node.strategy.update(step, batch.groups)
-    advised = [advise(member, sampler, node.rates) for member in update.batch]
+    advised = [advise(member, sampler, rates) for member in update.batch]
     learned = node.policy.update(advised, update.spec) if advised else None
 
     node.store.append(
@@ -108,10 +112,37 @@ def score(group: Group, tasks: Mapping[str, Task]) -> Group:
     return score_group(tasks[group.problem.task], group)
 
 
+def shares_of(sampler: SamplerConfig, standing: Standing) -> tuple[int, int]:
+    """I and J of the round to come."""
+    given = sampler.local, sampler.external
+    return split(*given, standing) if sampler.split == "adaptive" else given
+
+
+def problems_of(node: Node) -> Draw:
+    """The round's problems: the node's own draw, in which some give way to what peers could not solve."""
+    own, share, number = partial(node.curriculum.draw, node.round), node.config.sampler.relief, node.round
+    if not share:
+        return own
+    generator = derive_generator(node.config.seed, "relief", number)
+    waiting = [u for u in ranked(node.standing, generator) if u.task in node.tasks]
+
+    def draw(first: int, count: int) -> list[Problem]:
+        problems = list(own(first, count))
+        for place, problem in enumerate(problems, first):
+            gives_way = derive_generator(node.config.seed, "relief", number, place).random() < share
+            if gives_way and place < len(waiting):
+                problems[place - first] = node.tasks[waiting[place].task].problem(waiting[place].seed)
+        return problems
+
+    return draw
+
+
 def choice(sampler: SamplerConfig, rates: Rates) -> Choose:
     """How the config wants external groups drawn."""
     if sampler.draw == "worth":
         return by_worth(rates)
+    if sampler.draw == "fresh":
+        return fresh(sampler.max_age / HALVINGS)
     return uniform if sampler.draw == "uniform" else by_peer
 
 
@@ -181,7 +212,7 @@ def save(node: Node) -> None:
             node.pool.snapshot(),
             node.door.guard.snapshot(),
             node.rollouts.snapshot(),
-            dict(node.rates),
+            node.standing.snapshot(),
         ),
     )
 
@@ -195,7 +226,7 @@ def resume(node: Node) -> int:
     node.pool.restore(state.pool)
     node.door.guard.restore(state.guard)
     node.rollouts.restore(state.rollouts)
-    node.rates = state.rates
+    node.standing = Standing.restored(state.standing)
     return node.store.rewind(state.round)
 
 

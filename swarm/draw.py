@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from policies.rollout import Group
+from swarm.standing import Rates
 
-MEMORY = 8  # groups of a task over which the own rate forgets
 LEAST_WORTH = 0.02  # a group that promises less leaves its place empty
-
-Rates = Mapping[str, float]  # mean reward of the own policy, by the task's full name; absent: not met yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +21,7 @@ class Waiting:
 
     peer: str
     group: Group
+    created: float  # Unix seconds of its announcement
 
 
 # At most `count` different positions in what waits.
@@ -45,6 +44,17 @@ def by_peer(waiting: Sequence[Waiting], count: int, generator: np.random.Generat
 def uniform(waiting: Sequence[Waiting], count: int, generator: np.random.Generator) -> list[int]:
     """Uniform over groups, as published (arXiv 2509.08721, sec. 4): who sends more is drawn more."""
     return [int(index) for index in generator.permutation(len(waiting))[:count]]
+
+
+def fresh(half_life: float) -> Choose:
+    """A group's chance halves with every `half_life` (seconds) of its age."""
+
+    def choose(waiting: Sequence[Waiting], count: int, generator: np.random.Generator) -> list[int]:
+        newest = max((entry.created for entry in waiting), default=0.0)
+        weights = [2.0 ** ((entry.created - newest) / half_life) for entry in waiting]
+        return weighted(waiting, weights, count, generator)
+
+    return choose
 
 
 def by_worth(rates: Rates) -> Choose:
@@ -80,13 +90,3 @@ def weighted(
         return []
     drawn = generator.choice(len(waiting), size=places, replace=False, p=shared / shared.sum())
     return [int(index) for index in drawn]
-
-
-def followed(rates: Rates, groups: Iterable[Group]) -> dict[str, float]:
-    """The rates after further scored own `groups`: a moving mean by task over about MEMORY groups."""
-    after = dict(rates)
-    for group in groups:
-        task, reward = group.problem.task, group.mean_reward
-        before = after.get(task, reward)
-        after[task] = before + (reward - before) / MEMORY
-    return after

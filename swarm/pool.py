@@ -75,7 +75,9 @@ class Pool:
         with self._lock:
             self._expire(now)
             waiting = [
-                Waiting(peer, entry.group) for peer in sorted(self._entries) for entry in self._entries[peer]
+                Waiting(peer, entry.group, entry.created)
+                for peer in sorted(self._entries)
+                for entry in self._entries[peer]
             ]
             drawn = tuple(waiting[index].group for index in choose(waiting, count, generator))
             taken = set(map(id, drawn))
