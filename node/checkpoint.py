@@ -27,7 +27,7 @@ class NodeState:
     pool: Any  # what `Pool.snapshot` gave
     guard: Any  # what `ReplayGuard.snapshot` gave: what was seen, so that nothing is trained on twice
     rollouts: Any  # what `RolloutPool.snapshot` gave: own groups under way
-    standing: Any = None  # what `Standing.snapshot` gave
+    insight: Any = None  # what `Insight.snapshot` gave
     format: int = FORMAT
 
 

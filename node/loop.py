@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -32,18 +32,17 @@ from policies.strategies.pool import RolloutPool
 from policies.strategies.strategy import StepInfo, Strategy
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import Task, score_group
-from swarm.draw import Choose, by_peer, by_worth, fresh, uniform
+from swarm.draw import by_peer, uniform
 from swarm.gossip import Gossip
+from swarm.insight import Insight, noticed, ranked, split
 from swarm.pool import Pool
 from swarm.sampler import Mix, draw_batch
-from swarm.standing import Rates, Standing, followed, noticed, ranked, split
 from swarm.verify import Door
 
 logger = logging.getLogger(__name__)
 
 # A run whose updates keep blowing up is ended instead of burning its owner's power.
 MAX_DIVERGED_ROUNDS = 3
-HALVINGS = 8  # of a group's chance over its time in the pool, where fresh ones are preferred
 
 
 class Watcher(Protocol):
@@ -74,14 +73,14 @@ class Node:
     clock: Callable[[], float]  # Unix seconds
     round: int = 0  # the round being played, or the last one that ended
     diverged: int = 0  # rounds in a row whose update was not finite
-    standing: Standing = Standing()
+    insight: Insight = field(default_factory=Insight)
 
 
 def play_round(node: Node) -> RoundEvent:
     """Generate, score, publish, collect, sample, update; returns all that happened as one event."""
     watch, sampler = Stopwatch(), node.config.sampler
 
-    local, external = shares_of(sampler, node.standing)
+    local, external = shares_of(sampler, node.insight)
     step = StepInfo(node.round, node.policy.version, wanted=local)
     draw, scored = problems_of(node), partial(score, tasks=node.tasks)
     phase = rollout_phase(node.policy, node.strategy, node.rollouts, draw, scored, step)
@@ -90,13 +89,12 @@ def play_round(node: Node) -> RoundEvent:
     exchanged = node.gossip.drain()  # since the last round; accepted groups are in the pool by now
 
     generator = derive_generator(node.config.seed, "sample", node.round)
-    rates = followed(node.standing.rates, phase.groups)
     # The strategy chose the own groups; all of them train.
-    mix = Mix(len(phase.admitted), external, choice(sampler, rates))
+    mix = Mix(len(phase.admitted), external, uniform if sampler.draw == "uniform" else by_peer)
     batch = draw_batch(phase.admitted, node.pool, mix, generator, node.clock())
-    node.standing = noticed(node.standing, phase.groups, batch.external, external, exchanged.verdicts)
+    node.insight = noticed(node.insight, phase.groups, batch.external, external, exchanged.verdicts)
     update = node.strategy.update(step, batch.groups)
-    advised = [advise(member, sampler, rates) for member in update.batch]
+    advised = [advise(member, sampler) for member in update.batch]
     learned = node.policy.update(advised, update.spec) if advised else None
 
     node.store.append(
@@ -112,10 +110,10 @@ def score(group: Group, tasks: Mapping[str, Task]) -> Group:
     return score_group(tasks[group.problem.task], group)
 
 
-def shares_of(sampler: SamplerConfig, standing: Standing) -> tuple[int, int]:
+def shares_of(sampler: SamplerConfig, insight: Insight) -> tuple[int, int]:
     """I and J of the round to come."""
     given = sampler.local, sampler.external
-    return split(*given, standing) if sampler.split == "adaptive" else given
+    return split(*given, insight) if sampler.split == "adaptive" else given
 
 
 def problems_of(node: Node) -> Draw:
@@ -124,36 +122,23 @@ def problems_of(node: Node) -> Draw:
     if not share:
         return own
     generator = derive_generator(node.config.seed, "relief", number)
-    waiting = [u for u in ranked(node.standing, generator) if u.task in node.tasks]
+    waiting = [u for u in ranked(node.insight, generator) if u.task in node.tasks]
 
     def draw(first: int, count: int) -> list[Problem]:
         problems = list(own(first, count))
-        for place, problem in enumerate(problems, first):
-            gives_way = derive_generator(node.config.seed, "relief", number, place).random() < share
-            if gives_way and place < len(waiting):
+        for place in range(first, min(first + count, len(waiting))):
+            if derive_generator(node.config.seed, "relief", number, place).random() < share:
                 problems[place - first] = node.tasks[waiting[place].task].problem(waiting[place].seed)
         return problems
 
     return draw
 
 
-def choice(sampler: SamplerConfig, rates: Rates) -> Choose:
-    """How the config wants external groups drawn."""
-    if sampler.draw == "worth":
-        return by_worth(rates)
-    if sampler.draw == "fresh":
-        return fresh(sampler.max_age / HALVINGS)
-    return uniform if sampler.draw == "uniform" else by_peer
-
-
-def advise(member: TrainGroup, sampler: SamplerConfig, rates: Rates) -> TrainGroup:
+def advise(member: TrainGroup, sampler: SamplerConfig) -> TrainGroup:
     """The group with the advantages that the config wants of it, where it is an external one."""
-    if not member.group.external or sampler.external_advantages == "all":
-        return member
-    if sampler.external_advantages == "positive":
+    if member.group.external and sampler.external_advantages == "positive":
         return replace(member, advantages=positive_part(member.advantages))
-    rate = rates.get(member.group.problem.task, 0.0)
-    return replace(member, advantages=positive_part([reward - rate for reward in member.group.rewards]))
+    return member
 
 
 def run(node: Node, watcher: Watcher) -> None:
@@ -212,7 +197,7 @@ def save(node: Node) -> None:
             node.pool.snapshot(),
             node.door.guard.snapshot(),
             node.rollouts.snapshot(),
-            node.standing.snapshot(),
+            node.insight.snapshot(),
         ),
     )
 
@@ -226,7 +211,7 @@ def resume(node: Node) -> int:
     node.pool.restore(state.pool)
     node.door.guard.restore(state.guard)
     node.rollouts.restore(state.rollouts)
-    node.standing = Standing.restored(state.standing)
+    node.insight = Insight.restored(state.insight)
     return node.store.rewind(state.round)
 
 

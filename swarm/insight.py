@@ -29,7 +29,7 @@ class Unsolved:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Insight:
     """Plain data, part of the checkpoint."""
 
     rates: Rates = field(default_factory=dict)  # lately
@@ -43,7 +43,7 @@ class Standing:
         return asdict(self)
 
     @classmethod
-    def restored(cls, data: dict[str, Any] | None) -> Standing:
+    def restored(cls, data: dict[str, Any] | None) -> Insight:
         """What `snapshot` gave, straight or through JSON."""
         if data is None:
             return cls()
@@ -70,36 +70,36 @@ def worth_of(groups: Sequence[Group], places: int) -> float:
 
 
 def noticed(
-    standing: Standing, own: Sequence[Group], drawn: Sequence[Group], places: int, verdicts: Iterable[Verdict]
-) -> Standing:
-    """The standing after a round: its scored `own` groups, those `drawn` for `places` from peers, and what arrived."""
-    return Standing(
-        followed(standing.rates, own),
-        _moved(standing.own, worth_of(own, len(own))) if own else standing.own,
-        _moved(standing.external, worth_of(drawn, places)) if places else standing.external,
-        _remembered(standing.unsolved, verdicts, {(g.problem.task, g.problem.seed) for g in own}),
+    insight: Insight, own: Sequence[Group], drawn: Sequence[Group], places: int, verdicts: Iterable[Verdict]
+) -> Insight:
+    """The insight after a round: its scored `own` groups, those `drawn` for `places` from peers, and what arrived."""
+    return Insight(
+        followed(insight.rates, own),
+        _moved(insight.own, worth_of(own, len(own))) if own else insight.own,
+        _moved(insight.external, worth_of(drawn, places)) if places else insight.external,
+        _remembered(insight.unsolved, verdicts, {(g.problem.task, g.problem.seed) for g in own}),
     )
 
 
-def split(local: int, external: int, standing: Standing) -> tuple[int, int]:
+def split(local: int, external: int, insight: Insight) -> tuple[int, int]:
     """(I, J) of the next round, I + J as given: places go where they were lately worth most, one at least to each.
 
     As given until both were seen.
     """
-    if not external or standing.own is None or standing.external is None:
+    if not external or insight.own is None or insight.external is None:
         return local, external
-    total, worth = local + external, standing.own + standing.external
-    share = standing.external / worth if worth else external / total
+    total, worth = local + external, insight.own + insight.external
+    share = insight.external / worth if worth else external / total
     j = min(max(1, round(total * share)), total - 1)
     return total - j, j
 
 
-def ranked(standing: Standing, generator: np.random.Generator) -> list[Unsolved]:
+def ranked(insight: Insight, generator: np.random.Generator) -> list[Unsolved]:
     """The unsolved problems in random order, those of tasks that the own policy is good at first, as a rule."""
-    weights = [max(_LEAST_RATE, standing.rates.get(u.task, 0.0)) for u in standing.unsolved]
+    weights = [max(_LEAST_RATE, insight.rates.get(u.task, 0.0)) for u in insight.unsolved]
     keys = [generator.random() ** (1.0 / weight) for weight in weights]  # Efraimidis and Spirakis, 2006
     order = sorted(range(len(keys)), key=lambda place: -keys[place])
-    return [standing.unsolved[place] for place in order]
+    return [insight.unsolved[place] for place in order]
 
 
 def _remembered(
