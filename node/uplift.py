@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import NormalDist
 
 from node.store import History, RoundEvent
@@ -14,18 +14,23 @@ LEVEL = 0.95  # of the interval
 
 @dataclass(frozen=True, slots=True)
 class Uplift:
-    """Held-out reward of a node and of its twin at their ends, and the difference with its interval."""
+    """Newest held-out reward of a node and of its twin, and the difference with its interval."""
 
     own: float
     twin: float
     low: float
     high: float
-    cpu_seconds: float  # in rounds
+    cpu_seconds: float  # in rounds, up to the evaluation
     twin_cpu_seconds: float
 
     @property
     def gain(self) -> float:
         return self.own - self.twin
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """Every figure by its name, for scripts and the event store."""
+        return {**asdict(self), "gain": self.gain}
 
     @property
     def words(self) -> str:
@@ -50,7 +55,7 @@ def rounds_to_even(rounds: Sequence[RoundEvent], seconds: float) -> int | None:
 
 
 def compare(own: History, twin: History, answers: int) -> Uplift | None:
-    """What the two event stores say at their ends; None where one was not judged. Each was judged by `answers`.
+    """What the newest evaluations in two event stores say; None without both. Each judged by `answers`.
 
     The interval takes the answers for independent and, of rewards in [0, 1] with this mean, for those of the
     largest variance: right or wrong. Chance in the training itself is not in it.
@@ -59,9 +64,11 @@ def compare(own: History, twin: History, answers: int) -> Uplift | None:
     if not all(ends) or not answers:
         return None
     mine, control = (end[0].reward for end in ends)
+    spent = [
+        cpu_seconds([event for event in history.rounds() if event.round <= end[0].round])
+        for history, end in zip((own, twin), ends, strict=True)
+    ]
     deviation = math.sqrt((mine * (1 - mine) + control * (1 - control)) / answers)
     reach = NormalDist().inv_cdf((1 + LEVEL) / 2) * deviation
     gain = mine - control
-    return Uplift(
-        mine, control, gain - reach, gain + reach, cpu_seconds(own.rounds()), cpu_seconds(twin.rounds())
-    )
+    return Uplift(mine, control, gain - reach, gain + reach, *spent)
