@@ -121,9 +121,9 @@ def twin_beside(run: RunFolder) -> RunFolder | None:
 def newest_run_folder(root: Path = Path("runs")) -> RunFolder | None:
     """The run whose events were written last; a silo twin counts as part of the run that it stands beside."""
     runs = [RunFolder(store.parent) for store in root.glob("**/events.sqlite")]
-    twins = [twin_beside(run) for run in runs]
-    own = [run for run in runs if run not in twins]
-    return max(own, key=_written, default=None)
+    twins = {run: twin_beside(run) for run in runs}
+    own = [run for run in runs if run not in twins.values()]
+    return max(own, key=lambda run: max(_written(run), _written(twins[run])), default=None)
 
 
 def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
@@ -141,10 +141,12 @@ def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
     draft.replace(path)
 
 
-def _written(run: RunFolder) -> float:
+def _written(run: RunFolder | None) -> float:
     """Unix seconds. A store in use writes to a log beside it, which it folds in now and then."""
+    if run is None:
+        return 0.0
     log = run.events.with_name(f"{run.events.name}-wal")
-    return max(path.stat().st_mtime for path in (run.events, log) if path.exists())
+    return max((path.stat().st_mtime for path in (run.events, log) if path.exists()), default=0.0)
 
 
 def _last_number(stem: str, root: Path) -> int:

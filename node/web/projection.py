@@ -149,7 +149,7 @@ def _comparison(node: Source, twin: Source | None, track: Track, control: Track 
         )
     if not answers:
         return Comparison("none", "Held-out evaluation is switched off: nothing to compare by.", None)
-    if told := _told(node, track):
+    if told := _told(node):
         return Comparison("done", _verdict(told), told)
     uplift = compare(node.history, twin.history, answers)
     if uplift and _even(node, twin):
@@ -160,11 +160,10 @@ def _comparison(node: Source, twin: Source | None, track: Track, control: Track 
     return Comparison("awaited", _awaited(track, control), None)
 
 
-def _told(node: Source, track: Track) -> dict[str, float] | None:
-    """The uplift as the run told it at its end, unless it was resumed for more rounds since."""
-    told = next((event for event in reversed(node.history.life()) if event.what == "twin"), None)
-    current = told is not None and track.round <= told.round == node.config.rounds
-    return told.facts if told and current else None
+def _told(node: Source) -> dict[str, float] | None:
+    """The uplift as the run told it at its end, unless it was resumed since."""
+    newest = node.history.life()[-1:]
+    return newest[0].facts if newest and newest[0].what == "twin" else None
 
 
 def _even(node: Source, twin: Source) -> bool:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from node.runfolder import RunFolder, RunFolderError, newest_run_folder, twin_beside
 from node.show import new_console
-from node.store import History
+from node.web.kept import KeptHistory
 from node.web.projection import Source, plain, project
 
 log = logging.getLogger(__name__)
@@ -94,12 +94,26 @@ def find_run(path: Path | None) -> RunFolder:
     return folder
 
 
-def look(folder: RunFolder) -> dict[str, Any]:
-    """What the page shows of a run right now, ready for JSON."""
-    twin = twin_beside(folder)
-    source = Source(folder.read_config(), History(folder.events))
-    control = Source(twin.read_config(), History(twin.events)) if twin else None
-    return plain(project(folder.path.absolute().name, source, control, time.time()))
+class Watched:
+    """A run that is looked at time and again, from several threads."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._histories: dict[RunFolder, KeptHistory] = {}
+        self._lock = threading.Lock()
+
+    def look(self) -> dict[str, Any]:
+        """What the page shows of the run right now, ready for JSON. Raises ConfigError, sqlite3.Error."""
+        name = self._folder.path.absolute().name
+        with self._lock:
+            twin = twin_beside(self._folder)
+            node, control = self._source(self._folder), self._source(twin) if twin else None
+            return plain(project(name, node, control, time.time()))
+
+    def _source(self, run: RunFolder) -> Source:
+        """A resumed run may have more rounds to play, so its config is read each time."""
+        history = self._histories.setdefault(run, KeptHistory(run.events))
+        return Source(run.read_config(), history)
 
 
 class DashboardServer(ThreadingMixIn, TCPServer):
@@ -110,7 +124,7 @@ class DashboardServer(ThreadingMixIn, TCPServer):
 
     def __init__(self, folder: RunFolder, port: int) -> None:
         """`port` 0 takes a free one. Raises DashboardError."""
-        self.folder = folder
+        self.run = Watched(folder)
         self.files = {path: ((PAGE / name).read_bytes(), kind) for path, (name, kind) in FILES.items()}
         try:
             super().__init__((ADDRESS, port), PageHandler)
@@ -159,7 +173,7 @@ class PageHandler(BaseHTTPRequestHandler):
 
     def _answer_data(self) -> None:
         try:
-            body = json.dumps(look(self.server.folder), allow_nan=False).encode()
+            body = json.dumps(self.server.run.look(), allow_nan=False).encode()
         except Exception as error:  # the web handler: a damaged store is told on the page, which lives on
             log.debug("no data for the page", exc_info=True)
             body = json.dumps({"error": f"{type(error).__name__}: {error}"}).encode()

@@ -27,11 +27,14 @@ function ticks(low, high, parts) {
   return Array.from({ length: count }, (_, place) => (first + place) * width);
 }
 
+// A figure that was not finite arrives as null: the curve has no point there.
+const isKnown = (point) => point.reward !== null && point.cpu_seconds !== null;
+
 const decimals = (values) => (values.length > 1 ? Math.max(0, -Math.floor(Math.log10(values[1] - values[0]) + 1e-9)) : 2);
 
 // `lines`: {kind: node | twin, label, style: thin | plain | dotted, points: [{round, cpu_seconds, reward}]}.
 export function drawCurves(title, across, lines) {
-  const points = lines.flatMap((line) => line.points).filter((point) => point.reward !== null);
+  const points = lines.flatMap((line) => line.points).filter(isKnown);
   if (!points.length) return document.createTextNode("Nothing yet.");
   const right = Math.max(1, ...points.map((point) => point[across]));
   const rewards = points.map((point) => point.reward);
@@ -56,7 +59,7 @@ const axisName = (across) =>
   draw("text", { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, across === "round" ? "round" : "CPU seconds");
 
 function curve({ kind, label, style, points }, across, x, y) {
-  const known = points.filter((point) => point.reward !== null);
+  const known = points.filter(isKnown);
   const places = known.map((point) => `${x(point[across]).toFixed(1)},${y(point.reward).toFixed(1)}`);
   const parts = [draw("polyline", { class: `curve ${kind} ${style}`, points: places.join(" ") })];
   if (style !== "dotted") return parts;

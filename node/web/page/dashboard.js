@@ -2,6 +2,7 @@
 import { drawCurves, drawInterval } from "/charts.js";
 
 const REFRESH_MS = 3000;
+const REST = 20; // times as long as an answer took: on a long run the page leaves the processor to the training
 const byId = (id) => document.getElementById(id);
 let shown = null; // the data on the page
 let shownText = ""; // the same without what changes by the clock alone
@@ -144,19 +145,27 @@ function complain(words) {
 }
 
 async function refresh() {
+  const asked = performance.now();
   try {
     const response = await fetch("/data.json");
     const data = await response.json();
     if (!response.ok) throw new Error(data.error);
     show(data);
     readAt = new Date();
-    byId("fresh").textContent = `Read at ${readAt.toLocaleTimeString()}, again every ${REFRESH_MS / 1000} s.`;
+    byId("fresh").textContent = `Read at ${readAt.toLocaleTimeString()}.`;
     complain("");
   } catch (error) {
     const since = readAt ? ` Shown is what was known at ${readAt.toLocaleTimeString()}.` : "";
-    complain(`No figures: ${error.message}. Is murmur dashboard still running?${since}`);
+    const silent = error instanceof TypeError; // what fetch throws where nobody listens
+    complain((silent ? "murmur dashboard does not answer: it may have ended." : `The run cannot be read: ${error.message}.`) + since);
   }
-  setTimeout(refresh, REFRESH_MS);
+  setTimeout(refreshIfSeen, Math.max(REFRESH_MS, REST * (performance.now() - asked)));
+}
+
+// A page in the background asks for nothing until it is looked at again.
+function refreshIfSeen() {
+  if (document.hidden) document.addEventListener("visibilitychange", refreshIfSeen, { once: true });
+  else refresh();
 }
 
 byId("across").addEventListener("change", () => shown && showCurves(shown));

@@ -21,9 +21,10 @@ def rounds(count: int, seconds: float) -> list[RoundEvent]:
 
 
 def history(path: Path, count: int, seconds: float, *rewards: float) -> History:
+    """A run of `count` rounds that was judged at its start and, with a second reward, at its end."""
     with closing(Store(path)) as store:
         store.append(*rounds(count, seconds))
-        store.append(*(EvaluationEvent(place, reward, {}) for place, reward in enumerate(rewards)))
+        store.append(*(EvaluationEvent(place * count, reward, {}) for place, reward in enumerate(rewards)))
     return History(path)
 
 
@@ -52,6 +53,14 @@ def test_the_interval_is_that_of_two_independent_shares(tmp_path: Path) -> None:
     assert (uplift.low, uplift.high) == (pytest.approx(0.2 - reach), pytest.approx(0.2 + reach))
     assert uplift.cpu_seconds == uplift.twin_cpu_seconds == 8.0
     assert "+0.200 (95% interval +0.076 to +0.324)" in uplift.words
+
+
+def test_compute_is_counted_up_to_the_evaluations_that_are_compared(tmp_path: Path) -> None:
+    own, twin = history(tmp_path / "own", 4, 2.0, 0.1, 0.6), history(tmp_path / "twin", 8, 1.0, 0.1, 0.4)
+    with closing(Store(tmp_path / "twin")) as store:
+        store.append(replace(ROUND, round=9, cpu_seconds=5.0))
+    uplift = compare(own, twin, answers=120)
+    assert uplift is not None and uplift.twin_cpu_seconds == 8.0
 
 
 def test_without_an_evaluation_there_is_nothing_to_compare(tmp_path: Path) -> None:
