@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
-from node.store import EvaluationEvent, RoundEvent
+from node.store import RoundEvent
+from node.uplift import Point
 
 MAX_POINTS = 400  # of a curve; more are told apart by no screen
 RECENT = 5  # rounds in the moving mean
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One place of a curve: the round, all CPU seconds up to its end, and the reward there."""
-
-    round: int
-    cpu_seconds: float
-    reward: float
 
 
 def curve(rounds: Sequence[RoundEvent]) -> list[Point]:
@@ -30,16 +21,6 @@ def curve(rounds: Sequence[RoundEvent]) -> list[Point]:
 def moving(curve: Sequence[Point]) -> list[Point]:
     windows = (curve[max(0, end - RECENT) : end] for end in range(1, len(curve) + 1))
     return [_mean(window) for window in windows]
-
-
-def judged(evaluations: Sequence[EvaluationEvent], curve: Sequence[Point]) -> list[Point]:
-    """Evaluations on the node's clock: each comes after the round that it names, the first before them all."""
-    clock = {point.round: point.cpu_seconds for point in curve}
-    points, spent = [], 0.0
-    for event in evaluations:
-        spent = clock.get(event.round, spent)
-        points.append(Point(event.round, spent, event.reward))
-    return points
 
 
 def thinned(curve: Sequence[Point]) -> list[Point]:

@@ -15,12 +15,12 @@ from node.config import Config
 from node.members import wants_twin
 from node.peers import DealingRow, dealings
 from node.store import History, LifeEvent, RoundEvent
-from node.uplift import LEVEL, compare, cpu_seconds, rounds_to_even
-from node.web.curves import Point, curve, judged, moving, thinned
+from node.uplift import LEVEL, Point, compare, compare_early, cpu_seconds, judged, rounds_to_even
+from node.web.curves import curve, moving, thinned
 
 STANDINGS = ("started", "resumed", "joined", "finished", "stopped", "diverged")
 
-# none: no twin, or nothing to judge by. awaited: not comparable yet. early: both judged, at unequal compute.
+# none: no twin, or nothing to judge by. awaited: one was not judged yet. early: both were, but are not done.
 Stage = Literal["none", "awaited", "early", "done"]
 
 
@@ -122,7 +122,7 @@ def _track(source: Source, now: float) -> Track:
         cpu_seconds=cpu_seconds(rounds),
         rewards=thinned(own),
         recent=thinned(moving(own)),
-        held_out=thinned(judged(evaluations, own)),
+        held_out=thinned(judged(source.history)),
         first_by_task=evaluations[0].rewards_by_task if evaluations else {},
         last_by_task=evaluations[-1].rewards_by_task if evaluations else {},
     )
@@ -151,11 +151,10 @@ def _comparison(node: Source, twin: Source | None, track: Track, control: Track 
         return Comparison("none", "Held-out evaluation is switched off: nothing to compare by.", None)
     if told := _told(node):
         return Comparison("done", _verdict(told), told)
-    uplift = compare(node.history, twin.history, answers)
-    if uplift and _even(node, twin):
+    histories = node.history, twin.history
+    if _even(node, twin) and (uplift := compare(*histories, answers)):
         return Comparison("done", _verdict(uplift.facts), uplift.facts)
-    both_judged = all(len(side.held_out) > 1 for side in (track, control))
-    if uplift and both_judged:
+    if uplift := compare_early(*histories, answers):
         return Comparison("early", _awaited(track, control), uplift.facts)
     return Comparison("awaited", _awaited(track, control), None)
 
@@ -171,8 +170,9 @@ def _even(node: Source, twin: Source) -> bool:
     own, control = node.history.rounds(), twin.history.rounds()
     if not own or not control or own[-1].round < node.config.rounds:
         return False
-    judged = twin.history.evaluations()[-1].round == control[-1].round >= twin.config.rounds
-    return judged and rounds_to_even(control, cpu_seconds(own)) is None
+    ended = control[-1].round >= twin.config.rounds
+    judged_last = [event.round for event in twin.history.evaluations()[-1:]] == [control[-1].round]
+    return ended and judged_last and rounds_to_even(control, cpu_seconds(own)) is None
 
 
 def _awaited(node: Track, twin: Track) -> str:

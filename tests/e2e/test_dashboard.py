@@ -133,6 +133,29 @@ def test_the_page_shows_the_uplift_and_takes_nothing_of_a_peer_for_markup(
 
 
 @in_a_browser
+def test_curves_can_be_read_by_compute(server: DashboardServer, tmp_path: Path) -> None:
+    page, kind = server.files["/"]
+    rounds, seconds = b'value="round" checked', b'value="cpu_seconds"'
+    chosen = page.replace(rounds, b'value="round"').replace(seconds, seconds + b" checked")
+    server.files["/"] = chosen, kind  # as if a reader had chosen it: this browser has no hands
+    markup, complaints = browse(server, tmp_path / "profile", 2.0)
+    assert complaints == []
+    held_out = (
+        "Held-out reward by CPU seconds. silo twin: from 0.000 to 0.500. this node: from 0.000 to 0.500."
+    )
+    assert f'aria-label="{held_out}"' in markup
+    places = {
+        (who, after): float(x)
+        for x, who, after in re.findall(r'cx="([\d.]+)"[^>]*><title>([a-z ]+), round (\d+),', markup)
+    }
+    assert places["this node", "0"] == places["silo twin", "0"]
+    # 20 rounds of 2 CPU seconds against 20 of 1.6.
+    origin = places["this node", "0"]
+    ratio = (places["this node", "20"] - origin) / (places["silo twin", "20"] - origin)
+    assert ratio == pytest.approx(2.0 / 1.6)
+
+
+@in_a_browser
 def test_the_page_follows_a_run_and_says_when_it_no_longer_can(
     server: DashboardServer, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

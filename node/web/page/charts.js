@@ -32,18 +32,19 @@ const isKnown = (point) => point.reward !== null && point.cpu_seconds !== null;
 
 const decimals = (values) => (values.length > 1 ? Math.max(0, -Math.floor(Math.log10(values[1] - values[0]) + 1e-9)) : 2);
 
+// `across`: {key: round | cpu_seconds, name, right}, the last the end of the axis.
 // `lines`: {kind: node | twin, label, style: thin | plain | dotted, points: [{round, cpu_seconds, reward}]}.
 export function drawCurves(title, across, lines) {
   const points = lines.flatMap((line) => line.points).filter(isKnown);
   if (!points.length) return document.createTextNode("Nothing yet.");
-  const right = Math.max(1, ...points.map((point) => point[across]));
+  const { key, name, right } = across;
   const rewards = points.map((point) => point.reward);
   const low = Math.min(0, ...rewards), high = Math.max(0.1, ...rewards) * 1.05;
   const x = (value) => LEFT + (value / right) * (WIDTH - LEFT - RIGHT);
   const y = (value) => HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - TOP - BOTTOM);
-  const parts = [...grid(x, y, right, low, high), axisName(across)];
-  for (const line of lines) parts.push(...curve(line, across, x, y));
-  return picture(WIDTH, HEIGHT, `${title} across ${across === "round" ? "rounds" : "CPU seconds"}. ${inWords(lines)}`, ...parts);
+  const parts = [...grid(x, y, right, low, high), axisName(name)];
+  for (const line of lines) parts.push(...curve(line, key, x, y));
+  return picture(WIDTH, HEIGHT, `${title} by ${name}. ${inWords(lines)}`, ...parts);
 }
 
 function grid(x, y, right, low, high) {
@@ -55,17 +56,16 @@ function grid(x, y, right, low, high) {
   ];
 }
 
-const axisName = (across) =>
-  draw("text", { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, across === "round" ? "round" : "CPU seconds");
+const axisName = (name) => draw("text", { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, name);
 
-function curve({ kind, label, style, points }, across, x, y) {
+function curve({ kind, label, style, points }, key, x, y) {
   const known = points.filter(isKnown);
-  const places = known.map((point) => `${x(point[across]).toFixed(1)},${y(point.reward).toFixed(1)}`);
+  const places = known.map((point) => `${x(point[key]).toFixed(1)},${y(point.reward).toFixed(1)}`);
   const parts = [draw("polyline", { class: `curve ${kind} ${style}`, points: places.join(" ") })];
   if (style !== "dotted") return parts;
   for (const point of known) {
     const words = `${label}, round ${point.round}, ${point.cpu_seconds.toFixed(1)} CPU s: ${point.reward.toFixed(3)}`;
-    parts.push(draw("circle", { class: kind, cx: x(point[across]), cy: y(point.reward), r: 3.5 }, draw("title", {}, words)));
+    parts.push(draw("circle", { class: kind, cx: x(point[key]), cy: y(point.reward), r: 3.5 }, draw("title", {}, words)));
   }
   return parts;
 }

@@ -34,9 +34,10 @@ function standing(track) {
 }
 
 function table(caption, heads, rows) {
-  const head = make("tr", {}, ...heads.map((text, place) => make("th", { scope: "col", class: place ? "n" : "" }, text)));
+  const column = (place) => (place && heads[place] !== "why" ? "n" : "");
+  const head = make("tr", {}, ...heads.map((text, place) => make("th", { scope: "col", class: column(place) }, text)));
   const body = rows.map((row) =>
-    make("tr", {}, ...row.map((cell, place) => (place ? make("td", { class: "n" }, cell) : make("th", { scope: "row" }, cell))))
+    make("tr", {}, ...row.map((cell, place) => (place ? make("td", { class: column(place) }, cell) : make("th", { scope: "row" }, cell))))
   );
   return make("table", {}, make("caption", {}, caption), make("thead", {}, head), make("tbody", {}, ...body));
 }
@@ -59,7 +60,7 @@ function showUplift({ comparison, node, twin }) {
     const level = `${Math.round(comparison.level * 100)} % interval ${signed(facts.low)} to ${signed(facts.high)}`;
     const early = comparison.stage === "early";
     const headline = make("p", { class: "headline" }, make("strong", { class: early ? "early" : "" }, signed(facts.gain)));
-    headline.append(make("span", {}, `held-out reward over the silo twin\u2019s, ${early ? "so far: not at equal compute" : "at equal compute"}`));
+    headline.append(make("span", {}, `held-out reward over the silo twin\u2019s, ${early ? "so far, where their compute is nearest" : "at equal compute"}`));
     headline.append(make("span", { class: "quiet" }, level));
     parts.push(headline, drawInterval(facts, level));
   }
@@ -67,7 +68,7 @@ function showUplift({ comparison, node, twin }) {
   const sides = make("div", {});
   if (facts) {
     sides.append(
-      table("Newest evaluations", ["", "held-out reward", "CPU seconds", "state"], [
+      table("Evaluations compared", ["", "held-out reward", "CPU seconds", "state"], [
         ["this node", figure(facts.own), seconds(facts.cpu_seconds), node.state],
         ["silo twin", figure(facts.twin), seconds(facts.twin_cpu_seconds), twin ? twin.state : "\u2013"],
       ]),
@@ -88,8 +89,10 @@ function showCurves({ node, twin }) {
   const across = document.querySelector("input[name=across]:checked").value;
   const tracks = [["twin", "silo twin", twin], ["node", "this node", node]].filter(([, , track]) => track);
   const lines = (key, style) => tracks.map(([kind, label, track]) => ({ kind, label, style, points: track[key] }));
-  byId("held-out").replaceChildren(drawCurves("Held-out reward", across, lines("held_out", "dotted")));
-  byId("rewards").replaceChildren(drawCurves("Reward of own rollouts", across, [...lines("rewards", "thin"), ...lines("recent", "plain")]));
+  const right = Math.max(1, ...tracks.map(([, , track]) => track[across]));
+  const axis = { key: across, name: across === "round" ? "round" : "CPU seconds", right };
+  byId("held-out").replaceChildren(drawCurves("Held-out reward", axis, lines("held_out", "dotted")));
+  byId("rewards").replaceChildren(drawCurves("Reward of own rollouts", axis, [...lines("rewards", "thin"), ...lines("recent", "plain")]));
   document.querySelector(".of-twin").hidden = !twin;
 }
 

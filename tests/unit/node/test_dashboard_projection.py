@@ -14,7 +14,8 @@ from test_store import ROUND
 
 from node.config import Config, parse_config
 from node.store import EvaluationEvent, Event, ExternalEvent, History, LifeEvent, PeerEvent, RoundEvent, Store
-from node.web.curves import MAX_POINTS, Point, curve, judged, moving, thinned
+from node.uplift import Point
+from node.web.curves import MAX_POINTS, curve, moving, thinned
 from node.web.kept import KeptHistory
 from node.web.projection import Dashboard, Source, plain, project
 
@@ -106,12 +107,12 @@ def test_until_both_were_judged_after_the_start_no_figure_is_given(tmp_path: Pat
     assert "round 2 of 4, its silo twin at round 3." in told.words
 
 
-def test_an_early_figure_is_at_the_evaluations_and_says_that_compute_is_not_equal(tmp_path: Path) -> None:
-    own = [evaluation(0, 0.1), *rounds(4, 2.0), evaluation(4, 0.6)]
+def test_an_early_figure_is_that_of_evaluations_at_like_compute(tmp_path: Path) -> None:
+    own = [evaluation(0, 0.1), *rounds(4, 2.0), evaluation(1, 0.3), evaluation(2, 0.6), evaluation(4, 0.9)]
     twin = [evaluation(0, 0.1), *rounds(4, 1.0), evaluation(4, 0.4), replace(ROUND, round=5, cpu_seconds=1.0)]
     told = shown(tmp_path, own, twin).comparison
     assert told.stage == "early" and told.figures is not None
-    assert (told.figures["cpu_seconds"], told.figures["twin_cpu_seconds"]) == (8.0, 4.0)
+    assert (told.figures["cpu_seconds"], told.figures["twin_cpu_seconds"]) == (4.0, 4.0)
     assert told.figures["gain"] == pytest.approx(0.2)
     assert told.words.endswith("had the node's 8.0 CPU seconds; so far 5.0.")
 
@@ -168,11 +169,6 @@ def test_long_curves_are_thinned_by_means_and_keep_their_end() -> None:
 def test_the_moving_mean_is_of_at_most_five_rounds() -> None:
     means = moving(curve([replace(ROUND, round=n, reward=float(n)) for n in range(1, 8)]))
     assert [point.reward for point in means] == [1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0]
-
-
-def test_an_evaluation_of_a_round_that_is_not_read_yet_stands_at_the_last_known_second() -> None:
-    points = judged([evaluation(0, 0.1), evaluation(2, 0.2), evaluation(9, 0.3)], curve(rounds(2, 1.5)))
-    assert [point.cpu_seconds for point in points] == [0.0, 3.0, 3.0]
 
 
 def test_a_kept_history_reads_on_and_forgets_what_a_resumed_run_forgot(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def make_run(path: Path, *, rounds: int = 1) -> RunFolder:
     folder.create(load_config("tiny", [f"rounds={rounds}"]))
     with closing(Store(folder.events)) as store:
         store.append(
-            LifeEvent(0, "started", HOSTILE, {"peer": "me"}), ROUND, EvaluationEvent(1, 0.5, {HOSTILE: 0.5})
+            LifeEvent(0, "started", HOSTILE, {"peer": "me"}), ROUND, EvaluationEvent(0, 0.5, {HOSTILE: 0.5})
         )
         store.append(PeerEvent(1, HOSTILE, 3, 1, {HOSTILE: 2}))
     return folder
