@@ -14,6 +14,7 @@ from typing import Protocol
 
 from node.checkpoint import Checkpoints, NodeState
 from node.config import Config, SamplerConfig
+from node.problems import problems_of
 from node.report import (
     Stopwatch,
     describe_evaluation,
@@ -25,16 +26,16 @@ from node.report import (
 from node.store import EvaluationEvent, LifeEvent, RoundEvent, Store
 from policies.advantage import positive_part
 from policies.policy import DivergedError, Policy, sample_groups
-from policies.rollout import Group, Problem, TrainGroup
+from policies.rollout import Group, TrainGroup
 from policies.seeds import derive_generator, derive_seed
-from policies.strategies.phase import Draw, rollout_phase
+from policies.strategies.phase import rollout_phase
 from policies.strategies.pool import RolloutPool
 from policies.strategies.strategy import StepInfo, Strategy
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import Task, score_group
 from swarm.draw import by_peer, uniform
 from swarm.gossip import Gossip
-from swarm.insight import Insight, noticed, ranked, split
+from swarm.insight import Insight, noticed, split
 from swarm.pool import Pool
 from swarm.sampler import Mix, draw_batch
 from swarm.verify import Door
@@ -82,7 +83,8 @@ def play_round(node: Node) -> RoundEvent:
 
     local, external = shares_of(sampler, node.insight)
     step = StepInfo(node.round, node.policy.version, wanted=local)
-    draw, scored = problems_of(node), partial(score, tasks=node.tasks)
+    draw = problems_of(node.round, node.curriculum, node.tasks, node.insight, sampler.relief)
+    scored = partial(score, tasks=node.tasks)
     phase = rollout_phase(node.policy, node.strategy, node.rollouts, draw, scored, step)
 
     node.gossip.publish(phase.groups, node.round, node.policy.version, node.policy.fingerprint)
@@ -114,24 +116,6 @@ def shares_of(sampler: SamplerConfig, insight: Insight) -> tuple[int, int]:
     """I and J of the round to come."""
     given = sampler.local, sampler.external
     return split(*given, insight) if sampler.split == "adaptive" else given
-
-
-def problems_of(node: Node) -> Draw:
-    """The round's problems: the node's own draw, in which some give way to what peers could not solve."""
-    own, share, number = partial(node.curriculum.draw, node.round), node.config.sampler.relief, node.round
-    if not share:
-        return own
-    generator = derive_generator(node.config.seed, "relief", number)
-    waiting = [u for u in ranked(node.insight, generator) if u.task in node.tasks]
-
-    def draw(first: int, count: int) -> list[Problem]:
-        problems = list(own(first, count))
-        for place in range(first, min(first + count, len(waiting))):
-            if derive_generator(node.config.seed, "relief", number, place).random() < share:
-                problems[place - first] = node.tasks[waiting[place].task].problem(waiting[place].seed)
-        return problems
-
-    return draw
 
 
 def advise(member: TrainGroup, sampler: SamplerConfig) -> TrainGroup:
