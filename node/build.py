@@ -18,7 +18,7 @@ from node.store import Store
 from node.swarm_config import DhtConfig
 from policies.diffusion.pipeline.settings import PipelineSettings
 from policies.diffusion.policy import DiffusionPolicy
-from policies.policy import Policy, PolicyError, tokenizer_of
+from policies.policy import Policy, PolicyError
 from policies.seeds import derive_generator
 from policies.strategies import build_strategy
 from policies.strategies.pool import RolloutPool
@@ -57,8 +57,7 @@ def build_node(
     pool = Pool(PoolSettings(max_age=max_age))
     peer = Identity.load_or_create(folder.identity(config)).peer_id
     swarm = manifest_of(config).swarm_id if isinstance(config.swarm, DhtConfig) else ""
-    tokenizer = tokenizer_of(policy.fingerprint) if config.sampler.importance == "sender" else ""
-    limits = DoorSettings(max_age=max_age, beside=beside, tokenizer=tokenizer)
+    limits = DoorSettings(max_age=max_age, beside=beside)
     door = Door(swarm, peer, by_name, policy.encode, clock, limits)
     generator = derive_generator(config.seed, "gossip", time.time_ns())  # what peers offer repeats in no run
     return Node(

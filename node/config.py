@@ -90,10 +90,6 @@ class SamplerConfig(Settings):
     relief: float = Field(default=0.0, ge=0, le=1)
     """Share of the own problems that are taken over from peers who sent a group in which nobody solved them: the
     swarm's second stage of DARS (arXiv 2508.13755)."""
-    importance: Literal["none", "sender"] = "none"
-    """What the ratio of an external token is taken against: the own policy, so that it is 1 (as published); or its
-    sender's, where both have one tokenizer and the sender has `swarm.share_logprobs`. A token then weighs 0 to
-    1 + epsilon_high, whatever the sender says."""
     max_age: float = Field(default=600.0, gt=0)
     """Seconds after which a peer's group is too old to train on."""
 

@@ -75,5 +75,4 @@ def gossip_settings(config: Config) -> GossipSettings:
         interval=config.swarm.poll_seconds,
         want=max(8, 3 * external),
         enough=max(16, ENOUGH_ROUNDS * external),
-        logprobs=config.swarm.share_logprobs,
     )

@@ -62,8 +62,5 @@ class DhtConfig(Settings):
     """Pause between two looks for new announcements."""
     join_seconds: float = Field(default=60.0, ge=0)
     """Longest wait at the start for the daemon to join; after it the run begins alone and joins when it can."""
-    share_logprobs: bool = False
-    """Send the probabilities of own tokens too, one byte a token, for peers whose `sampler.importance` asks for them.
-    Nodes older than this field refuse such bodies."""
     traffic: TrafficConfig = TrafficConfig()
     """How much this node gives to others and takes from them."""

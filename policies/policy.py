@@ -100,7 +100,7 @@ class Policy(RolloutSource, Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Short public description of architecture and tokenizer, at most 64 ASCII characters; see `tokenizer_of`."""
+        """Short public description of architecture and tokenizer, at most 64 ASCII characters."""
         ...
 
     def encode(self, text: str, finish: Finish) -> tuple[int, ...]:
@@ -127,11 +127,6 @@ class Policy(RolloutSource, Protocol):
     def load(self, folder: Path) -> None:
         """Restores what `save` wrote, so that training goes on as if it had not stopped."""
         ...
-
-
-def tokenizer_of(fingerprint: str) -> str:
-    """What a text policy's fingerprint says of its tokenizer: equal where texts give equal tokens."""
-    return fingerprint.rpartition("-")[2]
 
 
 def sample_groups(

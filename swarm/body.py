@@ -5,30 +5,27 @@ Text without token ids, or finished images without latents: what any model can l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from policies.rollout import Finish, Group, Rollout
-from swarm import logprobs, pictures
+from swarm import pictures
 from swarm.limits import (
     MAX_BODY_PIXELS,
     MAX_BODY_ROLLOUTS,
     MAX_GROUP_IMAGES,
     MAX_GROUPS,
     MAX_IMAGE,
-    MAX_LOGPROBS,
     MAX_ROLLOUTS,
     MAX_TEXT,
 )
 from swarm.record import Summary
 
-# Text, images and log-probs that `shareable` puts into one body, bytes. With 32 bytes a rollout for the rest it stays
-# under MAX_BODY even where nothing compresses, so a node never builds a body that it cannot publish.
+# Text and images that `shareable` puts into one body, bytes. With 32 bytes a rollout for the rest it stays under
+# MAX_BODY even where nothing compresses, so a node never builds a body that it cannot publish.
 SHARED_BYTES = 3 * 2**20
 
 FINISHED = (Finish.STOP, Finish.LENGTH)
-
-Encode = Callable[[str, Finish], tuple[int, ...]]  # see `Policy.encode`
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,6 @@ class SharedRollout:
     finish: Finish  # one of FINISHED
     claimed_reward: float  # in [0, 1]; compared with the receiver's own, never trained on
     image: bytes = b""  # as `pictures` packs it, where the completion is an image; then `text` is empty
-    logprobs: bytes = b""  # of the tokens it was sampled as, as `logprobs` packs them; empty: not told
 
     @property
     def pixels(self) -> int:
@@ -69,7 +65,7 @@ class Body:
         return sum(len(group.rollouts) for group in self.groups)
 
 
-def shareable(groups: Iterable[Group], *, with_logprobs: bool = False) -> list[Group]:
+def shareable(groups: Iterable[Group]) -> list[Group]:
     """The own scored groups that a peer would accept, in the given order and cut to what one body holds.
 
     Unfinished, empty and overlong rollouts stay at home, and so does a group that they leave with fewer than
@@ -82,8 +78,7 @@ def shareable(groups: Iterable[Group], *, with_logprobs: bool = False) -> list[G
         rollouts = _extremes([rollout for rollout in group.rollouts if _travels(rollout)])
         if group.external or not 2 <= len(rollouts) <= min(MAX_ROLLOUTS, rollouts_left):
             continue
-        sizes = [_size(rollout) + with_logprobs * len(rollout.token_ids) for rollout in rollouts]
-        pixels = sum(map(_pixels, rollouts))
+        sizes, pixels = [_size(rollout) for rollout in rollouts], sum(map(_pixels, rollouts))
         if max(sizes) > MAX_IMAGE or (size := sum(sizes)) > bytes_left or pixels > pixels_left:
             continue
         chosen.append(replace(group, rollouts=rollouts))
@@ -92,12 +87,9 @@ def shareable(groups: Iterable[Group], *, with_logprobs: bool = False) -> list[G
     return chosen[:MAX_GROUPS]
 
 
-def share(
-    groups: Sequence[Group], swarm: str, sender: str, summary: Summary, encode: Encode | None = None
-) -> Body:
+def share(groups: Sequence[Group], swarm: str, sender: str, summary: Summary) -> Body:
     """The body of `shareable` groups; `summary` is what its announcement says of the same groups.
 
-    With the own policy's `encode`, log-probs travel of each rollout whose text encodes to the tokens that were sampled.
     Raises ValueError when a rollout is unscored.
     """
     shared = tuple(
@@ -105,9 +97,7 @@ def share(
             task=group.problem.task,
             seed=group.problem.seed,
             rollouts=tuple(
-                SharedRollout(
-                    rollout.text, rollout.finish, float(reward), _packed(rollout), _told(rollout, encode)
-                )
+                SharedRollout(rollout.text, rollout.finish, float(reward), _packed(rollout))
                 for rollout, reward in zip(group.rollouts, group.rewards, strict=True)
             ),
         )
@@ -145,14 +135,3 @@ def _pixels(rollout: Rollout) -> int:
 def _packed(rollout: Rollout) -> bytes:
     """Empty for text."""
     return pictures.pack(rollout.image) if rollout.image else b""
-
-
-def _told(rollout: Rollout, encode: Encode | None) -> bytes:
-    """Empty where log-probs are not to travel or unknown, or where others would read the text as other tokens."""
-    if encode is None or rollout.logprobs is None or not 0 < len(rollout.token_ids) <= MAX_LOGPROBS:
-        return b""
-    try:
-        same = encode(rollout.text, rollout.finish) == rollout.token_ids
-    except ValueError:
-        return b""
-    return logprobs.pack(rollout.logprobs) if same else b""

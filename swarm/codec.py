@@ -25,7 +25,6 @@ from swarm.limits import (
     MAX_GROUPS,
     MAX_ID,
     MAX_IMAGE,
-    MAX_LOGPROBS,
     MAX_ROLLOUTS,
     MAX_TASK_NAME,
     MAX_TEXT,
@@ -139,10 +138,10 @@ class _Fields:
             raise DecodeError(f"body: {what}: not text of at most {MAX_TEXT} bytes")
         return value
 
-    def bytes_of(self, least: int, most: int, what: str) -> bytes:
+    def image(self, what: str) -> bytes:
         value = self._unpacker.unpack()
-        if not isinstance(value, bytes) or not least <= len(value) <= most:
-            raise DecodeError(f"body: {what}: not {least} to {most} bytes")
+        if not isinstance(value, bytes) or not 0 < len(value) <= MAX_IMAGE:
+            raise DecodeError(f"body: {what}: not an image of at most {MAX_IMAGE} bytes")
         return value
 
     def finish(self, what: str) -> Finish:
@@ -177,12 +176,8 @@ def _as_arrays(body: Body) -> list[Any]:
 
 
 def _rollout_array(rollout: SharedRollout) -> list[Any]:
-    """Three fields, or four with an image, as they were before log-probs travelled: old and new nodes of a swarm
-    understand each other as long as nobody shares log-probs, which make five.
-    """
+    """Of text as it was before images travelled, so that old and new nodes of a swarm of text understand each other."""
     array = [rollout.text, rollout.finish.value, rollout.claimed_reward]
-    if rollout.logprobs:
-        return [*array, rollout.image, rollout.logprobs]
     return [*array, rollout.image] if rollout.image else array
 
 
@@ -215,8 +210,6 @@ def _read_group(read: _Fields, most: int) -> SharedGroup:
 
 
 def _read_rollout(read: _Fields) -> SharedRollout:
-    count = read.array(3, 5, "rollout")
+    fields_of_it = read.array(3, 4, "rollout")
     text, finish, claim = read.text("completion"), read.finish("finish"), read.share("claimed reward")
-    image = read.bytes_of(count == 4, MAX_IMAGE, "image") if count > 3 else b""
-    logprobs = read.bytes_of(1, MAX_LOGPROBS, "log-probs") if count > 4 else b""
-    return SharedRollout(text, finish, claim, image, logprobs)
+    return SharedRollout(text, finish, claim, read.image("image") if fields_of_it == 4 else b"")

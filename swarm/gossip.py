@@ -47,7 +47,6 @@ class GossipSettings:
     tries: int = 3  # fetches of one announcement before it is given up
     enough: int = 64  # groups in the pool at which fetching rests
     alone_after: float = 30.0  # seconds without any peer
-    logprobs: bool = False  # whether own log-probs travel too
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +180,12 @@ class Gossip:
             waiting = list(self._waiting)
             self._waiting.clear()
         # The newest come first, so that the oldest are what a full body leaves out.
-        told = self.settings.logprobs
-        groups = shareable((g for work in reversed(waiting) for g in work.groups), with_logprobs=told)
+        groups = shareable(group for work in reversed(waiting) for group in work.groups)
         if not groups:
             return
         newest = waiting[-1]
         summary = summarise(groups, newest.round, newest.policy_version, newest.fingerprint)
-        door = self._door
-        body = share(groups, door.swarm, door.peer, summary, door.encode if told else None)
+        body = share(groups, self._door.swarm, self._door.peer, summary)
         self._door.remember_own(body)
         try:
             self._transport.publish(encode_body(body), summary)
@@ -278,7 +275,6 @@ class Gossip:
             self._verdicts.extend(verdicts)
             self._counters.update(labels)
             self._counters["claim_mismatch"] += sum(verdict.claim_mismatches for verdict in verdicts)
-            self._counters["logprob_misfit"] += sum(verdict.logprob_misfits for verdict in verdicts)
             self._counters["verdicts_dropped"] += dropped
         if any(verdict.outcome is Outcome.REFUSED for verdict in verdicts):
             log.info("from %s: %s", verdicts[0].peer, ", ".join(f"{n} {what}" for what, n in labels.items()))

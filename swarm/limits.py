@@ -38,7 +38,6 @@ MAX_ROLLOUTS = 1024  # rollouts in one group: BroRL uses 512
 # rollouts: 2,048 take 5 ms to decode, 16,384 took 37 ms. Changing breaks: larger bodies are refused.
 MAX_BODY_ROLLOUTS = 2048
 MAX_TEXT = 64 * 1024  # UTF-8 bytes of one completion
-MAX_LOGPROBS = MAX_TEXT + 1  # one byte a token, of which a text has at most one a byte, and its end
 # One finished image, bytes as it travels and pixels a side. A smooth 1,024 x 1,024 photo takes 126 kB.
 # Changing breaks: larger images are refused.
 MAX_IMAGE = 512 * 1024

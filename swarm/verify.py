@@ -1,8 +1,7 @@
 """The door between bodies of strangers and groups that a node may train on.
 
 Prompt, token ids and reward of an accepted group are this node's own; of the wire only text or pixels, finish
-and seed are left, and log-probs where they are asked for. What is refused becomes a `Verdict` with one `Reason`,
-never an exception.
+and seed are left. What is refused becomes a `Verdict` with one `Reason`, never an exception.
 """
 
 from __future__ import annotations
@@ -14,15 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from policies.policy import tokenizer_of
-from policies.rollout import Group, Image, Rollout, Segment
+from policies.rollout import Finish, Group, Image, Rollout, Segment
 from policies.tasks.task import ImageTask, Task, score_group
 from swarm import pictures
-from swarm.body import Body, Encode, SharedGroup, SharedRollout
+from swarm.body import Body, SharedGroup, SharedRollout
 from swarm.codec import decode_body
 from swarm.errors import DecodeError
 from swarm.limits import CLOCK_SKEW, MAX_BODY, MAX_BODY_PIXELS, MAX_TASKS_ANNOUNCED
-from swarm.logprobs import with_logprobs
 from swarm.record import Announcement
 from swarm.replay import ReplayGuard
 
@@ -32,6 +29,8 @@ log = logging.getLogger(__name__)
 REENCODED = -1
 # Verifiers may differ by rounding between platforms; a larger difference is counted as a claim mismatch.
 CLAIM_TOLERANCE = 1e-6
+
+Encode = Callable[[str, Finish], tuple[int, ...]]
 
 
 class Outcome(StrEnum):
@@ -75,7 +74,6 @@ class Verdict:
     detail: str = ""  # one line of ours, free of the peer's text
     mean_reward: float | None = None  # recomputed; None when refused
     claim_mismatches: int = 0  # rollouts whose claimed reward differs from the recomputed one
-    logprob_misfits: int = 0  # rollouts whose log-probs are not one for each token, and were left out
 
     @property
     def label(self) -> str:
@@ -103,9 +101,6 @@ class DoorSettings:
     beside: frozenset[str] = frozenset()
     max_age: float = 600.0  # seconds since the announcement was made
     max_characters: int = 16_384  # of one completion; a cheap bound before the tokenizer is asked
-    # Log-probs of policies with this tokenizer (`tokenizer_of`) are kept, as a word that only bounded use may be
-    # made of. Empty: of none.
-    tokenizer: str = ""
 
 
 class _Refusal(Exception):
@@ -131,8 +126,7 @@ class Door:
         self.swarm, self.peer = swarm, peer
         self.settings = settings
         self.guard = ReplayGuard()
-        self.encode = encode
-        self._tasks, self._clock = tasks, clock
+        self._tasks, self._encode, self._clock = tasks, encode, clock
 
     def examine(self, announcement: Announcement, wire: bytes) -> list[Examined]:
         """One verdict a group, with the group where it was accepted or set aside; one for a refused body.
@@ -150,8 +144,6 @@ class Door:
         for shared in body.groups:
             examined.append(self._examine_group(body.sender, shared, pixels_left))
             pixels_left -= _pixels(shared)
-        if self.settings.tokenizer and self.settings.tokenizer == tokenizer_of(body.fingerprint):
-            return [_told(*pair, shared) for pair, shared in zip(examined, body.groups, strict=True)]
         return examined
 
     def remember_own(self, body: Body) -> None:
@@ -251,7 +243,7 @@ class Door:
         if len(shared.text) > longest:
             raise _Refusal(Reason.LENGTH, f"a completion of {len(shared.text)} characters, maximum {longest}")
         try:
-            token_ids = self.encode(shared.text, shared.finish)
+            token_ids = self._encode(shared.text, shared.finish)
         except ValueError as error:
             raise _Refusal(Reason.ENCODING, "a completion that the own policy cannot encode") from error
         return Rollout(shared.text, (Segment(REENCODED, token_ids),), shared.finish)
@@ -285,14 +277,6 @@ def _contents(group: Group) -> list[str]:
 def _content(text: str, image: Image | None) -> str:
     """What a copy has in common with its original: the text, or a digest of the pixels, however they were packed."""
     return text if image is None else hashlib.sha256(image.pixels).hexdigest()
-
-
-def _told(verdict: Verdict, group: Group | None, shared: SharedGroup) -> Examined:
-    """With the sender's log-probs, where the group was let in."""
-    if group is None:
-        return verdict, None
-    group, misfits = with_logprobs(group, [rollout.logprobs for rollout in shared.rollouts])
-    return replace(verdict, logprob_misfits=misfits), group
 
 
 def _about(verdict: Verdict, shared: SharedGroup) -> Verdict:

@@ -111,7 +111,7 @@ def offer(content: Body, created: float = START, **changes: object) -> tuple[Ann
     return announce(content, wire, created, **changes), wire
 
 
-def door(clock: ManualClock | None = None, **settings: float | str) -> Door:
+def door(clock: ManualClock | None = None, **settings: float) -> Door:
     """The door of `NODE`, which knows `Addition` alone."""
     tasks = {Addition.name: Addition()}
     return Door(SWARM, NODE, tasks, encode, clock or ManualClock(), DoorSettings(**settings))

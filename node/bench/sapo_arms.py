@@ -48,13 +48,10 @@ def arms_of(splits: Sequence[str]) -> list[Arm]:
         raise BenchError("no split without external groups to compare with: add 8/0 to --splits")
     half = max(1, silo.local // 2)
     positive = {**AS_PUBLISHED, "external_advantages": "positive"}
-    corrected = {"importance": "sender"}
     return [
         *published,
         Arm(f"{silo.name} filtered", silo.local, 0, dict(FILTERED)),
         Arm(f"{half}/{half} positive", half, half, dict(FILTERED), positive),
-        Arm(f"{half}/{half} importance", half, half, dict(PUBLISHED), AS_PUBLISHED | corrected),
-        Arm(f"{half}/{half} positive importance", half, half, dict(FILTERED), positive | corrected),
         Arm(f"{half}/{half} adaptive", half, half, dict(FILTERED), {**positive, "split": "adaptive"}),
         Arm(f"{half}/{half} relief", half, half, dict(FILTERED), {**positive, "relief": 0.25}),
         Arm(f"{silo.name} resampled", silo.local, 0, dict(RESAMPLED)),

@@ -91,8 +91,7 @@ def config_of(arm: Arm, seed: int, plan: Plan, number: int) -> Config:
         "strategy": dict(arm.strategy),
         "sampler": {"local": arm.local, "external": arm.external, **arm.sampler},
     }
-    told = arm.sampler.get("importance") == "sender"
-    return parse_config(tree | ({"swarm": {"type": "dht", "share_logprobs": told}} if arm.shares else {}))
+    return parse_config(tree | ({"swarm": {"type": "dht"}} if arm.shares else {}))
 
 
 def skills_of(number: int) -> dict[str, float]:

@@ -27,7 +27,6 @@ class Row:
     logprobs: tuple[float, ...] | None  # what the ratio is taken against; None: unknown, it starts at 1
     stale: tuple[bool, ...] | None = None  # tokens of an older policy version; None: no token is
     untrained: tuple[bool, ...] | None = None  # tokens that are context only; None: no token is
-    foreign: bool = False  # a peer's: log-probs, where there are any, are its word
 
     @property
     def trained_tokens(self) -> int:
@@ -43,12 +42,6 @@ class Row:
             return replace(self, logprobs=tuple(own))
         choices = zip(self.stale, own, self.logprobs, strict=True)
         return replace(self, logprobs=tuple(mine if stale else known for stale, mine, known in choices))
-
-    def bounded(self, own: Sequence[float], highest: float) -> Row:
-        """Raises log-probs as far as it takes for no ratio of `own` to them to exceed `highest`."""
-        least = math.log(highest)
-        pairs = zip(self.logprobs or (), own, strict=True)
-        return replace(self, logprobs=tuple(max(told, mine - least) for told, mine in pairs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +65,8 @@ def rows_of(
         prompt_ids = encode_prompt(member.group.problem.prompt)
         for rollout, advantage in zip(member.group.rollouts, member.advantages, strict=True):
             if rollout.token_ids:
-                row = Row(prompt_ids, rollout.token_ids, advantage, rollout.logprobs)
                 stale = _stale(member.group, rollout, version)
-                rows.append(replace(row, stale=stale, foreign=member.group.external))
+                rows.append(Row(prompt_ids, rollout.token_ids, advantage, rollout.logprobs, stale))
     return rows
 
 

@@ -127,7 +127,7 @@ class GroupTrainer(GRPOTrainer):
             scaled_rate(self.optimizer, spec.learning_rate_scale) as learning_rate,
             undoable,
         ):
-            rows = settled(rows, spec, self._own_logprobs, 1.0 + self.epsilon_high)
+            rows = settled(rows, spec, self._own_logprobs)
             epochs = [self._epoch(rows, spec.constant_length) for _ in range(spec.epochs)]
         if self.state.global_step < self._settings.schedule_steps:  # cosine would rise again beyond its end
             self.lr_scheduler.step()

@@ -20,7 +20,6 @@ rollouts = st.builds(
     text=st.text(st.characters(exclude_categories=["Cs"]), max_size=200),
     finish=st.sampled_from([Finish.STOP, Finish.LENGTH]),
     claimed_reward=st.floats(0, 1),
-    logprobs=st.binary(max_size=60),
 )
 groups = st.builds(
     SharedGroup,

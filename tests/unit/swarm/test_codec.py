@@ -21,7 +21,6 @@ from swarm.limits import (
     MAX_GROUP_IMAGES,
     MAX_GROUPS,
     MAX_IMAGE,
-    MAX_LOGPROBS,
     MAX_ROLLOUTS,
     MAX_TEXT,
     PROTOCOL_VERSION,
@@ -40,8 +39,6 @@ def arrays(**changes: object) -> list[object]:
     rollout = [changes.pop("text", "it is 8"), changes.pop("finish", "stop"), changes.pop("claim", 1.0)]
     if "image" in changes:
         rollout.append(changes.pop("image"))
-    if "logprobs" in changes:
-        rollout = [*rollout, b"", changes.pop("logprobs")]
     other = ["it is 9", "length", 0.25]
     groups = [[changes.pop("task", "addition@1"), changes.pop("seed", 7), [rollout, other]]]
     fields = {
@@ -91,18 +88,6 @@ def test_wire_bytes_of_an_image_stay_readable() -> None:
     assert zstandard.decompress(encode_body(decode_body(frame(raw)))) == raw
 
 
-def test_wire_bytes_of_log_probs_stay_readable() -> None:
-    raw = bytes.fromhex(
-        "9701a173a170a474696e7903019193aa6164646974696f6e4031079295a769742069732038a4"
-        "73746f70cb3ff0000000000000c400c4030010ff"
-        "93a769742069732039a66c656e677468cb3fd0000000000000"
-    )
-    first, second = decode_body(frame(raw)).groups[0].rollouts
-    assert (first.text, first.image, first.logprobs) == ("it is 8", b"", b"\x00\x10\xff")
-    assert (second.text, second.logprobs) == ("it is 9", b"")
-    assert zstandard.decompress(encode_body(decode_body(frame(raw)))) == raw
-
-
 def test_a_body_comes_back_as_it_went_in() -> None:
     sent = body([group(1), group(2)], ALICE)
     assert decode_body(encode_body(sent)) == sent
@@ -140,13 +125,6 @@ def test_a_body_comes_back_as_it_went_in() -> None:
         {"image": b""},  # no image is three fields: one body has one form
         {"image": None},
         {"image": bytes(MAX_IMAGE + 1)},
-        {"logprobs": b""},  # untold are three fields, or four
-        {"logprobs": bytes(MAX_LOGPROBS + 1)},
-        {"logprobs": "text"},
-        {"logprobs": None},
-        {"logprobs": [-1.0, -2.0]},
-        {"logprobs": float("nan")},
-        {"logprobs": msgpack.ExtType(1, b"x")},
         {"text": b"bytes"},
         {"text": 5},
         {"text": []},

@@ -268,52 +268,6 @@ def test_stale_tokens_are_treated_as_asked(stale: Stale, constant_length: int | 
     assert largest_relative_difference(seen[0], gradients(reference)) < ROUNDING
 
 
-# Of a peer: what the own policy likes more and less than it, from a hair to what only a lie would say.
-TOLD = (0.1, -0.1, 0.5, -0.5, 3.0, -3.0, 12.0, 0.0)
-
-
-def told_rows(advantage: float) -> list[Row]:
-    """One row of a peer, told log-probs that make the ratios of its tokens exp(TOLD), and one without any."""
-    bare = Row(ENCODING.prompt("1+2="), tuple(range(10, 10 + len(TOLD))), advantage, None, foreign=True)
-    own = token_logprobs(tiny_model(), bare).tolist()
-    told = tuple(mine - more for mine, more in zip(own, TOLD, strict=True))
-    return [replace(bare, logprobs=told), replace(bare, token_ids=bare.token_ids[:3])]
-
-
-@pytest.mark.parametrize("epochs", [1, 2])
-@pytest.mark.parametrize("advantage", [0.6, -0.6])
-def test_tokens_of_a_peer_weigh_what_both_policies_say_and_never_more_than_the_clip(
-    advantage: float, epochs: int
-) -> None:
-    """The gradient is the sum of weight x advantage x that of the log-prob, by hand."""
-    ratios = [math.exp(more) for more in TOLD]
-    if advantage > 0:
-        weights = [ratio if ratio <= 1.28 else 0.0 for ratio in ratios]
-    else:
-        weights = [0.0 if ratio < 0.8 else min(ratio, 1.28) for ratio in ratios]
-    rows = told_rows(advantage)
-    reference, model = tiny_model(), tiny_model()
-    pull = torch.tensor(weights) @ token_logprobs(reference, rows[0])
-    pull = pull + token_logprobs(reference, rows[1]).sum()  # as published: a ratio of 1
-    (-advantage * pull / (len(TOLD) + 3)).backward()
-    trainer = trainer_of(model, PLAIN.model_copy(update={"learning_rate": 1e-9}))
-    seen = gradients_at_the_step(trainer, model)
-    trainer.step(rows, UpdateSpec(epochs=epochs))
-    assert len(seen) == epochs
-    assert largest_relative_difference(seen[0], gradients(reference)) < ROUNDING
-
-
-def test_own_tokens_are_not_bounded_as_those_of_a_peer_are() -> None:
-    """The ratio of an own token is known, and PPO's minimum is all that holds it."""
-    rows = [replace(row, foreign=False) for row in told_rows(-0.6)]
-    reference, model = tiny_model(), tiny_model()
-    hand_written_loss(reference, rows, PLAIN).backward()
-    trainer = trainer_of(model, PLAIN.model_copy(update={"learning_rate": 1e-9}))
-    seen = gradients_at_the_step(trainer, model)
-    trainer.step(rows)
-    assert largest_relative_difference(seen[0], gradients(reference)) < ROUNDING
-
-
 def gradients_at_the_step(trainer: GroupTrainer, model: torch.nn.Module) -> list[dict[str, torch.Tensor]]:
     """Filled with the gradients of each optimiser step to come."""
     seen: list[dict[str, torch.Tensor]] = []
