@@ -158,6 +158,20 @@ def peers(
 
 
 @app.command()
+def dashboard(
+    run_folder: Annotated[
+        Path | None, typer.Argument(help="Folder of the run. Default: the newest under runs/.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of this machine; 0: a free one.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """A web page on a run, going on or ended, for this machine alone. Serves until Ctrl-C."""
+    from node.web.server import serve_dashboard
+
+    serve_dashboard(run_folder, port, as_json=as_json)
+
+
+@app.command()
 def identity(
     path: Annotated[Path, typer.Option(help="Key file; made if it is not there.")] = Path("identity.key"),
     as_json: JsonOption = False,
@@ -307,13 +321,14 @@ def _exit_code(error: Exception) -> int | None:
     from node.config import ConfigError
     from node.runfolder import RunFolderError
     from node.simulation import ScenarioError
+    from node.web.server import DashboardError
     from policies.policy import DivergedError, PolicyError
     from policies.tasks.task import TaskError
     from swarm.errors import IdentityError, InviteError, TransportError
 
     codes: list[tuple[tuple[type[Exception], ...], int]] = [
         ((ConfigError, TaskError, InviteError, RunFolderError, BenchError, ScenarioError), 2),
-        ((PolicyError, IdentityError, CheckpointError), 3),
+        ((PolicyError, IdentityError, CheckpointError, DashboardError), 3),
         ((TransportError,), 4),
         ((DivergedError,), 5),
     ]
@@ -351,9 +366,10 @@ def _go_on(
 
 
 def _play(config: Config, folder: RunFolder, *, resumed: bool, as_json: bool) -> None:
+    from node.members import wants_twin
     from node.session import run_session
     from node.show import RunView, output_style
-    from node.twin import run_with_twin, wants_twin
+    from node.twin import run_with_twin
 
     view = RunView(output_style(as_json=as_json), str(folder.path))
     view.say(f"run folder {folder.path}")

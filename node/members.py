@@ -17,6 +17,11 @@ def as_silo(config: Config) -> Config:
     return config.model_copy(update={"swarm": SiloConfig(), "sampler": sampler})
 
 
+def wants_twin(config: Config) -> bool:
+    """A silo has no twin: it is what one would be."""
+    return config.twin and isinstance(config.swarm, DhtConfig)
+
+
 def as_member(config: Config, addresses: Sequence[str]) -> Config:
     """The same run as a member of the swarm that an invite or bootstrap multiaddrs name.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -14,14 +14,15 @@ from rich import box
 from rich.table import Table
 
 from node.config import ConfigError
-from node.runfolder import RunFolder
+from node.runfolder import RunFolder, newest_run_folder
 from node.show import format_refused, new_console
-from node.store import History
+from node.store import History, PeerEvent
 from swarm.manifest import Invite
 from swarm.observe import Look, Observer
 from swarm.stats import NodeStats
 
 WATCH_SECONDS = 5.0
+_DEALING_COLUMNS = ("peer", "last round", "received", "set aside", "trained on", "refused")
 _OFFER_COLUMNS = (
     *("peer", "age", "round", "policy", "groups", "rollouts", "claims"),
     *("version", "up", "fetched", "served", "refused"),
@@ -68,13 +69,18 @@ class DealingRow:
     last_round: int
     received: int
     set_aside: int
+    trained_on: int
     refused: dict[str, int]
 
 
 def show_peers(invite: str | None, run_dir: Path | None, *, watch: bool, as_json: bool) -> None:
     """Prints the peers of a swarm (by invite) or of a run (by folder). Raises ConfigError, InviteError."""
     if invite is None:
-        folder = RunFolder(run_dir) if run_dir else _newest_run()
+        folder = RunFolder(run_dir) if run_dir else newest_run_folder()
+        if folder is None:
+            raise ConfigError(
+                "no run under runs/: name one with --run-dir, or give an invite to look at a swarm"
+            )
         return _repeat(lambda: _show_dealings(folder, as_json=as_json), watch=watch)
     with closing(Observer(Invite.decode(invite))) as observer:
         _repeat(lambda: _show_offers(observer.look(), as_json=as_json), watch=watch)
@@ -84,13 +90,10 @@ def _show_dealings(folder: RunFolder, *, as_json: bool) -> None:
     rows = dealings(History(folder.events))
     if as_json:
         return _print_json([asdict(row) for row in rows])
-    table = Table(
-        "peer", "last round", "received", "set aside", "refused", title=str(folder.path), title_justify="left"
-    )
+    table = Table(*_DEALING_COLUMNS, title=str(folder.path), title_justify="left")
     for row in rows:
-        table.add_row(
-            row.peer, str(row.last_round), str(row.received), str(row.set_aside), format_refused(row.refused)
-        )
+        counts = (row.last_round, row.received, row.set_aside, row.trained_on)
+        table.add_row(row.peer, *map(str, counts), format_refused(row.refused))
     new_console().print(table if rows else f"{folder.path}: no records of peers so far")
 
 
@@ -130,15 +133,17 @@ def format_uptime(seconds: float) -> str:
 
 def dealings(history: History) -> list[DealingRow]:
     """A row a peer, the one with the most accepted groups first."""
-    events = history.peers()
+    by_peer: dict[str, list[PeerEvent]] = defaultdict(list)
+    for event in history.peers():
+        by_peer[event.peer].append(event)
+    trained_on = Counter(event.peer for event in history.external())
     rows = []
-    for peer in sorted({event.peer for event in events}):
-        theirs = [event for event in events if event.peer == peer]
+    for peer, theirs in sorted(by_peer.items()):
         refused: Counter[str] = Counter()
         for event in theirs:
             refused.update(event.refused)
         received, set_aside = sum(e.received for e in theirs), sum(e.set_aside for e in theirs)
-        rows.append(DealingRow(peer, theirs[-1].round, received, set_aside, dict(refused)))
+        rows.append(DealingRow(peer, theirs[-1].round, received, set_aside, trained_on[peer], dict(refused)))
     return sorted(rows, key=lambda row: -row.received)
 
 
@@ -167,13 +172,6 @@ def offers(look: Look, now: float) -> list[OfferRow]:
 
 def _stats_row(stats: NodeStats) -> StatsRow:
     return StatsRow(stats.version, stats.uptime, stats.peers_seen, dict(stats.counters))
-
-
-def _newest_run() -> RunFolder:
-    stores = sorted(Path("runs").glob("**/events.sqlite"), key=lambda path: path.stat().st_mtime)
-    if not stores:
-        raise ConfigError("no run under runs/: name one with --run-dir, or give an invite to look at a swarm")
-    return RunFolder(stores[-1].parent)
 
 
 def _repeat(show: Callable[[], None], *, watch: bool) -> None:

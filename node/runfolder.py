@@ -40,6 +40,11 @@ class RunFolder:
         return self.path / "peers.txt"
 
     @property
+    def twin(self) -> RunFolder:
+        """Where the run's silo twin keeps its own."""
+        return RunFolder(self.path / "twin")
+
+    @property
     def secret(self) -> Path:
         return self.path / "member.secret"
 
@@ -106,6 +111,21 @@ def latest_run_folder(stem: str, root: Path = Path("runs")) -> RunFolder:
     return RunFolder(root / f"{stem}-{number}")
 
 
+def twin_beside(run: RunFolder) -> RunFolder | None:
+    """The run of a run's silo twin: in its folder or, in a demo, `twin-<n>` beside `swarm-<n>`. None without one."""
+    role, _, number = run.path.name.partition("-")
+    demo = [RunFolder(run.path.with_name(f"twin-{number}"))] if role == "swarm" else []
+    return next((twin for twin in (run.twin, *demo) if twin.config.exists()), None)
+
+
+def newest_run_folder(root: Path = Path("runs")) -> RunFolder | None:
+    """The run whose events were written last; a silo twin counts as part of the run that it stands beside."""
+    runs = [RunFolder(store.parent) for store in root.glob("**/events.sqlite")]
+    twins = {run: twin_beside(run) for run in runs}
+    own = [run for run in runs if run not in twins.values()]
+    return max(own, key=lambda run: max(_written(run), _written(twins[run])), default=None)
+
+
 def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
     """Replaces a file so that a reader, or a kill, sees the old text or the new, never a part.
 
@@ -119,6 +139,14 @@ def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+def _written(run: RunFolder | None) -> float:
+    """Unix seconds. A store in use writes to a log beside it, which it folds in now and then."""
+    if run is None:
+        return 0.0
+    log = run.events.with_name(f"{run.events.name}-wal")
+    return max((path.stat().st_mtime for path in (run.events, log) if path.exists()), default=0.0)
 
 
 def _last_number(stem: str, root: Path) -> int:

@@ -9,7 +9,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -175,6 +175,9 @@ class History:
     def peers(self) -> list[PeerEvent]:
         return [event for event in self._events("peer") if isinstance(event, PeerEvent)]
 
+    def external(self) -> list[ExternalEvent]:
+        return [event for event in self._events("external") if isinstance(event, ExternalEvent)]
+
     def life(self) -> list[LifeEvent]:
         return [event for event in self._events("life") if isinstance(event, LifeEvent)]
 
@@ -182,19 +185,32 @@ class History:
         """The events of one of KINDS, each with the Unix seconds at which it was written."""
         return list(self._timed(kind))
 
+    def last_written(self) -> float | None:
+        """Unix seconds at which the newest event was written; None where there is none."""
+        with self._reading() as db:
+            newest = db.execute("SELECT time FROM events ORDER BY id DESC LIMIT 1").fetchone() if db else None
+        return float(newest[0]) if newest else None
+
     def _events(self, kind: str) -> Iterator[Event]:
         return (event for _, event in self._timed(kind))
 
     def _timed(self, kind: str) -> Iterator[tuple[float, Event]]:
+        with self._reading() as db:
+            query = "SELECT time, data FROM events WHERE kind = ? ORDER BY id"
+            for at, data in db.execute(query, (kind,)) if db else ():
+                yield at, KINDS[kind](**json.loads(data))
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        """The store, read-only; None where it is absent or its writer has not made the table yet."""
         if not self._path.exists():
+            yield None
             return
         with closing(
             sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
         ) as db:
             table = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone()
-            query = "SELECT time, data FROM events WHERE kind = ? ORDER BY id"
-            for at, data in db.execute(query, (kind,)) if table else ():
-                yield at, KINDS[kind](**json.loads(data))
+            yield db if table else None
 
 
 def _kind(event: Event) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import subprocess
 import time
 from contextlib import closing
-from dataclasses import asdict
 
 from node.config import Config
 from node.fleet import Fleet
@@ -18,15 +17,9 @@ from node.runfolder import RunFolder
 from node.session import run_session
 from node.show import RunView
 from node.store import History, LifeEvent, Store
-from node.swarm_config import DhtConfig
 from node.uplift import compare, cpu_seconds, rounds_to_even
 
 POLL_SECONDS = 0.5
-
-
-def wants_twin(config: Config) -> bool:
-    """A silo has no twin: it is what one would be."""
-    return config.twin and isinstance(config.swarm, DhtConfig)
 
 
 def run_with_twin(config: Config, folder: RunFolder, view: RunView, *, resumed: bool) -> None:
@@ -43,7 +36,7 @@ def run_with_twin(config: Config, folder: RunFolder, view: RunView, *, resumed: 
         if not _wait(process, view):
             return
         seconds = cpu_seconds(History(folder.events).rounds())
-        if rounds := rounds_to_even(History(twin_folder(folder).events).rounds(), seconds):
+        if rounds := rounds_to_even(History(folder.twin.events).rounds(), seconds):
             process = _go_on(fleet, folder, rounds)
         if _wait(process, view):
             _tell(folder, config, view)
@@ -51,19 +44,14 @@ def run_with_twin(config: Config, folder: RunFolder, view: RunView, *, resumed: 
 
 def start_twin(fleet: Fleet, config: Config, folder: RunFolder) -> subprocess.Popen[bytes]:
     """Starts the twin, or what is left of it."""
-    own = twin_folder(folder)
+    own = folder.twin
     if not own.config.exists():
         own.create(as_silo(config.model_copy(update={"twin": False, "identity": ""})))
     return _go_on(fleet, folder, config.rounds)
 
 
-def twin_folder(folder: RunFolder) -> RunFolder:
-    """Where the twin of a run keeps its own."""
-    return RunFolder(folder.path / "twin")
-
-
 def _go_on(fleet: Fleet, folder: RunFolder, rounds: int) -> subprocess.Popen[bytes]:
-    path = twin_folder(folder).path
+    path = folder.twin.path
     command = ["run", "--resume", "--run-dir", str(path), "--rounds", str(rounds), "--json"]
     return fleet.start(command, path)
 
@@ -78,13 +66,12 @@ def _wait(process: subprocess.Popen[bytes], view: RunView) -> bool:
 
 
 def _tell(folder: RunFolder, config: Config, view: RunView) -> None:
-    histories = History(folder.events), History(twin_folder(folder).events)
+    histories = History(folder.events), History(folder.twin.events)
     uplift = compare(*histories, config.evaluation.problems * len(config.tasks))
     if uplift is None:
         return
-    facts = {**asdict(uplift), "gain": uplift.gain}
     with closing(Store(folder.events)) as store:
-        store.append(LifeEvent(config.rounds, "twin", uplift.words, facts))
+        store.append(LifeEvent(config.rounds, "twin", uplift.words, uplift.facts))
     if view.style == "json":
-        view.say_json({"event": "twin", **facts})
+        view.say_json({"event": "twin", **uplift.facts})
     view.say(uplift.words)

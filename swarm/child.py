@@ -90,8 +90,9 @@ class Server:
         self._network.keep(body, control.summary_from_wire(summary))
         return (await self._network.announce()).encode()
 
-    async def _announcements(self, want: int) -> list[bytes]:
-        return [a.encode() for a in await self._network.announcements(want)]
+    async def _announcements(self, want: int, declined: list[bytes]) -> list[bytes]:
+        found = await self._network.announcements(want, [Announcement.decode(raw) for raw in declined])
+        return [a.encode() for a in found]
 
     async def _fetch(self, announcement: bytes) -> bytes:
         return await self._network.fetch(Announcement.decode(announcement))

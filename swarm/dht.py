@@ -73,8 +73,10 @@ class DhtTransport:
         self._latest = body, summary  # a process that is started later announces it
         return Announcement.decode(self._call("publish", body, astuple(summary)))
 
-    def announcements(self, want: int) -> Sequence[Announcement]:
-        return [Announcement.decode(raw) for raw in self._call("announcements", want)]
+    def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> Sequence[Announcement]:
+        # Without shards everybody is known, and nobody has a place to lose.
+        told = [a.encode() for a in declined] if self._settings.manifest.shard_depth else []
+        return [Announcement.decode(raw) for raw in self._call("announcements", want, told)]
 
     def fetch(self, announcement: Announcement) -> bytes:
         body: bytes = self._call("fetch", announcement.encode())

@@ -92,6 +92,7 @@ class Gossip:
         self._counters: Counter[str] = Counter()
         # By peer too: whoever announces another's digest must not use up the tries of its owner.
         self._tries: OrderedDict[tuple[str, bytes], int] = OrderedDict()
+        self._declined: list[Announcement] = []  # of the last look: they shall make room for others
         self._heard = clock()
         self._failures = 0  # cycles in a row in which the transport failed
         self._stop = threading.Event()
@@ -205,22 +206,26 @@ class Gossip:
             self._waiting.extend(joined)
 
     def _collect(self) -> None:
-        found = self._transport.announcements(self.settings.want) if self.shares else ()
+        found = self._transport.announcements(self.settings.want, self._declined) if self.shares else ()
         if found:
             self._heard = self._clock()
         self._leave_unusable(found)
         self._pool.expire(self._clock())
+        self._declined = [a for a in found if self._has_no_use_for(a)]
         wanted = self.settings.fetches if len(self._pool) < self.settings.enough else 0
-        chosen = choose(found, self._worth_fetching, _TRIES_A_BODY * wanted, self._generator)
+        chosen = choose(found, self._may_fetch, _TRIES_A_BODY * wanted, self._generator)
         self._fetchers.gather(chosen, wanted, self.settings.deadline, self._take)
 
-    def _worth_fetching(self, announcement: Announcement) -> bool:
+    def _may_fetch(self, announcement: Announcement) -> bool:
+        return not (self._has_no_use_for(announcement) or self._fetchers.busy_with(announcement))
+
+    def _has_no_use_for(self, announcement: Announcement) -> bool:
+        """The own, what was here or was tried in vain, what is too old, and what the own policy cannot take."""
         return (
-            announcement.peer != self._door.peer
-            and not self._fetchers.busy_with(announcement)
-            and not self._door.guard.knows_body(announcement.digest)
-            and self._tries.get((announcement.peer, announcement.digest), 0) < self.settings.tries
-            and self._door.timely(announcement) is None
+            announcement.peer == self._door.peer
+            or self._door.guard.knows_body(announcement.digest)
+            or self._tries.get((announcement.peer, announcement.digest), 0) >= self.settings.tries
+            or self._door.timely(announcement) is not None
         )
 
     def _leave_unusable(self, found: Sequence[Announcement]) -> None:

@@ -71,7 +71,7 @@ class Lookout:
         return sorted(waiting, key=lambda a: a.created, reverse=True)
 
     def take(self, announcement: Announcement) -> None:
-        """Its body was fetched, or could not be."""
+        """Its body was fetched, or could not be, or is of no use here."""
         self._drawn.take(announcement)
 
     def rejoin(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from policies.seeds import derive_generator
@@ -109,7 +109,7 @@ class MemoryTransport:
         self._count(published=1)
         return announcement
 
-    def announcements(self, want: int) -> list[Announcement]:
+    def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> list[Announcement]:
         self._check_open()
         newest: dict[str, Announcement] = {}
         for announcement, _ in self._hub.visible(self._peer):

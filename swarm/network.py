@@ -11,6 +11,7 @@ import logging
 import random
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,10 @@ class Network:
         """Raises TransportDown, and DecodeError when others would refuse the announcement."""
         return await self._publisher.announce(self._up())
 
-    async def announcements(self, want: int) -> list[Announcement]:
+    async def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> list[Announcement]:
         daemon = self._up()
+        for announcement in declined:
+            self._lookout.take(announcement)
         for keys in self._lookout.look(epoch_of(time.time(), self._settings.manifest.epoch_seconds), want):
             self._lookout.learn(await daemon.read(keys))
         return self._lookout.candidates(want)[:_MAX_RETURNED]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from swarm.errors import FetchFailed
 from swarm.record import Announcement, Summary
@@ -31,7 +32,7 @@ class SiloTransport:
             addresses=(),
         )
 
-    def announcements(self, want: int) -> tuple[Announcement, ...]:
+    def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> tuple[Announcement, ...]:
         return ()
 
     def fetch(self, announcement: Announcement) -> bytes:

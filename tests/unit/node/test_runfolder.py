@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from node.config import load_config
-from node.runfolder import RunFolder, RunFolderError, latest_run_folder, new_run_folder, write_atomic
+from node.runfolder import (
+    RunFolder,
+    RunFolderError,
+    latest_run_folder,
+    new_run_folder,
+    newest_run_folder,
+    twin_beside,
+    write_atomic,
+)
 
 
 def test_create_refuses_a_folder_with_a_run(tmp_path: Path) -> None:
@@ -31,6 +40,34 @@ def test_numbers_count_up_and_ignore_strangers(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     assert new_run_folder("tiny", tmp_path).path == tmp_path / "tiny-11"
     assert latest_run_folder("tiny", tmp_path).path == tmp_path / "tiny-10"
+
+
+def run_written(path: Path, at: float) -> RunFolder:
+    folder = RunFolder(path)
+    folder.create(load_config("tiny"))
+    folder.events.touch()
+    os.utime(folder.events, (at, at))
+    return folder
+
+
+def test_a_twin_is_found_in_its_run_and_in_a_demo(tmp_path: Path) -> None:
+    run, other = run_written(tmp_path / "join-1", 1.0), run_written(tmp_path / "join-2", 1.0)
+    twin = run_written(tmp_path / "join-1" / "twin", 2.0)
+    assert (twin_beside(run), twin_beside(other), twin_beside(twin)) == (twin, None, None)
+    node, control = (run_written(tmp_path / "demo-1" / name, 1.0) for name in ("swarm-2", "twin-2"))
+    assert (twin_beside(node), twin_beside(control)) == (control, None)
+
+
+def test_the_newest_run_is_the_node_whose_twin_wrote_last(tmp_path: Path) -> None:
+    assert newest_run_folder(tmp_path) is None
+    run = run_written(tmp_path / "join-1", 1.0)
+    other = run_written(tmp_path / "demo-1" / "swarm-1", 2.0)
+    run_written(tmp_path / "join-1" / "twin", 3.0)
+    assert newest_run_folder(tmp_path) == run
+    log = other.events.with_name("events.sqlite-wal")  # where a store in use writes first
+    log.touch()
+    os.utime(log, (4.0, 4.0))
+    assert newest_run_folder(tmp_path) == other
 
 
 def test_lock_keeps_a_second_node_out_until_released(tmp_path: Path) -> None:

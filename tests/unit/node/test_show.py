@@ -12,7 +12,7 @@ from test_store import ROUND
 from node.demo_view import DemoView, Standing, uplift
 from node.peers import dealings
 from node.show import RunView, format_refused, plain_round, sparkline
-from node.store import EvaluationEvent, History, PeerEvent, Store
+from node.store import EvaluationEvent, ExternalEvent, History, PeerEvent, Store
 
 
 def test_sparkline_spans_the_blocks_and_keeps_its_width() -> None:
@@ -74,7 +74,9 @@ def test_dealings_add_up_by_peer(tmp_path: Path) -> None:
     store = Store(tmp_path / "events.sqlite")
     store.append(PeerEvent(1, "alice", 2, 1, {"stale": 1}), PeerEvent(2, "bob", 5, 0, {}))
     store.append(PeerEvent(3, "alice", 1, 0, {"stale": 2, "length": 1}))
+    store.append(*(ExternalEvent(3, "alice", "sort@1", seed) for seed in (1, 2)))
     store.close()
     rows = dealings(History(tmp_path / "events.sqlite"))
     assert [(row.peer, row.last_round, row.received) for row in rows] == [("bob", 2, 5), ("alice", 3, 3)]
     assert rows[1].refused == {"stale": 3, "length": 1} and rows[1].set_aside == 1
+    assert [row.trained_on for row in rows] == [0, 2]

@@ -13,7 +13,7 @@ from test_store import ROUND
 from node.config import parse_config
 from node.members import as_silo
 from node.store import EvaluationEvent, History, RoundEvent, Store
-from node.uplift import compare, rounds_to_even
+from node.uplift import Point, compare, compare_early, judged, rounds_to_even
 
 
 def rounds(count: int, seconds: float) -> list[RoundEvent]:
@@ -21,9 +21,10 @@ def rounds(count: int, seconds: float) -> list[RoundEvent]:
 
 
 def history(path: Path, count: int, seconds: float, *rewards: float) -> History:
+    """A run of `count` rounds that was judged at its start and, with a second reward, at its end."""
     with closing(Store(path)) as store:
         store.append(*rounds(count, seconds))
-        store.append(*(EvaluationEvent(place, reward, {}) for place, reward in enumerate(rewards)))
+        store.append(*(EvaluationEvent(place * count, reward, {}) for place, reward in enumerate(rewards)))
     return History(path)
 
 
@@ -52,6 +53,35 @@ def test_the_interval_is_that_of_two_independent_shares(tmp_path: Path) -> None:
     assert (uplift.low, uplift.high) == (pytest.approx(0.2 - reach), pytest.approx(0.2 + reach))
     assert uplift.cpu_seconds == uplift.twin_cpu_seconds == 8.0
     assert "+0.200 (95% interval +0.076 to +0.324)" in uplift.words
+
+
+def test_compute_is_counted_up_to_the_evaluations_that_are_compared(tmp_path: Path) -> None:
+    own, twin = history(tmp_path / "own", 4, 2.0, 0.1, 0.6), history(tmp_path / "twin", 8, 1.0, 0.1, 0.4)
+    with closing(Store(tmp_path / "twin")) as store:
+        store.append(replace(ROUND, round=9, cpu_seconds=5.0))
+    uplift = compare(own, twin, answers=120)
+    assert uplift is not None and uplift.twin_cpu_seconds == 8.0
+
+
+def test_an_early_comparison_waits_for_both_to_be_judged_after_their_start(tmp_path: Path) -> None:
+    own, started = history(tmp_path / "own", 4, 2.0, 0.1, 0.6), history(tmp_path / "twin", 3, 1.0, 0.1)
+    assert compare_early(own, started, answers=120) is None
+    behind = history(tmp_path / "behind", 3, 1.0, 0.1, 0.4)
+    early = compare_early(own, behind, answers=120)
+    assert early is not None and (early.cpu_seconds, early.twin_cpu_seconds) == (8.0, 3.0)
+    with closing(Store(tmp_path / "own")) as store:
+        store.append(EvaluationEvent(1, 0.3, {}))  # nearer to the twin's compute
+    early = compare_early(own, behind, answers=120)
+    assert early is not None and (early.own, early.cpu_seconds, early.twin_cpu_seconds) == (0.3, 2.0, 3.0)
+
+
+def test_an_evaluation_of_a_round_that_is_not_read_yet_stands_at_the_last_known_second(
+    tmp_path: Path,
+) -> None:
+    run = history(tmp_path / "run", 2, 1.5, 0.1, 0.2)
+    with closing(Store(tmp_path / "run")) as store:
+        store.append(EvaluationEvent(9, 0.3, {}))
+    assert judged(run) == [Point(0, 0.0, 0.1), Point(2, 3.0, 0.2), Point(9, 3.0, 0.3)]
 
 
 def test_without_an_evaluation_there_is_nothing_to_compare(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ class Broken:
     def publish(self, body: bytes, summary: Summary) -> Announcement:
         raise self.error
 
-    def announcements(self, want: int) -> Sequence[Announcement]:
+    def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> Sequence[Announcement]:
         raise self.error
 
     def fetch(self, announcement: Announcement) -> bytes:
@@ -143,6 +143,27 @@ def test_announcing_the_digest_of_another_uses_up_no_tries_of_its_owner() -> Non
     hub.offer(announcement, wire)
     gossip.step()
     assert pool.counts() == {ALICE: 1}
+
+
+def test_what_is_of_no_use_here_is_declined_at_the_next_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drawn publisher keeps its place in a sharded swarm until then: known, useless and stale ones must go."""
+    clock = ManualClock()
+    hub = MemoryHub(SWARM, clock)
+    transport = hub.join(ALICE)
+    told: list[Sequence[Announcement]] = []
+    look = transport.announcements
+    monkeypatch.setattr(
+        transport, "announcements", lambda want, declined: told.append(declined) or look(want)
+    )
+    alice, _ = gossip_of(ALICE, transport, clock, fetches=1)
+    for seed, peer in enumerate((BOB, MALLORY)):
+        other, _ = gossip_of(peer, hub.join(peer), clock)
+        other.publish([group(seed)], 1, 5, "tiny")
+        other.step()
+    for _ in range(4):
+        alice.step()
+    assert [len(declined) for declined in told] == [0, 0, 1, 2]
+    assert {a.peer for a in told[3]} == {BOB, MALLORY}
 
 
 def test_stale_offers_are_not_even_fetched() -> None:
@@ -248,7 +269,7 @@ class Signalling(Broken):
         super().__init__(KeyError("unforeseen"))
         self.calls = threading.Semaphore(0)
 
-    def announcements(self, want: int) -> Sequence[Announcement]:
+    def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> Sequence[Announcement]:
         self.calls.release()
         raise self.error
 
@@ -273,7 +294,7 @@ class Hanging(Broken):
         self.announcement = announcement
         self.asked, self.closed = threading.Event(), threading.Event()
 
-    def announcements(self, want: int) -> Sequence[Announcement]:
+    def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> Sequence[Announcement]:
         return [self.announcement]
 
     def fetch(self, announcement: Announcement) -> bytes:

@@ -122,3 +122,16 @@ def test_an_unsharded_swarm_knows_everybody() -> None:
     assert len(lookout.candidates(WANT)) == 30
     lookout.take(lookout.candidates(WANT)[0])
     assert len(lookout.candidates(WANT)) == 30
+
+
+def test_candidates_that_are_declined_make_room_for_others() -> None:
+    """In a swarm of texts and images half of what is drawn is of no use to a node; the rest must not run dry."""
+    useful = {a.peer for a in OFFERS[::2]}
+    library = Library()
+    fetched: list[Announcement] = []
+    for _ in range(12):
+        found = library.look()
+        fetched += [a for a in found if a.peer in useful][:1]
+        for announcement in (a for a in found if a.peer not in useful or a is fetched[-1]):
+            library.lookout.take(announcement)
+    assert len({a.peer for a in fetched}) == 12

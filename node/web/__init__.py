@@ -1,0 +1,1 @@
+"""`murmur dashboard`: a local, read-only web page on one run."""

@@ -1,0 +1,220 @@
+"""What the page shows of a run: the events of the node and of its silo twin, as plain data. Reads only.
+
+Rewards are means in [0, 1]. CPU seconds are of all threads and spent in rounds, as wherever compute is compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from node.config import Config
+from node.members import wants_twin
+from node.peers import DealingRow, dealings
+from node.store import History, LifeEvent, RoundEvent
+from node.uplift import LEVEL, Point, compare, compare_early, cpu_seconds, judged, rounds_to_even
+from node.web.curves import curve, moving, thinned
+
+STANDINGS = ("started", "resumed", "joined", "finished", "stopped", "diverged")
+
+# none: no twin, or nothing to judge by. awaited: one was not judged yet. early: both were, but are not done.
+Stage = Literal["none", "awaited", "early", "done"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where what is known of one run comes from."""
+
+    config: Config
+    history: History
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """How one policy, the node's or the twin's, has fared."""
+
+    state: str  # starting | running | finished | stopped | diverged
+    note: str
+    quiet_seconds: float | None  # since its newest event; None before the first
+    round: int
+    rounds: int  # to be played in all
+    policy_version: int
+    cpu_seconds: float
+    rewards: list[Point]  # of the own rollouts
+    recent: list[Point]  # the same, means over RECENT rounds
+    held_out: list[Point]
+    first_by_task: dict[str, float]  # held-out reward at the first evaluation, and at the newest
+    last_by_task: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What can be said of the node against its twin by now; `figures` are those of `Uplift.facts`."""
+
+    stage: Stage
+    words: str
+    figures: dict[str, float] | None
+    level: float = LEVEL
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """Groups that the node gave and took, over all rounds."""
+
+    published: int
+    received: int
+    set_aside: int
+    refused: dict[str, int]
+    trained_local: int
+    trained_external: int
+    missing_external: int
+    external_share: float | None  # of the trained groups; None before the first
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """All that the page shows."""
+
+    name: str
+    peer: str  # the node's own PeerID; empty before it is known
+    node: Track
+    twin: Track | None
+    comparison: Comparison
+    sharing: Sharing
+    peers: list[DealingRow]
+
+
+def project(name: str, node: Source, twin: Source | None, now: float) -> Dashboard:
+    """The page's data at `now`, Unix seconds; safe beside running writers."""
+    rounds, life = node.history.rounds(), node.history.life()
+    track, control = _track(node, now), _track(twin, now) if twin else None
+    return Dashboard(
+        name=name,
+        peer=next((str(event.facts["peer"]) for event in reversed(life) if "peer" in event.facts), ""),
+        node=track,
+        twin=control,
+        comparison=_comparison(node, twin, track, control),
+        sharing=_sharing(rounds),
+        peers=dealings(node.history),
+    )
+
+
+def plain(dashboard: Dashboard) -> dict[str, Any]:
+    """The same in what JSON has: figures that are not finite become None."""
+    cleaned: dict[str, Any] = _finite(asdict(dashboard))
+    return cleaned
+
+
+def _track(source: Source, now: float) -> Track:
+    rounds, evaluations = source.history.rounds(), source.history.evaluations()
+    written, (state, note) = source.history.last_written(), _standing(source.history.life(), rounds)
+    own = curve(rounds)
+    return Track(
+        state=state,
+        note=note,
+        quiet_seconds=None if written is None else max(0.0, now - written),
+        round=rounds[-1].round if rounds else 0,
+        rounds=source.config.rounds,
+        policy_version=rounds[-1].policy_version if rounds else 0,
+        cpu_seconds=cpu_seconds(rounds),
+        rewards=thinned(own),
+        recent=thinned(moving(own)),
+        held_out=thinned(judged(source.history)),
+        first_by_task=evaluations[0].rewards_by_task if evaluations else {},
+        last_by_task=evaluations[-1].rewards_by_task if evaluations else {},
+    )
+
+
+def _standing(life: Sequence[LifeEvent], rounds: Sequence[RoundEvent]) -> tuple[str, str]:
+    """A word for what the node does, and the note of the event that says so."""
+    newest = next((event for event in reversed(life) if event.what in STANDINGS), None)
+    if newest is None:
+        return "starting", ""
+    recovered = newest.what == "diverged" and bool(rounds) and rounds[-1].round > newest.round
+    if newest.what in ("started", "resumed", "joined") or recovered:
+        return "running", newest.note
+    return newest.what, newest.note
+
+
+def _comparison(node: Source, twin: Source | None, track: Track, control: Track | None) -> Comparison:
+    answers = node.config.evaluation.problems * len(node.config.tasks)
+    if twin is None or control is None:
+        if wants_twin(node.config):
+            return Comparison("awaited", "The silo twin has not started yet.", None)
+        return Comparison(
+            "none", "This run has no silo twin. With twin = true a swarm node trains one.", None
+        )
+    if not answers:
+        return Comparison("none", "Held-out evaluation is switched off: nothing to compare by.", None)
+    if told := _told(node):
+        return Comparison("done", _verdict(told), told)
+    histories = node.history, twin.history
+    if _even(node, twin) and (uplift := compare(*histories, answers)):
+        return Comparison("done", _verdict(uplift.facts), uplift.facts)
+    if uplift := compare_early(*histories, answers):
+        return Comparison("early", _awaited(track, control), uplift.facts)
+    return Comparison("awaited", _awaited(track, control), None)
+
+
+def _told(node: Source) -> dict[str, float] | None:
+    """The uplift as the run told it at its end, unless it was resumed since."""
+    newest = node.history.life()[-1:]
+    return newest[0].facts if newest and newest[0].what == "twin" else None
+
+
+def _even(node: Source, twin: Source) -> bool:
+    """Whether the node is done, and its twin too and with as many CPU seconds."""
+    own, control = node.history.rounds(), twin.history.rounds()
+    if not own or not control or own[-1].round < node.config.rounds:
+        return False
+    ended = control[-1].round >= twin.config.rounds
+    judged_last = [event.round for event in twin.history.evaluations()[-1:]] == [control[-1].round]
+    return ended and judged_last and rounds_to_even(control, cpu_seconds(own)) is None
+
+
+def _awaited(node: Track, twin: Track) -> str:
+    if node.round < node.rounds:
+        return (
+            f"The node is at round {node.round} of {node.rounds}, its silo twin at round {twin.round}. They are "
+            "compared when both are done and the twin has had as many CPU seconds."
+        )
+    return (
+        f"The node is done. Its silo twin, at round {twin.round}, goes on until it has had the node's "
+        f"{node.cpu_seconds:.1f} CPU seconds; so far {twin.cpu_seconds:.1f}."
+    )
+
+
+def _verdict(figures: Mapping[str, float]) -> str:
+    if figures["low"] > 0:
+        return "In this run sharing helped: the whole interval is above 0."
+    if figures["high"] < 0:
+        return "In this run sharing harmed: the whole interval is below 0."
+    return "The interval includes 0: this run alone does not show that sharing helped or harmed."
+
+
+def _sharing(rounds: Sequence[RoundEvent]) -> Sharing:
+    refused: Counter[str] = Counter()
+    for event in rounds:
+        refused.update(event.refused)
+    own, external = (sum(getattr(e, name) for e in rounds) for name in ("trained_local", "trained_external"))
+    return Sharing(
+        published=sum(event.published for event in rounds),
+        received=sum(event.received for event in rounds),
+        set_aside=sum(event.set_aside for event in rounds),
+        refused=dict(refused),
+        trained_local=own,
+        trained_external=external,
+        missing_external=sum(event.missing_external for event in rounds),
+        external_share=external / (own + external) if own + external else None,
+    )
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _finite(part) for key, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, list | tuple) else value

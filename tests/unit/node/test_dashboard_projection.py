@@ -1,0 +1,186 @@
+"""What the page shows of a run and its twin, made from stores as the product writes them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_store import ROUND
+
+from node.config import Config, parse_config
+from node.store import EvaluationEvent, Event, ExternalEvent, History, LifeEvent, PeerEvent, RoundEvent, Store
+from node.uplift import Point
+from node.web.curves import MAX_POINTS, curve, moving, thinned
+from node.web.kept import KeptHistory
+from node.web.projection import Dashboard, Source, plain, project
+
+NOW = 4_000_000_000.0  # Unix seconds, after whatever the tests write
+FACTS = {
+    "own": 0.6,
+    "twin": 0.4,
+    "low": 0.08,
+    "high": 0.32,
+    "cpu_seconds": 8.0,
+    "twin_cpu_seconds": 8.1,
+    "gain": 0.2,
+}
+
+
+def config(rounds: int, *, twin: bool = True, problems: int = 60) -> Config:
+    return parse_config(
+        {
+            "tasks": [{"name": "sort"}],
+            "rounds": rounds,
+            "twin": twin,
+            "swarm": {"type": "dht"},
+            "evaluation": {"problems": problems},
+        }
+    )
+
+
+def rounds(count: int, cpu: float) -> list[RoundEvent]:
+    return [
+        replace(ROUND, round=n, reward=n / 100, policy_version=n, cpu_seconds=cpu)
+        for n in range(1, count + 1)
+    ]
+
+
+def evaluation(at: int, reward: float) -> EvaluationEvent:
+    return EvaluationEvent(at, reward, {"sort@1": reward})
+
+
+def source(path: Path, configured: Config, *events: Event) -> Source:
+    with closing(Store(path)) as store:
+        store.append(LifeEvent(0, "started", "started: tiny", {"peer": "me"}), *events)
+    return Source(configured, History(path))
+
+
+def shown(tmp_path: Path, own: Sequence[Event], twin: Sequence[Event] | None, length: int = 4) -> Dashboard:
+    """A node of `length` rounds and its twin, which was sent on to 8 rounds, as `murmur run` sends it."""
+    node = source(tmp_path / "own", config(length), *own)
+    control = None if twin is None else source(tmp_path / "twin", config(8, twin=False), *twin)
+    return project("run-1", node, control, NOW)
+
+
+def test_the_node_is_shown_with_its_curves_peers_and_standing(tmp_path: Path) -> None:
+    peers = [PeerEvent(1, "alice", 3, 1, {"stale": 2}), ExternalEvent(2, "alice", "sort@1", 7)]
+    page = shown(tmp_path, [evaluation(0, 0.1), *rounds(3, 2.0), *peers, evaluation(3, 0.4)], None)
+    node = page.node
+    assert (page.name, page.peer, node.state, node.note) == ("run-1", "me", "running", "started: tiny")
+    assert (node.round, node.rounds, node.policy_version, node.cpu_seconds) == (3, 4, 3, 6.0)
+    assert node.rewards == [Point(1, 2.0, 0.01), Point(2, 4.0, 0.02), Point(3, 6.0, 0.03)]
+    assert node.held_out == [Point(0, 0.0, 0.1), Point(3, 6.0, 0.4)]
+    assert (node.first_by_task, node.last_by_task) == ({"sort@1": 0.1}, {"sort@1": 0.4})
+    assert node.quiet_seconds is not None and 0 < node.quiet_seconds < NOW
+    [alice] = page.peers
+    assert (alice.peer, alice.received, alice.set_aside, alice.trained_on) == ("alice", 3, 1, 1)
+    sharing = page.sharing
+    assert (sharing.published, sharing.received, sharing.refused) == (12, 9, {"stale": 6})
+    assert sharing.external_share == pytest.approx(6 / 18)
+
+
+def test_a_run_that_has_not_begun_is_shown_as_such(tmp_path: Path) -> None:
+    page = project("new", Source(config(4), History(tmp_path / "absent")), None, NOW)
+    assert (page.node.state, page.node.round, page.node.quiet_seconds) == ("starting", 0, None)
+    assert (page.node.rewards, page.node.held_out, page.peers) == ([], [], [])
+    assert page.sharing.external_share is None
+    assert page.comparison.stage == "awaited" and "not started" in page.comparison.words
+
+
+def test_without_a_twin_or_an_evaluation_nothing_is_promised(tmp_path: Path) -> None:
+    alone = project("a", source(tmp_path / "alone", config(4, twin=False)), None, NOW).comparison
+    assert (alone.stage, alone.figures) == ("none", None) and "no silo twin" in alone.words
+    node = source(tmp_path / "own", config(4, problems=0))
+    blind = project("b", node, source(tmp_path / "twin", config(4, problems=0)), NOW).comparison
+    assert (blind.stage, blind.figures) == ("none", None) and "switched off" in blind.words
+
+
+def test_until_both_were_judged_after_the_start_no_figure_is_given(tmp_path: Path) -> None:
+    start = evaluation(0, 0.1)
+    told = shown(tmp_path, [start, *rounds(2, 2.0), evaluation(2, 0.4)], [start, *rounds(3, 1.0)]).comparison
+    assert (told.stage, told.figures) == ("awaited", None)
+    assert "round 2 of 4, its silo twin at round 3." in told.words
+
+
+def test_an_early_figure_is_that_of_evaluations_at_like_compute(tmp_path: Path) -> None:
+    own = [evaluation(0, 0.1), *rounds(4, 2.0), evaluation(1, 0.3), evaluation(2, 0.6), evaluation(4, 0.9)]
+    twin = [evaluation(0, 0.1), *rounds(4, 1.0), evaluation(4, 0.4), replace(ROUND, round=5, cpu_seconds=1.0)]
+    told = shown(tmp_path, own, twin).comparison
+    assert told.stage == "early" and told.figures is not None
+    assert (told.figures["cpu_seconds"], told.figures["twin_cpu_seconds"]) == (4.0, 4.0)
+    assert told.figures["gain"] == pytest.approx(0.2)
+    assert told.words.endswith("had the node's 8.0 CPU seconds; so far 5.0.")
+
+
+def test_once_compute_is_equal_it_is_done_though_the_run_did_not_tell_it(tmp_path: Path) -> None:
+    own = [evaluation(0, 0.1), *rounds(4, 2.0), evaluation(4, 0.6)]
+    twin = [evaluation(0, 0.1), *rounds(8, 1.0), evaluation(8, 0.6)]
+    told = shown(tmp_path, own, twin).comparison
+    assert told.stage == "done" and told.figures is not None and told.figures["gain"] == 0.0
+    assert told.words.startswith("The interval includes 0")
+
+
+def test_the_uplift_that_the_run_told_is_the_one_shown(tmp_path: Path) -> None:
+    own = [evaluation(0, 0.1), *rounds(4, 2.0), LifeEvent(4, "twin", "what sharing brought", FACTS)]
+    told = shown(tmp_path, own, rounds(8, 1.0)).comparison
+    assert (told.stage, told.figures) == ("done", FACTS)
+    assert told.words == "In this run sharing helped: the whole interval is above 0."
+
+
+def test_an_uplift_told_before_the_run_was_resumed_for_more_rounds_is_not_shown(tmp_path: Path) -> None:
+    own = [evaluation(0, 0.1), *rounds(4, 2.0), LifeEvent(4, "twin", "", FACTS), LifeEvent(4, "resumed")]
+    assert shown(tmp_path, own, rounds(8, 1.0), length=6).comparison.stage == "awaited"
+
+
+@pytest.mark.parametrize(
+    ("events", "state"),
+    [
+        ([LifeEvent(4, "finished"), LifeEvent(4, "twin")], "finished"),
+        ([LifeEvent(3, "stopped"), LifeEvent(3, "resumed")], "running"),
+        ([LifeEvent(5, "diverged")], "diverged"),
+        ([LifeEvent(2, "diverged")], "running"),  # and played on
+    ],
+)
+def test_the_newest_standing_is_told(tmp_path: Path, events: list[LifeEvent], state: str) -> None:
+    assert shown(tmp_path, [*rounds(4, 1.0), *events], None).node.state == state
+
+
+def test_figures_that_are_not_finite_are_absent_in_json(tmp_path: Path) -> None:
+    wild = [replace(ROUND, reward=math.nan, cpu_seconds=math.inf), evaluation(0, -math.inf)]
+    data = plain(shown(tmp_path, wild, None))
+    assert json.loads(json.dumps(data, allow_nan=False)) == data
+    assert data["node"]["rewards"] == [{"round": 1, "cpu_seconds": None, "reward": None}]
+    assert data["node"]["last_by_task"] == {"sort@1": None}
+
+
+def test_long_curves_are_thinned_by_means_and_keep_their_end() -> None:
+    points = [Point(n, float(n), float(n % 2)) for n in range(1, 10 * MAX_POINTS + 1)]
+    thin = thinned(points)
+    assert len(thin) == MAX_POINTS and thin[-1].round == points[-1].round
+    assert {point.reward for point in thin} == {0.5}
+    assert thinned(points[:MAX_POINTS]) == points[:MAX_POINTS]
+
+
+def test_the_moving_mean_is_of_at_most_five_rounds() -> None:
+    means = moving(curve([replace(ROUND, round=n, reward=float(n)) for n in range(1, 8)]))
+    assert [point.reward for point in means] == [1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0]
+
+
+def test_a_kept_history_reads_on_and_forgets_what_a_resumed_run_forgot(tmp_path: Path) -> None:
+    kept, fresh = KeptHistory(tmp_path / "events"), History(tmp_path / "events")
+    assert kept.rounds() == []
+    with closing(Store(tmp_path / "events")) as store:
+        store.append(*rounds(3, 1.0), LifeEvent(3, "stopped"))
+        assert kept.rounds() == fresh.rounds() and kept.life() == fresh.life()
+        store.append(replace(ROUND, round=4))
+        assert [event.round for event in kept.rounds()] == [1, 2, 3, 4]
+        store.rewind(2)
+        store.append(*(replace(ROUND, round=n, reward=0.9) for n in (3, 4)))  # in the rows of the forgotten
+        assert kept.rounds() == fresh.rounds() and kept.rounds()[-1].reward == 0.9
+        store.rewind(1)
+        assert kept.rounds() == fresh.rounds() and len(kept.rounds()) == 1

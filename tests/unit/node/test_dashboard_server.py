@@ -1,0 +1,185 @@
+"""The page's server over real HTTP on loopback: what it answers, and to whom it answers nothing."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from test_store import ROUND
+
+from node.config import load_config
+from node.runfolder import RunFolder, RunFolderError
+from node.store import EvaluationEvent, LifeEvent, PeerEvent, Store
+from node.web.server import FILES, PAGE, DashboardError, DashboardServer, find_run
+
+HOSTILE = "<script>document.title='owned'</script>"
+
+
+def make_run(path: Path, *, rounds: int = 1) -> RunFolder:
+    folder = RunFolder(path)
+    folder.create(load_config("tiny", [f"rounds={rounds}"]))
+    with closing(Store(folder.events)) as store:
+        store.append(
+            LifeEvent(0, "started", HOSTILE, {"peer": "me"}), ROUND, EvaluationEvent(0, 0.5, {HOSTILE: 0.5})
+        )
+        store.append(PeerEvent(1, HOSTILE, 3, 1, {HOSTILE: 2}))
+    return folder
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[DashboardServer]:
+    with closing(DashboardServer(make_run(tmp_path / "run-1"), 0)) as serving:
+        thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield serving
+        serving.shutdown()
+        thread.join()
+
+
+def port_of(server: DashboardServer) -> int:
+    return int(server.server_address[1])
+
+
+def ask(
+    server: DashboardServer, path: str, method: str = "GET", host: str | None = None
+) -> tuple[http.client.HTTPResponse, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(server), timeout=20)
+    with closing(connection):
+        connection.putrequest(method, path, skip_host=host is not None)
+        if host is not None:
+            connection.putheader("Host", host)
+        connection.endheaders()
+        response = connection.getresponse()
+        return response, response.read()
+
+
+def ask_raw(server: DashboardServer, request: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port_of(server)), timeout=20) as line:
+        line.sendall(request)
+        return b"".join(iter(lambda: line.recv(65536), b""))
+
+
+def test_the_data_is_that_of_the_run_and_hostile_names_stay_data(server: DashboardServer) -> None:
+    response, body = ask(server, "/data.json")
+    data = json.loads(body)
+    assert (response.status, response.headers["Content-Type"]) == (200, "application/json")
+    assert (data["name"], data["node"]["round"], data["twin"]) == ("run-1", 1, None)
+    assert data["peers"][0]["peer"] == HOSTILE and data["peers"][0]["refused"] == {HOSTILE: 2}
+
+
+def test_a_twin_that_begins_while_the_page_is_open_is_shown(server: DashboardServer, tmp_path: Path) -> None:
+    assert json.loads(ask(server, "/data.json")[1])["twin"] is None
+    make_run(tmp_path / "run-1" / "twin", rounds=5)
+    data = json.loads(ask(server, "/data.json")[1])
+    assert (data["twin"]["round"], data["twin"]["rounds"]) == (1, 5)
+    assert data["comparison"]["stage"] == "awaited"
+
+
+def test_every_file_of_the_page_is_served_as_what_it_is(server: DashboardServer) -> None:
+    for path, (name, kind) in FILES.items():
+        response, body = ask(server, path)
+        assert (response.status, response.headers["Content-Type"]) == (200, kind)
+        assert body == (PAGE / name).read_bytes()
+
+
+@pytest.mark.parametrize("path", ["/", "/data.json", "/nowhere"])
+def test_every_answer_forbids_what_the_page_does_not_need(server: DashboardServer, path: str) -> None:
+    headers = ask(server, path)[0].headers
+    policy = dict(part.strip().partition(" ")[::2] for part in headers["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1234", "127.0.0.1:80"])
+def test_a_tunnel_from_another_port_may_look(server: DashboardServer, host: str) -> None:
+    assert ask(server, "/data.json", host=host)[0].status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "0.0.0.0", "", "192.168.0.1"],
+)
+def test_a_page_under_another_name_gets_nothing(server: DashboardServer, host: str) -> None:
+    response, body = ask(server, "/data.json", host=host)
+    assert response.status == 421 and b"run-1" not in body and (not host or host.encode() not in body)
+
+
+@pytest.mark.parametrize("hosts", [b"", b"Host: localhost\r\nHost: evil.example\r\n"])
+def test_one_host_has_to_be_named(server: DashboardServer, hosts: bytes) -> None:
+    answer = ask_raw(server, b"GET /data.json HTTP/1.1\r\n" + hosts + b"\r\n")
+    assert answer.startswith(b"HTTP/1.0 421 ")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "MURMUR"])
+def test_only_get_is_answered(server: DashboardServer, method: str) -> None:
+    response, body = ask(server, "/data.json", method)
+    assert response.status == 405 and b"run-1" not in body
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/config.json", "/../config.json", "/page/../server.py", "/%2e%2e/config.json", "//etc/passwd", "/index.html",
+     "/data.json?x", "/<script>"],
+)  # fmt: skip
+def test_a_request_never_names_a_file(server: DashboardServer, path: str) -> None:
+    response, body = ask(server, path)
+    assert (response.status, body) == (404, b"404 Not Found\n")
+
+
+def test_what_is_no_http_gets_one_plain_line(server: DashboardServer) -> None:
+    head, _, body = ask_raw(server, b"<b>nonsense</b> here\r\n\r\n").partition(b"\r\n\r\n")
+    assert b"<b>" not in head + body
+    long = ask_raw(server, b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n")
+    assert long.startswith(b"HTTP/1.0 414 ") and long.endswith(b"\r\n\r\n414 Request-URI Too Long\n")
+
+
+def test_a_damaged_store_is_told_and_the_server_lives_on(server: DashboardServer, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run-1")
+    whole = folder.events.read_bytes()
+    folder.events.write_bytes(b"not a database, but long enough to be looked at as one" * 100)
+    response, body = ask(server, "/data.json")
+    assert response.status == 500 and "DatabaseError" in json.loads(body)["error"]
+    folder.events.write_bytes(whole)
+    assert ask(server, "/data.json")[0].status == 200
+
+
+def test_the_page_is_on_loopback_alone_and_a_taken_port_is_told(
+    server: DashboardServer, tmp_path: Path
+) -> None:
+    assert server.server_address[0] == "127.0.0.1"
+    with pytest.raises(DashboardError, match=f"port {port_of(server)} .* choose another --port"):
+        DashboardServer(RunFolder(tmp_path / "run-1"), port_of(server))
+
+
+def test_a_folder_without_a_run_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunFolderError, match="no run under runs/"):
+        find_run(None)
+    with pytest.raises(RunFolderError, match="holds no run"):
+        find_run(tmp_path)
+    node = make_run(Path("runs/demo-1/swarm-1"))
+    with pytest.raises(RunFolderError, match="holds a demo: name one of its nodes, runs/demo-1/swarm-1"):
+        find_run(Path("runs/demo-1"))
+    assert find_run(None) == node
+
+
+def test_the_page_takes_nothing_from_elsewhere_and_writes_no_markup() -> None:
+    for name, _ in FILES.values():
+        text = (PAGE / name).read_text(encoding="utf-8")
+        addresses = [
+            address for address in re.findall(r"https?://[^\"' ]+", text) if "www.w3.org" not in address
+        ]
+        assert addresses == []
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|Function\(", text
+        )
+        assert not re.search(r"<script>|<style|\son\w+=|\sstyle=|javascript:", text)
