@@ -87,28 +87,8 @@ class SamplerConfig(Settings):
     external_advantages: Literal["all", "positive", "gain"] = "all"
     """All rollouts of an external group against its mean (as published); only those better than its mean; or
     only those better than the own policy's recent mean on the task, groups that are right throughout included."""
-    mixing: Literal["trusting", "anchored"] = "trusting"
-    """External groups whole, as published; or a few rollouts of each beside own ones of the same problem, which the
-    node samples for it (text only)."""
-    anchors: int = Field(default=4, ge=1)
-    """Own rollouts of each external problem under anchored mixing. They are not published."""
-    guests: int = Field(default=4, ge=1)
-    """External rollouts that enter beside the anchors: never more than half of a group, all of them of one peer."""
     max_age: float = Field(default=600.0, gt=0)
     """Seconds after which a peer's group is too old to train on."""
-
-    @model_validator(mode="after")
-    def _half_are_own(self) -> SamplerConfig:
-        if self.guests > self.anchors:
-            raise ValueError(
-                f"{self.guests} guests beside {self.anchors} anchors: half of a group must be own"
-            )
-        if self.mixing == "anchored" and self.external_advantages == "gain":
-            raise ValueError(
-                "gain measures whole groups by the own mean of a task; anchors do so by the problem: "
-                'set external_advantages = "positive"'
-            )
-        return self
 
 
 PolicyConfig = Annotated[
@@ -189,12 +169,6 @@ class Config(Settings):
     def _sharing_needs_a_swarm(self) -> Config:
         if self.swarm.type == "silo" and self.sampler.external:
             raise ValueError("sampler.external must be 0 in a silo: nobody sends groups there")
-        return self
-
-    @model_validator(mode="after")
-    def _anchors_are_text(self) -> Config:
-        if self.policy.type == "diffusion" and self.sampler.mixing == "anchored":
-            raise ValueError('images are not anchored: set sampler.mixing = "trusting"')
         return self
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
-from node.anchoring import anchored
 from node.checkpoint import Checkpoints, NodeState
 from node.config import Config, SamplerConfig
 from node.report import (
@@ -35,7 +34,6 @@ from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import Task, score_group
 from swarm.draw import Choose, Rates, by_peer, by_worth, followed, uniform
 from swarm.gossip import Gossip
-from swarm.mixing import parted
 from swarm.pool import Pool
 from swarm.sampler import Mix, draw_batch
 from swarm.verify import Door
@@ -93,9 +91,8 @@ def play_round(node: Node) -> RoundEvent:
     # The strategy chose the own groups; all of them train.
     mix = Mix(len(phase.admitted), sampler.external, choice(sampler, node.rates))
     batch = draw_batch(phase.admitted, node.pool, mix, generator, node.clock())
-    batch = anchored(batch, node.policy, scored, sampler, derive_seed(node.config.seed, "mix", node.round))
     update = node.strategy.update(step, batch.groups)
-    advised = [advise(member, sampler, node.rates) for member in parted(update.batch, batch.mixed)]
+    advised = [advise(member, sampler, node.rates) for member in update.batch]
     learned = node.policy.update(advised, update.spec) if advised else None
 
     node.store.append(

@@ -63,8 +63,7 @@ def describe_round(
         loss=update.loss if update else None,
         grad_norm=update.grad_norm if update else None,
         entropy=update.entropy if update else None,
-        tokens=phase.effort.tokens + _tokens(batch.anchors),
-        anchors=sum(len(group.rollouts) for group in batch.anchors),
+        tokens=phase.effort.tokens,
         seconds=watch.wall,
         cpu_seconds=watch.cpu,
         stage_one=float(statistics.fmean(rates)),
@@ -139,10 +138,6 @@ def rewards_by_task(groups: Sequence[Group]) -> dict[str, float]:
 
 def _mean_reward(groups: Sequence[Group]) -> float | None:
     return statistics.fmean(group.mean_reward for group in groups) if groups else None
-
-
-def _tokens(groups: Sequence[Group]) -> int:
-    return sum(len(rollout.token_ids) for group in groups for rollout in group.rollouts)
 
 
 def _set_aside(verdicts: Iterable[Verdict]) -> int:

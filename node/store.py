@@ -52,9 +52,6 @@ class RoundEvent:
     idle_share: float  # of the row-steps that batches kept whole would have taken, 0..1
     stale_share: float  # of the trained own tokens, those that an older policy version sampled
     alone: bool = False  # peers were wanted and silent
-    anchors: int = (
-        0  # own rollouts of peers' problems, sampled for mixing; `tokens` counts theirs, `reward` does not
-    )
     external_reward: float | None = None  # mean of the external groups in the update, as scored here
 
 

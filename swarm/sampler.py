@@ -9,7 +9,6 @@ import numpy as np
 
 from policies.rollout import Group
 from swarm.draw import Choose, by_peer
-from swarm.mixing import Mixed
 from swarm.pool import Pool
 
 
@@ -20,17 +19,10 @@ class Batch:
     own: tuple[Group, ...]
     external: tuple[Group, ...]
     short: int  # external groups that were asked for and not there
-    mixed: tuple[Mixed, ...] = ()  # one for each external group, where those are anchored
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """Own groups first. Anchored ones come as their wholes."""
-        return self.own + (tuple(one.whole for one in self.mixed) or self.external)
-
-    @property
-    def anchors(self) -> tuple[Group, ...]:
-        """Own rollouts of peers' problems, beside those that the round decided on."""
-        return tuple(one.own for one in self.mixed)
+        return self.own + self.external
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,18 +50,12 @@ def arms_of(splits: Sequence[str]) -> list[Arm]:
     half = max(1, silo.local // 2)
     positive = {**AS_PUBLISHED, "external_advantages": "positive"}
     gain = {"draw": "worth", "external_advantages": "gain"}
-    eighth = {"mixing": "anchored", "anchors": ROLLOUTS - 1, "guests": 1}
     return [
         *published,
         Arm(f"{half}/{half} gain", half, half, dict(VETTED), gain),
         Arm(f"{silo.name} filtered", silo.local, 0, dict(FILTERED)),
         Arm(f"{half}/{half} positive", half, half, dict(FILTERED), positive),
         Arm(f"{silo.name} resampled", silo.local, 0, dict(RESAMPLED)),
-        Arm(f"{half}/{half} anchored", half, half, dict(PUBLISHED), {**AS_PUBLISHED, "mixing": "anchored"}),
-        Arm(
-            f"{half}/{half} anchored positive", half, half, dict(FILTERED), {**positive, "mixing": "anchored"}
-        ),
-        Arm(f"{half}/{half} anchored eighth", half, half, dict(FILTERED), {**positive, **eighth}),
     ]
 
 

@@ -1,6 +1,7 @@
 """Attack 8: mallory's answers are right and carry a habit that no verifier sees, here a blank in front.
 
-An honest limit: no check at the door finds them, and a receiver takes the habit up; anchors slow that down.
+An honest limit: no check at the door finds them, and a receiver that trusts whole groups takes the habit up.
+Anchors of its own did not keep it out: DECISIONS.md, "Anchored mixing".
 """
 
 from __future__ import annotations
@@ -42,17 +43,9 @@ def exchange(nodes: Sequence[Node]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("arm", "least", "most"),
-    [
-        ("4/4 positive", 0.6, 1.0),
-        ("4/4 anchored positive", 0.6, 1.0),
-        ("4/4 anchored eighth", 0.2, 0.8),
-        ("8/0", 0.0, 0.0),
-    ],
-)
+@pytest.mark.parametrize(("arm", "least", "most"), [("4/4 positive", 0.6, 1.0), ("8/0", 0.0, 0.0)])
 def test_a_habit_of_right_answers_is_taken_up(arm: str, least: float, most: float, tmp_path: Path) -> None:
-    """One honest node whose only peer is mallory: the worst case."""
+    """One honest node whose only peer is mallory: 0.94 and 0.94 of its completions had the mark in two runs."""
     chosen = next(one for one in arms_of(SPLITS) if one.name == arm)
     clock = RoundClock()
     with ExitStack() as stack:
