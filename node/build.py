@@ -54,7 +54,7 @@ def build_node(
             task.load()  # now, and not after the first images
     policy = build_policy(config, progress)
     max_age = config.sampler.max_age
-    pool = Pool(PoolSettings(max_age=max_age, solved=config.sampler.external_advantages == "gain"))
+    pool = Pool(PoolSettings(max_age=max_age))
     peer = Identity.load_or_create(folder.identity(config)).peer_id
     swarm = manifest_of(config).swarm_id if isinstance(config.swarm, DhtConfig) else ""
     limits = DoorSettings(max_age=max_age, beside=beside)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from policies.policy import Policy
 
 STATE = "state.json"
-FORMAT = 3
+FORMAT = 4
 
 
 class CheckpointError(RuntimeError):
@@ -27,7 +27,7 @@ class NodeState:
     pool: Any  # what `Pool.snapshot` gave
     guard: Any  # what `ReplayGuard.snapshot` gave: what was seen, so that nothing is trained on twice
     rollouts: Any  # what `RolloutPool.snapshot` gave: own groups under way
-    rates: dict[str, float] = field(default_factory=dict)  # the own policy's recent mean on each task
+    insight: Any = None  # what `Insight.snapshot` gave
     format: int = FORMAT
 
 

@@ -81,12 +81,15 @@ class SamplerConfig(Settings):
     """I: own groups that a round decides on; how many it opens for that is the strategy's choice."""
     external: int = Field(default=0, ge=0)
     """J: groups of peers a round. The paper's best split is I = J = 4; a silo has none."""
-    draw: Literal["peers", "uniform", "worth"] = "peers"
-    """Which external groups: uniform over peers; uniform over groups (as published); or by how much better than the
-    own policy they are on a task, which leaves out hopeless problems and mastered ones."""
-    external_advantages: Literal["all", "positive", "gain"] = "all"
-    """All rollouts of an external group against its mean (as published); only those better than its mean; or
-    only those better than the own policy's recent mean on the task, groups that are right throughout included."""
+    draw: Literal["peers", "uniform"] = "peers"
+    """Which external groups: uniform over peers, or uniform over groups (as published)."""
+    external_advantages: Literal["all", "positive"] = "all"
+    """All rollouts of an external group against its mean (as published), or only those better than its mean."""
+    split: Literal["fixed", "adaptive"] = "fixed"
+    """Adaptive: I + J stays, and each kind gets places by how much it lately gave an update to learn from."""
+    relief: float = Field(default=0.0, ge=0, le=1)
+    """Share of the own problems that are taken over from peers who sent a group in which nobody solved them: the
+    swarm's second stage of DARS (arXiv 2508.13755)."""
     max_age: float = Field(default=600.0, gt=0)
     """Seconds after which a peer's group is too old to train on."""
 

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from node.checkpoint import Checkpoints, NodeState
 from node.config import Config, SamplerConfig
+from node.problems import problems_of
 from node.report import (
     Stopwatch,
     describe_evaluation,
@@ -32,8 +33,9 @@ from policies.strategies.pool import RolloutPool
 from policies.strategies.strategy import StepInfo, Strategy
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import Task, score_group
-from swarm.draw import Choose, Rates, by_peer, by_worth, followed, uniform
+from swarm.draw import by_peer, uniform
 from swarm.gossip import Gossip
+from swarm.insight import Insight, noticed, split
 from swarm.pool import Pool
 from swarm.sampler import Mix, draw_batch
 from swarm.verify import Door
@@ -72,27 +74,29 @@ class Node:
     clock: Callable[[], float]  # Unix seconds
     round: int = 0  # the round being played, or the last one that ended
     diverged: int = 0  # rounds in a row whose update was not finite
-    rates: Rates = field(default_factory=dict)  # what the own policy lately got on each task
+    insight: Insight = field(default_factory=Insight)
 
 
 def play_round(node: Node) -> RoundEvent:
     """Generate, score, publish, collect, sample, update; returns all that happened as one event."""
     watch, sampler = Stopwatch(), node.config.sampler
 
-    step = StepInfo(node.round, node.policy.version, wanted=sampler.local)
-    draw, scored = partial(node.curriculum.draw, node.round), partial(score, tasks=node.tasks)
+    local, external = shares_of(sampler, node.insight)
+    step = StepInfo(node.round, node.policy.version, wanted=local)
+    draw = problems_of(node.round, node.curriculum, node.tasks, node.insight, sampler.relief)
+    scored = partial(score, tasks=node.tasks)
     phase = rollout_phase(node.policy, node.strategy, node.rollouts, draw, scored, step)
 
     node.gossip.publish(phase.groups, node.round, node.policy.version, node.policy.fingerprint)
     exchanged = node.gossip.drain()  # since the last round; accepted groups are in the pool by now
 
     generator = derive_generator(node.config.seed, "sample", node.round)
-    node.rates = followed(node.rates, phase.groups)
     # The strategy chose the own groups; all of them train.
-    mix = Mix(len(phase.admitted), sampler.external, choice(sampler, node.rates))
+    mix = Mix(len(phase.admitted), external, uniform if sampler.draw == "uniform" else by_peer)
     batch = draw_batch(phase.admitted, node.pool, mix, generator, node.clock())
+    node.insight = noticed(node.insight, phase.groups, batch.external, external, exchanged.verdicts)
     update = node.strategy.update(step, batch.groups)
-    advised = [advise(member, sampler, node.rates) for member in update.batch]
+    advised = [advise(member, sampler) for member in update.batch]
     learned = node.policy.update(advised, update.spec) if advised else None
 
     node.store.append(
@@ -108,21 +112,17 @@ def score(group: Group, tasks: Mapping[str, Task]) -> Group:
     return score_group(tasks[group.problem.task], group)
 
 
-def choice(sampler: SamplerConfig, rates: Rates) -> Choose:
-    """How the config wants external groups drawn."""
-    if sampler.draw == "worth":
-        return by_worth(rates)
-    return uniform if sampler.draw == "uniform" else by_peer
+def shares_of(sampler: SamplerConfig, insight: Insight) -> tuple[int, int]:
+    """I and J of the round to come."""
+    given = sampler.local, sampler.external
+    return split(*given, insight) if sampler.split == "adaptive" else given
 
 
-def advise(member: TrainGroup, sampler: SamplerConfig, rates: Rates) -> TrainGroup:
+def advise(member: TrainGroup, sampler: SamplerConfig) -> TrainGroup:
     """The group with the advantages that the config wants of it, where it is an external one."""
-    if not member.group.external or sampler.external_advantages == "all":
-        return member
-    if sampler.external_advantages == "positive":
+    if member.group.external and sampler.external_advantages == "positive":
         return replace(member, advantages=positive_part(member.advantages))
-    rate = rates.get(member.group.problem.task, 0.0)
-    return replace(member, advantages=positive_part([reward - rate for reward in member.group.rewards]))
+    return member
 
 
 def run(node: Node, watcher: Watcher) -> None:
@@ -181,7 +181,7 @@ def save(node: Node) -> None:
             node.pool.snapshot(),
             node.door.guard.snapshot(),
             node.rollouts.snapshot(),
-            dict(node.rates),
+            node.insight.snapshot(),
         ),
     )
 
@@ -195,7 +195,7 @@ def resume(node: Node) -> int:
     node.pool.restore(state.pool)
     node.door.guard.restore(state.guard)
     node.rollouts.restore(state.rollouts)
-    node.rates = state.rates
+    node.insight = Insight.restored(state.insight)
     return node.store.rewind(state.round)
 
 

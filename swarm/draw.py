@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from policies.rollout import Group
-
-MEMORY = 8  # groups of a task over which the own rate forgets
-LEAST_WORTH = 0.02  # a group that promises less leaves its place empty
-
-Rates = Mapping[str, float]  # mean reward of the own policy, by the task's full name; absent: not met yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,48 +39,3 @@ def by_peer(waiting: Sequence[Waiting], count: int, generator: np.random.Generat
 def uniform(waiting: Sequence[Waiting], count: int, generator: np.random.Generator) -> list[int]:
     """Uniform over groups, as published (arXiv 2509.08721, sec. 4): who sends more is drawn more."""
     return [int(index) for index in generator.permutation(len(waiting))[:count]]
-
-
-def by_worth(rates: Rates) -> Choose:
-    """A group's chance follows its `worth`; what promises next to nothing is not drawn at all."""
-
-    def choose(waiting: Sequence[Waiting], count: int, generator: np.random.Generator) -> list[int]:
-        promised = [worth(entry.group, rates) for entry in waiting]
-        return weighted(waiting, [w if w >= LEAST_WORTH else 0.0 for w in promised], count, generator)
-
-    return choose
-
-
-def worth(group: Group, rates: Rates) -> float:
-    """Mean of what the rollouts are better by than the own policy on the task, in [0, 1].
-
-    Low for problems that nobody solved (hopeless) and for tasks that the own policy masters (trivial).
-    """
-    rate = rates.get(group.problem.task, 0.0)
-    return statistics.fmean(max(0.0, reward - rate) for reward in group.rewards)
-
-
-def weighted(
-    waiting: Sequence[Waiting], weights: Sequence[float], count: int, generator: np.random.Generator
-) -> list[int]:
-    """Draws by weight without replacement, each peer's weights shared out among its groups.
-
-    So a peer that sends more has no more weight. Weights of zero are never drawn.
-    """
-    sent = Counter(entry.peer for entry in waiting)
-    shared = np.array([w / sent[entry.peer] for w, entry in zip(weights, waiting, strict=True)])
-    places = min(count, int(np.count_nonzero(shared)))
-    if not places:
-        return []
-    drawn = generator.choice(len(waiting), size=places, replace=False, p=shared / shared.sum())
-    return [int(index) for index in drawn]
-
-
-def followed(rates: Rates, groups: Iterable[Group]) -> dict[str, float]:
-    """The rates after further scored own `groups`: a moving mean by task over about MEMORY groups."""
-    after = dict(rates)
-    for group in groups:
-        task, reward = group.problem.task, group.mean_reward
-        before = after.get(task, reward)
-        after[task] = before + (reward - before) / MEMORY
-    return after

@@ -263,7 +263,7 @@ class Gossip:
             return False
         examined = self._door.examine(announcement, wire)
         for _, group in examined:
-            if group is not None and self._pool.takes(group):
+            if group is not None and not group.zero_advantage:
                 self._pool.add(group, announcement.created)
         self._keep([verdict for verdict, _ in examined])
         return any(verdict.checked for verdict, _ in examined)

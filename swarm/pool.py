@@ -22,7 +22,6 @@ class PoolSettings:
     total: int = 256  # groups
     pixels: int = 128 * 2**20  # bytes of all images: 42 groups of four of 512 x 512
     max_age: float = 600.0  # seconds since the announcement was made
-    solved: bool = False  # take groups of equal rewards above zero too: right throughout, as a rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class Pool:
 
         Raises ValueError for a group that it does not take: it is never trained on from here.
         """
-        if group.origin is None or not self.takes(group):
+        if group.origin is None or group.zero_advantage:
             raise ValueError("the pool takes external groups with a trainable signal only")
         with self._lock:
             entries = self._entries.setdefault(group.origin, [])
@@ -61,12 +60,6 @@ class Pool:
                 self._remove(max(self._entries, key=lambda peer: len(self._entries[peer])), 0)
             while sum(map(self._pixels, self._entries)) > self.settings.pixels:
                 self._remove(max(self._entries, key=self._pixels), 0)
-
-    def takes(self, group: Group) -> bool:
-        """Whether a group of a peer is of any use here: its rewards differ, or it is solved and that is wanted."""
-        if not group.zero_advantage:
-            return True
-        return self.settings.solved and group.mean_reward > 0.0
 
     def draw(
         self, count: int, generator: np.random.Generator, now: float, choose: Choose = by_peer

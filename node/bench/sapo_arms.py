@@ -18,7 +18,6 @@ PAPER: Mapping[str, float] = MappingProxyType({"8/0": 561.79, "6/2": 854.43, "4/
 
 PUBLISHED = {"type": "grpo", "rollouts": ROLLOUTS, "scale_by_std": True, "keep_silent": True}
 FILTERED = {"type": "grpo", "rollouts": ROLLOUTS, "scale_by_std": True}
-VETTED = {"type": "grpo", "rollouts": ROLLOUTS}
 # Eight groups with a signal, out of 32 at most.
 RESAMPLED = {"type": "grpo", "rollouts": ROLLOUTS, "scale_by_std": True, "replace": 3.0}
 # The paper's nodes go round in lockstep and see the groups of one round only.
@@ -49,12 +48,12 @@ def arms_of(splits: Sequence[str]) -> list[Arm]:
         raise BenchError("no split without external groups to compare with: add 8/0 to --splits")
     half = max(1, silo.local // 2)
     positive = {**AS_PUBLISHED, "external_advantages": "positive"}
-    gain = {"draw": "worth", "external_advantages": "gain"}
     return [
         *published,
-        Arm(f"{half}/{half} gain", half, half, dict(VETTED), gain),
         Arm(f"{silo.name} filtered", silo.local, 0, dict(FILTERED)),
         Arm(f"{half}/{half} positive", half, half, dict(FILTERED), positive),
+        Arm(f"{half}/{half} adaptive", half, half, dict(FILTERED), {**positive, "split": "adaptive"}),
+        Arm(f"{half}/{half} relief", half, half, dict(FILTERED), {**positive, "relief": 0.25}),
         Arm(f"{silo.name} resampled", silo.local, 0, dict(RESAMPLED)),
     ]
 

@@ -158,7 +158,8 @@ def _node_row(name: str, mine: Sequence[Cell]) -> Row:
 
 def _pairs(cells: Sequence[Cell], arm: str, silo: str) -> list[tuple[Cell, Cell]]:
     others = {cell.seed: cell for cell in cells if cell.arm == silo}
-    return [(cell, others[cell.seed]) for cell in cells if cell.arm == arm and cell.seed in others]
+    trained = [cell for cell in cells if cell.arm == arm and cell.nodes[0].rewards]
+    return [(cell, others[cell.seed]) for cell in trained if cell.seed in others]
 
 
 def _optional_spread(column: str, figures: Sequence[float]) -> dict[str, float | None]:
