@@ -43,6 +43,7 @@ def exchange(nodes: Sequence[Node]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # 25 CPU seconds, on a machine that may be shared
 @pytest.mark.parametrize(("arm", "least", "most"), [("4/4 positive", 0.6, 1.0), ("8/0", 0.0, 0.0)])
 def test_a_habit_of_right_answers_is_taken_up(arm: str, least: float, most: float, tmp_path: Path) -> None:
     """One honest node whose only peer is mallory: 0.94 and 0.94 of its completions had the mark in two runs."""
