@@ -129,11 +129,12 @@ def _row(name: str, mine: Sequence[Cell], cells: Sequence[Cell], silo: str) -> R
 
 
 def _effort(nodes: Sequence[Course]) -> dict[str, float]:
-    """Means a node: CPU seconds, groups generated and groups with a signal in its updates."""
+    """Means a node: CPU seconds, tokens sampled, groups generated and groups with a signal in its updates."""
     cpu = [sum(node.cpu) for node in nodes]
     wanted = sum(node.external + node.missing for node in nodes)
     return {
         **spread("cpu_seconds", cpu),
+        "tokens": statistics.fmean(sum(node.tokens) for node in nodes),
         "generated": statistics.fmean(node.generated for node in nodes),
         "telling": statistics.fmean(node.telling for node in nodes),
         "external": statistics.fmean(node.external for node in nodes),
