@@ -221,6 +221,7 @@ def bench(
     ] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="branch, sapo: iterations of each arm.")] = None,
     policy: Annotated[str | None, typer.Option(help="sapo: embedded or smollm2.")] = None,
+    unlike: Annotated[bool, typer.Option("--unlike", help="sapo: nodes unlike in size and speed.")] = False,
     plot: Annotated[
         Path | None, typer.Option(help="branch, sapo: write the curves to this SVG file.")
     ] = None,
@@ -237,7 +238,7 @@ def bench(
 
     split = tuple(splits.split(",")) if splits else ()
     options = BenchOptions(
-        model, seeds, tuple(cases), tuple(dtypes), nodes, split, rounds, policy, plot, folder
+        model, seeds, tuple(cases), tuple(dtypes), nodes, split, rounds, policy, unlike, plot, folder
     )
     try:
         report = run_benchmark(name, options, lambda line: typer.echo(line, err=True))

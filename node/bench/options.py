@@ -18,6 +18,7 @@ FLAGS: Mapping[str, str] = MappingProxyType(
         "splits": "--splits",
         "rounds": "--rounds",
         "policy": "--policy",
+        "unlike": "--unlike",
         "plot": "--plot",
         "folder": "--dir",
     }
@@ -40,6 +41,7 @@ class BenchOptions:
     splits: tuple[str, ...] = ()  # own/external groups of an update
     rounds: int | None = None
     policy: str | None = None
+    unlike: bool = False  # nodes of different sizes, strengths and speeds
     plot: Path | None = None  # an SVG file to write
     folder: Path | None = None  # of what a second call goes on from
     # Facts on the machine, for the report; filled in by `run_benchmark`.

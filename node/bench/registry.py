@@ -23,7 +23,9 @@ BENCHMARKS: Mapping[str, frozenset[str]] = MappingProxyType(
         "engine": frozenset({"model", "repeats", "cases", "dtypes"}),
         "faults": frozenset({"cases"}),
         "gossip": frozenset({"repeats", "cases"}),
-        "sapo": frozenset({"repeats", "cases", "nodes", "splits", "rounds", "policy", "plot", "folder"}),
+        "sapo": frozenset(
+            {"repeats", "cases", "nodes", "splits", "rounds", "policy", "unlike", "plot", "folder"}
+        ),
         "step": frozenset({"model", "repeats"}),
         "strategies": frozenset({"repeats", "cases"}),
     }

@@ -42,7 +42,11 @@ class Request:
         refuse_unknown("arm", options.cases, [arm.name for arm in arms])
         silo = baseline(arms)
         wanted = [arm for arm in arms if not options.cases or arm.name in options.cases or arm == silo]
-        plan = Plan(nodes, options.rounds or ROUNDS, policy)
+        if options.unlike and policy != POLICIES[0]:
+            raise BenchError(
+                "only the embedded policy is made in unlike sizes: leave out --unlike or --policy"
+            )
+        plan = Plan(nodes, options.rounds or ROUNDS, policy, options.unlike)
         seeds = range(options.repeats or SEEDS)
         return cls(wanted, seeds, Shelf(options.folder or FOLDER, plan), options.plot)
 
@@ -77,7 +81,13 @@ def _report(request: Request, options: BenchOptions) -> Report:
     start = request.shelf.cells([starting(request.arms).name], [0])
     cells, silo = _cells(request), baseline(request.arms).name
     plan = request.shelf.plan
-    facts = {**options.machine, "nodes": plan.nodes, "rounds": plan.rounds, "policy": plan.policy}
+    facts = {
+        **options.machine,
+        "nodes": plan.nodes,
+        "rounds": plan.rounds,
+        "policy": plan.policy,
+        "unlike": plan.unlike,
+    }
     shares = [arm.name for arm in request.arms if arm.shares]
     table = rows([*start, *cells], silo)
     return Report("sapo", facts, list(request.seeds), table, checks(cells, silo, shares))

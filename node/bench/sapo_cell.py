@@ -55,6 +55,14 @@ class Course:
     external: int = 0  # groups of peers in the updates
     missing: int = 0  # groups of peers that were wanted and not there
 
+    def rest(self) -> None:
+        """A round that a slow node does not play: its policy is as good as it was, and nothing is spent."""
+        for figures in (self.rewards, self.update_rewards):
+            figures.append(figures[-1] if figures else 0.0)
+        self.by_task.append({})
+        self.cpu.append(0.0)
+        self.tokens.append(0)
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -82,8 +90,8 @@ def play_cell(arm: Arm, seed: int, plan: Plan, progress: Progress) -> Cell:
         nodes = populate(arm, seed, plan, Path(folder), clock, stack)
         courses = [Course(UNJUDGED) for _ in nodes]
         for number in range(1, plan.rounds + 1 if arm.trains else 1):
-            for node, course in zip(nodes, courses, strict=True):
-                _play(node, course)
+            for place, (node, course) in enumerate(zip(nodes, courses, strict=True)):
+                _play(node, course) if number % plan.pace_of(place) == 0 else course.rest()
             _exchange(nodes, courses)
             clock.advance()
             if number % max(1, plan.rounds // TOLD) == 0:

@@ -31,6 +31,8 @@ from swarm.transport import Transport
 POLICIES = ("embedded", "smollm2")
 # Shares of right answers in the warm start: of a node's own task, and of all others.
 ABLE, UNABLE = 0.6, 0.01
+WEAK = 0.3  # a node's own task, for half of the nodes of an unlike population
+SLOW = 2
 LEARNING_RATE = 3e-4  # the `tiny` preset's
 NEW_TOKENS = 12
 START = 1_000_000.0  # Unix seconds at which the bench's clock begins
@@ -53,6 +55,11 @@ class Plan:
     nodes: int
     rounds: int
     policy: str
+    unlike: bool = False  # nodes of different sizes, strengths and speeds
+
+    def pace_of(self, number: int) -> int:
+        """Node `number` plays one round in so many: of unlike nodes every fourth is slow."""
+        return SLOW if self.unlike and number % 4 == 3 else 1
 
 
 @dataclass(slots=True)
@@ -94,10 +101,10 @@ def config_of(arm: Arm, seed: int, plan: Plan, number: int) -> Config:
     return parse_config(tree | ({"swarm": {"type": "dht"}} if arm.shares else {}))
 
 
-def skills_of(number: int) -> dict[str, float]:
+def skills_of(number: int, able: float = ABLE) -> dict[str, float]:
     """What the warm start of node `number` shows it: its own task more often than the others."""
     own = list(FAMILIES)[number % len(FAMILIES)]
-    return {task: ABLE if task == own else UNABLE for task in FAMILIES}
+    return {task: able if task == own else UNABLE for task in FAMILIES}
 
 
 def _tasks(plan: Plan) -> tuple[str, ...]:
@@ -111,8 +118,16 @@ def _policy(plan: Plan, number: int) -> Mapping[str, Any]:
         "type": "embedded",
         "generation": {"max_new_tokens": NEW_TOKENS},
         "trainer": {"learning_rate": LEARNING_RATE},
-        "warm_start": {"skills": skills_of(number)},
+        "warm_start": _start(plan, number),
     }
+
+
+def _start(plan: Plan, number: int) -> Mapping[str, Any]:
+    """Every second node of an unlike population is small, and every third and fourth of four is weak."""
+    if not plan.unlike:
+        return {"skills": skills_of(number)}
+    size, able = ("small", "normal")[number % 2 == 0], (ABLE, WEAK)[number % 4 > 1]
+    return {"skills": skills_of(number, able), "size": size}
 
 
 def _build(config: Config, path: Path, hub: MemoryHub | None, clock: Callable[[], float]) -> Node:

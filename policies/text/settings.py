@@ -142,6 +142,8 @@ class EmbeddedSettings(Settings):
 
     seed: int = 0
     """Of the initial weights and of the warm start's data."""
+    size: Literal["small", "normal"] = "normal"
+    """0.2 or 0.6 M parameters."""
     steps: PositiveInt = 160
     """Supervised steps."""
     batch: PositiveInt = 64

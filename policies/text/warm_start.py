@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from random import Random
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ Progress = Callable[[int, int], None]  # (steps done, steps in all)
 
 IGNORED = -100  # cross_entropy's ignore_index
 RAMP_STEPS = 10
+# Width, layers, and heads of keys and values.
+SHAPES: Mapping[str, tuple[int, int, int]] = MappingProxyType({"small": (96, 2, 1), "normal": (128, 3, 2)})
 # Shown in the first half, so that every node can do every task; the second half sets how often it does.
 _EVEN_SHARES = dict.fromkeys(FAMILIES, 0.5)
 
@@ -36,7 +39,7 @@ def warm_start(
     """Builds the model and trains it on CPU with one thread: 160 steps of 64 take 17 s of a CPU core."""
     random = Random(derive_seed(settings.seed, "warm start"))
     with one_thread(), seeded(derive_seed(settings.seed, "weights"), torch.device("cpu")):
-        model = _fresh_model(tokenizer)
+        model = _fresh_model(settings.size, tokenizer)
         optimiser = torch.optim.AdamW(
             model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0
         )
@@ -54,15 +57,16 @@ def warm_start(
     return model
 
 
-def _fresh_model(tokenizer: PreTrainedTokenizerBase) -> Qwen2ForCausalLM:
-    """Qwen2 with 0.6 M parameters."""
+def _fresh_model(size: str, tokenizer: PreTrainedTokenizerBase) -> Qwen2ForCausalLM:
+    """Qwen2 with few parameters."""
+    width, layers, heads = SHAPES[size]
     config = Qwen2Config(
         vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        hidden_size=width,
+        intermediate_size=3 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 32,
+        num_key_value_heads=heads,
         max_position_embeddings=512,
         # At 0.02, meant for models of a thousand dimensions, learning takes off later: after 100 steps of 80 on
         # five tasks the loss was 1.2 in place of 0.7.

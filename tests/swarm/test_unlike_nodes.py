@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Tokenizer
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from node.bench.sapo_cell import judge
 from node.bench.sapo_population import RoundClock
@@ -29,9 +29,9 @@ from node.loop import Node, play_round
 from node.members import as_silo, manifest_of
 from node.runfolder import RunFolder
 from node.store import RoundEvent
-from policies.text import warm_start
 from policies.text.policy import TextPolicy
 from policies.text.tokenizer import CONTROL_TOKENS, build_tokenizer
+from policies.text.warm_start import warm_start
 from swarm.identity import Identity
 from swarm.memory import MemoryHub
 from swarm.silo import SiloTransport
@@ -79,18 +79,11 @@ def other_tokenizer() -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def small_config(**shape: Any) -> Qwen2Config:
-    narrow = {"hidden_size": 96, "intermediate_size": 288, "num_hidden_layers": 2, "num_attention_heads": 3}
-    return Qwen2Config(**{**shape, **narrow, "num_key_value_heads": 1})
-
-
-def newborn(kind: Kind, config: Config, patch: pytest.MonkeyPatch) -> Callable[[], TextPolicy]:
+def newborn(kind: Kind, config: Config) -> Callable[[], TextPolicy]:
     """Makes equal policies of this kind, each with weights of its own."""
     tokenizer = other_tokenizer() if kind.other_vocabulary else build_tokenizer()
-    with patch.context() as scope:
-        if kind.small:
-            scope.setattr(warm_start, "Qwen2Config", small_config)
-        model: PreTrainedModel = warm_start.warm_start(config.policy.warm_start, tokenizer)
+    recipe = config.policy.warm_start.model_copy(update={"size": "small" if kind.small else "normal"})
+    model: PreTrainedModel = warm_start(recipe, tokenizer)
     return lambda: TextPolicy(copy.deepcopy(model), tokenizer, config.policy, seed=config.seed)
 
 
@@ -113,13 +106,13 @@ def play(node: Node) -> RoundEvent:
     return event
 
 
-def test_unlike_nodes_lose_nothing_by_sharing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unlike_nodes_lose_nothing_by_sharing(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     clock = RoundClock()
     settings = [[*skilled(number), f"rounds={ROUNDS}", "threads=1"] for number in range(len(KINDS))]
     configs = [load_config("tiny", overrides) for overrides in settings]
     hub = MemoryHub(manifest_of(configs[0]).swarm_id, clock)
-    newborns = [newborn(kind, config, monkeypatch) for kind, config in zip(KINDS, configs, strict=True)]
+    newborns = [newborn(kind, config) for kind, config in zip(KINDS, configs, strict=True)]
     nodes, twins, imported = [], [], [0] * len(KINDS)
     for place, (config, born) in enumerate(zip(configs, newborns, strict=True)):
         nodes.append(build(config, tmp_path / f"node-{place}", hub, clock, born()))

@@ -122,6 +122,7 @@ def test_cells_survive_the_shelf_and_those_of_another_plan_are_refused(tmp_path:
         (BenchOptions(splits=("8/0", "0/8")), "is no split"),
         (BenchOptions(splits=("8/0", "four")), "is no split"),
         (BenchOptions(cases=("4/5",)), "no arm"),
+        (BenchOptions(policy="smollm2", unlike=True), "leave out --unlike"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(options: BenchOptions, message: str) -> None:
@@ -136,6 +137,24 @@ def test_arms_differ_in_nothing_but_their_own_sections() -> None:
     for arm in others:
         assert config_of(arm, 0, PLAN, 1).model_dump(exclude=shared) == plain
     assert skills_of(1) == skills_of(7) != skills_of(2)
+
+
+def test_unlike_nodes_differ_in_size_strength_and_pace() -> None:
+    plan = Plan(4, 4, "embedded", unlike=True)
+    starts = [config_of(arms_of(SPLITS)[0], 0, plan, number).policy.warm_start for number in range(4)]
+    assert [start.size for start in starts] == ["normal", "small", "normal", "small"]
+    assert [max(start.skills.values()) for start in starts] == [0.6, 0.6, 0.3, 0.3]
+    assert [plan.pace_of(number) for number in range(4)] == [1, 1, 1, 2]
+    assert {PLAN.pace_of(number) for number in range(4)} == {1}
+
+
+def test_a_slow_node_keeps_its_reward_through_rounds_that_it_does_not_play() -> None:
+    slow = course([0.25])
+    slow.rest()
+    assert (slow.rewards, slow.cpu, slow.tokens) == ([0.25, 0.25], [1.0, 0.0], [10, 0])
+    fresh = Course(end=Judged(0.0, 0.0, {}))
+    fresh.rest()
+    assert fresh.rewards == [0.0]
 
 
 def test_a_real_model_meets_tasks_of_the_paper() -> None:
