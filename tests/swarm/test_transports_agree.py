@@ -14,7 +14,7 @@ from policies.rollout import Finish, Group, Rollout, Segment
 from policies.tasks import build_task
 from policies.tasks.task import Task, TaskSpec
 from swarm.dht import DhtSettings, DhtTransport
-from swarm.draw import by_peer, by_worth, uniform
+from swarm.draw import by_peer, uniform
 from swarm.gossip import Gossip
 from swarm.manifest import Manifest
 from swarm.memory import MemoryHub
@@ -77,7 +77,7 @@ def test_the_same_bodies_give_the_same_training_inputs(flock: dict[str, DhtTrans
     hub = MemoryHub(MANIFEST.swarm_id, time.time)
     over_dht = exchange(flock, peers).snapshot()
     in_memory = exchange({name: hub.join(peers[name]) for name in flock}, peers).snapshot()
-    mixes = [Mix(4, 4, choose) for choose in (by_peer, uniform, by_worth({"sort@1": 0.5}))]
+    mixes = [Mix(4, 4, choose) for choose in (by_peer, uniform)]
     for mix in mixes:
         batches = []
         for snapshot in (over_dht, in_memory):
