@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from node.config import Config
-    from node.runfolder import RunFolder
+    from node.config.schema import Config
+    from node.storage.run_folder import RunFolder
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,11 +53,11 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """The main job, small: a local swarm over a real DHT, each node beside a silo twin. Nothing is downloaded."""
-    from node.demo import run_demo
-    from node.demo_kinds import KINDS
-    from node.demo_view import DemoView
-    from node.runfolder import new_run_folder
-    from node.show import output_style
+    from node.demo.kinds import KINDS
+    from node.demo.run import run_demo
+    from node.demo.view import DemoView
+    from node.storage.run_folder import new_run_folder
+    from node.ui.run_view import output_style
 
     path = run_dir or new_run_folder("demo").path
     view = DemoView(output_style(as_json=as_json), path, picture)
@@ -74,7 +74,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run one node as its config says."""
-    from node.config import load_config
+    from node.config.schema import load_config
 
     if resume:
         return _go_on(_stem(config), rounds, run_dir, overrides, as_json=as_json)
@@ -91,8 +91,8 @@ def silo(
     as_json: JsonOption = False,
 ) -> None:
     """Run isolated: no socket is opened, whatever the config says of a swarm."""
-    from node.config import load_config
-    from node.members import as_silo
+    from node.config.roles import as_silo
+    from node.config.schema import load_config
 
     if resume:
         return _go_on("silo", rounds, run_dir, overrides, as_json=as_json)
@@ -110,8 +110,8 @@ def join(
     as_json: JsonOption = False,
 ) -> None:
     """Run as a node of the swarm that an invite names."""
-    from node.config import load_config
-    from node.members import as_member, invite_in
+    from node.config.roles import as_member, invite_in
+    from node.config.schema import load_config
 
     if resume:
         return _go_on("join", rounds, run_dir, overrides, as_json=as_json)
@@ -136,8 +136,8 @@ def bootstrap(
     as_json: JsonOption = False,
 ) -> None:
     """Run a peer that others join through; prints the invite and serves until Ctrl-C."""
-    from node.bootstrap import serve_bootstrap
-    from node.config import load_config
+    from node.config.schema import load_config
+    from node.runtime.bootstrap import serve_bootstrap
 
     serve_bootstrap(load_config(config, overrides), run_dir, beside, private=private, as_json=as_json)
 
@@ -152,7 +152,7 @@ def peers(
     as_json: JsonOption = False,
 ) -> None:
     """Who is in the swarm, what they offer, and what came of it here."""
-    from node.peers import show_peers
+    from node.ui.peers import show_peers
 
     show_peers(invite, run_dir, watch=watch, as_json=as_json)
 
@@ -177,7 +177,7 @@ def identity(
     as_json: JsonOption = False,
 ) -> None:
     """Show the PeerID and public key of a key file."""
-    from swarm.identity import Identity
+    from swarm.wire.identity import Identity
 
     own = Identity.load_or_create(path)
     facts = {"peer": own.peer_id, "public_key": own.public_key.hex(), "file": str(path)}
@@ -195,7 +195,7 @@ def doctor(
 ) -> None:
     """Check this machine: Python, torch, device, memory, disk, network, the p2p daemon. Each finding has its fix."""
     from node.doctor import examine, show_findings
-    from swarm.manifest import Invite
+    from swarm.wire.manifest import Invite
 
     findings = examine(Invite.decode(invite) if invite else None)
     raise typer.Exit(show_findings(findings, as_json=as_json))
@@ -231,10 +231,10 @@ def bench(
     as_json: JsonOption = False,
 ) -> None:
     """Reproduce a figure, both sides in one run. Says on standard error what is being measured."""
-    from node.bench.options import BenchOptions
+    from node.bench.kit.options import BenchOptions
+    from node.bench.kit.report import Interrupted
+    from node.bench.kit.show import show_report
     from node.bench.registry import run_benchmark
-    from node.bench.report import Interrupted
-    from node.bench.show import show_report
 
     split = tuple(splits.split(",")) if splits else ()
     options = BenchOptions(
@@ -266,9 +266,9 @@ def simulate(
     as_json: JsonOption = False,
 ) -> None:
     """A swarm of thousands on a virtual clock: what a round costs a node, whom it hears, what faults do to it."""
-    from node.simulation import Interrupted, Partition, Scenario
-    from node.simulation import simulate as play
-    from node.simulation.report import show_outcome
+    from node.ui.simulation import show_outcome
+    from swarm.simulation import Interrupted, Partition, Scenario
+    from swarm.simulation import simulate as play
 
     parted = Partition.parse(partition) if partition else None
     scenario = Scenario(
@@ -285,7 +285,7 @@ def simulate(
 @config_app.command("show")
 def config_show(config: ConfigArgument = "tiny", overrides: SetOption = []) -> None:
     """The whole config with every default filled in, as JSON."""
-    from node.config import load_config, resolved_json
+    from node.config.schema import load_config, resolved_json
 
     typer.echo(resolved_json(load_config(config, overrides)))
 
@@ -293,7 +293,7 @@ def config_show(config: ConfigArgument = "tiny", overrides: SetOption = []) -> N
 @config_app.command("schema")
 def config_schema() -> None:
     """JSON schema of the config, with every key's documentation."""
-    from node.config import Config
+    from node.config.schema import Config
 
     typer.echo(json.dumps(Config.model_json_schema(), indent=2))
 
@@ -317,15 +317,15 @@ def main() -> None:
 
 def _exit_code(error: Exception) -> int | None:
     """The exit code of an error that is the user's to mend; None for one that is ours."""
-    from node.bench.options import BenchError
-    from node.checkpoint import CheckpointError
-    from node.config import ConfigError
-    from node.runfolder import RunFolderError
-    from node.simulation import ScenarioError
+    from node.bench.kit.options import BenchError
+    from node.config.schema import ConfigError
+    from node.storage.checkpoint import CheckpointError
+    from node.storage.run_folder import RunFolderError
     from node.web.server import DashboardError
     from policies.policy import DivergedError, PolicyError
     from policies.tasks.task import TaskError
     from swarm.errors import IdentityError, InviteError, TransportError
+    from swarm.simulation import ScenarioError
 
     codes: list[tuple[tuple[type[Exception], ...], int]] = [
         ((ConfigError, TaskError, InviteError, RunFolderError, BenchError, ScenarioError), 2),
@@ -337,7 +337,7 @@ def _exit_code(error: Exception) -> int | None:
 
 
 def _start(config: Config, stem: str, run_dir: Path | None, secret: bytes = b"", *, as_json: bool) -> None:
-    from node.runfolder import RunFolder, new_run_folder
+    from node.storage.run_folder import RunFolder, new_run_folder
     from policies.tasks import build_task
 
     for task in config.tasks:
@@ -353,8 +353,8 @@ def _go_on(
     stem: str, rounds: int | None, run_dir: Path | None, overrides: list[str], *, as_json: bool
 ) -> None:
     """Resumes a run under the config it was started with; only its length may change."""
-    from node.config import ConfigError, resolved_json
-    from node.runfolder import RunFolder, latest_run_folder, write_atomic
+    from node.config.schema import ConfigError, resolved_json
+    from node.storage.run_folder import RunFolder, latest_run_folder, write_atomic
 
     if overrides:
         raise ConfigError("a resumed run keeps its config: leave out --set (only --rounds may change)")
@@ -367,10 +367,10 @@ def _go_on(
 
 
 def _play(config: Config, folder: RunFolder, *, resumed: bool, as_json: bool) -> None:
-    from node.members import wants_twin
-    from node.session import run_session
-    from node.show import RunView, output_style
-    from node.twin import run_with_twin
+    from node.baseline.silo_baseline import run_with_twin
+    from node.config.roles import wants_twin
+    from node.runtime.session import run_session
+    from node.ui.run_view import RunView, output_style
 
     view = RunView(output_style(as_json=as_json), str(folder.path))
     view.say(f"run folder {folder.path}")

@@ -18,12 +18,12 @@ from typing import Literal
 import psutil
 from rich.text import Text
 
-from node.network import lone_transport, visitor_transport
-from node.show import new_console
-from swarm.addresses import Address
+from node.runtime.transports import lone_transport, visitor_transport
+from node.ui.run_view import new_console
 from swarm.errors import SwarmError
-from swarm.manifest import Invite
-from swarm.reach import Reach
+from swarm.exchange.autonat import Reach
+from swarm.wire.manifest import Invite
+from swarm.wire.multiaddr import Address
 
 GIB = 2**30
 # The embedded policy peaks at 0.9 GiB in one process; a 135M policy with LoRA at 4-9 GiB.
@@ -197,7 +197,7 @@ def check_diffusion() -> Finding:
     """What the presets for large diffusion models would take of a GPU, beside the reward model."""
     import torch
 
-    from node.config import DiffusionPolicyConfig, load_config
+    from node.config.schema import DiffusionPolicyConfig, load_config
     from policies.diffusion.pipeline.memory import memory_estimate
     from policies.diffusion.pipeline.settings import PipelineSettings
 

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 from policies.rollout import Finish, Group, Problem, Rollout, Segment
-from swarm.body import Body, SharedGroup, SharedRollout, share
-from swarm.codec import encode_body
-from swarm.record import Announcement, Summary, TaskSummary, summarise
-from swarm.verify import Door, DoorSettings
+from swarm.admission.verifier import Door, DoorSettings
+from swarm.wire.announcement import Announcement, Summary, TaskSummary, summarise
+from swarm.wire.body import Body, SharedGroup, SharedRollout, share
+from swarm.wire.body_codec import encode_body
 
 SWARM = "swarm-of-tests"
 NODE, ALICE, BOB, MALLORY = "12D3Node", "12D3Alice", "12D3Bob", "12D3Mallory"

@@ -12,10 +12,10 @@ from policies.policy import RolloutRequest, Stop, UpdateReport, UpdateSpec, neve
 from policies.rollout import Finish, Group, Problem, Rollout, Segment, TrainGroup
 from policies.seeds import derive_generator, derive_seed
 from policies.strategies import build_strategy
-from policies.strategies.phase import RolloutPhase, rollout_phase
-from policies.strategies.pool import RolloutPool
+from policies.strategies.base import StepInfo, Strategy
+from policies.strategies.open_groups import RolloutPool
+from policies.strategies.rollout_phase import RolloutPhase, rollout_phase
 from policies.strategies.settings import AprilSettings, BrorlSettings, DarsSettings, GrpoSettings
-from policies.strategies.strategy import StepInfo, Strategy
 
 TOKENS = 1000
 CAP = 40

@@ -1,6 +1,6 @@
 """The benchmarks that `murmur bench` knows, each imported only when it is run.
 
-Benchmark NAME is the module node/bench/NAME.py with `run(options: BenchOptions, progress: Progress) -> Report`.
+Each is a module with `run(options: BenchOptions, progress: Progress) -> Report`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from node.bench.options import FLAGS, BenchError, BenchOptions, refuse_unknown
-from node.bench.report import Progress, Report
+from node.bench.kit.options import FLAGS, BenchError, BenchOptions, refuse_unknown
+from node.bench.kit.report import Progress, Report
 
 # Name of the benchmark -> the options that it follows.
 BENCHMARKS: Mapping[str, frozenset[str]] = MappingProxyType(
@@ -31,6 +31,17 @@ BENCHMARKS: Mapping[str, frozenset[str]] = MappingProxyType(
     }
 )
 
+# Experiments on strategies share one room; every other benchmark is the `run` module of its own.
+_STRATEGY_MODULES: Mapping[str, str] = MappingProxyType(
+    {name: f"node.bench.strategies.{name}" for name in ("april", "brorl", "dars")}
+    | {"strategies": "node.bench.strategies.compare"}
+)
+
+
+def module_of(name: str) -> str:
+    """The module that holds the benchmark `name`."""
+    return _STRATEGY_MODULES.get(name, f"node.bench.{name}.run")
+
 
 def run_benchmark(name: str, options: BenchOptions, progress: Progress) -> Report:
     """Runs one benchmark to its end. Raises BenchError before anything is measured, Interrupted on Ctrl-C."""
@@ -39,8 +50,8 @@ def run_benchmark(name: str, options: BenchOptions, progress: Progress) -> Repor
     if refused:
         raise BenchError(f"bench {name} takes no {FLAGS[refused[0]]}; leave it out")
 
-    from node.bench.machine import best_device, machine_facts
+    from node.bench.kit.machine import best_device, machine_facts
 
     known = replace(options, machine=machine_facts(best_device()))
-    report: Report = importlib.import_module(f"node.bench.{name}").run(known, progress)
+    report: Report = importlib.import_module(module_of(name)).run(known, progress)
     return report

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Sequence
 from itertools import accumulate
 
-from node.store import RoundEvent
-from node.uplift import Point
+from node.baseline.uplift import Point
+from node.storage.events import RoundEvent
 
 MAX_POINTS = 400  # of a curve; more are told apart by no screen
 RECENT = 5  # rounds in the moving mean

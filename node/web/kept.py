@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from node.store import KINDS, Event, History
+from node.storage.events import KINDS, Event, History
 
 
 @dataclass(slots=True)

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from node.config import Config
-from node.members import wants_twin
-from node.peers import DealingRow, dealings
-from node.store import History, LifeEvent, RoundEvent
-from node.uplift import LEVEL, Point, compare, compare_early, cpu_seconds, judged, rounds_to_even
+from node.baseline.uplift import LEVEL, Point, compare, compare_early, cpu_seconds, judged, rounds_to_even
+from node.config.roles import wants_twin
+from node.config.schema import Config
+from node.storage.events import History, LifeEvent, RoundEvent
+from node.ui.peers import DealingRow, dealings
 from node.web.curves import curve, moving, thinned
 
 STANDINGS = ("started", "resumed", "joined", "finished", "stopped", "diverged")

@@ -16,8 +16,8 @@ from socketserver import TCPServer, ThreadingMixIn
 from types import MappingProxyType
 from typing import Any, Final
 
-from node.runfolder import RunFolder, RunFolderError, newest_run_folder, twin_beside
-from node.show import new_console
+from node.storage.run_folder import RunFolder, RunFolderError, newest_run_folder, twin_beside
+from node.ui.run_view import new_console
 from node.web.kept import KeptHistory
 from node.web.projection import Source, plain, project
 

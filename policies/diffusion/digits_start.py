@@ -21,11 +21,11 @@ from policies.cache import default_cache, store_folder
 from policies.diffusion.digits import LATENT_SHAPE, DigitsNetwork
 from policies.diffusion.settings import DigitsSource
 from policies.policy import PolicyError
+from policies.randomness import seeded
 from policies.repeatable import one_thread
 from policies.seeds import derive_seed
 from policies.tasks.digit_images import CLASSES, digit_images
 from policies.tasks.task import TaskError
-from policies.text.randomness import seeded
 
 Progress = Callable[[int, int], None]  # (steps done, steps in all)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from policies.advantage import STD_EPSILON
-from policies.diffusion.forest import Forest
+from policies.diffusion.tree_shape import Forest
 
 
 def fuse(

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from policies.diffusion.denoiser import Denoiser
-from policies.diffusion.grow import Trees
 from policies.diffusion.step import entropy, log_prob
+from policies.diffusion.tree_rollout import Trees
 
 
 @dataclass(slots=True)

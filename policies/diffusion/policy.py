@@ -12,17 +12,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from policies.diffusion.denoiser import Denoiser
-from policies.diffusion.forest import Forest
-from policies.diffusion.forward import Lesson, Sample, lessons
 from policies.diffusion.fusion import depth_advantages, fuse
-from policies.diffusion.grove import Grove, Harvest
-from policies.diffusion.grow import grow
 from policies.diffusion.images import to_images, to_pixels
 from policies.diffusion.loss import TreeLoss
+from policies.diffusion.nft_loss import Lesson, Sample, lessons
 from policies.diffusion.plan import deterministic, plan
 from policies.diffusion.pruning import kept_edges
 from policies.diffusion.settings import DiffusionSettings
 from policies.diffusion.trainer import DiffusionTrainer
+from policies.diffusion.tree_buffer import Grove, Harvest
+from policies.diffusion.tree_rollout import grow
+from policies.diffusion.tree_shape import Forest
 from policies.policy import PolicyError, RolloutRequest, Stale, Stop, UpdateReport, UpdateSpec, never
 from policies.rollout import Finish, Image, Problem, Rollout, TrainGroup
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from policies.diffusion.grow import Trees
 from policies.diffusion.settings import TreeSettings
+from policies.diffusion.tree_rollout import Trees
 from policies.diffusion.window import window_at
 
 

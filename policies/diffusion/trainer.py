@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from policies.diffusion.denoiser import Denoiser
-from policies.diffusion.forward import ForwardLoss, Lesson
 from policies.diffusion.loss import LossRule, Tally, TreeLoss
+from policies.diffusion.nft_loss import ForwardLoss, Lesson
 from policies.diffusion.settings import DiffusionSettings
-from policies.optimising import all_or_nothing, scaled_rate
+from policies.optimiser import all_or_nothing, scaled_rate
 from policies.policy import DivergedError, UpdateSpec
 from policies.seeds import derive_seed
 

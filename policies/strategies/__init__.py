@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from policies.strategies.april import April
+from policies.strategies.base import Strategy
 from policies.strategies.brorl import Brorl
 from policies.strategies.dars import Dars
 from policies.strategies.grpo import Grpo
 from policies.strategies.settings import AprilSettings, BrorlSettings, DarsSettings, StrategySettings
-from policies.strategies.strategy import Strategy
 
 
 def build_strategy(settings: StrategySettings) -> Strategy:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from policies.rollout import Group
-from policies.strategies.pool import OpenGroup
+from policies.strategies.base import Admission, LiveView, StepInfo, Strategy, Update
+from policies.strategies.open_groups import OpenGroup
 from policies.strategies.settings import AprilSettings
-from policies.strategies.strategy import Admission, LiveView, StepInfo, Strategy, Update
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from policies.advantage import batch_normalised
 from policies.policy import UpdateSpec
 from policies.rollout import Group, TrainGroup
+from policies.strategies.base import Admission, StepInfo, Update
 from policies.strategies.pods import down_sampled
 from policies.strategies.settings import BrorlSettings
-from policies.strategies.strategy import Admission, StepInfo, Update
 from policies.strategies.synchronous import Synchronous, resampled, weigh
 
 

@@ -12,9 +12,9 @@ from typing import Literal
 from policies.advantage import group_relative
 from policies.policy import UpdateSpec
 from policies.rollout import Finish, Group, Rollout, TrainGroup
-from policies.strategies.pool import OpenGroup
+from policies.strategies.base import StepInfo, Update
+from policies.strategies.open_groups import OpenGroup
 from policies.strategies.settings import DarsSettings
-from policies.strategies.strategy import StepInfo, Update
 from policies.strategies.synchronous import Synchronous, weigh
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from policies.advantage import group_relative
 from policies.policy import UpdateSpec
 from policies.rollout import Group, TrainGroup
+from policies.strategies.base import TRAIN, Admission, StepInfo, Update
 from policies.strategies.settings import GrpoSettings
-from policies.strategies.strategy import TRAIN, Admission, StepInfo, Update
 from policies.strategies.synchronous import Synchronous, resampled, weigh
 
 

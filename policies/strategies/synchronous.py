@@ -9,10 +9,10 @@ from typing import Generic, TypeVar
 
 from policies.advantage import focal
 from policies.rollout import Group, TrainGroup
+from policies.strategies.base import TRAIN, Admission, LiveView, StepInfo, Verdict
 from policies.strategies.difficulty import measure
-from policies.strategies.pool import OpenGroup
+from policies.strategies.open_groups import OpenGroup
 from policies.strategies.settings import GroupSettings
-from policies.strategies.strategy import TRAIN, Admission, LiveView, StepInfo, Verdict
 
 S = TypeVar("S", bound=GroupSettings)
 

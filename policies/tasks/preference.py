@@ -15,7 +15,7 @@ from policies.seeds import derive_seed
 from policies.tasks.task import HELD_OUT_SEED, TaskError, TaskSpec
 
 if TYPE_CHECKING:
-    from policies.diffusion.rewards.scorer import Scorer
+    from policies.rewards.scorer import Scorer
 
 RewardModel = Literal["pickscore", "hpsv2", "imagereward"]
 NAMES: tuple[RewardModel, ...] = get_args(RewardModel)
@@ -111,7 +111,7 @@ class Preference:
         if self._scorer is None:
             import torch
 
-            from policies.diffusion.rewards import HubRewardSettings, load_scorer
+            from policies.rewards import HubRewardSettings, load_scorer
 
             settings = HubRewardSettings(model=self._model, weights=self._weights)
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils.logging import disable_progress_bar
 
 from policies.policy import PolicyError
-from policies.text.randomness import seeded
+from policies.randomness import seeded
 from policies.text.settings import LoraSettings, ModelSettings
 
 logger = logging.getLogger(__name__)

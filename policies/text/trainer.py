@@ -23,11 +23,11 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 from trl import GRPOTrainer
 
-from policies.optimising import all_or_nothing, scaled_rate
+from policies.optimiser import all_or_nothing, scaled_rate
 from policies.policy import DivergedError, PolicyError, UpdateSpec
+from policies.randomness import seeded
 from policies.seeds import derive_seed
 from policies.text.batching import MicroBatch, Row, collate, pack
-from policies.text.randomness import seeded
 from policies.text.settings import TrainerSettings
 from policies.text.shared_prefix import CompletionScorer, UnfitError
 from policies.text.trl_config import trl_config

@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
+from policies.randomness import seeded
 from policies.repeatable import one_thread
 from policies.seeds import derive_seed
 from policies.tasks.embedded import FAMILIES
 from policies.tasks.task import TRAIN_SEEDS
-from policies.text.randomness import seeded
 from policies.text.settings import EmbeddedSettings
 from policies.text.tokenizer import dialogue
 

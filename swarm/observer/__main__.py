@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from swarm.lifeline import die_with_parent
-from swarm.observer.report import Down, tell
+from swarm.observer.ipc import Down, tell
+from swarm.process import die_with_parent
 
 
 def main() -> None:

@@ -14,10 +14,10 @@ from uuid import uuid4
 import msgpack
 
 from swarm.errors import DecodeError
-from swarm.fields import refuse
-from swarm.identity import peer_text
 from swarm.limits import MAX_ANNOUNCEMENT
 from swarm.observer import protobuf
+from swarm.wire.fields import refuse
+from swarm.wire.identity import peer_text
 
 FIND = "DHTProtocol.rpc_find"
 # hivemind sends no message over 4 MiB; the envelope comes on top.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias, TypeVar
 
-from swarm.fetch import HEADER
-from swarm.fields import refuse
+from swarm.exchange.fetch import HEADER
 from swarm.observer.protobuf import MAX_VARINT, read_varint
+from swarm.wire.fields import refuse
 
 _CHUNK = 64 * 1024  # bytes
 

@@ -18,10 +18,10 @@ from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
 from multiaddr import Multiaddr
 
-from swarm.addresses import Address
 from swarm.errors import FetchFailed
-from swarm.identity import peer_bytes
 from swarm.observer.framing import Reader, T
+from swarm.wire.identity import peer_bytes
+from swarm.wire.multiaddr import Address
 
 _CONNECT_TIMEOUT = 4.0  # seconds for one address
 _ASK_TIMEOUT = 5.0  # seconds for one question and its answer

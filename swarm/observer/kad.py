@@ -5,9 +5,9 @@ from __future__ import annotations
 from multiaddr import Multiaddr
 from multiaddr.exceptions import Error as MultiaddrError
 
-from swarm.addresses import Address, parse_known
 from swarm.limits import MAX_ADDRESS
 from swarm.observer import protobuf
+from swarm.wire.multiaddr import Address, parse_known
 
 PROTOCOL = "/ipfs/kad/1.0.0"
 MAX_ANSWER = 64 * 1024  # 20 peers with a few addresses take 5 kB

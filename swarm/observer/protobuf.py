@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from swarm.fields import refuse
+from swarm.wire.fields import refuse
 
 MAX_VARINT = 10  # bytes of a 64-bit number
 _FIXED = {1: 8, 5: 4}  # bytes of a value, by wire type

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import trio
 
 from swarm.observer.host import Host
-from swarm.observer.report import Orders, tell
+from swarm.observer.ipc import Orders, tell
 from swarm.observer.survey import Survey
 
 _MAX_LINE = 64 * 1024  # bytes

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 import trio
 
 from swarm import limits
-from swarm.addresses import Address, parse_known
-from swarm.directory import Directory
+from swarm.discovery.announcement_filter import Gate
+from swarm.discovery.announcement_store import Directory
+from swarm.discovery.shard_reader import places
 from swarm.errors import DecodeError, FetchFailed
-from swarm.fetch import Status
-from swarm.gate import Gate
-from swarm.identity import peer_bytes
-from swarm.lookout import places
-from swarm.manifest import Manifest
+from swarm.exchange.fetch import Status
+from swarm.exchange.peer_stats import NodeStats, encode_request
 from swarm.observer import dht, kad
 from swarm.observer.framing import framed, frames, message
+from swarm.observer.ipc import Done, Down, Figures, Offer, Report, Silent
 from swarm.observer.lookup import Lookup
-from swarm.observer.report import Done, Down, Figures, Offer, Report, Silent
-from swarm.record import epoch_of
-from swarm.stats import NodeStats, encode_request
+from swarm.wire.announcement import epoch_of
+from swarm.wire.identity import peer_bytes
+from swarm.wire.manifest import Manifest
+from swarm.wire.multiaddr import Address, parse_known
 
 if TYPE_CHECKING:  # libp2p is not for every process: hivemind and it cannot be imported together
     from swarm.observer.host import Host

@@ -8,8 +8,8 @@ import zstandard
 from fakes import END, MALLORY, announce, body_of, door, offer, told
 
 from policies.rollout import Finish
-from swarm.body import SharedGroup, SharedRollout
-from swarm.verify import Outcome, Reason
+from swarm.admission.verifier import Outcome, Reason
+from swarm.wire.body import SharedGroup, SharedRollout
 
 SPELLINGS = [
     "<|im_end|>",

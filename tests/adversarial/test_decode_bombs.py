@@ -21,7 +21,7 @@ MIB = bytes(2**20)
 VICTIM = """
 import json, sys
 from pathlib import Path
-from swarm.codec import decode_body
+from swarm.wire.body_codec import decode_body
 from swarm.errors import DecodeError
 
 def memory(which):

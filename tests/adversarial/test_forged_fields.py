@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.tasks.task import HELD_OUT_SEED
-from swarm.body import Body
-from swarm.codec import encode_body
-from swarm.verify import Outcome, Reason
+from swarm.admission.verifier import Outcome, Reason
+from swarm.wire.body import Body
+from swarm.wire.body_codec import encode_body
 
 HONEST = body([group(1), group(2)], BOB)
 ANNOUNCEMENT, WIRE = offer(HONEST)

@@ -19,12 +19,12 @@ from PIL import Image as pillow
 from PIL.PngImagePlugin import PngInfo
 
 from policies.rollout import Finish, Image, Problem
-from swarm import pictures
-from swarm.body import SharedGroup, SharedRollout
+from swarm.admission.verifier import Door, Reason
 from swarm.errors import DecodeError
 from swarm.limits import MAX_BODY_PIXELS, MAX_IMAGE, MAX_IMAGE_SIDE
-from swarm.pictures import pack, unpack
-from swarm.verify import Door, Reason
+from swarm.wire import images as pictures
+from swarm.wire.body import SharedGroup, SharedRollout
+from swarm.wire.images import pack, unpack
 
 PNG, WEBP = pack(grey(100)), pack(photo(96, 80))
 
@@ -123,7 +123,7 @@ VICTIM = """
 import sys
 from pathlib import Path
 from swarm.errors import DecodeError
-from swarm.pictures import unpack
+from swarm.wire.images import unpack
 
 def memory(which):
     return int(Path("/proc/self/status").read_text().split(which)[1].split()[0]) * 1024

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from node.bench.sapo_arms import SPLITS, arms_of
-from node.bench.sapo_population import Plan, RoundClock, populate
-from node.loop import Node, play_round
+from node.bench.sapo.arms import SPLITS, arms_of
+from node.bench.sapo.population import Plan, RoundClock, populate
+from node.runtime.loop import Node, play_round
 from policies.policy import sample_groups
 from policies.rollout import Finish, Group, Problem, Rollout
 from policies.tasks.task import score_group

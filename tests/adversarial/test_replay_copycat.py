@@ -24,12 +24,12 @@ from fakes import (
     offer,
 )
 
-from swarm.codec import encode_body
-from swarm.gossip import Gossip, GossipSettings
-from swarm.memory import MemoryHub
-from swarm.pool import Pool
-from swarm.replay import CAPACITY, ReplayGuard
-from swarm.verify import Door, Reason, Verdict
+from swarm.admission.replay_guard import CAPACITY, ReplayGuard
+from swarm.admission.verifier import Door, Reason, Verdict
+from swarm.gossip.service import Gossip, GossipSettings
+from swarm.sampling.external_pool import Pool
+from swarm.transport.memory import MemoryHub
+from swarm.wire.body_codec import encode_body
 
 THOUGHT = "adding one to {} by counting on gives {}"  # long enough to tell whose it is
 

@@ -20,12 +20,12 @@ from fakes import (
 )
 
 from policies.rollout import Group
-from swarm.codec import encode_body
-from swarm.gossip import Gossip
-from swarm.memory import MemoryHub
-from swarm.pool import Pool
-from swarm.sampler import Batch, Mix, draw_batch
-from swarm.verify import Door, Outcome, Reason
+from swarm.admission.verifier import Door, Outcome, Reason
+from swarm.gossip.service import Gossip
+from swarm.sampling.external_pool import Pool
+from swarm.sampling.sampler import Batch, Mix, draw_batch
+from swarm.transport.memory import MemoryHub
+from swarm.wire.body_codec import encode_body
 
 TEXTS = ("it is 8", "it is 9", "I do not know", "8 or 9, rather 9")
 TRUTH = (1.0, 0.25, 0.0, 0.25)

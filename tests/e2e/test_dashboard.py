@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 from murmur_command import murmur, start
 
-from node.config import load_config
-from node.runfolder import RunFolder
-from node.store import EvaluationEvent, Event, ExternalEvent, LifeEvent, PeerEvent, RoundEvent, Store
-from node.uplift import Uplift
+from node.baseline.uplift import Uplift
+from node.config.schema import load_config
+from node.storage.events import EvaluationEvent, Event, ExternalEvent, LifeEvent, PeerEvent, RoundEvent, Store
+from node.storage.run_folder import RunFolder
 from node.web.server import DashboardServer
 
 pytestmark = pytest.mark.e2e

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from murmur_command import murmur, start
 
-from node.store import History, RoundEvent
+from node.storage.events import History, RoundEvent
 
 pytestmark = [pytest.mark.e2e, pytest.mark.swarm]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from murmur_command import start
 
-from node.store import History
+from node.storage.events import History
 
 pytestmark = [pytest.mark.e2e, pytest.mark.swarm, pytest.mark.slow]
 

@@ -9,8 +9,8 @@ import pytest
 from murmur_command import QUICK, murmur, start
 from test_silo import learnt, wait_for_round
 
-from node.config import PRESETS
-from node.store import History
+from node.config.schema import PRESETS
+from node.storage.events import History
 
 pytestmark = pytest.mark.e2e
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from murmur_command import QUICK, murmur, start
 
-from node.store import History, RoundEvent
+from node.storage.events import History, RoundEvent
 
 pytestmark = pytest.mark.e2e
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from murmur_command import QUICK, murmur
 
-from node.store import History
+from node.storage.events import History
 
 pytestmark = [pytest.mark.e2e, pytest.mark.swarm, pytest.mark.slow]
 

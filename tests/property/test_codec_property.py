@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from policies.rollout import Finish
 from policies.tasks.task import TRAIN_SEEDS
-from swarm.body import Body, SharedGroup, SharedRollout
-from swarm.codec import decode_body, encode_body
 from swarm.errors import DecodeError
+from swarm.wire.body import Body, SharedGroup, SharedRollout
+from swarm.wire.body_codec import decode_body, encode_body
 
 names = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=60)
 counts = st.integers(0, 2**53)

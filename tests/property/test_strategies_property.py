@@ -12,9 +12,9 @@ from strategy_world import CAP, RUN_SEED, SeededPolicy, play_round
 from policies.policy import Stale
 from policies.rollout import Finish, Group
 from policies.strategies import build_strategy
-from policies.strategies.pool import OpenGroup, RolloutPool
+from policies.strategies.base import StepInfo
+from policies.strategies.open_groups import OpenGroup, RolloutPool
 from policies.strategies.settings import AprilSettings, BrorlSettings, DarsSettings, GrpoSettings
-from policies.strategies.strategy import StepInfo
 
 small = st.integers(2, 6)
 inner = st.one_of(

@@ -8,8 +8,8 @@ import sys
 from hivemind.p2p import P2P, PeerID
 from hivemind.utils.multiaddr import Multiaddr
 
-from swarm.addresses import Address
-from swarm.identity import peer_bytes
+from swarm.wire.identity import peer_bytes
+from swarm.wire.multiaddr import Address
 
 PROTOCOL = "/murmur/test/1"
 

@@ -17,10 +17,10 @@ from hivemind.dht.node import DHTNode
 from hivemind.dht.routing import DHTID
 from hivemind.p2p import P2P
 
-from swarm.addresses import Address
-from swarm.identity import Identity, peer_bytes
-from swarm.manifest import Manifest
-from swarm.record import Announcement, epoch_of, shard_key
+from swarm.wire.announcement import Announcement, epoch_of, shard_key
+from swarm.wire.identity import Identity, peer_bytes
+from swarm.wire.manifest import Manifest
+from swarm.wire.multiaddr import Address
 
 
 def own(manifest: Manifest, mallory: Identity, victim: Announcement, **changes: Any) -> Announcement:

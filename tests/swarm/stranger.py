@@ -16,10 +16,10 @@ from libp2p import new_host
 from libp2p.abc import INetStream
 from multiaddr import Multiaddr
 
-from swarm.addresses import Address
 from swarm.limits import FETCH_PROTOCOL, MAX_BODY, PROTOCOL_VERSION
 from swarm.observer.framing import framed, frames
 from swarm.observer.host import Host
+from swarm.wire.multiaddr import Address
 
 PROTOCOL = "/murmur/test/1"
 

@@ -18,11 +18,11 @@ import psutil
 import pytest
 
 from policies.tasks.task import TaskSpec
-from swarm.dht import DhtSettings, DhtTransport
 from swarm.errors import FetchFailed, TransportDown, TransportError
-from swarm.identity import Identity
-from swarm.manifest import Manifest
-from swarm.record import Announcement, Summary, TaskSummary
+from swarm.transport.dht import DhtSettings, DhtTransport
+from swarm.wire.announcement import Announcement, Summary, TaskSummary
+from swarm.wire.identity import Identity
+from swarm.wire.manifest import Manifest
 
 pytestmark = pytest.mark.swarm
 
@@ -235,8 +235,8 @@ PARENT = """
 import sys, time
 from pathlib import Path
 from policies.tasks.task import TaskSpec
-from swarm.dht import DhtSettings, DhtTransport
-from swarm.manifest import Manifest
+from swarm.transport.dht import DhtSettings, DhtTransport
+from swarm.wire.manifest import Manifest
 transport = DhtTransport(DhtSettings(Manifest("orphan", (TaskSpec("sort"),))), Path(sys.argv[1]))
 transport.wait_ready()
 print("ready", flush=True)
@@ -279,9 +279,9 @@ CANCELLED = """
 import asyncio, sys
 from pathlib import Path
 from policies.tasks.task import TaskSpec
-from swarm import network
-from swarm.control import DhtSettings
-from swarm.manifest import Manifest
+from swarm.network import supervisor as network
+from swarm.network.ipc import DhtSettings
+from swarm.wire.manifest import Manifest
 
 async def fails_when_cancelled(*ignored):
     try:

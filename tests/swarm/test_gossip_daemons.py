@@ -13,8 +13,8 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from node.bench.gossip_plan import OURS, REFERENCE, Plan, Round
-from node.bench.gossip_process import measure
+from node.bench.gossip.plan import OURS, REFERENCE, Plan, Round
+from node.bench.gossip.process import measure
 from swarm.errors import TransportDown
 
 pytestmark = [

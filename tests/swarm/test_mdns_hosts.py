@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from swarm.addresses import Address
-from swarm.identity import Identity
-from swarm.neighbours import Neighbours
+from swarm.discovery.mdns_client import Neighbours
+from swarm.wire.identity import Identity
+from swarm.wire.multiaddr import Address
 
 pytestmark = [
     pytest.mark.swarm,
@@ -103,9 +103,9 @@ NODE = """
 import sys, time
 from pathlib import Path
 from policies.tasks.task import TaskSpec
-from swarm.dht import DhtSettings, DhtTransport
-from swarm.manifest import Manifest
-from swarm.record import Summary, TaskSummary
+from swarm.transport.dht import DhtSettings, DhtTransport
+from swarm.wire.manifest import Manifest
+from swarm.wire.announcement import Summary, TaskSummary
 
 key, address = sys.argv[1:]
 settings = DhtSettings(Manifest("lab", (TaskSpec("sort"),)), listen=(f"/ip4/{address}/tcp/0",), lan=True)

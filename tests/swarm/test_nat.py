@@ -17,12 +17,12 @@ from test_dht_transport import MANIFEST, PATIENCE, SUMMARY, newest_of, until
 
 from node.bench.netlab.kernel import obstacle
 from node.bench.netlab.lab import Host, Lab
-from swarm.addresses import Address
-from swarm.dht import DhtSettings, DhtTransport
 from swarm.errors import FetchFailed
-from swarm.reach import Reach
-from swarm.record import Announcement
-from swarm.serving import ServeLimits
+from swarm.exchange.autonat import Reach
+from swarm.exchange.body_store import ServeLimits
+from swarm.transport.dht import DhtSettings, DhtTransport
+from swarm.wire.announcement import Announcement
+from swarm.wire.multiaddr import Address
 
 MISSING = obstacle(nat=True)
 pytestmark = [

@@ -16,12 +16,12 @@ import psutil
 import pytest
 
 from policies.tasks.task import TaskSpec
-from swarm.dht import DhtSettings, DhtTransport
 from swarm.errors import TransportDown
-from swarm.identity import Identity
-from swarm.manifest import Invite, Manifest
-from swarm.observe import Look, Observer
-from swarm.record import Announcement, Summary, TaskSummary
+from swarm.observer.client import Look, Observer
+from swarm.transport.dht import DhtSettings, DhtTransport
+from swarm.wire.announcement import Announcement, Summary, TaskSummary
+from swarm.wire.identity import Identity
+from swarm.wire.manifest import Invite, Manifest
 
 pytestmark = pytest.mark.swarm
 
@@ -157,8 +157,8 @@ def test_a_bootstrap_that_accepts_and_says_nothing_holds_nobody() -> None:
 PARENT = """
 import sys, time
 from policies.tasks.task import TaskSpec
-from swarm.manifest import Invite, Manifest
-from swarm.observe import Observer
+from swarm.wire.manifest import Invite, Manifest
+from swarm.observer.client import Observer
 observer = Observer(Invite(Manifest("orphan", (TaskSpec("sort"),)), ()))
 print(observer.pid, flush=True)
 time.sleep(600)

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from test_dht_transport import MANIFEST, PATIENCE, SUMMARY, newest_of, until
 
-from swarm.dht import DhtSettings, DhtTransport
 from swarm.errors import InviteError, TransportDown
-from swarm.manifest import Invite
-from swarm.membership import member_key, new_secret
-from swarm.observe import Observer
-from swarm.reach import Reach
-from swarm.record import Announcement
+from swarm.exchange.autonat import Reach
+from swarm.observer.client import Observer
+from swarm.transport.dht import DhtSettings, DhtTransport
+from swarm.wire.announcement import Announcement
+from swarm.wire.manifest import Invite
+from swarm.wire.membership import member_key, new_secret
 
 pytestmark = pytest.mark.swarm
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from policies.tasks.task import TaskSpec
-from swarm.dht import DhtSettings, DhtTransport
 from swarm.errors import TransportError
-from swarm.manifest import Manifest
-from swarm.record import Announcement, Summary, TaskSummary, shard_of
+from swarm.transport.dht import DhtSettings, DhtTransport
+from swarm.wire.announcement import Announcement, Summary, TaskSummary, shard_of
+from swarm.wire.manifest import Manifest
 
 pytestmark = pytest.mark.swarm
 

@@ -13,15 +13,15 @@ from fakes import encode
 from policies.rollout import Finish, Group, Rollout, Segment
 from policies.tasks import build_task
 from policies.tasks.task import Task, TaskSpec
-from swarm.dht import DhtSettings, DhtTransport
-from swarm.draw import by_peer, uniform
-from swarm.gossip import Gossip
-from swarm.manifest import Manifest
-from swarm.memory import MemoryHub
-from swarm.pool import Pool
-from swarm.sampler import Mix, draw_batch
-from swarm.transport import Transport
-from swarm.verify import Door
+from swarm.admission.verifier import Door
+from swarm.gossip.service import Gossip
+from swarm.sampling.draw import by_peer, uniform
+from swarm.sampling.external_pool import Pool
+from swarm.sampling.sampler import Mix, draw_batch
+from swarm.transport.base import Transport
+from swarm.transport.dht import DhtSettings, DhtTransport
+from swarm.transport.memory import MemoryHub
+from swarm.wire.manifest import Manifest
 
 pytestmark = pytest.mark.swarm
 

@@ -20,22 +20,22 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from node.bench.sapo_cell import judge
-from node.bench.sapo_population import RoundClock
-from node.build import build_node
-from node.config import Config, load_config
-from node.demo_kinds import skilled
-from node.loop import Node, play_round
-from node.members import as_silo, manifest_of
-from node.runfolder import RunFolder
-from node.store import RoundEvent
+from node.bench.sapo.cell import judge
+from node.bench.sapo.population import RoundClock
+from node.config.roles import as_silo, manifest_of
+from node.config.schema import Config, load_config
+from node.demo.kinds import skilled
+from node.runtime.build import build_node
+from node.runtime.loop import Node, play_round
+from node.storage.events import RoundEvent
+from node.storage.run_folder import RunFolder
 from policies.text.policy import TextPolicy
 from policies.text.tokenizer import CONTROL_TOKENS, build_tokenizer
 from policies.text.warm_start import warm_start
-from swarm.identity import Identity
-from swarm.memory import MemoryHub
-from swarm.silo import SiloTransport
-from swarm.transport import Transport
+from swarm.transport.base import Transport
+from swarm.transport.memory import MemoryHub
+from swarm.transport.silo import SiloTransport
+from swarm.wire.identity import Identity
 
 pytestmark = [pytest.mark.swarm, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -95,7 +95,7 @@ def build(
     peer = Identity.load_or_create(folder.identity(config)).peer_id
     transport: Transport = hub.join(peer) if hub else SiloTransport()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("node.build.build_policy", lambda config, progress: policy)
+        patch.setattr("node.runtime.build.build_policy", lambda config, progress: policy)
         return build_node(config, folder, transport, lambda *told: None, clock), transport
 
 
@@ -147,7 +147,7 @@ def test_unlike_nodes_lose_nothing_by_sharing(tmp_path: Path) -> None:
 
 
 def _peers(node: Node) -> list[Any]:
-    from node.store import History
+    from node.storage.events import History
 
     path = node.checkpoints._folder.parent / "events.sqlite"
     return History(path).peers()

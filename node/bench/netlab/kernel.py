@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from node.bench.options import BenchError
+from node.bench.kit.options import BenchError
 
 COMMAND_TIMEOUT = 15.0  # seconds
 _TUN = Path("/dev/net/tun")

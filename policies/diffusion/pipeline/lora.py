@@ -11,7 +11,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from policies.diffusion.pipeline.settings import NetworkLoraSettings
 from policies.policy import PolicyError
-from policies.text.randomness import seeded
+from policies.randomness import seeded
 
 ADAPTER = "policy"
 

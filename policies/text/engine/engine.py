@@ -17,11 +17,11 @@ from transformers import PreTrainedModel
 
 from policies.policy import Stop, never
 from policies.text.engine import memory, weights
+from policies.text.engine.batch import Call
 from policies.text.engine.cache import Table
-from policies.text.engine.call import Call
-from policies.text.engine.capture import BucketedSteps, bucket, cuda_graph
+from policies.text.engine.cuda_graphs import BucketedSteps, bucket, cuda_graph
 from policies.text.engine.decoder import Decoder, Step
-from policies.text.engine.plain import PlainGeneration
+from policies.text.engine.hf_fallback import PlainGeneration
 from policies.text.engine.probe import UnsupportedError, shared_attention, token_bytes
 from policies.text.engine.request import Continuation, Request, Sampling
 from policies.text.engine.weights import Arithmetic

@@ -15,7 +15,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, PreTrainedModel
 
-from policies.text.randomness import seeded
+from policies.randomness import seeded
 
 logger = logging.getLogger(__name__)
 

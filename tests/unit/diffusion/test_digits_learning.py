@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from node.bench.branch_arms import Arm
+from node.bench.branch.arms import Arm
 from policies.diffusion.settings import DigitsSource
 from policies.tasks.digits import build_digits_task
 from policies.tasks.task import TaskSpec

@@ -11,7 +11,7 @@ from PIL import Image as Picture
 
 from policies.diffusion.digits import LATENT_SHAPE, DigitsDenoiser, DigitsNetwork
 from policies.diffusion.digits_start import load_digits_network, recipe_hash, start
-from policies.diffusion.grid import drawn, write_grid
+from policies.diffusion.image_grid import drawn, write_grid
 from policies.diffusion.images import to_images, to_pixels
 from policies.diffusion.policy import DiffusionPolicy
 from policies.diffusion.settings import DiffusionSettings, DigitsSource

@@ -9,7 +9,7 @@ import torch
 from small_denoiser import SHAPE, SmallDenoiser
 from torch import Tensor
 
-from policies.diffusion.forward import ForwardLoss, Lesson, Sample, lessons, optimality_errors
+from policies.diffusion.nft_loss import ForwardLoss, Lesson, Sample, lessons, optimality_errors
 from policies.diffusion.settings import ForwardSettings
 
 PROMPTS = ("the digit 1", "the digit 2")

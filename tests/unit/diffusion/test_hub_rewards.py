@@ -15,10 +15,10 @@ from PIL import Image
 from tiny_encoders import clip_config, clip_tokenizer
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPVisionConfig
 
-from policies.diffusion.rewards import HubRewardSettings, load_scorer
-from policies.diffusion.rewards.pickscore import HIGH, LOW
-from policies.diffusion.rewards.scorer import Scaled
 from policies.policy import PolicyError
+from policies.rewards import HubRewardSettings, load_scorer
+from policies.rewards.pickscore import HIGH, LOW
+from policies.rewards.scorer import Scaled
 
 CPU = torch.device("cpu")
 PROMPTS = ["a red fox", "two hens that sit on a very long fence", "a red fox"]

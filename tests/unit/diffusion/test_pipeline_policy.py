@@ -8,9 +8,9 @@ import pytest
 import tiny_encoders
 import torch
 
-from node.build import build_policy
-from node.config import Config, parse_config
+from node.config.schema import Config, parse_config
 from node.doctor import check_diffusion
+from node.runtime.build import build_policy
 from policies.policy import RolloutRequest
 from policies.rollout import Group, Image, Problem, TrainGroup
 

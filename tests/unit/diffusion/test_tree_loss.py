@@ -10,14 +10,14 @@ import torch
 from small_denoiser import SmallDenoiser
 from torch import Tensor
 
-from policies.diffusion.forest import Forest
 from policies.diffusion.fusion import depth_advantages, fuse
-from policies.diffusion.grow import Trees, grow
 from policies.diffusion.loss import LossRule, TreeLoss
 from policies.diffusion.plan import plan
 from policies.diffusion.pruning import kept_edges
 from policies.diffusion.settings import TreeSettings, WindowSettings
 from policies.diffusion.step import log_prob
+from policies.diffusion.tree_rollout import Trees, grow
+from policies.diffusion.tree_shape import Forest
 
 PROMPTS = ("the digit 1", "the digit 7")
 TREE = TreeSettings(splits={0: 2, 2: 2, 4: 2}, noisy=None)

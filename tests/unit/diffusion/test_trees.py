@@ -6,12 +6,12 @@ import pytest
 import torch
 from small_denoiser import SHAPE, SmallDenoiser
 
-from policies.diffusion.forest import Forest
-from policies.diffusion.grow import grow, replay
 from policies.diffusion.noise import edge_noise, node_noise
 from policies.diffusion.plan import deterministic, plan
 from policies.diffusion.settings import PRESETS, TreeSettings, WindowSettings
 from policies.diffusion.step import log_prob
+from policies.diffusion.tree_rollout import grow, replay
+from policies.diffusion.tree_shape import Forest
 from policies.diffusion.window import window_at
 
 PAPER = {0: 2, 3: 2, 6: 2, 9: 2}

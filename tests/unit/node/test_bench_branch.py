@@ -9,11 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from node.bench import branch, branch_arms
-from node.bench.branch import at, checks, place_of, run
-from node.bench.branch_arms import ARMS, Point
-from node.bench.branch_plot import draw
-from node.bench.options import BenchError, BenchOptions
+from node.bench.branch import arms as branch_arms
+from node.bench.branch import run as branch
+from node.bench.branch.arms import ARMS, Point
+from node.bench.branch.plot import draw
+from node.bench.branch.run import at, checks, place_of, run
+from node.bench.kit.options import BenchError, BenchOptions
 from policies.diffusion.settings import DigitsSource, TreeSettings
 from policies.tasks import digit_scorers
 

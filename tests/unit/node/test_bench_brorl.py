@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from node.bench import brorl, sampling_rate
-from node.bench.accuracy_mix import AccuracyMix, calibrated
-from node.bench.brorl import Outcomes, Schedule
-from node.bench.options import BenchOptions
-from node.bench.report import Interrupted
-from node.bench.token_simulator import Outcome, World, loss_gradient, sample, simulate
+from node.bench.kit import sampling_rate
+from node.bench.kit.options import BenchOptions
+from node.bench.kit.report import Interrupted
+from node.bench.strategies import brorl
+from node.bench.strategies.accuracy_mix import AccuracyMix, calibrated
+from node.bench.strategies.brorl import Outcomes, Schedule
+from node.bench.strategies.token_simulator import Outcome, World, loss_gradient, sample, simulate
 from policies.seeds import derive_generator
 
 SMALL = World(tokens=60, correct=12)

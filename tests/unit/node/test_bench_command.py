@@ -11,8 +11,8 @@ import pytest
 
 from node import cli
 from node.bench import registry
-from node.bench.options import BenchError, BenchOptions
-from node.bench.report import Check, Interrupted, Progress, Report
+from node.bench.kit.options import BenchError, BenchOptions
+from node.bench.kit.report import Check, Interrupted, Progress, Report
 
 CHECKS = [Check.of("fast", [1.0, 3.0, 2.5], paper="2", floor=2.0), Check.of("small", [math.inf], ceiling=1.0)]
 
@@ -31,7 +31,7 @@ def murmur(
     monkeypatch: pytest.MonkeyPatch, *arguments: str, run: object = stand_in, benchmark: str = "engine"
 ) -> int:
     """The exit code of `murmur ARGUMENTS` in this process, with `run` in place of the benchmark's own."""
-    monkeypatch.setitem(sys.modules, f"node.bench.{benchmark}", SimpleNamespace(run=run))
+    monkeypatch.setitem(sys.modules, registry.module_of(benchmark), SimpleNamespace(run=run))
     monkeypatch.setattr(sys, "argv", ["murmur", *arguments])
     with pytest.raises(SystemExit) as ended:
         cli.main()

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from node.bench.bandit import RIGHT, Allocation, State, World, ascent, sample, softmax, training
-from node.bench.dars import EQUAL, GRPO, HARDNESS, NAIVE, ORDERS, checks, follow, run
-from node.bench.options import BenchOptions
+from node.bench.kit.options import BenchOptions
+from node.bench.strategies.bandit import RIGHT, Allocation, State, World, ascent, sample, softmax, training
+from node.bench.strategies.dars import EQUAL, GRPO, HARDNESS, NAIVE, ORDERS, checks, follow, run
 from policies.seeds import derive_generator
 
 SMALL = World(problems=40, answers=5)

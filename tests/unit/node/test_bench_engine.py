@@ -11,9 +11,16 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from node.bench import engine, engine_cases, trl_generation
-from node.bench.engine_arena import Arena, rival_runs
-from node.bench.engine_cases import (
+from node.bench.engine import run as engine
+from node.bench.engine import trl_generation
+from node.bench.engine.arena import Arena, rival_runs
+from node.bench.engine.memory import MEMORY_CASE, measure_memory
+from node.bench.engine.report import Cost, Timing, checks_of, ratios, rows_of
+from node.bench.kit import workloads as engine_cases
+from node.bench.kit.machine import Limits
+from node.bench.kit.options import BenchError, BenchOptions
+from node.bench.kit.report import Interrupted
+from node.bench.kit.workloads import (
     CASES,
     MAX_LENGTH,
     MEDIAN_LENGTH,
@@ -27,11 +34,6 @@ from node.bench.engine_cases import (
     play,
     stop_after,
 )
-from node.bench.engine_memory import MEMORY_CASE, measure_memory
-from node.bench.engine_report import Cost, Timing, checks_of, ratios, rows_of
-from node.bench.machine import Limits
-from node.bench.options import BenchError, BenchOptions
-from node.bench.report import Interrupted
 from policies.policy import Stop
 from policies.rollout import Finish
 from policies.text.engine import Continuation, Request

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from node.bench import faults
-from node.bench.faults_report import LONGEST_GAP, RECOVERY_SECONDS, Outcome, Tape, checks
+from node.bench.faults import run as faults
+from node.bench.faults.report import LONGEST_GAP, RECOVERY_SECONDS, Outcome, Tape, checks
+from node.bench.kit.options import BenchError, BenchOptions
 from node.bench.netlab import kernel
-from node.bench.options import BenchError, BenchOptions
 
 # Peace from 0 to 20, the fault from 20 to 50, all over at 80. Rounds of 2 s, with one of 6 s at bob.
 ALICE = Tape(

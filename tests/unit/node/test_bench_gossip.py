@@ -12,12 +12,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from node.bench import gossip, gossip_memory, gossip_report, gossip_scale
-from node.bench.gossip_memory import Look, Resident
-from node.bench.gossip_plan import OURS, REFERENCE, Meter, Plan, Round
-from node.bench.gossip_process import Measurement
-from node.bench.options import BenchError, BenchOptions
-from node.bench.report import Check, Interrupted
+from node.bench.gossip import memory as gossip_memory
+from node.bench.gossip import report as gossip_report
+from node.bench.gossip import run as gossip
+from node.bench.gossip import scale as gossip_scale
+from node.bench.gossip.memory import Look, Resident
+from node.bench.gossip.plan import OURS, REFERENCE, Meter, Plan, Round
+from node.bench.gossip.process import Measurement
+from node.bench.kit.options import BenchError, BenchOptions
+from node.bench.kit.report import Check, Interrupted
 
 
 def a_plan(case: str, side: str = OURS, nodes: int = 8, seed: int = 0) -> Plan:
@@ -235,7 +238,7 @@ def test_an_unknown_case_is_refused_before_anything_starts() -> None:
 
 NETWORK = """
 import socket
-from node.bench.netspace import enter_own_network, loopback_bytes
+from node.bench.gossip.netspace import enter_own_network, loopback_bytes
 own, before = enter_own_network(), loopback_bytes()
 sender, receiver = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
 receiver.bind(("127.0.0.1", 0))

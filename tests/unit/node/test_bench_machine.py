@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from node.bench import machine
-from node.bench.memory import PeakMemory
+from node.bench.kit import machine
+from node.bench.kit.peak_memory import PeakMemory
 
 CPU = torch.device("cpu")
 

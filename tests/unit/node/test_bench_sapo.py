@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 
-from node.bench import sapo, sapo_cell, sapo_population
-from node.bench.options import BenchError, BenchOptions
-from node.bench.sapo_arms import SPLITS, arms_of, baseline
-from node.bench.sapo_cell import Cell, Course, Judged, play_cell
-from node.bench.sapo_plot import draw_curves
-from node.bench.sapo_population import Plan, config_of, skills_of
-from node.bench.sapo_report import (
+from node.bench.kit.options import BenchError, BenchOptions
+from node.bench.sapo import cell as sapo_cell
+from node.bench.sapo import population as sapo_population
+from node.bench.sapo import run as sapo
+from node.bench.sapo.arms import SPLITS, arms_of, baseline
+from node.bench.sapo.cell import Cell, Course, Judged, play_cell
+from node.bench.sapo.cell_store import Shelf
+from node.bench.sapo.plot import draw_curves
+from node.bench.sapo.population import Plan, config_of, skills_of
+from node.bench.sapo.report import (
     checks,
     cumulative,
     cumulative_within,
@@ -26,8 +29,7 @@ from node.bench.sapo_report import (
     rows,
     uplifts,
 )
-from node.bench.sapo_shelf import Shelf
-from node.config import load_config
+from node.config.schema import load_config
 from policies.tasks import build_task
 
 PLAN = Plan(nodes=2, rounds=3, policy="embedded")

@@ -10,11 +10,12 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from node.bench import step, step_memory
-from node.bench.options import BenchOptions
-from node.bench.report import Interrupted
-from node.bench.step_cases import CASES, draw_rows
-from node.bench.step_memory import measure_memory, peak_of_step
+from node.bench.kit.options import BenchOptions
+from node.bench.kit.report import Interrupted
+from node.bench.step import memory as step_memory
+from node.bench.step import run as step
+from node.bench.step.cases import CASES, draw_rows
+from node.bench.step.memory import measure_memory, peak_of_step
 
 SMALL = tuple(replace(case, prompt_tokens=80, new_tokens=4, rollouts=6, batch_rows=3) for case in CASES)
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from node.bench import april, strategies
-from node.bench.options import BenchError, BenchOptions
+from node.bench.kit.options import BenchError, BenchOptions
+from node.bench.strategies import april
+from node.bench.strategies import compare as strategies
 from policies.rollout import Finish, Group, Problem, Rollout
 
 
@@ -40,7 +41,7 @@ def test_rows_give_the_mean_and_range_over_seeds() -> None:
 
 
 def test_every_strategy_that_is_compared_can_be_configured(tmp_path: Path) -> None:
-    from node.config import parse_config
+    from node.config.schema import parse_config
 
     for settings in strategies.STRATEGIES.values():
         parse_config({"tasks": [{"name": "sort"}], "strategy": settings})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from node.checkpoint import CheckpointError, Checkpoints, NodeState
+from node.storage.checkpoint import CheckpointError, Checkpoints, NodeState
 
 
 class Weights:

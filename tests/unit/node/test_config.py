@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from node.config import PRESETS, Config, ConfigError, load_config, parse_config, read_resolved, resolved_json
+from node.config.schema import (
+    PRESETS,
+    Config,
+    ConfigError,
+    load_config,
+    parse_config,
+    read_resolved,
+    resolved_json,
+)
 
 SORT = {"tasks": [{"name": "sort"}]}
 

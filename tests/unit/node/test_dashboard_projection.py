@@ -12,9 +12,18 @@ from pathlib import Path
 import pytest
 from test_store import ROUND
 
-from node.config import Config, parse_config
-from node.store import EvaluationEvent, Event, ExternalEvent, History, LifeEvent, PeerEvent, RoundEvent, Store
-from node.uplift import Point
+from node.baseline.uplift import Point
+from node.config.schema import Config, parse_config
+from node.storage.events import (
+    EvaluationEvent,
+    Event,
+    ExternalEvent,
+    History,
+    LifeEvent,
+    PeerEvent,
+    RoundEvent,
+    Store,
+)
 from node.web.curves import MAX_POINTS, curve, moving, thinned
 from node.web.kept import KeptHistory
 from node.web.projection import Dashboard, Source, plain, project

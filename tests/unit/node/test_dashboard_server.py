@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from test_store import ROUND
 
-from node.config import load_config
-from node.runfolder import RunFolder, RunFolderError
-from node.store import EvaluationEvent, LifeEvent, PeerEvent, Store
+from node.config.schema import load_config
+from node.storage.events import EvaluationEvent, LifeEvent, PeerEvent, Store
+from node.storage.run_folder import RunFolder, RunFolderError
 from node.web.server import FILES, PAGE, DashboardError, DashboardServer, find_run
 
 HOSTILE = "<script>document.title='owned'</script>"

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from node.build import build_node
-from node.config import Config, ConfigError, load_config, parse_config
-from node.loop import Node, resume, run
-from node.runfolder import RunFolder
-from node.store import EvaluationEvent, History, RoundEvent
+from node.config.schema import Config, ConfigError, load_config, parse_config
+from node.runtime.build import build_node
+from node.runtime.loop import Node, resume, run
+from node.storage.events import EvaluationEvent, History, RoundEvent
+from node.storage.run_folder import RunFolder
 from policies.diffusion.settings import PRESETS, TreeSettings
 from policies.tasks import digit_scorers
-from swarm.silo import SiloTransport
+from swarm.transport.silo import SiloTransport
 
 TINY = {"layers": 1, "heads": 2, "head_width": 4, "prompt_width": 8, "start_steps": 2, "batch": 8, "steps": 6}
 

@@ -9,24 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from node.checkpoint import Checkpoints
-from node.config import Config, SamplerConfig, parse_config
-from node.loop import MAX_DIVERGED_ROUNDS, Node, advise, play_round, resume, run, save
-from node.store import EvaluationEvent, History, RoundEvent, Store
+from node.config.schema import Config, SamplerConfig, parse_config
+from node.runtime.loop import MAX_DIVERGED_ROUNDS, Node, advise, play_round, resume, run, save
+from node.storage.checkpoint import Checkpoints
+from node.storage.events import EvaluationEvent, History, RoundEvent, Store
 from policies.policy import DivergedError, RolloutRequest, Stop, UpdateReport, UpdateSpec, never
 from policies.rollout import Finish, Group, Problem, Rollout, Segment, TrainGroup
 from policies.strategies import build_strategy
-from policies.strategies.pool import RolloutPool
+from policies.strategies.open_groups import RolloutPool
 from policies.tasks import build_task
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import TaskSpec
-from swarm.gossip import Gossip, GossipSettings
-from swarm.identity import Identity
-from swarm.memory import MemoryHub
-from swarm.pool import Pool
-from swarm.silo import SiloTransport
-from swarm.transport import Transport
-from swarm.verify import Door
+from swarm.admission.verifier import Door
+from swarm.gossip.service import Gossip, GossipSettings
+from swarm.sampling.external_pool import Pool
+from swarm.transport.base import Transport
+from swarm.transport.memory import MemoryHub
+from swarm.transport.silo import SiloTransport
+from swarm.wire.identity import Identity
 
 SWARM = "pond"
 TASK = build_task(TaskSpec("sort"))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from node.config import Config, ConfigError, parse_config
-from node.members import as_member, as_silo, manifest_of
-from node.swarm_config import DhtConfig
+from node.config.roles import as_member, as_silo, manifest_of
+from node.config.schema import Config, ConfigError, parse_config
+from node.config.swarm import DhtConfig
 from swarm.errors import InviteError
-from swarm.identity import Identity
-from swarm.manifest import Invite
+from swarm.wire.identity import Identity
+from swarm.wire.manifest import Invite
 
 ADDRESS = f"/ip4/127.0.0.1/tcp/4001/p2p/{Identity(bytes(32)).peer_id}"
 

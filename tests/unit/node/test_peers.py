@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from node import peers
-from node.peers import format_uptime, offers
+from node.ui import peers
+from node.ui.peers import format_uptime, offers
 from policies.tasks.task import TaskSpec
-from swarm.identity import Identity
-from swarm.manifest import Manifest
-from swarm.observe import Look
-from swarm.record import Announcement, Summary, TaskSummary
-from swarm.stats import NodeStats
+from swarm.exchange.peer_stats import NodeStats
+from swarm.observer.client import Look
+from swarm.wire.announcement import Announcement, Summary, TaskSummary
+from swarm.wire.identity import Identity
+from swarm.wire.manifest import Manifest
 
 NOW = 1_800_000_000.0
 ALICE, BOB = (Identity(bytes([n]) * 32).peer_id for n in (1, 2))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from node.config import load_config
-from node.runfolder import (
+from node.config.schema import load_config
+from node.storage.run_folder import (
     RunFolder,
     RunFolderError,
     latest_run_folder,

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from test_store import ROUND
 
-from node.demo_view import DemoView, Standing, uplift
-from node.peers import dealings
-from node.show import RunView, format_refused, plain_round, sparkline
-from node.store import EvaluationEvent, ExternalEvent, History, PeerEvent, Store
+from node.demo.view import DemoView, Standing, uplift
+from node.storage.events import EvaluationEvent, ExternalEvent, History, PeerEvent, Store
+from node.ui.peers import dealings
+from node.ui.run_view import RunView, format_refused, plain_round, sparkline
 
 
 def test_sparkline_spans_the_blocks_and_keeps_its_width() -> None:

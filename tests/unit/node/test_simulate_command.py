@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from node import cli, simulation
-from node.simulation import Interrupted, Outcome, Progress, Scenario, simulate
-from node.simulation.report import outcome_json
+from node import cli
+from node.ui.simulation import outcome_json
+from swarm import simulation
+from swarm.simulation import Interrupted, Outcome, Progress, Scenario, simulate
 
 SMALL = ("--nodes", "12", "--rounds", "1")
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from node.simulation import Outcome, Partition, Scenario, ScenarioError, run, simulate
-from node.simulation.outcome import Recovery
-from node.simulation.scenario import shard_depth
+from swarm.simulation import Outcome, Partition, Scenario, ScenarioError, run, simulate
+from swarm.simulation.outcome import Recovery
+from swarm.simulation.scenario import shard_depth
 
 QUIET = Scenario(nodes=40, rounds=2, warm_up=1)
 

@@ -8,19 +8,19 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from node.simulation.agenda import Agenda, Process
-from node.simulation.costs import KEPT_CONNECTIONS, MAX_CONNECTIONS, RECORD_OVERHEAD, RPC_BYTES, RPC_TIMEOUT
-from node.simulation.dht import REPLICAS, Dht
-from node.simulation.links import Host, Links
-from node.simulation.notary import Notary
-from node.simulation.routing import BEAM, Routing, id_of
-from node.simulation.scenario import Scenario
-from node.simulation.uniformity import Exposure, Uniformity
 from policies.tasks.task import TaskSpec
-from swarm.gate import Refused
-from swarm.identity import Identity
-from swarm.manifest import Manifest
-from swarm.record import Announcement, Summary, shard_of
+from swarm.discovery.announcement_filter import Refused
+from swarm.simulation.costs import KEPT_CONNECTIONS, MAX_CONNECTIONS, RECORD_OVERHEAD, RPC_BYTES, RPC_TIMEOUT
+from swarm.simulation.dht import REPLICAS, Dht
+from swarm.simulation.links import Host, Links
+from swarm.simulation.routing import BEAM, Routing, id_of
+from swarm.simulation.scenario import Scenario
+from swarm.simulation.shared_filter import Notary
+from swarm.simulation.uniformity import Exposure, Uniformity
+from swarm.simulation.virtual_clock import Agenda, Process
+from swarm.wire.announcement import Announcement, Summary, shard_of
+from swarm.wire.identity import Identity
+from swarm.wire.manifest import Manifest
 
 NOW = 1_800_000_000.0
 

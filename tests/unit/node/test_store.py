@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from node.store import (
+from node.storage.events import (
     EvaluationEvent,
     ExternalEvent,
     History,

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from node.build import tasks_of
-from node.config import ConfigError, parse_config
+from node.config.schema import ConfigError, parse_config
+from node.runtime.build import tasks_of
 
 BOTH = [{"name": "sort"}, {"name": "digits", "weight": 2.0}, {"name": "rg:chain_sum"}]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from test_store import ROUND
 
-from node.config import parse_config
-from node.members import as_silo
-from node.store import EvaluationEvent, History, RoundEvent, Store
-from node.uplift import Point, compare, compare_early, judged, rounds_to_even
+from node.baseline.uplift import Point, compare, compare_early, judged, rounds_to_even
+from node.config.roles import as_silo
+from node.config.schema import parse_config
+from node.storage.events import EvaluationEvent, History, RoundEvent, Store
 
 
 def rounds(count: int, seconds: float) -> list[RoundEvent]:

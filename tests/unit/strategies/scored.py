@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from policies.rollout import Finish, Group, Problem, Rollout, Segment
-from policies.strategies.pool import OpenGroup
-from policies.strategies.strategy import StepInfo
+from policies.strategies.base import StepInfo
+from policies.strategies.open_groups import OpenGroup
 
 STEP = StepInfo(round=3, policy_version=2, wanted=4)
 

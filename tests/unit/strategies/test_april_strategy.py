@@ -11,9 +11,9 @@ from strategy_world import GRPO, INNER, play
 
 from policies.policy import Stale
 from policies.strategies import build_strategy
-from policies.strategies.phase import RolloutPhase
+from policies.strategies.base import LiveView
+from policies.strategies.rollout_phase import RolloutPhase
 from policies.strategies.settings import AprilSettings, GroupSettings
-from policies.strategies.strategy import LiveView
 
 
 def april(inner: GroupSettings = GRPO, **changes: object) -> AprilSettings:

@@ -10,11 +10,11 @@ import pytest
 from scored import STEP, group, of, open_group, problem
 
 from policies.policy import UpdateSpec
+from policies.strategies.base import LiveView, Verdict
 from policies.strategies.brorl import Brorl
 from policies.strategies.grpo import Grpo
-from policies.strategies.pool import OpenGroup
+from policies.strategies.open_groups import OpenGroup
 from policies.strategies.settings import BrorlSettings, GrpoSettings
-from policies.strategies.strategy import LiveView, Verdict
 
 GRPO = Grpo(GrpoSettings())
 BRORL = Brorl(BrorlSettings(rollouts=16, base_batch=32))

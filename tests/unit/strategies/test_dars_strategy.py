@@ -9,10 +9,10 @@ import pytest
 from scored import STEP, group, of, open_group, problem
 
 from policies.policy import Stale, UpdateSpec
+from policies.strategies.base import TRAIN, Verdict
 from policies.strategies.dars import Dars
-from policies.strategies.pool import OpenGroup
+from policies.strategies.open_groups import OpenGroup
 from policies.strategies.settings import BreadthSettings, DarsSettings
-from policies.strategies.strategy import TRAIN, Verdict
 
 DARS = Dars(DarsSettings())
 

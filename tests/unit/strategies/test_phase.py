@@ -28,11 +28,11 @@ from policies.policy import RolloutRequest, Stop, never
 from policies.rollout import Finish, Group, Problem, Rollout
 from policies.seeds import derive_seed
 from policies.strategies import build_strategy
+from policies.strategies.base import StepInfo, Verdict
 from policies.strategies.dars import extra_rollouts
-from policies.strategies.phase import rollout_phase
-from policies.strategies.pool import RolloutPool
+from policies.strategies.open_groups import RolloutPool
+from policies.strategies.rollout_phase import rollout_phase
 from policies.strategies.settings import AprilSettings, DarsSettings, GroupSettings
-from policies.strategies.strategy import StepInfo, Verdict
 
 NAMES = list(COMPOSITIONS)
 

@@ -11,8 +11,8 @@ from scored import open_group, problem, rollout
 from strategy_world import COMPOSITIONS, RUN_SEED, SeededPolicy, play_round
 
 from policies.rollout import Finish, Rollout, Segment
-from policies.strategies.phase import Decision
-from policies.strategies.pool import UNBEGUN, OpenGroup, RolloutPool
+from policies.strategies.open_groups import UNBEGUN, OpenGroup, RolloutPool
+from policies.strategies.rollout_phase import Decision
 
 ROUNDS = 8
 

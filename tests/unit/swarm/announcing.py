@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from policies.tasks.task import TaskSpec
-from swarm.identity import Identity
-from swarm.manifest import Manifest
-from swarm.record import Announcement, Summary, TaskSummary, epoch_of, shard_of
+from swarm.wire.announcement import Announcement, Summary, TaskSummary, epoch_of, shard_of
+from swarm.wire.identity import Identity
+from swarm.wire.manifest import Manifest
 
 NOW = 1_800_000_000.0
 MANIFEST = Manifest("flock", (TaskSpec("sort"),), shard_depth=4)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from announcing import MANIFEST
 
-from swarm.addresses import Address, parse_known, widest
-from swarm.control import DhtSettings
 from swarm.errors import InviteError
-from swarm.identity import Identity
+from swarm.network.ipc import DhtSettings
+from swarm.wire.identity import Identity
+from swarm.wire.multiaddr import Address, parse_known, widest
 
 LOOPBACK, PRIVATE, GLOBAL = "/ip4/127.0.0.1/tcp/1", "/ip4/10.0.0.5/tcp/2", "/ip4/198.41.0.4/tcp/3"
 NAME, SIX = "/dns4/node.example.org/tcp/4", "/ip6/2001:503:ba3e::2:30/tcp/5"

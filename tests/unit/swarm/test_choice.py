@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 from announcing import NOW, unsigned
 
-from swarm.choice import choose
-from swarm.identity import Identity
-from swarm.record import Announcement
+from swarm.gossip.selection import choose
+from swarm.wire.announcement import Announcement
+from swarm.wire.identity import Identity
 
 A, B, C, D = (Identity(bytes([number]) * 32).peer_id for number in range(4))
 

@@ -10,9 +10,6 @@ import zstandard
 from fakes import ALICE, BOB, body, body_of, group, told
 
 from policies.rollout import Finish, Segment
-from swarm import body as bodies
-from swarm.body import share, shareable
-from swarm.codec import decode_body, encode_body
 from swarm.errors import DecodeError
 from swarm.limits import (
     MAX_BODY,
@@ -25,7 +22,10 @@ from swarm.limits import (
     MAX_TEXT,
     PROTOCOL_VERSION,
 )
-from swarm.record import summarise
+from swarm.wire import body as bodies
+from swarm.wire.announcement import summarise
+from swarm.wire.body import share, shareable
+from swarm.wire.body_codec import decode_body, encode_body
 
 
 def frame(value: object, **options: bool) -> bytes:
@@ -200,7 +200,7 @@ def test_errors_do_not_repeat_the_sender() -> None:
 
 
 def test_a_body_over_the_wire_limit_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swarm.codec.MAX_BODY", 50)
+    monkeypatch.setattr("swarm.wire.body_codec.MAX_BODY", 50)
     with pytest.raises(ValueError, match="publish fewer groups"):
         encode_body(body([group(1)], ALICE))
 

@@ -7,9 +7,9 @@ from collections import Counter
 
 from announcing import MANIFEST, NOW, announce
 
-from swarm.directory import Directory
-from swarm.gate import Gate
-from swarm.identity import Identity
+from swarm.discovery.announcement_filter import Gate
+from swarm.discovery.announcement_store import Directory
+from swarm.wire.identity import Identity
 
 PEERS = [Identity(bytes([number]) * 32) for number in range(1, 7)]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fakes import ALICE, BOB, MALLORY, group
 
-from swarm.draw import Choose, Waiting, by_peer, uniform
+from swarm.sampling.draw import Choose, Waiting, by_peer, uniform
 
 
 def first_drawn(waiting: Sequence[Waiting], choose: Choose, times: int = 600) -> Counter[int]:

@@ -7,9 +7,9 @@ from collections import Counter
 
 from announcing import NOW, unsigned
 
-from swarm.drawn import Drawn
-from swarm.identity import Identity
-from swarm.record import Announcement
+from swarm.discovery.shard_sample import Drawn
+from swarm.wire.announcement import Announcement
+from swarm.wire.identity import Identity
 
 PEERS = [Identity(bytes([number]) * 32).peer_id for number in range(30)]
 

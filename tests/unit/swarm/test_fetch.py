@@ -14,14 +14,14 @@ import pytest
 from announcing import MANIFEST, NOW, announce
 
 from swarm import limits
-from swarm.directory import Directory
+from swarm.discovery.announcement_filter import Gate
+from swarm.discovery.announcement_store import Directory
 from swarm.errors import DecodeError, FetchFailed
-from swarm.fetch import Exchange, Status, Stream, read_frame, write_frame
-from swarm.gate import Gate
-from swarm.identity import Identity
-from swarm.membership import Membership
-from swarm.record import Announcement
-from swarm.serving import BodyStore, PeerBuckets, ServeLimits, TokenBucket
+from swarm.exchange.body_store import BodyStore, PeerBuckets, ServeLimits, TokenBucket
+from swarm.exchange.fetch import Exchange, Status, Stream, read_frame, write_frame
+from swarm.wire.announcement import Announcement
+from swarm.wire.identity import Identity
+from swarm.wire.membership import Membership
 
 ALICE, BOB, CAROL = (Identity.ephemeral() for _ in range(3))
 BODY = random.Random(1).randbytes(300_000)

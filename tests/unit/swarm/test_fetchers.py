@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from announcing import unsigned
 
-from swarm.fetchers import Fetchers
-from swarm.identity import Identity
-from swarm.record import Announcement
+from swarm.gossip.fetch_pool import Fetchers
+from swarm.wire.announcement import Announcement
+from swarm.wire.identity import Identity
 
 OFFERS = [unsigned(Identity(bytes([number]) * 32).peer_id) for number in range(12)]
 DEADLINE = 30.0  # seconds before a test gives up; none comes near it

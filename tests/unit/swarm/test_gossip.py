@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from fakes import ALICE, BOB, MALLORY, NODE, SWARM, Addition, ManualClock, body, encode, group, offer
 
+from swarm.admission.verifier import Door, Outcome
 from swarm.errors import FetchFailed, TransportDown
-from swarm.gossip import Exchanged, Gossip, GossipSettings
-from swarm.memory import Faults, MemoryHub
-from swarm.pool import Pool
-from swarm.record import Announcement, Summary
-from swarm.silo import SiloTransport
-from swarm.transport import Transport, TransportStatus
-from swarm.verify import Door, Outcome
+from swarm.gossip.service import Exchanged, Gossip, GossipSettings
+from swarm.sampling.external_pool import Pool
+from swarm.transport.base import Transport, TransportStatus
+from swarm.transport.memory import Faults, MemoryHub
+from swarm.transport.silo import SiloTransport
+from swarm.wire.announcement import Announcement, Summary
 
 SECONDS = 10.0  # before a test gives a thread up
 
@@ -180,7 +180,7 @@ def test_refusals_are_verdicts_counters_and_one_line_a_body(caplog: pytest.LogCa
     hub = MemoryHub(SWARM, clock)
     hub.offer(*offer(replace(body([group(seed) for seed in range(3)], MALLORY), swarm="another")))
     gossip, pool = gossip_of(NODE, hub.join(NODE), clock)
-    with caplog.at_level(logging.INFO, "swarm.gossip"):
+    with caplog.at_level(logging.INFO, "swarm.gossip.service"):
         gossip.step()
     [verdict] = gossip.drain().verdicts
     assert (verdict.peer, verdict.label) == (MALLORY, "refused_swarm")
@@ -194,7 +194,7 @@ def test_a_dead_transport_is_counted_and_work_waits_for_it(caplog: pytest.LogCap
     gossip, _ = gossip_of(NODE, Broken(TransportDown("the daemon is gone")), clock, queue=2)
     for number in range(3):
         gossip.publish([group(number)], number, 0, "tiny")
-    with caplog.at_level(logging.WARNING, "swarm.gossip"):
+    with caplog.at_level(logging.WARNING, "swarm.gossip.service"):
         gossip.step()
     assert gossip.counters() == {"publish_dropped": 1, "transport_failed": 2}
     assert "the daemon is gone" in caplog.text
@@ -252,7 +252,7 @@ def test_what_no_peer_would_accept_is_not_published() -> None:
 
 
 def test_kept_verdicts_are_bounded_and_counters_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swarm.gossip._KEPT_VERDICTS", 4)
+    monkeypatch.setattr("swarm.gossip.service._KEPT_VERDICTS", 4)
     clock = ManualClock()
     hub = MemoryHub(SWARM, clock)
     hub.offer(*offer(body([group(seed) for seed in range(10)], ALICE)))
@@ -304,7 +304,7 @@ class Hanging(Broken):
 
 
 def test_publish_and_close_do_not_wait_for_a_fetch_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swarm.gossip._CLOSE_SECONDS", 0.01)
+    monkeypatch.setattr("swarm.gossip.service._CLOSE_SECONDS", 0.01)
     transport = Hanging(offer(body([group(1)], ALICE))[0])
     gossip, _ = gossip_of(NODE, transport, ManualClock())
     gossip.start()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from swarm.errors import DecodeError, IdentityError
-from swarm.identity import Identity, peer_bytes, peer_text, verify
+from swarm.wire.identity import Identity, peer_bytes, peer_text, verify
 
 
 def test_the_key_file_is_made_once_and_read_again(tmp_path: Path) -> None:

@@ -25,16 +25,16 @@ from fakes import (
 from imagery import Brightness, grey, image_group, photo
 
 from policies.rollout import Finish, Image
-from policies.strategies.pool import OpenGroup, RolloutPool
-from swarm.body import SharedGroup, SharedRollout, shareable
-from swarm.codec import decode_body, encode_body
-from swarm.gossip import Gossip
+from policies.strategies.open_groups import OpenGroup, RolloutPool
+from swarm.admission.verifier import Door, DoorSettings, Outcome, Reason
+from swarm.gossip.service import Gossip
 from swarm.limits import MAX_BODY, MAX_GROUP_IMAGES, MAX_IMAGE_SIDE
-from swarm.memory import MemoryHub
-from swarm.pictures import pack, unpack
-from swarm.pool import Pool, PoolSettings
-from swarm.record import TaskSummary, summarise
-from swarm.verify import Door, DoorSettings, Outcome, Reason
+from swarm.sampling.external_pool import Pool, PoolSettings
+from swarm.transport.memory import MemoryHub
+from swarm.wire.announcement import TaskSummary, summarise
+from swarm.wire.body import SharedGroup, SharedRollout, shareable
+from swarm.wire.body_codec import decode_body, encode_body
+from swarm.wire.images import pack, unpack
 
 CAROL = "12D3Carol"
 LEVELS = [90, 10, 200, 30, 160, 120]
@@ -189,7 +189,7 @@ def test_a_pool_of_large_images_is_bounded_by_their_pixels() -> None:
 
 def test_what_one_body_holds_in_pixels_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     groups = [image_group(seed, [grey(10), grey(200)]) for seed in range(3)]
-    monkeypatch.setattr("swarm.body.MAX_BODY_PIXELS", 2 * 2 * 3 * 64)
+    monkeypatch.setattr("swarm.wire.body.MAX_BODY_PIXELS", 2 * 2 * 3 * 64)
     assert [g.problem.seed for g in shareable([groups[0], group(9), *groups[1:]])] == [0, 9, 1]
 
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from fakes import ALICE, BOB, MALLORY, Addition, group
 
-from policies.rollout import Group
-from swarm.insight import (
+from node.runtime.swarm_feedback import (
     MAX_UNSOLVED,
     MAX_UNSOLVED_OF_PEER,
     MEMORY,
@@ -23,7 +22,8 @@ from swarm.insight import (
     split,
     worth_of,
 )
-from swarm.verify import Outcome, Verdict
+from policies.rollout import Group
+from swarm.admission.verifier import Outcome, Verdict
 
 TASK = Addition.name
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from announcing import MANIFEST, NOW, announce
 
-from swarm.directory import Directory
-from swarm.gate import Gate
-from swarm.identity import Identity
-from swarm.lookout import SPARE, Lookout
-from swarm.record import Announcement, epoch_of, shard_key
+from swarm.discovery.announcement_filter import Gate
+from swarm.discovery.announcement_store import Directory
+from swarm.discovery.shard_reader import SPARE, Lookout
+from swarm.wire.announcement import Announcement, epoch_of, shard_key
+from swarm.wire.identity import Identity
 
 PEERS = [Identity(number.to_bytes(32, "big")) for number in range(1, 241)]
 CURRENT = epoch_of(NOW, MANIFEST.epoch_seconds) + 1  # NOW lies in the last whole epoch

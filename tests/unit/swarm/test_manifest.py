@@ -11,8 +11,8 @@ import pytest
 
 from policies.tasks.task import TaskSpec
 from swarm.errors import InviteError
-from swarm.identity import Identity
-from swarm.manifest import MAX_INVITE, Invite, Manifest
+from swarm.wire.identity import Identity
+from swarm.wire.manifest import MAX_INVITE, Invite, Manifest
 
 PEER = Identity(bytes(32)).peer_id
 ADDRESS = f"/ip4/203.0.113.7/tcp/4001/p2p/{PEER}"

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from announcing import MANIFEST, NOW, announce
 
+from swarm.discovery.announcement_filter import Gate, Refused
 from swarm.errors import InviteError
-from swarm.gate import Gate, Refused
-from swarm.identity import Identity
-from swarm.manifest import Invite, Manifest
-from swarm.membership import Membership, member_key, new_secret
+from swarm.wire.identity import Identity
+from swarm.wire.manifest import Invite, Manifest
+from swarm.wire.membership import Membership, member_key, new_secret
 
 ALICE, MALLORY = Identity.ephemeral(), Identity.ephemeral()
 SECRET = new_secret()

@@ -7,12 +7,12 @@ import socket
 import pytest
 from fakes import ALICE, BOB, MALLORY, ManualClock, body, group
 
-from swarm.codec import encode_body
 from swarm.errors import FetchFailed, TransportDown
 from swarm.limits import MAX_LIFETIME
-from swarm.memory import Faults, MemoryHub, MemoryTransport
-from swarm.record import summarise
-from swarm.silo import SiloTransport
+from swarm.transport.memory import Faults, MemoryHub, MemoryTransport
+from swarm.transport.silo import SiloTransport
+from swarm.wire.announcement import summarise
+from swarm.wire.body_codec import encode_body
 
 SUMMARY = summarise([group(1)], 1, 3, "tiny")
 

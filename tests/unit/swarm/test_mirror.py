@@ -13,13 +13,13 @@ import pytest
 from announcing import MANIFEST
 
 from swarm import limits
-from swarm.addresses import Address
 from swarm.errors import FetchFailed
-from swarm.fetch import Status, Stream, read_frame, write_frame
-from swarm.identity import Identity
-from swarm.membership import Membership
-from swarm.mirror import WANTED_MIRRORS, MirrorDesk, Mirrors, push
-from swarm.serving import MirrorStore
+from swarm.exchange.body_store import MirrorStore
+from swarm.exchange.fetch import Status, Stream, read_frame, write_frame
+from swarm.exchange.push_mirror import WANTED_MIRRORS, MirrorDesk, Mirrors, push
+from swarm.wire.identity import Identity
+from swarm.wire.membership import Membership
+from swarm.wire.multiaddr import Address
 
 BODY = random.Random(1).randbytes(200_000)
 DIGEST = hashlib.sha256(BODY).digest()

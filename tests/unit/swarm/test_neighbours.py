@@ -11,11 +11,11 @@ from contextlib import ExitStack, closing
 import pytest
 from announcing import MANIFEST
 
-from swarm import neighbours
-from swarm.addresses import Address
+from swarm.discovery import mdns_client as neighbours
+from swarm.discovery.mdns_client import Neighbours, orders, parse
 from swarm.errors import DecodeError, TransportDown
-from swarm.identity import Identity
-from swarm.neighbours import Neighbours, orders, parse
+from swarm.wire.identity import Identity
+from swarm.wire.multiaddr import Address
 
 ALICE, BOB = (Identity(bytes([n]) * 32).peer_id for n in range(2))
 HOME = Address.parse(f"/ip4/192.168.1.7/tcp/4001/p2p/{ALICE}")

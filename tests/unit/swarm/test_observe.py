@@ -12,13 +12,13 @@ import psutil
 import pytest
 from announcing import MANIFEST, announce
 
-from swarm import observe
 from swarm.errors import DecodeError, TransportDown
-from swarm.identity import Identity
-from swarm.manifest import Invite
-from swarm.observe import Observer
-from swarm.observer.report import Done, Down, Figures, Offer, Orders, Report, Silent, decode, encode
-from swarm.stats import NodeStats
+from swarm.exchange.peer_stats import NodeStats
+from swarm.observer import client as observe
+from swarm.observer.client import Observer
+from swarm.observer.ipc import Done, Down, Figures, Offer, Orders, Report, Silent, decode, encode
+from swarm.wire.identity import Identity
+from swarm.wire.manifest import Invite
 
 ALICE, BOB = Identity.ephemeral(), Identity.ephemeral()
 STATS = NodeStats("0.1.0", 12.5, 3, 7, "tiny", 4, (("announced", 2),))

@@ -13,10 +13,10 @@ import pytest
 from announcing import announce
 
 from swarm.errors import DecodeError
-from swarm.identity import Identity, peer_bytes
 from swarm.limits import MAX_ANNOUNCEMENT
 from swarm.observer import dht, kad, protobuf
 from swarm.observer.protobuf import field, varint
+from swarm.wire.identity import Identity, peer_bytes
 
 ALICE = Identity.ephemeral()
 NODE = bytes(range(20))

@@ -12,15 +12,15 @@ import trio
 from announcing import MANIFEST, NOW, announce
 
 from swarm import limits
-from swarm.addresses import Address
+from swarm.discovery.announcement_filter import Gate
 from swarm.errors import FetchFailed
-from swarm.fetch import HEADER, Status
-from swarm.gate import Gate
-from swarm.identity import Identity, peer_bytes
+from swarm.exchange.fetch import HEADER, Status
+from swarm.exchange.peer_stats import NodeStats
 from swarm.observer import dht, kad, protobuf, survey
-from swarm.observer.report import Done, Down, Figures, Offer, Report, Silent
+from swarm.observer.ipc import Done, Down, Figures, Offer, Report, Silent
 from swarm.observer.survey import Survey
-from swarm.stats import NodeStats
+from swarm.wire.identity import Identity, peer_bytes
+from swarm.wire.multiaddr import Address
 
 ALICE, BOB, CAROL, MALLORY = (Identity.ephemeral() for _ in range(4))
 STATS = NodeStats("0.1.0", 12.5, 3, 7, "tiny", 4, ()).encode()

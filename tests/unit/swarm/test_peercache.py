@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from swarm.addresses import Address
-from swarm.identity import Identity
-from swarm.peercache import MAX_CACHED, PeerCache
+from swarm.network.peer_cache import MAX_CACHED, PeerCache
+from swarm.wire.identity import Identity
+from swarm.wire.multiaddr import Address
 
 
 def address(port: int, peer: str | None = None) -> Address:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fakes import ALICE, BOB, MALLORY, group
 
-from swarm.pool import Pool, PoolSettings
+from swarm.sampling.external_pool import Pool, PoolSettings
 
 
 def filled(counts: dict[str, int], settings: PoolSettings = PoolSettings(max_age=100)) -> Pool:  # noqa: B008

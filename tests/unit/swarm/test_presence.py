@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from announcing import MANIFEST, NOW, announce
 
-from swarm.gate import Gate, Refused
-from swarm.identity import Identity
-from swarm.presence import draw_phase, is_due, next_moment, renewed
-from swarm.record import shard_of
+from swarm.discovery.announcement_filter import Gate, Refused
+from swarm.discovery.republish import draw_phase, is_due, next_moment, renewed
+from swarm.wire.announcement import shard_of
+from swarm.wire.identity import Identity
 
 ALICE = Identity(bytes(32))
 LENGTH = MANIFEST.epoch_seconds

@@ -12,12 +12,12 @@ import pytest
 from announcing import MANIFEST
 
 from swarm import limits
-from swarm.addresses import Address
 from swarm.errors import FetchFailed
-from swarm.fetch import Status, Stream, read_frame, write_frame
-from swarm.identity import Identity
-from swarm.membership import Membership
-from swarm.reach import Reach, ReachDesk, Sighting, ask, find_reach
+from swarm.exchange.autonat import Reach, ReachDesk, Sighting, ask, find_reach
+from swarm.exchange.fetch import Status, Stream, read_frame, write_frame
+from swarm.wire.identity import Identity
+from swarm.wire.membership import Membership
+from swarm.wire.multiaddr import Address
 
 ALICE = Identity(bytes(32)).peer_id
 OWN = Membership.of(MANIFEST, b"", ALICE)

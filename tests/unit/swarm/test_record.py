@@ -13,8 +13,8 @@ from announcing import MANIFEST, NOW, SUMMARY, announce, unsigned
 from policies.rollout import Finish, Group, Problem, Rollout
 from swarm import limits
 from swarm.errors import DecodeError
-from swarm.identity import Identity
-from swarm.record import Announcement, TaskSummary, epoch_of, shard_key, shard_of, summarise
+from swarm.wire.announcement import Announcement, TaskSummary, epoch_of, shard_key, shard_of, summarise
+from swarm.wire.identity import Identity
 
 ALICE = Identity.ephemeral()
 

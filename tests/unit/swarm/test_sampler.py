@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from fakes import ALICE, BOB, group
 
-from swarm.pool import Pool
-from swarm.sampler import Mix, draw_batch
+from swarm.sampling.external_pool import Pool
+from swarm.sampling.sampler import Mix, draw_batch
 
 OWN = [group(seed) for seed in range(10, 18)]
 

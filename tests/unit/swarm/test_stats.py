@@ -13,11 +13,12 @@ import msgpack
 import pytest
 from announcing import MANIFEST, SUMMARY
 
-from swarm import fields, limits
+from swarm import limits
 from swarm.errors import DecodeError
-from swarm.fetch import Status, Stream, read_frame, write_frame
-from swarm.identity import Identity
-from swarm.stats import NodeStats, StatsDesk, decode_request, encode_request
+from swarm.exchange.fetch import Status, Stream, read_frame, write_frame
+from swarm.exchange.peer_stats import NodeStats, StatsDesk, decode_request, encode_request
+from swarm.wire import fields
+from swarm.wire.identity import Identity
 
 SWARM = MANIFEST.swarm_id
 ALICE, BOB = (Identity.ephemeral().peer_id for _ in range(2))
@@ -198,7 +199,7 @@ def test_many_peers_together_cannot_hold_more_than_so_many_streams() -> None:
 
 
 def test_a_peer_that_says_nothing_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swarm.stats._TIMEOUT", 0.05)
+    monkeypatch.setattr("swarm.exchange.peer_stats._TIMEOUT", 0.05)
 
     async def scenario() -> bytes:
         desk = StatsDesk(SWARM, lambda: STATS)

@@ -18,13 +18,13 @@ from hivemind.dht.validation import DHTRecord
 from hivemind.utils.serializer import MSGPackSerializer
 from hivemind.utils.timed_storage import ValueWithExpiration
 
-from swarm import gate as gate_module
+from swarm.discovery import announcement_filter as gate_module
+from swarm.discovery.announcement_filter import Gate, Refused
 from swarm.errors import DecodeError
-from swarm.gate import Gate, Refused
-from swarm.identity import Identity, peer_bytes
 from swarm.limits import CLOCK_SKEW, MAX_LIFETIME
-from swarm.record import Announcement, shard_key
-from swarm.validator import MAX_NESTING, AnnouncementValidator, harden, install_depth_guard
+from swarm.network.dht_validator import MAX_NESTING, AnnouncementValidator, harden, install_depth_guard
+from swarm.wire.announcement import Announcement, shard_key
+from swarm.wire.identity import Identity, peer_bytes
 
 ALICE, MALLORY = Identity.ephemeral(), Identity.ephemeral()
 

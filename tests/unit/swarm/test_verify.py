@@ -26,8 +26,8 @@ from fakes import (
 )
 
 from policies.rollout import Finish, Problem
+from swarm.admission.verifier import REENCODED, Door, Outcome, Reason, Verdict
 from swarm.limits import CLOCK_SKEW, MAX_BODY
-from swarm.verify import REENCODED, Door, Outcome, Reason, Verdict
 
 
 def test_an_accepted_group_is_rebuilt_by_this_node() -> None:

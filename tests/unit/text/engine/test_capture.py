@@ -7,9 +7,9 @@ from tiny_models import SHARED, asked, made
 
 from policies.text.engine import Engine
 from policies.text.engine import engine as engine_module
+from policies.text.engine.batch import Call
 from policies.text.engine.cache import Table
-from policies.text.engine.call import Call
-from policies.text.engine.capture import BucketedSteps, Replay, bucket
+from policies.text.engine.cuda_graphs import BucketedSteps, Replay, bucket
 from policies.text.engine.decoder import Decoder
 from policies.text.engine.memory import Plan
 

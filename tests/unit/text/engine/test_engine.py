@@ -13,7 +13,7 @@ from policies.policy import PolicyError
 from policies.rollout import Finish
 from policies.text.engine import Continuation, Engine, Request, Sampling
 from policies.text.engine import engine as engine_module
-from policies.text.engine.call import Call
+from policies.text.engine.batch import Call
 from policies.text.model import attach_lora
 from policies.text.settings import LoraSettings
 

@@ -1,0 +1,56 @@
+"""Several murmur processes started by this one, which all end with it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from swarm.process import die_with_parent
+
+GRACE_SECONDS = 20.0  # for a node to end its round and save after it was asked to stop
+
+
+class Fleet:
+    """Starts murmur commands; on leaving the block, asks those that still run to stop and waits for them.
+
+    Each gets a session of its own, so that Ctrl-C reaches this process alone and it stops them in order, and
+    each is killed by the kernel if this process is.
+    """
+
+    def __init__(self) -> None:
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
+        """Runs `murmur COMMAND`; everything it prints goes to `folder/output.log`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "output.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "node", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        self._processes.append(process)
+        return process
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

@@ -1,0 +1,75 @@
+"""The arms of `murmur bench sapo`: the paper's splits, silos that filter as its swarms do, and our own sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from node.bench.kit.options import BenchError
+
+SPLITS = ("8/0", "6/2", "4/4", "2/6")
+ROUND_SECONDS = 60.0  # on the bench's clock
+ROLLOUTS = 8  # L
+
+# What the paper prints: cumulative reward over 8 agents and 2,000 rounds (arXiv 2509.08721, sec. 5).
+PAPER: Mapping[str, float] = MappingProxyType({"8/0": 561.79, "6/2": 854.43, "4/4": 1093.31, "2/6": 945.87})
+
+PUBLISHED = {"type": "grpo", "rollouts": ROLLOUTS, "scale_by_std": True, "keep_silent": True}
+FILTERED = {"type": "grpo", "rollouts": ROLLOUTS, "scale_by_std": True}
+# Eight groups with a signal, out of 32 at most.
+RESAMPLED = {"type": "grpo", "rollouts": ROLLOUTS, "scale_by_std": True, "replace": 3.0}
+# The paper's nodes go round in lockstep and see the groups of one round only.
+AS_PUBLISHED = {"draw": "uniform", "external_advantages": "all", "max_age": 1.5 * ROUND_SECONDS}
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One way to train a population. `strategy` and `sampler` are sections of a node's config."""
+
+    name: str
+    local: int  # I
+    external: int  # J
+    strategy: Mapping[str, Any] = field(default_factory=lambda: dict(PUBLISHED))
+    sampler: Mapping[str, Any] = field(default_factory=lambda: dict(AS_PUBLISHED))
+    trains: bool = True  # False: judged as it starts
+
+    @property
+    def shares(self) -> bool:
+        return self.external > 0
+
+
+def arms_of(splits: Sequence[str]) -> list[Arm]:
+    """The paper's splits as given, and the arms beside them. Raises BenchError."""
+    published = [Arm(split, *_parsed(split)) for split in splits]
+    silo = next((arm for arm in published if not arm.shares), None)
+    if silo is None:
+        raise BenchError("no split without external groups to compare with: add 8/0 to --splits")
+    half = max(1, silo.local // 2)
+    positive = {**AS_PUBLISHED, "external_advantages": "positive"}
+    return [
+        *published,
+        Arm(f"{silo.name} filtered", silo.local, 0, dict(FILTERED)),
+        Arm(f"{half}/{half} positive", half, half, dict(FILTERED), positive),
+        Arm(f"{half}/{half} adaptive", half, half, dict(FILTERED), {**positive, "split": "adaptive"}),
+        Arm(f"{half}/{half} relief", half, half, dict(FILTERED), {**positive, "relief": 0.25}),
+        Arm(f"{silo.name} resampled", silo.local, 0, dict(RESAMPLED)),
+    ]
+
+
+def starting(arms: Sequence[Arm]) -> Arm:
+    """The policies that every arm begins with."""
+    return Arm("start", baseline(arms).local, 0, trains=False)
+
+
+def baseline(arms: Sequence[Arm]) -> Arm:
+    """The silo that everything is compared with: 8/0 as published."""
+    return next(arm for arm in arms if not arm.shares)
+
+
+def _parsed(split: str) -> tuple[int, int]:
+    own, slash, external = split.partition("/")
+    if not (slash and own.isdecimal() and external.isdecimal() and int(own)):
+        raise BenchError(f"{split!r} is no split: write own/external groups of an update, like 4/4")
+    return int(own), int(external)

@@ -1,0 +1,146 @@
+"""The nodes of one arm: real ones, each with its own history, that meet over the in-memory transport.
+
+A node is able in one task and hardly at all in the others, where its groups seldom have a signal: the paper's agents,
+right in 0.4 to 1.4 % at their start, are so in all tasks, but then need 2,000 rounds. Starts are alike in all arms
+and seeds; what a seed changes is which problems are drawn and what is sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from node.bench.sapo.arms import ROUND_SECONDS, Arm
+from node.config.roles import manifest_of
+from node.config.schema import Config, load_config, parse_config
+from node.runtime.build import build_node
+from node.runtime.loop import Node
+from node.runtime.transports import gossip_settings
+from node.storage.run_folder import RunFolder
+from policies.seeds import derive_generator
+from policies.tasks.embedded import FAMILIES
+from swarm.gossip.service import Gossip
+from swarm.transport.base import Transport
+from swarm.transport.memory import MemoryHub
+from swarm.transport.silo import SiloTransport
+from swarm.wire.identity import Identity
+
+POLICIES = ("embedded", "smollm2")
+# Shares of right answers in the warm start: of a node's own task, and of all others.
+ABLE, UNABLE = 0.6, 0.01
+WEAK = 0.3  # a node's own task, for half of the nodes of an unlike population
+SLOW = 2
+LEARNING_RATE = 3e-4  # the `tiny` preset's
+NEW_TOKENS = 12
+START = 1_000_000.0  # Unix seconds at which the bench's clock begins
+# Of the paper's nine tasks, those whose answers are verified without evaluating them as code.
+GYM_TASKS = (
+    "rg:base_conversion",
+    "rg:basic_arithmetic",
+    "rg:arc_1d",
+    "rg:fraction_simplification",
+    "rg:decimal_arithmetic",
+    "rg:calendar_arithmetic",
+    "rg:binary_matrix",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What all cells of one run of the bench have in common."""
+
+    nodes: int
+    rounds: int
+    policy: str
+    unlike: bool = False  # nodes of different sizes, strengths and speeds
+
+    def pace_of(self, number: int) -> int:
+        """Node `number` plays one round in so many: of unlike nodes every fourth is slow."""
+        return SLOW if self.unlike and number % 4 == 3 else 1
+
+
+@dataclass(slots=True)
+class RoundClock:
+    """The time of a population: it moves on by one round when all have played it."""
+
+    now: float = START
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self) -> None:
+        self.now += ROUND_SECONDS
+
+
+def populate(
+    arm: Arm, seed: int, plan: Plan, folder: Path, clock: Callable[[], float], stack: ExitStack
+) -> list[Node]:
+    """Builds the nodes of an arm under `folder`; `stack` closes their stores."""
+    configs = [config_of(arm, seed, plan, number) for number in range(plan.nodes)]
+    hub = MemoryHub(manifest_of(configs[0]).swarm_id, clock) if arm.shares else None
+    nodes = [_build(config, folder / str(number), hub, clock) for number, config in enumerate(configs)]
+    for node in nodes:
+        stack.enter_context(closing(node.store))
+    return nodes
+
+
+def config_of(arm: Arm, seed: int, plan: Plan, number: int) -> Config:
+    """The config of node `number`: alike in all arms but for the arm's own two sections."""
+    tree: dict[str, Any] = {
+        "seed": 1000 * seed + number,
+        "threads": 1,
+        "rounds": max(1, plan.rounds),
+        "tasks": [{"name": task} for task in _tasks(plan)],
+        "policy": _policy(plan, number),
+        "strategy": dict(arm.strategy),
+        "sampler": {"local": arm.local, "external": arm.external, **arm.sampler},
+    }
+    return parse_config(tree | ({"swarm": {"type": "dht"}} if arm.shares else {}))
+
+
+def skills_of(number: int, able: float = ABLE) -> dict[str, float]:
+    """What the warm start of node `number` shows it: its own task more often than the others."""
+    own = list(FAMILIES)[number % len(FAMILIES)]
+    return {task: able if task == own else UNABLE for task in FAMILIES}
+
+
+def _tasks(plan: Plan) -> tuple[str, ...]:
+    return tuple(FAMILIES) if plan.policy == "embedded" else GYM_TASKS
+
+
+def _policy(plan: Plan, number: int) -> Mapping[str, Any]:
+    if plan.policy != "embedded":
+        return load_config(plan.policy).policy.model_dump()
+    return {
+        "type": "embedded",
+        "generation": {"max_new_tokens": NEW_TOKENS},
+        "trainer": {"learning_rate": LEARNING_RATE},
+        "warm_start": _start(plan, number),
+    }
+
+
+def _start(plan: Plan, number: int) -> Mapping[str, Any]:
+    """Every second node of an unlike population is small, and every third and fourth of four is weak."""
+    if not plan.unlike:
+        return {"skills": skills_of(number)}
+    size, able = ("small", "normal")[number % 2 == 0], (ABLE, WEAK)[number % 4 > 1]
+    return {"skills": skills_of(number, able), "size": size}
+
+
+def _build(config: Config, path: Path, hub: MemoryHub | None, clock: Callable[[], float]) -> Node:
+    folder = RunFolder(path)
+    folder.create(config)
+    peer = Identity.load_or_create(folder.identity(config)).peer_id
+    transport: Transport = hub.join(peer) if hub else SiloTransport()
+    node = build_node(config, folder, transport, _silent, clock)
+    # In a run, which bodies a node fetches repeats in no other; here it is a matter of the seed.
+    generator = derive_generator(config.seed, "gossip")
+    node.gossip = Gossip(transport, node.door, node.pool, clock, generator, gossip_settings(config))
+    return node
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """The warm start's progress: made once, then read from the user's cache."""

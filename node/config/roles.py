@@ -1,0 +1,95 @@
+"""Turns a config into a silo's or a swarm member's; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from node.config.schema import Config, ConfigError, SamplerConfig, TaskConfig
+from node.config.swarm import DhtConfig, SiloConfig
+from swarm.errors import InviteError
+from swarm.wire.manifest import Invite, Manifest
+
+
+def as_silo(config: Config) -> Config:
+    """The same run without peers: as many groups an update, all of them own."""
+    groups = config.sampler.local + config.sampler.external
+    sampler = config.sampler.model_copy(update={"local": groups, "external": 0})
+    return config.model_copy(update={"swarm": SiloConfig(), "sampler": sampler})
+
+
+def wants_twin(config: Config) -> bool:
+    """A silo has no twin: it is what one would be."""
+    return config.twin and isinstance(config.swarm, DhtConfig)
+
+
+def as_member(config: Config, addresses: Sequence[str]) -> Config:
+    """The same run as a member of the swarm that an invite or bootstrap multiaddrs name.
+
+    An invite brings the swarm's task list with it; the config's weights apply to the tasks it names. A config
+    without external groups trains on half and half, the paper's best split. Raises InviteError, ConfigError.
+    """
+    swarm = config.swarm if isinstance(config.swarm, DhtConfig) else DhtConfig()
+    invite = invite_in(addresses)
+    if invite:
+        config = _with_manifest_tasks(config, invite.manifest)
+        swarm = swarm.model_copy(
+            update={
+                "name": invite.manifest.name,
+                "epoch_seconds": invite.manifest.epoch_seconds,
+                "shard_depth": invite.manifest.shard_depth,
+                "member_key": invite.manifest.member_key.hex(),
+                "bootstrap": invite.bootstrap,
+            }
+        )
+    else:
+        swarm = swarm.model_copy(update={"bootstrap": tuple(_checked(address) for address in addresses)})
+    return config.model_copy(update={"swarm": swarm, "sampler": _sharing(config)})
+
+
+def invite_in(addresses: Sequence[str]) -> Invite | None:
+    """The invite, where one was given instead of multiaddrs. Raises InviteError."""
+    if len(addresses) != 1 or addresses[0].startswith("/"):
+        return None
+    return Invite.decode(addresses[0])
+
+
+def manifest_of(config: Config) -> Manifest:
+    """The rules that this config's swarm shares. Raises ConfigError in a silo."""
+    if not isinstance(config.swarm, DhtConfig):
+        raise ConfigError(
+            "swarm.type is silo: a silo has no manifest; use `murmur join`, or set swarm.type to dht"
+        )
+    return Manifest(
+        name=config.swarm.name,
+        tasks=tuple(task.spec for task in config.tasks),
+        epoch_seconds=config.swarm.epoch_seconds,
+        shard_depth=config.swarm.shard_depth,
+        member_key=bytes.fromhex(config.swarm.member_key),
+    )
+
+
+def _with_manifest_tasks(config: Config, manifest: Manifest) -> Config:
+    weights = {(task.name, task.spec.fingerprint()): task.weight for task in config.tasks}
+    tasks = tuple(
+        TaskConfig(
+            name=spec.name, params=dict(spec.params), weight=weights.get((spec.name, spec.fingerprint()), 1.0)
+        )
+        for spec in manifest.tasks
+    )
+    return config.model_copy(update={"tasks": tasks})
+
+
+def _sharing(config: Config) -> SamplerConfig:
+    sampler = config.sampler
+    if sampler.external:
+        return sampler
+    half = max(1, sampler.local // 2)
+    return sampler.model_copy(update={"local": max(1, sampler.local - half), "external": half})
+
+
+def _checked(address: str) -> str:
+    if not address.startswith("/") or "/p2p/" not in address:
+        raise InviteError(
+            f"{address!r} is neither an invite nor a multiaddr like /ip4/1.2.3.4/tcp/4001/p2p/12D3Koo..."
+        )
+    return address

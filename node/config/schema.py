@@ -1,0 +1,272 @@
+"""The one place where text becomes config: TOML presets, `--set a.b=c` over them, unknown keys refused.
+
+Defaults are the vetted setting. Every field's docstring is its documentation (`murmur config schema`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
+
+from node.config.swarm import DhtConfig, SiloConfig
+from policies.diffusion.pipeline.settings import PipelineSettings
+from policies.diffusion.settings import DiffusionSettings, DigitsSource
+from policies.strategies.settings import AprilSettings, BrorlSettings, DarsSettings, GrpoSettings
+from policies.tasks.task import Param, TaskSpec
+from policies.text.settings import EmbeddedSettings, ModelSettings, Settings, TextSettings
+
+PRESETS = [Path(__file__).parents[1] / "presets", Path(__file__).parents[2] / "configs"]
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used; the message names the key and what to write instead."""
+
+
+class TaskConfig(Settings):
+    name: str
+    """Embedded family (`sort`), `digits`, `pickscore`, `hpsv2` or `imagereward` for images, or reasoning-gym
+    dataset (`rg:chain_sum`)."""
+    params: dict[str, Param] = Field(default_factory=dict)
+    """Parameters of the generator; they are part of the task's full name, so peers must share them."""
+    weight: float = Field(default=1.0, gt=0)
+    """How often this node draws the task, relative to its others. A node's own choice."""
+
+    @property
+    def spec(self) -> TaskSpec:
+        return TaskSpec(self.name, self.params)
+
+
+class EmbeddedPolicyConfig(TextSettings):
+    type: Literal["embedded"] = "embedded"
+    """The tiny policy that murmur makes itself: nothing is downloaded."""
+    warm_start: EmbeddedSettings = EmbeddedSettings()
+    """How its weights are made before the first round."""
+
+
+class TextPolicyConfig(TextSettings):
+    type: Literal["text"] = "text"
+    """A Hugging Face causal language model."""
+    model: ModelSettings
+    """Which one, and how it is loaded."""
+
+
+def _type_or(default: str) -> Discriminator:
+    """Picks the variant by its `type`, and `default` where a section leaves it out."""
+    return Discriminator(lambda value: value.get("type", default) if isinstance(value, dict) else value.type)
+
+
+DiffusionSource = Annotated[
+    Annotated[DigitsSource, Tag("digits")] | Annotated[PipelineSettings, Tag("pipeline")],
+    _type_or("digits"),
+]
+
+
+class DiffusionPolicyConfig(DiffusionSettings):
+    type: Literal["diffusion"] = "diffusion"
+    """A diffusion model, sampled along trees (BranchGRPO, arXiv 2509.06040)."""
+    source: DiffusionSource = DigitsSource()
+    """Which one: `type` digits (a small one, made here) or pipeline (of diffusers: SD3, FLUX and others)."""
+
+
+class SamplerConfig(Settings):
+    """SAPO's I + J (arXiv 2509.08721): how many groups of each kind an update trains on."""
+
+    local: int = Field(default=8, ge=1)
+    """I: own groups that a round decides on; how many it opens for that is the strategy's choice."""
+    external: int = Field(default=0, ge=0)
+    """J: groups of peers a round. The paper's best split is I = J = 4; a silo has none."""
+    draw: Literal["peers", "uniform"] = "peers"
+    """Which external groups: uniform over peers, or uniform over groups (as published)."""
+    external_advantages: Literal["all", "positive"] = "all"
+    """All rollouts of an external group against its mean (as published), or only those better than its mean."""
+    split: Literal["fixed", "adaptive"] = "fixed"
+    """Adaptive: I + J stays, and each kind gets places by how much it lately gave an update to learn from."""
+    relief: float = Field(default=0.0, ge=0, le=1)
+    """Share of the own problems that are taken over from peers who sent a group in which nobody solved them: the
+    swarm's second stage of DARS (arXiv 2508.13755)."""
+    max_age: float = Field(default=600.0, gt=0)
+    """Seconds after which a peer's group is too old to train on."""
+
+
+PolicyConfig = Annotated[
+    Annotated[EmbeddedPolicyConfig, Tag("embedded")]
+    | Annotated[TextPolicyConfig, Tag("text")]
+    | Annotated[DiffusionPolicyConfig, Tag("diffusion")],
+    _type_or("embedded"),
+]
+SwarmConfig = Annotated[
+    Annotated[SiloConfig, Tag("silo")] | Annotated[DhtConfig, Tag("dht")], _type_or("dht")
+]
+StrategyConfig = Annotated[
+    Annotated[GrpoSettings, Tag("grpo")]
+    | Annotated[BrorlSettings, Tag("brorl")]
+    | Annotated[DarsSettings, Tag("dars")]
+    | Annotated[AprilSettings, Tag("april")],
+    _type_or("grpo"),
+]
+VARIANTS = (
+    "embedded",
+    "text",
+    "diffusion",
+    "digits",
+    "pipeline",
+    "silo",
+    "dht",
+    "grpo",
+    "brorl",
+    "dars",
+    "april",
+)
+
+
+class EvaluationConfig(Settings):
+    problems: int = Field(default=20, ge=0)
+    """Held-out problems of each task, one rollout each. 0 switches evaluation off."""
+    every: int = Field(default=0, ge=0)
+    """Rounds between evaluations; 0 evaluates at the start and at the end only."""
+
+
+class CheckpointConfig(Settings):
+    every: int = Field(default=5, ge=1)
+    """Rounds between checkpoints. One is always written at the end and on Ctrl-C."""
+    keep: int = Field(default=2, ge=1)
+    """Newest checkpoints that are kept."""
+
+
+class Config(Settings):
+    seed: int = Field(default=0, ge=0)
+    """Every random choice of the run derives from it."""
+    rounds: int = Field(default=100, ge=1)
+    """Rounds to run: generate, publish, collect, sample, update."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where the policy lives. `auto` takes cuda, then mps, then cpu."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads for torch; 0 leaves torch's own choice."""
+    identity: str = ""
+    """Path of the key file. Empty: `identity.key` in the run folder."""
+    tasks: tuple[TaskConfig, ...] = Field(min_length=1)
+    """What the policy is trained on."""
+    policy: PolicyConfig = EmbeddedPolicyConfig()
+    """What is trained: `type` embedded (made here), text (a Hugging Face model) or diffusion (images)."""
+    strategy: StrategyConfig = GrpoSettings()
+    """How rollouts are made: `type` grpo, brorl, dars, or april round any of them."""
+    sampler: SamplerConfig = SamplerConfig()
+    """Which groups an update trains on."""
+    swarm: SwarmConfig = SiloConfig()
+    """Whom the node shares with: `type` dht, or silo for nobody. Without this section: silo."""
+    twin: bool = False
+    """Train a silo twin beside a swarm node, on as many CPU seconds, and say at the end what sharing brought. It
+    takes as much memory and time as the node. Means nothing in a silo."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """When and on how much the policy is judged."""
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    """When the run is saved."""
+
+    @model_validator(mode="after")
+    def _sharing_needs_a_swarm(self) -> Config:
+        if self.swarm.type == "silo" and self.sampler.external:
+            raise ValueError("sampler.external must be 0 in a silo: nobody sends groups there")
+        return self
+
+
+def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Reads a TOML file or preset name, lays `key.path=value` overrides over it and checks the whole.
+
+    Raises ConfigError with the offending key and the nearest known one.
+    """
+    tree = _read_toml(find_config(source))
+    for override in overrides:
+        _lay_over(tree, override)
+    return parse_config(tree)
+
+
+def parse_config(tree: Mapping[str, Any]) -> Config:
+    """Checks a plain tree. Raises ConfigError."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(problem) for problem in error.errors())) from None
+
+
+def find_config(source: str | Path) -> Path:
+    """A file as given, else the preset of that name. Raises ConfigError with the presets there are."""
+    given = Path(source)
+    if given.is_file():
+        return given
+    for folder in PRESETS:
+        if (preset := folder / f"{given.name.removesuffix('.toml')}.toml").is_file() and given.name == str(
+            given
+        ):
+            return preset
+    known = sorted({path.stem for folder in PRESETS for path in folder.glob("*.toml")})
+    raise ConfigError(f"no config file or preset {str(source)!r}; presets: {', '.join(known)}")
+
+
+def resolved_json(config: Config) -> str:
+    """The whole config with every default filled in, as it is kept in the run folder."""
+    return config.model_dump_json(indent=2)
+
+
+def read_resolved(path: Path) -> Config:
+    """Reads what `resolved_json` wrote. Raises ConfigError."""
+    return parse_config(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def _lay_over(tree: dict[str, Any], override: str) -> None:
+    """Applies one `a.b=value`; the value is read as TOML and, failing that, as a bare string."""
+    path, separator, text = override.partition("=")
+    if not separator or not path.strip():
+        raise ConfigError(f"--set takes key=value, got {override!r}")
+    *parents, last = path.strip().split(".")
+    branch = tree
+    for key in parents:
+        branch = branch.setdefault(key, {})
+        if not isinstance(branch, dict):
+            raise ConfigError(f"--set {path}: {key} is a value, not a section")
+    try:
+        branch[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        branch[last] = text
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    """One line for one pydantic error: where, what is wrong, and for unknown keys what was meant."""
+    location = [part for part in problem["loc"] if part not in VARIANTS]
+    where = ".".join(str(part) for part in location) or "config"
+    if problem["type"] != "extra_forbidden":
+        return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+    known = _known_keys(Config, problem["loc"][:-1])
+    near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+    return f"{where}: unknown key; {hint}"
+
+
+def _known_keys(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """Field names of the section at an error's location; union tags and list positions are steps in it."""
+    for step in location:
+        if isinstance(step, str) and step in model.model_fields:
+            choices = _models_in(model.model_fields[step].annotation)
+        elif isinstance(step, str):
+            choices = [choice for choice in choices if choice.model_fields["type"].default == step]
+        if choices:
+            model = choices[0]
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]

@@ -1,0 +1,127 @@
+"""`murmur demo`: a local swarm of separate node processes over a real DHT, each beside a silo twin.
+
+Every process is an ordinary `murmur bootstrap`, `join` or `silo`; the demo starts them, reads their event
+stores and compares. A twin starts from the same weights and seed as its node and draws as many groups a round
+(SAPO's I + J), all of which it generates itself. It plays as many rounds as its node, and then goes on until it
+has had as many CPU seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from node.baseline.processes import Fleet
+from node.baseline.uplift import rounds_to_even
+from node.config.schema import Config, load_config
+from node.demo.kinds import DemoKind
+from node.demo.view import DemoView, Member, Role, standing
+from node.runtime.bootstrap import INVITE
+from node.storage.run_folder import RunFolder
+from swarm.errors import TransportDown
+
+LOOPBACK = 'swarm.listen=["/ip4/127.0.0.1/tcp/0"]'
+INVITE_SECONDS = 90.0  # for the bootstrap peer's daemon to come up on a busy machine
+POLL_SECONDS = 0.5
+ROLES: tuple[Role, ...] = ("swarm", "twin")
+
+
+def run_demo(kind: DemoKind, nodes: int, settings: Sequence[str], path: Path, view: DemoView) -> int:
+    """Runs one kind of demo in a new folder and shows the comparison; returns the exit code.
+
+    `settings` are config overrides for every node. A node that is killed does not stop the others; the demo
+    ends when all that still run are done.
+    Raises RunFolderError, PolicyError, TransportDown.
+    """
+    RunFolder(path).create(load_config(kind.preset, settings))
+    overrides = [[*kind.profile(number), *settings] for number in range(1, nodes + 1)]
+    configs = [load_config(kind.preset, own) for own in overrides]
+    prepare_warm_starts(configs, view)
+    with Fleet() as fleet:
+        invite = start_bootstrap(fleet, kind.preset, path / "bootstrap")
+        view.say(f"look at the swarm from outside with:\n  murmur peers {invite}")
+        members = [
+            start_member(fleet, Place(kind.preset, number, role, path), own, invite)
+            for number, own in enumerate(overrides, 1)
+            for role in ROLES
+        ]
+        with view:
+            watch(members, view)
+            members = [even_out(fleet, member, members) for member in members]
+            watch(members, view)
+    if kind.picture:
+        file = kind.picture(configs[0], members[0].folder, path)
+        view.say(f"what node 1 drew at first, and what it draws now: {file}")
+    return view.conclude([standing(member) for member in members])
+
+
+def prepare_warm_starts(configs: Sequence[Config], view: DemoView) -> None:
+    """Makes the starting weights that are not cached yet, before anything is compared."""
+    from node.runtime.build import build_policy
+
+    for number, config in enumerate(configs, 1):
+        build_policy(config, partial(view.progress, f"node {number}"))
+
+
+def watch(members: Sequence[Member], view: DemoView) -> None:
+    """Shows the members until none of their processes runs."""
+    while any(member.process.poll() is None for member in members):
+        view.show([standing(member) for member in members])
+        time.sleep(POLL_SECONDS)
+
+
+def even_out(fleet: Fleet, member: Member, members: Sequence[Member]) -> Member:
+    """Lets a twin that has had fewer CPU seconds than its node play on until it has had as many."""
+    node = standing(
+        next(other for other in members if (other.number, other.role) == (member.number, "swarm"))
+    )
+    rounds = rounds_to_even(standing(member).rounds, node.cpu_seconds)
+    if member.role == "swarm" or rounds is None:
+        return member
+    command = ["run", "--resume", "--run-dir", str(member.folder.path), "--rounds", str(rounds), "--json"]
+    return replace(member, process=fleet.start(command, member.folder.path))
+
+
+def start_bootstrap(fleet: Fleet, preset: str, folder: Path) -> str:
+    """Starts `murmur bootstrap` on loopback and waits for its invite. Raises TransportDown if there is none."""
+    process = fleet.start(
+        ["bootstrap", "--config", preset, "--run-dir", str(folder), "--set", LOOPBACK], folder
+    )
+    deadline = time.monotonic() + INVITE_SECONDS
+    while not (folder / INVITE).exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise TransportDown(
+                f"the bootstrap peer did not come up; see {folder}/output.log, or try murmur doctor"
+            )
+        time.sleep(POLL_SECONDS)
+    return (folder / INVITE).read_text(encoding="ascii").strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which node of a demo one is."""
+
+    preset: str
+    number: int
+    role: Role
+    demo: Path  # the demo's folder
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(self.demo / f"{self.role}-{self.number}")
+
+    def verb(self, invite: str) -> list[str]:
+        """A swarm node joins by the invite, its twin runs as a silo of the same config."""
+        if self.role == "twin":
+            return ["silo", self.preset]
+        return ["join", invite, "--config", self.preset, "--set", LOOPBACK]
+
+
+def start_member(fleet: Fleet, place: Place, settings: Sequence[str], invite: str) -> Member:
+    """Starts one node."""
+    options = [word for override in ("threads=1", *settings) for word in ("--set", override)]
+    command = [*place.verb(invite), *options, "--run-dir", str(place.folder.path), "--json"]
+    return Member(place.number, place.role, place.folder, fleet.start(command, place.folder.path))

@@ -1,0 +1,120 @@
+"""`murmur bootstrap`: a peer that publishes nothing and that others join through.
+
+Its run folder gives it the same PeerID, port, swarm and secret after a restart: invites stay good.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from contextlib import closing, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from node.config.roles import as_member, invite_in, manifest_of
+from node.config.schema import Config, ConfigError
+from node.config.swarm import DhtConfig
+from node.runtime.transports import build_transport
+from node.storage.log_file import log_to_file
+from node.storage.run_folder import RunFolder, write_atomic
+from node.ui.run_view import new_console
+from swarm.errors import InviteError
+from swarm.wire.manifest import MAX_BOOTSTRAP, Invite
+from swarm.wire.membership import member_key, new_secret
+from swarm.wire.multiaddr import Address, parse_known
+
+INVITE = "invite.txt"
+HEARTBEAT_SECONDS = 30.0
+
+
+def serve_bootstrap(
+    config: Config, run_dir: Path, beside: str | None, *, private: bool, as_json: bool
+) -> None:
+    """Runs until SIGINT or SIGTERM. The invite is printed and kept in the run folder.
+
+    `beside` is the invite of a swarm that exists, to be one more way into it; `private` founds a swarm that
+    only holders of the invite can read. Raises ConfigError, IdentityError, InviteError, TransportDown when the
+    daemon does not come up.
+    """
+    folder = RunFolder(run_dir)
+    folder.logs.mkdir(parents=True, exist_ok=True)
+    with closing(folder.lock()):
+        last = _last_invite(run_dir)
+        config = _swarm_of(config, folder, beside, private=private)
+        config = _on_last_ports(config, last)
+        with closing(build_transport(config, folder)) as transport:
+            log_to_file(folder.logs)
+            transport.wait_ready()
+            addresses = transport.status().addresses
+            ways = tuple(dict.fromkeys((*addresses, *_dht(config).bootstrap)))[:MAX_BOOTSTRAP]
+            invite = Invite(manifest_of(config), ways, folder.read_secret())
+            write_atomic(run_dir / INVITE, invite.encode() + "\n", mode=0o600)
+            stop = threading.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: stop.set())
+            _greet(invite, addresses, as_json=as_json)
+            while not stop.wait(HEARTBEAT_SECONDS):
+                if not as_json:
+                    status = transport.status()
+                    standing = "healthy" if status.healthy else f"not healthy: {status.detail}"
+                    new_console().print(f"{standing}; {status.peers_seen} peers announced")
+
+
+def _swarm_of(config: Config, folder: RunFolder, beside: str | None, *, private: bool) -> Config:
+    """The config with the swarm to serve; keeps the secret of a private one in the folder."""
+    if beside is not None:
+        if private:
+            raise ConfigError("--private founds a swarm; the one of --beside is private or not already")
+        invite = invite_in([beside])
+        if invite is None:
+            raise InviteError("--beside takes an invite, as murmur bootstrap prints it")
+        if invite.secret:
+            folder.keep_secret(invite.secret)
+        return as_member(config, [beside])
+    if not isinstance(config.swarm, DhtConfig):
+        config = config.model_copy(update={"swarm": DhtConfig()})
+    secret = folder.read_secret()
+    if private and not secret:
+        secret = new_secret()
+        folder.keep_secret(secret)
+    if not secret or _dht(config).member_key:
+        return config
+    return _with_swarm(config, member_key=member_key(secret).hex())
+
+
+def _on_last_ports(config: Config, last: Invite | None) -> Config:
+    """Where the config leaves ports to the system: those of the last start, which invites name."""
+    if last is None or _dht(config).announce:
+        return config
+    ports = {a.family: a.port for a in parse_known(last.bootstrap[:1])}
+    listen = [Address.parse(text) for text in _dht(config).listen]
+    again = (a if a.port else replace(a, port=ports.get(a.family, 0)) for a in listen)
+    return _with_swarm(config, listen=tuple(map(str, again)))
+
+
+def _last_invite(run_dir: Path) -> Invite | None:
+    with suppress(FileNotFoundError, InviteError):
+        return Invite.decode((run_dir / INVITE).read_text(encoding="ascii", errors="replace"))
+    return None
+
+
+def _greet(invite: Invite, addresses: tuple[str, ...], *, as_json: bool) -> None:
+    console, text = new_console(), invite.encode()
+    if as_json:
+        ready = {"event": "ready", "invite": text, "addresses": addresses, "private": bool(invite.secret)}
+        console.out(json.dumps(ready), highlight=False)
+        return
+    if invite.secret:
+        console.print("private swarm: whoever has this invite can take part, so pass it on with care")
+    console.print("serving; others join with:")
+    console.out(f"  murmur join {text}", highlight=False)
+
+
+def _with_swarm(config: Config, **changes: object) -> Config:
+    return config.model_copy(update={"swarm": config.swarm.model_copy(update=changes)})
+
+
+def _dht(config: Config) -> DhtConfig:
+    assert isinstance(config.swarm, DhtConfig)
+    return config.swarm

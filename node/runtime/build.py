@@ -1,0 +1,142 @@
+"""From config to a running node: the only place that knows which policy and task stand behind the seams."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import torch
+
+from node.config.roles import manifest_of
+from node.config.schema import Config, ConfigError, DiffusionPolicyConfig, EmbeddedPolicyConfig, TaskConfig
+from node.config.swarm import DhtConfig
+from node.runtime.loop import Node
+from node.runtime.transports import gossip_settings
+from node.storage.checkpoint import Checkpoints
+from node.storage.events import Store
+from node.storage.run_folder import RunFolder
+from policies.diffusion.pipeline.settings import PipelineSettings
+from policies.diffusion.policy import DiffusionPolicy
+from policies.policy import Policy, PolicyError
+from policies.seeds import derive_generator
+from policies.strategies import build_strategy
+from policies.strategies.open_groups import RolloutPool
+from policies.tasks import asks_for_images, build_task
+from policies.tasks.curriculum import Curriculum
+from policies.tasks.preference import Preference
+from policies.text.embedded import load_embedded
+from policies.text.policy import TextPolicy
+from swarm.admission.verifier import Door, DoorSettings
+from swarm.gossip.service import Gossip
+from swarm.sampling.external_pool import Pool, PoolSettings
+from swarm.transport.base import Transport
+from swarm.wire.identity import Identity
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]  # what, done, total
+
+
+def build_node(
+    config: Config,
+    folder: RunFolder,
+    transport: Transport,
+    progress: Progress,
+    clock: Callable[[], float] = time.time,
+) -> Node:
+    """Loads the policy and connects the parts. Raises TaskError, PolicyError, IdentityError, ConfigError."""
+    chosen, beside = tasks_of(config)
+    tasks = [build_task(task.spec) for task in chosen]
+    by_name = {task.name: task for task in tasks}
+    for task in tasks:
+        if isinstance(task, Preference):
+            task.load()  # now, and not after the first images
+    policy = build_policy(config, progress)
+    max_age = config.sampler.max_age
+    pool = Pool(PoolSettings(max_age=max_age))
+    peer = Identity.load_or_create(folder.identity(config)).peer_id
+    swarm = manifest_of(config).swarm_id if isinstance(config.swarm, DhtConfig) else ""
+    limits = DoorSettings(max_age=max_age, beside=beside)
+    door = Door(swarm, peer, by_name, policy.encode, clock, limits)
+    generator = derive_generator(config.seed, "gossip", time.time_ns())  # what peers offer repeats in no run
+    return Node(
+        config=config,
+        tasks=by_name,
+        curriculum=Curriculum(tasks, [task.weight for task in chosen], config.seed),
+        policy=policy,
+        strategy=build_strategy(config.strategy),
+        rollouts=RolloutPool(config.seed),
+        door=door,
+        pool=pool,
+        gossip=Gossip(transport, door, pool, clock, generator, gossip_settings(config)),
+        store=Store(folder.events),
+        checkpoints=Checkpoints(folder.checkpoints, config.checkpoint.keep),
+        clock=clock,
+    )
+
+
+def build_policy(config: Config, progress: Progress) -> Policy:
+    """The policy with its weights loaded, warm-started first where it is the embedded one. Raises PolicyError."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = torch.device(config.device if config.device != "auto" else _best_device())
+    chosen = config.policy
+    if isinstance(chosen, DiffusionPolicyConfig):
+        return _build_diffusion(chosen, device, config.seed, progress)
+    if not isinstance(chosen, EmbeddedPolicyConfig):
+        return TextPolicy.from_settings(chosen.model, chosen, device, config.seed)
+    model, tokenizer = load_embedded(
+        chosen.warm_start, progress=lambda done, total: progress("warm start", done, total)
+    )
+    return TextPolicy(model.to(device), tokenizer, chosen, seed=config.seed)
+
+
+def _build_diffusion(
+    chosen: DiffusionPolicyConfig, device: torch.device, seed: int, progress: Progress
+) -> Policy:
+    """Imported here: diffusers and scikit-learn are an extra. Raises PolicyError without them."""
+    source = chosen.source
+    if isinstance(source, PipelineSettings):
+        return _build_pipeline(chosen, source, device, seed)
+    try:
+        from policies.diffusion.digits import DigitsDenoiser
+        from policies.diffusion.digits_start import load_digits_network
+    except ImportError as error:
+        raise PolicyError(
+            f"{error}; a diffusion policy needs: pip install 'murmuration[diffusion]'"
+        ) from error
+    network = load_digits_network(source, progress=lambda done, total: progress("warm start", done, total))
+    return DiffusionPolicy(DigitsDenoiser(network.to(device), source.steps), chosen, source.type, seed)
+
+
+def _build_pipeline(
+    chosen: DiffusionPolicyConfig, source: PipelineSettings, device: torch.device, seed: int
+) -> Policy:
+    """Raises PolicyError when the pipeline cannot be loaded or adapted."""
+    from policies.diffusion.pipeline.loading import load_denoiser
+
+    denoiser = load_denoiser(source, device, seed)
+    return DiffusionPolicy(denoiser, chosen, type(denoiser.module).__name__, seed)
+
+
+def tasks_of(config: Config) -> tuple[list[TaskConfig], frozenset[str]]:
+    """The tasks that this node's policy can take, and the names of those that it leaves to others of its swarm.
+
+    A swarm may hold text and images at once. Raises ConfigError when nothing is left to do.
+    """
+    draws = isinstance(config.policy, DiffusionPolicyConfig)
+    mine = [task for task in config.tasks if asks_for_images(task.spec) == draws]
+    beside = frozenset(task.name for task in config.tasks if task not in mine)
+    if not mine:
+        made, asked = ("images", "text") if draws else ("text", "images")
+        raise ConfigError(f"tasks: {', '.join(sorted(beside))} ask for {asked}, and this policy makes {made}")
+    if beside:
+        logger.info("left to other nodes, as the own policy cannot take them: %s", ", ".join(sorted(beside)))
+    return mine, beside
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

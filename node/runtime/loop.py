@@ -1,0 +1,203 @@
+"""THE file to read: one round of a node, top to bottom.
+
+A silo, a swarm node and a diffusion node run this same loop; they differ in the transport and policy that
+`node.build` put together. Peers are never waited for: a round takes what has arrived.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Protocol
+
+from node.config.schema import Config, SamplerConfig
+from node.runtime.problems import problems_of
+from node.runtime.round_events import (
+    Stopwatch,
+    describe_evaluation,
+    describe_external,
+    describe_peers,
+    describe_problems,
+    describe_round,
+)
+from node.runtime.swarm_feedback import Insight, noticed, split
+from node.storage.checkpoint import Checkpoints, NodeState
+from node.storage.events import EvaluationEvent, LifeEvent, RoundEvent, Store
+from policies.advantage import positive_part
+from policies.policy import DivergedError, Policy, sample_groups
+from policies.rollout import Group, TrainGroup
+from policies.seeds import derive_generator, derive_seed
+from policies.strategies.base import StepInfo, Strategy
+from policies.strategies.open_groups import RolloutPool
+from policies.strategies.rollout_phase import rollout_phase
+from policies.tasks.curriculum import Curriculum
+from policies.tasks.task import Task, score_group
+from swarm.admission.verifier import Door
+from swarm.gossip.service import Gossip
+from swarm.sampling.draw import by_peer, uniform
+from swarm.sampling.external_pool import Pool
+from swarm.sampling.sampler import Mix, draw_batch
+
+logger = logging.getLogger(__name__)
+
+# A run whose updates keep blowing up is ended instead of burning its owner's power.
+MAX_DIVERGED_ROUNDS = 3
+
+
+class Watcher(Protocol):
+    """Whoever shows a run to its user. Called between rounds, in the loop's thread."""
+
+    def on_round(self, event: RoundEvent) -> None: ...
+
+    def on_evaluation(self, event: EvaluationEvent) -> None: ...
+
+    def should_stop(self) -> bool: ...
+
+
+@dataclass(slots=True)
+class Node:
+    """The parts of one running node."""
+
+    config: Config
+    tasks: Mapping[str, Task]  # by full name
+    curriculum: Curriculum
+    policy: Policy
+    strategy: Strategy
+    rollouts: RolloutPool  # own groups under way; external ones are in `pool`
+    door: Door
+    pool: Pool
+    gossip: Gossip
+    store: Store
+    checkpoints: Checkpoints
+    clock: Callable[[], float]  # Unix seconds
+    round: int = 0  # the round being played, or the last one that ended
+    diverged: int = 0  # rounds in a row whose update was not finite
+    insight: Insight = field(default_factory=Insight)
+
+
+def play_round(node: Node) -> RoundEvent:
+    """Generate, score, publish, collect, sample, update; returns all that happened as one event."""
+    watch, sampler = Stopwatch(), node.config.sampler
+
+    local, external = shares_of(sampler, node.insight)
+    step = StepInfo(node.round, node.policy.version, wanted=local)
+    draw = problems_of(node.round, node.curriculum, node.tasks, node.insight, sampler.relief)
+    scored = partial(score, tasks=node.tasks)
+    phase = rollout_phase(node.policy, node.strategy, node.rollouts, draw, scored, step)
+
+    node.gossip.publish(phase.groups, node.round, node.policy.version, node.policy.fingerprint)
+    exchanged = node.gossip.drain()  # since the last round; accepted groups are in the pool by now
+
+    generator = derive_generator(node.config.seed, "sample", node.round)
+    # The strategy chose the own groups; all of them train.
+    mix = Mix(len(phase.admitted), external, uniform if sampler.draw == "uniform" else by_peer)
+    batch = draw_batch(phase.admitted, node.pool, mix, generator, node.clock())
+    node.insight = noticed(node.insight, phase.groups, batch.external, external, exchanged.verdicts)
+    update = node.strategy.update(step, batch.groups)
+    advised = [advise(member, sampler) for member in update.batch]
+    learned = node.policy.update(advised, update.spec) if advised else None
+
+    node.store.append(
+        *describe_problems(node.round, phase),
+        *describe_peers(node.round, exchanged.verdicts),
+        *describe_external(node.round, batch),
+    )
+    return describe_round(node, phase, exchanged, batch, learned, watch)
+
+
+def score(group: Group, tasks: Mapping[str, Task]) -> Group:
+    """The group with every rollout's reward from its task's verifier."""
+    return score_group(tasks[group.problem.task], group)
+
+
+def shares_of(sampler: SamplerConfig, insight: Insight) -> tuple[int, int]:
+    """I and J of the round to come."""
+    given = sampler.local, sampler.external
+    return split(*given, insight) if sampler.split == "adaptive" else given
+
+
+def advise(member: TrainGroup, sampler: SamplerConfig) -> TrainGroup:
+    """The group with the advantages that the config wants of it, where it is an external one."""
+    if member.group.external and sampler.external_advantages == "positive":
+        return replace(member, advantages=positive_part(member.advantages))
+    return member
+
+
+def run(node: Node, watcher: Watcher) -> None:
+    """Plays rounds until the config's number is reached or the watcher says stop; saves as it goes and at the end.
+
+    Raises DivergedError after MAX_DIVERGED_ROUNDS rounds in a row whose update was not finite.
+    """
+    if node.round == 0:
+        evaluate(node, watcher)
+    while node.round < node.config.rounds and not watcher.should_stop():
+        node.round += 1
+        try:
+            event = play_round(node)
+        except DivergedError as error:
+            note_divergence(node, error)
+            continue
+        node.diverged = 0
+        node.store.append(event)
+        watcher.on_round(event)
+        if node.round == node.config.rounds or _due(node.round, node.config.evaluation.every):
+            evaluate(node, watcher)
+        if _due(node.round, node.config.checkpoint.every):
+            save(node)
+    save(node)
+
+
+def evaluate(node: Node, watcher: Watcher) -> None:
+    """pass@1 on the held-out problems, the same for every node and round."""
+    if not (per_task := node.config.evaluation.problems):
+        return
+    problems = node.curriculum.held_out(per_task)
+    seed = derive_seed(node.config.seed, "evaluate")
+    groups = sample_groups(node.policy, problems, 1, seed, held_out=True)
+    event = describe_evaluation(node.round, [score(group, node.tasks) for group in groups])
+    node.store.append(event)
+    watcher.on_evaluation(event)
+
+
+def note_divergence(node: Node, error: DivergedError) -> None:
+    """A bad update is data: the round is skipped and counted, the weights are as before it."""
+    node.diverged += 1
+    logger.warning("round %d: %s (%d in a row)", node.round, error, node.diverged)
+    node.store.append(LifeEvent(node.round, "diverged", str(error)))
+    if node.diverged >= MAX_DIVERGED_ROUNDS:
+        raise DivergedError(
+            f"{node.diverged} updates in a row were not finite: lower policy.trainer.learning_rate"
+        )
+
+
+def save(node: Node) -> None:
+    """Everything that a resumed run needs to go on as if it had not stopped."""
+    node.checkpoints.save(
+        node.policy,
+        NodeState(
+            node.round,
+            node.pool.snapshot(),
+            node.door.guard.snapshot(),
+            node.rollouts.snapshot(),
+            node.insight.snapshot(),
+        ),
+    )
+
+
+def resume(node: Node) -> int:
+    """Restores the newest checkpoint. Returns how many rounds after it are played again."""
+    state = node.checkpoints.load_latest(node.policy)
+    if state is None:
+        return node.store.rewind(-1)
+    node.round = state.round
+    node.pool.restore(state.pool)
+    node.door.guard.restore(state.guard)
+    node.rollouts.restore(state.rollouts)
+    node.insight = Insight.restored(state.insight)
+    return node.store.rewind(state.round)
+
+
+def _due(round_number: int, every: int) -> bool:
+    return every > 0 and round_number % every == 0

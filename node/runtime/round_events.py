@@ -1,0 +1,148 @@
+"""From what a round did to the events that describe it."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from node.storage.events import EvaluationEvent, ExternalEvent, PeerEvent, ProblemEvent, RoundEvent
+from policies.policy import UpdateReport
+from policies.rollout import Group
+from policies.strategies.rollout_phase import RolloutPhase
+from swarm.admission.verifier import Outcome, Verdict
+from swarm.gossip.service import Exchanged
+from swarm.sampling.sampler import Batch
+
+if TYPE_CHECKING:
+    from node.runtime.loop import Node
+
+
+class Stopwatch:
+    """Wall and processor seconds since it was made; the latter counts every thread of the process."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    @property
+    def wall(self) -> float:
+        return time.perf_counter() - self._wall
+
+    @property
+    def cpu(self) -> float:
+        return time.process_time() - self._cpu
+
+
+def describe_round(
+    node: Node,
+    phase: RolloutPhase,
+    exchanged: Exchanged,
+    batch: Batch,
+    update: UpdateReport | None,
+    watch: Stopwatch,
+) -> RoundEvent:
+    """The event of one round; every field's meaning stands at `RoundEvent`."""
+    arrived = [verdict for verdict in exchanged.verdicts if verdict.checked]
+    own, rates = phase.groups, [decision.difficulty.rate for decision in phase.decisions]
+    return RoundEvent(
+        round=node.round,
+        reward=statistics.fmean(group.mean_reward for group in own),
+        rewards_by_task=rewards_by_task(own),
+        published=exchanged.offered,
+        received=len(arrived),
+        set_aside=_set_aside(arrived),
+        refused=_refused(exchanged.verdicts),
+        trained_local=len(batch.own),
+        trained_external=len(batch.external),
+        missing_external=batch.short,
+        pool=len(node.pool),
+        peers=len({verdict.peer for verdict in arrived}),
+        policy_version=node.policy.version,
+        loss=update.loss if update else None,
+        grad_norm=update.grad_norm if update else None,
+        entropy=update.entropy if update else None,
+        tokens=phase.effort.tokens,
+        seconds=watch.wall,
+        cpu_seconds=watch.cpu,
+        stage_one=float(statistics.fmean(rates)),
+        hard=sum(2 * rate < 1 for rate in rates),
+        dropped=dict(phase.dropped),
+        carried=phase.effort.carried,
+        left=phase.effort.left,
+        idle_share=phase.effort.idle_share,
+        stale_share=phase.stale_share,
+        alone=node.gossip.alone,
+        external_reward=_mean_reward(batch.external),
+    )
+
+
+def describe_problems(round_number: int, phase: RolloutPhase) -> list[ProblemEvent]:
+    """One event for each problem that the round decided on."""
+    return [
+        ProblemEvent(
+            round=round_number,
+            task=decision.group.problem.task,
+            seed=decision.group.problem.seed,
+            correct=decision.difficulty.correct,
+            rollouts=decision.difficulty.rollouts,
+            sampled=len(decision.group.rollouts),
+            reward=decision.group.mean_reward,
+            dropped=decision.admission.reason,
+        )
+        for decision in phase.decisions
+    ]
+
+
+def describe_peers(round_number: int, verdicts: Iterable[Verdict]) -> list[PeerEvent]:
+    """One event for each peer whose records were examined since the last round."""
+    by_peer: dict[str, list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        by_peer[verdict.peer].append(verdict)
+    return [
+        PeerEvent(
+            round=round_number,
+            peer=peer,
+            received=sum(verdict.checked for verdict in theirs),
+            set_aside=_set_aside(theirs),
+            refused=_refused(theirs),
+        )
+        for peer, theirs in by_peer.items()
+    ]
+
+
+def describe_external(round_number: int, batch: Batch) -> list[ExternalEvent]:
+    """One event for each group of a peer that the round's update trains on."""
+    problems = [(group.origin, group.problem) for group in batch.external]
+    return [
+        ExternalEvent(round_number, origin, problem.task, problem.seed)
+        for origin, problem in problems
+        if origin is not None
+    ]
+
+
+def describe_evaluation(round_number: int, groups: Sequence[Group]) -> EvaluationEvent:
+    return EvaluationEvent(
+        round_number, statistics.fmean(group.mean_reward for group in groups), rewards_by_task(groups)
+    )
+
+
+def rewards_by_task(groups: Sequence[Group]) -> dict[str, float]:
+    """Mean reward of each task's rollouts."""
+    by_task: dict[str, list[float]] = defaultdict(list)
+    for group in groups:
+        by_task[group.problem.task].extend(group.rewards)
+    return {task: statistics.fmean(rewards) for task, rewards in sorted(by_task.items())}
+
+
+def _mean_reward(groups: Sequence[Group]) -> float | None:
+    return statistics.fmean(group.mean_reward for group in groups) if groups else None
+
+
+def _set_aside(verdicts: Iterable[Verdict]) -> int:
+    return sum(verdict.outcome is Outcome.SET_ASIDE for verdict in verdicts)
+
+
+def _refused(verdicts: Iterable[Verdict]) -> dict[str, int]:
+    return dict(Counter(verdict.reason.value for verdict in verdicts if verdict.reason is not None))

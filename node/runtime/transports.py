@@ -1,0 +1,78 @@
+"""Which transport a config means, and how eagerly its node exchanges. Loads neither torch nor hivemind."""
+
+from __future__ import annotations
+
+from node.config.roles import manifest_of
+from node.config.schema import Config
+from node.config.swarm import MB, DhtConfig, TrafficConfig
+from node.storage.run_folder import RunFolder
+from policies.tasks.task import TaskSpec
+from swarm.exchange.body_store import ServeLimits
+from swarm.gossip.service import GossipSettings
+from swarm.network.ipc import DhtSettings
+from swarm.transport.base import Transport
+from swarm.transport.dht import DhtTransport
+from swarm.transport.silo import SiloTransport
+from swarm.wire.manifest import Invite, Manifest
+
+# Rounds' worth of external groups in the pool at which fetching rests: more would only grow old.
+ENOUGH_ROUNDS = 8
+
+
+def build_transport(config: Config, folder: RunFolder) -> Transport:
+    """The transport of a node; a real one starts joining in the background. Raises IdentityError, InviteError."""
+    swarm = config.swarm
+    if not isinstance(swarm, DhtConfig):
+        return SiloTransport()
+    settings = DhtSettings(
+        manifest=manifest_of(config),
+        secret=folder.read_secret(),
+        bootstrap=swarm.bootstrap,
+        listen=swarm.listen,
+        announce=swarm.announce,
+        client_mode=None if swarm.client_mode == "auto" else swarm.client_mode,
+        lan=swarm.lan,
+        relay=swarm.relay,
+        serve=serve_limits(swarm.traffic),
+        peer_cache=folder.peer_cache,
+        log=folder.logs / "transport.log",
+    )
+    return DhtTransport(settings, folder.identity(config))
+
+
+def serve_limits(traffic: TrafficConfig) -> ServeLimits:
+    """The config's megabytes as the transport counts them: bytes."""
+    return ServeLimits(
+        slots=traffic.slots,
+        upload_rate=traffic.upload * MB,
+        peer_rate=traffic.upload_peer * MB,
+        download_rate=traffic.download * MB,
+        stored=int(traffic.stored * MB),
+        mirrored=int(traffic.mirrored * MB),
+    )
+
+
+def visitor_transport(invite: Invite) -> DhtTransport:
+    """Listens as a node would, under a throw-away name, to learn whether peers can dial this machine."""
+    manifest, secret = invite.manifest, invite.secret
+    listen = ("/ip4/0.0.0.0/tcp/0",)
+    return DhtTransport(
+        DhtSettings(manifest, invite.bootstrap, listen=listen, client_mode=True, secret=secret)
+    )
+
+
+def lone_transport() -> DhtTransport:
+    """A daemon in a swarm of its own on loopback, to see whether daemons start here at all."""
+    return DhtTransport(DhtSettings(Manifest("doctor", (TaskSpec("none"),))))
+
+
+def gossip_settings(config: Config) -> GossipSettings:
+    """How eagerly this node exchanges, from how much it trains on."""
+    if not isinstance(config.swarm, DhtConfig):
+        return GossipSettings(want=0)
+    external = config.sampler.external
+    return GossipSettings(
+        interval=config.swarm.poll_seconds,
+        want=max(8, 3 * external),
+        enough=max(16, ENOUGH_ROUNDS * external),
+    )

@@ -1,0 +1,154 @@
+"""One run = one folder: config.json, keys, peers.txt, events.sqlite, checkpoints/, logs/. Locked while a node runs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from io import TextIOWrapper
+from pathlib import Path
+
+from node.config.schema import Config, read_resolved, resolved_json
+
+
+class RunFolderError(ValueError):
+    """A run folder that is taken, missing or in use; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.sqlite"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def peer_cache(self) -> Path:
+        return self.path / "peers.txt"
+
+    @property
+    def twin(self) -> RunFolder:
+        """Where the run's silo twin keeps its own."""
+        return RunFolder(self.path / "twin")
+
+    @property
+    def secret(self) -> Path:
+        return self.path / "member.secret"
+
+    def identity(self, config: Config) -> Path:
+        return Path(config.identity).expanduser() if config.identity else self.path / "identity.key"
+
+    def create(self, config: Config, secret: bytes = b"") -> None:
+        """Makes the folder with the resolved config, and the secret of a private swarm if there is one.
+
+        Raises RunFolderError if a run is there.
+        """
+        if self.config.exists():
+            raise RunFolderError(
+                f"{self.path} already holds a run: add --resume, or choose another --run-dir"
+            )
+        for folder in (self.path, self.checkpoints, self.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        if secret:
+            self.keep_secret(secret)
+        write_atomic(self.config, resolved_json(config))
+
+    def keep_secret(self, secret: bytes) -> None:
+        """Writes a private swarm's secret, for its owner's eyes only."""
+        write_atomic(self.secret, secret.hex() + "\n", mode=0o600)
+
+    def read_secret(self) -> bytes:
+        """A private swarm's secret; empty where none is kept. Raises RunFolderError for a damaged file."""
+        try:
+            return bytes.fromhex(self.secret.read_text(encoding="ascii").strip())
+        except FileNotFoundError:
+            return b""
+        except ValueError as error:
+            raise RunFolderError(f"{self.secret} is damaged: join again with the invite") from error
+
+    def read_config(self) -> Config:
+        if not self.config.exists():
+            raise RunFolderError(
+                f"{self.path} holds no run to resume: leave out --resume, or name its --run-dir"
+            )
+        return read_resolved(self.config)
+
+    def lock(self) -> TextIOWrapper:
+        """Holds the folder until the returned file is closed or the process ends, however it ends."""
+        holder = (self.path / ".lock").open("a+", encoding="ascii")
+        try:
+            fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder.close()
+            raise RunFolderError(
+                f"{self.path} is in use by another node: stop it, or choose another --run-dir"
+            ) from None
+        return holder
+
+
+def new_run_folder(stem: str, root: Path = Path("runs")) -> RunFolder:
+    """The next free `runs/<stem>-<n>`."""
+    return RunFolder(root / f"{stem}-{_last_number(stem, root) + 1}")
+
+
+def latest_run_folder(stem: str, root: Path = Path("runs")) -> RunFolder:
+    """The newest `runs/<stem>-<n>`. Raises RunFolderError if there is none."""
+    if not (number := _last_number(stem, root)):
+        raise RunFolderError(f"no run named {stem} under {root}/ to resume: name it with --run-dir")
+    return RunFolder(root / f"{stem}-{number}")
+
+
+def twin_beside(run: RunFolder) -> RunFolder | None:
+    """The run of a run's silo twin: in its folder or, in a demo, `twin-<n>` beside `swarm-<n>`. None without one."""
+    role, _, number = run.path.name.partition("-")
+    demo = [RunFolder(run.path.with_name(f"twin-{number}"))] if role == "swarm" else []
+    return next((twin for twin in (run.twin, *demo) if twin.config.exists()), None)
+
+
+def newest_run_folder(root: Path = Path("runs")) -> RunFolder | None:
+    """The run whose events were written last; a silo twin counts as part of the run that it stands beside."""
+    runs = [RunFolder(store.parent) for store in root.glob("**/events.sqlite")]
+    twins = {run: twin_beside(run) for run in runs}
+    own = [run for run in runs if run not in twins.values()]
+    return max(own, key=lambda run: max(_written(run), _written(twins[run])), default=None)
+
+
+def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
+    """Replaces a file so that a reader, or a kill, sees the old text or the new, never a part.
+
+    `mode` is cut by the process's umask, as for any new file.
+    """
+    draft = path.with_name(f".{path.name}.draft")
+    draft.unlink(missing_ok=True)  # one that a kill left may have another mode
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _written(run: RunFolder | None) -> float:
+    """Unix seconds. A store in use writes to a log beside it, which it folds in now and then."""
+    if run is None:
+        return 0.0
+    log = run.events.with_name(f"{run.events.name}-wal")
+    return max((path.stat().st_mtime for path in (run.events, log) if path.exists()), default=0.0)
+
+
+def _last_number(stem: str, root: Path) -> int:
+    tails = [path.name.removeprefix(f"{stem}-") for path in root.glob(f"{stem}-*")]
+    return max((int(tail) for tail in tails if tail.isdigit()), default=0)

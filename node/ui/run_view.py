@@ -1,0 +1,186 @@
+"""How a run looks to its user: a live table on a terminal, plain lines elsewhere, JSON lines for scripts."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from types import FrameType, TracebackType
+from typing import Literal, Self
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from node.storage.events import EvaluationEvent, RoundEvent
+
+OutputStyle = Literal["live", "plain", "json"]
+BLOCKS = "▁▂▃▄▅▆▇█"
+SHOWN_ROUNDS = 12
+COLUMNS = (
+    *("round", "reward", "stage 1", "own+ext", "published", "received", "refused", "pool", "loss", "seconds"),
+    "",
+)
+
+
+PLAIN_WIDTH = 120  # characters, where no terminal sets it
+
+
+def new_console() -> Console:
+    """Standard output as a table or a person's lines need it; peers' text in it is never read as markup."""
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+
+def output_style(*, as_json: bool) -> OutputStyle:
+    """JSON when asked for, live on a terminal, plain otherwise."""
+    if as_json:
+        return "json"
+    return "live" if sys.stdout.isatty() else "plain"
+
+
+class Screen:
+    """Standard output in one of three styles: a table that redraws itself, lines for a person, JSON for a script."""
+
+    def __init__(self, style: OutputStyle) -> None:
+        self.style = style
+        self._console = new_console()
+        self._live = Live(console=self._console, auto_refresh=False) if style == "live" else None
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def redraw(self, table: Table) -> None:
+        """Replaces the live table; nothing in the other styles."""
+        if self._live:
+            self._live.update(table, refresh=True)
+
+    def say(self, line: str) -> None:
+        """One line for a person; nothing in JSON, where standard output belongs to the script."""
+        if self.style != "json":
+            self._console.out(line, highlight=False)
+
+    def say_json(self, facts: Mapping[str, object]) -> None:
+        """One JSON object on a line, whatever the style."""
+        self._console.out(json.dumps(facts), highlight=False)
+
+    def print(self, table: Table) -> None:
+        self._console.print(table)
+
+
+class RunView(Screen):
+    """Shows one run's events as they come and turns Ctrl-C into a request to stop.
+
+    The first Ctrl-C (or SIGTERM) lets the round end and saves; the second interrupts at once.
+    """
+
+    def __init__(self, style: OutputStyle, title: str) -> None:
+        super().__init__(style)
+        self._title = title
+        self._recent: deque[RoundEvent] = deque(maxlen=SHOWN_ROUNDS)
+        self._rewards: list[float] = []
+        self._stop = False
+
+    def __enter__(self) -> Self:
+        signal.signal(signal.SIGINT, self._on_signal)
+        signal.signal(signal.SIGTERM, self._on_signal)
+        return super().__enter__()
+
+    def on_round(self, event: RoundEvent) -> None:
+        self._recent.append(event)
+        self._rewards.append(event.reward)
+        if self.style == "json":
+            self.say_json({"event": "round", **asdict(event)})
+        elif self.style == "plain":
+            self.say(plain_round(event))
+        self.redraw(self._table())
+
+    def on_evaluation(self, event: EvaluationEvent) -> None:
+        if self.style == "json":
+            self.say_json({"event": "evaluation", **asdict(event)})
+        self.say(
+            f"held-out reward after round {event.round}: {event.reward:.3f}  {_by_task(event.rewards_by_task)}"
+        )
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Long work that is not a round, such as the warm start: a line each tenth."""
+        if done == total or done % max(1, total // 10) == 0:
+            self.say(f"{what}: {done}/{total}")
+
+    def should_stop(self) -> bool:
+        return self._stop
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._stop:
+            raise KeyboardInterrupt
+        self._stop = True
+        self.say("stopping after this round and saving; press Ctrl-C again to stop at once")
+
+    def _table(self) -> Table:
+        title = f"{self._title}  {sparkline(self._rewards)}"
+        table = Table(*COLUMNS, title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+        for event in self._recent:
+            table.add_row(*round_cells(event))
+        return table
+
+
+def round_cells(event: RoundEvent) -> Sequence[str]:
+    """One round as table cells, in the order of COLUMNS."""
+    return (
+        str(event.round),
+        f"{event.reward:.3f}",
+        f"{event.stage_one:.2f}, {event.hard} hard",
+        f"{event.trained_local}+{event.trained_external}",
+        str(event.published),
+        str(event.received),
+        format_refused(event.refused),
+        str(event.pool),
+        "-" if event.loss is None else f"{event.loss:+.4f}",
+        f"{event.seconds:.1f}",
+        "alone" if event.alone else "",
+    )
+
+
+def plain_round(event: RoundEvent) -> str:
+    """One round as one line."""
+    named = zip(COLUMNS[1:-1], round_cells(event)[1:-1], strict=True)
+    tail = "  no peers heard, training alone" if event.alone else ""
+    return f"round {event.round:>4}  " + "  ".join(f"{name} {cell}" for name, cell in named) + tail
+
+
+def format_refused(refused: Mapping[str, int]) -> str:
+    """`3 (stale 2, signature 1)`, or `0`."""
+    if not refused:
+        return "0"
+    reasons = ", ".join(
+        f"{reason} {count}" for reason, count in sorted(refused.items(), key=lambda item: -item[1])
+    )
+    return f"{sum(refused.values())} ({reasons})"
+
+
+def sparkline(values: Sequence[float], width: int = 24) -> str:
+    """Values in [0, 1] as block characters, averaged down to at most `width` of them."""
+    if not values:
+        return ""
+    step = max(1, -(-len(values) // width))
+    means = [sum(part) / len(part) for part in _chunks(values, step)]
+    return "".join(BLOCKS[min(len(BLOCKS) - 1, int(mean * len(BLOCKS)))] for mean in means)
+
+
+def _chunks(values: Sequence[float], size: int) -> Iterable[Sequence[float]]:
+    return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def _by_task(rewards: Mapping[str, float]) -> str:
+    return "  ".join(f"{task} {reward:.2f}" for task, reward in rewards.items())

@@ -1,0 +1,87 @@
+"""Which announcements count in this swarm: the one check of DHT records and of those that ride on fetches."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+
+from swarm.errors import DecodeError
+from swarm.limits import CLOCK_SKEW, MAX_LIFETIME
+from swarm.wire.announcement import Announcement, epoch_of, shard_of
+from swarm.wire.manifest import Manifest
+from swarm.wire.membership import admits
+
+_REMEMBERED = 16_384  # digests of verified announcements, about 2 MB; a signature check costs 0.2 ms
+
+
+class Refused(DecodeError):
+    """An announcement that does not count here; `reason` is one word of a closed list, for counters."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"announcement refused: {reason}")
+        self.reason = reason
+
+
+class Gate:
+    """Pure but for the clock, and monotone: what passed once passes until it expires."""
+
+    def __init__(self, manifest: Manifest, clock: Callable[[], float] = time.time) -> None:
+        self.manifest = manifest
+        self.refused: Counter[str] = Counter()
+        self._swarm = manifest.swarm_id
+        self._clock = clock
+        self._verified: OrderedDict[bytes, None] = OrderedDict()
+
+    def admit(self, raw: bytes) -> Announcement:
+        """The announcement in `raw`, verified. Raises Refused and counts the reason.
+
+        Expiry is not looked at: hivemind drops a dictionary's honest entries together with a refused one.
+        """
+        try:
+            announcement = self._decode(raw)
+            self._check_place(announcement)
+            self._check_signatures(announcement, raw)
+        except Refused as refusal:
+            self.refused[refusal.reason] += 1
+            raise
+        return announcement
+
+    def live(self, announcement: Announcement) -> bool:
+        return announcement.expires > self._clock()
+
+    def _decode(self, raw: bytes) -> Announcement:
+        try:
+            return Announcement.decode(raw)
+        except DecodeError as error:
+            raise Refused("malformed") from error
+
+    def _check_place(self, a: Announcement) -> None:
+        manifest, latest = self.manifest, self._clock() + CLOCK_SKEW
+        if a.swarm != self._swarm or a.depth != manifest.shard_depth:
+            raise Refused("swarm")
+        if a.created > latest:
+            raise Refused("future")
+        if not 0 < a.expires - a.created <= MAX_LIFETIME:
+            raise Refused("lifetime")
+        # One place in each epoch that has begun in its life, since it may be renewed there (`presence`).
+        # Otherwise one key could fill the shards of every epoch there is.
+        first, last = (epoch_of(at, manifest.epoch_seconds) for at in (a.created, min(a.expires, latest)))
+        if not first <= a.epoch <= last:
+            raise Refused("epoch")
+        if a.shard != shard_of(a.peer, a.epoch, a.depth):
+            raise Refused("shard")
+
+    def _check_signatures(self, announcement: Announcement, raw: bytes) -> None:
+        digest = hashlib.sha256(raw).digest()
+        if digest in self._verified:
+            self._verified.move_to_end(digest)
+            return
+        if not announcement.verify_signature():
+            raise Refused("signature")
+        if not admits(self.manifest.member_key, announcement.swarm, announcement.peer, announcement.token):
+            raise Refused("membership")
+        self._verified[digest] = None
+        if len(self._verified) > _REMEMBERED:
+            self._verified.popitem(last=False)

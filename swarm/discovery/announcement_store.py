@@ -1,0 +1,80 @@
+"""Who offers what: the newest live announcement of every publisher that this node has heard of."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from swarm.discovery.announcement_filter import Gate, Refused
+from swarm.wire.announcement import Announcement
+
+_MAX_PUBLISHERS = 4096  # 4 MiB of announcements at most
+
+
+class Directory:
+    """Filled from DHT reads and from announcements that ride on fetches; both pass the same gate."""
+
+    def __init__(self, gate: Gate, own: str, generator: random.Random | None = None) -> None:
+        """`own` is the PeerID of this node, which never looks itself up; `generator` draws what others hear."""
+        self._gate = gate
+        self._own = own
+        self._generator = generator or random.Random()
+        self._newest: dict[str, Announcement] = {}
+        self._first: Announcement | None = None  # none of those held expires before this one
+
+    def learn(self, raws: Sequence[object]) -> list[Announcement]:
+        """Keeps what the gate admits, and returns what of it is of others. The refused are counted and dropped."""
+        learned = []
+        for raw in raws:
+            if isinstance(raw, bytes):
+                try:
+                    announcement = self._gate.admit(raw)
+                except Refused:
+                    continue
+                if announcement.peer != self._own:
+                    self._keep(announcement)
+                    learned.append(announcement)
+        return learned
+
+    def live(self) -> list[Announcement]:
+        """Newest first."""
+        self._drop_expired()
+        return sorted(self._newest.values(), key=lambda a: a.created, reverse=True)
+
+    def draw(self, count: int) -> list[Announcement]:
+        """Up to `count` live announcements, uniform over publishers: gossip must not favour the loud."""
+        self._drop_expired()
+        live = list(self._newest.values())
+        return self._generator.sample(live, min(count, len(live)))
+
+    def newest(self, announcement: Announcement) -> Announcement | None:
+        """Of the same publisher the newest that is known, or None when that has expired."""
+        held = self._newest.get(announcement.peer, announcement)
+        best = max(held, announcement, key=_age_rank)
+        return best if self._gate.live(best) else None
+
+    def find(self, peer: str) -> Announcement | None:
+        return self._newest.get(peer)
+
+    def _keep(self, announcement: Announcement) -> None:
+        held = self._newest.get(announcement.peer)
+        newer = held is None or _age_rank(announcement) > _age_rank(held)
+        if not newer or not self._gate.live(announcement):
+            return
+        self._newest[announcement.peer] = announcement
+        if self._first is None or announcement.expires < self._first.expires:
+            self._first = announcement
+        if len(self._newest) > _MAX_PUBLISHERS:
+            del self._newest[min(self._newest, key=lambda peer: self._newest[peer].expires)]
+
+    def _drop_expired(self) -> None:
+        """Cheap until something does expire: every answer to a fetch draws from here."""
+        if self._first is None or self._gate.live(self._first):
+            return
+        self._newest = {peer: a for peer, a in self._newest.items() if self._gate.live(a)}
+        self._first = min(self._newest.values(), key=lambda a: a.expires, default=None)
+
+
+def _age_rank(announcement: Announcement) -> tuple[float, int]:
+    """Of one publisher's announcements the newest has the largest; one that was renewed comes after the original."""
+    return announcement.created, announcement.epoch

@@ -1,0 +1,139 @@
+"""Can others dial this node? A peer tries, from outside, and says what it saw.
+
+Request: `[version, swarm id, membership token, ports]`. Answer: a status, then `[host, ports that answered]`. The
+peer dials no address but the one that the question came from, and no port where it finds no libp2p greeting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgpack
+
+from swarm import limits
+from swarm.errors import DecodeError, FetchFailed
+from swarm.exchange.body_store import PeerBuckets
+from swarm.exchange.fetch import Dial, Status, Stream, check_caller, read_frame, write_frame
+from swarm.wire import fields
+from swarm.wire.membership import Membership
+from swarm.wire.multiaddr import Address
+
+log = logging.getLogger(__name__)
+
+MAX_PORTS = 4
+_MAX_ASKED = 3  # peers
+_MAX_ANSWER = 256  # bytes
+_DIAL_TIMEOUT = 4.0  # seconds for one port
+_TIMEOUT = 10.0  # seconds for the whole question
+_GREETING = b"\x13/multistream/1.0.0\n"  # what every libp2p host says first
+_EVERY = 20.0  # seconds between questions of one peer, after three at once
+
+
+class Reach(StrEnum):
+    UNKNOWN = "unknown"  # nobody was asked yet, or nobody answered
+    OPEN = "open"  # a peer has dialled this node
+    HIDDEN = "hidden"  # peers tried and could not
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What one peer saw of this node."""
+
+    host: str  # where the question came from: the node's address as the world sees it
+    ports: tuple[int, ...]  # those of the asked ones that answered
+
+
+class ReachDesk:
+    """Dials peers back on their request."""
+
+    def __init__(self, membership: Membership) -> None:
+        self._membership = membership
+        self._allowance = PeerBuckets(1.0 / _EVERY, 3.0)
+
+    async def serve(
+        self, peer: str, seen_at: Address | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Answers one stream from `seen_at`, None where that is no address to dial (a relay). Never raises."""
+        try:
+            async with asyncio.timeout(_TIMEOUT):
+                _, request = await read_frame(reader, limits.MAX_REQUEST)
+                ports = self._decode(peer, request)
+                if seen_at is None or not self._allowance.take(peer, 1.0):
+                    return await write_frame(writer, Status.BUSY, b"")
+                answered = await asyncio.gather(*(_greets(seen_at.host, port) for port in ports))
+                found = [port for port, heard in zip(ports, answered, strict=True) if heard]
+                await write_frame(writer, Status.OK, msgpack.packb([seen_at.host, found]))
+        except (DecodeError, OSError, EOFError) as error:  # TimeoutError is an OSError
+            log.debug("a question for reachability failed: %s", type(error).__name__)
+        finally:
+            writer.close()
+
+    def _decode(self, peer: str, request: bytes) -> list[int]:
+        version, swarm, token, ports = fields.items(fields.unpack(request), 4, "question", least=4)
+        check_caller(self._membership, peer, version, swarm, token)
+        return [_port(p) for p in fields.items(ports, MAX_PORTS, "ports", least=1)]
+
+
+async def ask(stream: Stream, own: Membership, ports: Sequence[int]) -> Sighting | None:
+    """What the peer at the other end sees of `ports`; None when it does not look now.
+
+    Raises DecodeError, OSError, EOFError.
+    """
+    reader, writer = stream
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            request = [limits.PROTOCOL_VERSION, own.swarm, own.token, list(ports)[:MAX_PORTS]]
+            await write_frame(writer, Status.OK, msgpack.packb(request))
+            status, answer = await read_frame(reader, _MAX_ANSWER)
+    finally:
+        writer.close()
+    if status is not Status.OK:
+        return None
+    host, found = fields.items(fields.unpack(answer), 2, "sighting", least=2)
+    open_ports = [_port(p) for p in fields.items(found, MAX_PORTS, "ports")]
+    return Sighting(fields.text(host, limits.MAX_ADDRESS, "host"), tuple(p for p in open_ports if p in ports))
+
+
+async def find_reach(
+    candidates: Sequence[Address], own: Membership, ports: Sequence[int], dial: Dial
+) -> Reach:
+    """Asks a few of `candidates`. A node that any could dial is open; hidden takes that some tried and none could."""
+    asked = random.sample(candidates, min(len(candidates), _MAX_ASKED))
+    answers = await asyncio.gather(*(_ask_one(peer, own, ports, dial) for peer in asked))
+    seen = [answer for answer in answers if answer]
+    if not seen:
+        return Reach.UNKNOWN
+    reach = Reach.OPEN if any(s.ports for s in seen) else Reach.HIDDEN
+    log.info("peers see this node at %s: %s", seen[0].host, reach)
+    return reach
+
+
+async def _ask_one(peer: Address, own: Membership, ports: Sequence[int], dial: Dial) -> Sighting | None:
+    assert peer.peer is not None
+    try:
+        return await ask(await dial(peer.peer, [str(peer.without_peer())]), own, ports)
+    except (FetchFailed, DecodeError, OSError, EOFError) as error:
+        log.debug("%s did not look: %s", peer.peer, type(error).__name__)
+        return None
+
+
+async def _greets(host: str, port: int) -> bool:
+    """Whether a libp2p host listens there: a router's own page, or another program, does not count."""
+    with suppress(OSError, EOFError):
+        async with asyncio.timeout(_DIAL_TIMEOUT):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                return await reader.readexactly(len(_GREETING)) == _GREETING
+            finally:
+                writer.close()
+    return False
+
+
+def _port(value: object) -> int:
+    return fields.integer(value, 65535, "port", low=1)

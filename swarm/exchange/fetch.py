@@ -1,0 +1,236 @@
+"""The body exchange: one request and one answer over a libp2p stream, every frame bounded before it is read.
+
+Request: `[version, swarm id, digest, membership token]`. Answer: a status frame with the body (OK) or nothing,
+then a frame `[referrals, announcements]`: peers that fetched the body earlier, and announcements that ride along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import struct
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from enum import IntEnum
+from typing import Any
+
+import msgpack
+
+from swarm import limits
+from swarm.discovery.announcement_store import Directory
+from swarm.errors import DecodeError, FetchFailed
+from swarm.exchange.body_store import BodyStore, MirrorStore, PeerBuckets, ServeLimits, TokenBucket
+from swarm.wire import fields
+from swarm.wire.announcement import Announcement
+from swarm.wire.identity import PEER_ID_SIZE, peer_bytes, peer_text
+from swarm.wire.membership import Membership
+
+log = logging.getLogger(__name__)
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+# Opens a stream to (peer, its announced addresses). Raises FetchFailed.
+Dial = Callable[[str, Sequence[str]], Awaitable[Stream]]
+
+HEADER = struct.Struct(">BI")  # of a frame: status, length
+_MAX_REFERRALS = 4
+_MAX_GOSSIP_FRAME = limits.MAX_PIGGYBACK * (limits.MAX_ANNOUNCEMENT + 8) + _MAX_REFERRALS * 64
+_REQUEST_TIMEOUT = 5.0  # seconds to receive a request of under 100 bytes
+_MAX_STREAMS = 64  # open at once
+_MAX_PEER_STREAMS = 4  # of one peer
+_REMEMBERED_BODIES = 256  # bodies whose fetchers are remembered for referrals
+_NO_GOSSIP: bytes = msgpack.packb([[], []])
+
+
+class Status(IntEnum):
+    OK = 0
+    NOT_FOUND = 1
+    BUSY = 2
+
+
+class Exchange:
+    """Serves bodies from the store and fetches those of others into it."""
+
+    def __init__(self, membership: Membership, serve: ServeLimits, directory: Directory) -> None:
+        self.bodies = BodyStore(serve.stored)
+        self.mirrored = MirrorStore(serve.mirrored)
+        self.counters: Counter[str] = Counter()
+        self.offer: Announcement | None = None  # the own newest: rides on every answer
+        self._membership = membership
+        self._directory = directory
+        self._slots = serve.slots
+        # A burst is what a peer gets after a pause: enough for a round's bodies, or for one of the largest.
+        self._upload = TokenBucket(serve.upload_rate, max(4 * serve.upload_rate, limits.MAX_BODY))
+        self._peers = PeerBuckets(serve.peer_rate, max(4 * serve.peer_rate, 2 * limits.MAX_BODY))
+        self._download = TokenBucket(serve.download_rate, max(4 * serve.download_rate, limits.MAX_BODY))
+        self._streams: Counter[str] = Counter()
+        self._serving = 0
+        self._fetchers: OrderedDict[bytes, deque[str]] = OrderedDict()
+
+    async def serve(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers one stream. Never raises: whatever a peer does ends this stream and nothing else."""
+        try:
+            if self._streams[peer] < _MAX_PEER_STREAMS and self._streams.total() < _MAX_STREAMS:
+                async with asyncio.timeout(limits.STREAM_TIMEOUT), self._counted(peer):
+                    await self._answer(peer, reader, writer)
+        except (DecodeError, OSError, EOFError) as error:  # TimeoutError is an OSError
+            self.counters["serve_failed"] += 1
+            log.debug("serving a stream failed: %s", type(error).__name__)
+        finally:
+            writer.close()
+
+    async def fetch(self, announcement: Announcement, dial: Dial) -> bytes:
+        """The body from its publisher, or from those it refers to. Raises FetchFailed."""
+        held = self.bodies.get(announcement.digest)
+        if held is not None:
+            return held
+        try:
+            async with asyncio.timeout(limits.STREAM_TIMEOUT - 1):
+                while not self._download.take(announcement.size):
+                    await asyncio.sleep(max(0.01, self._download.wait(announcement.size)))
+                body = await self._fetch_from_any(announcement, dial)
+        except TimeoutError as error:
+            raise FetchFailed(f"no body from {announcement.peer} in time") from error
+        self.bodies.put_copy(announcement.digest, body)
+        self.counters.update(fetched=1, fetched_bytes=len(body))
+        return body
+
+    async def _fetch_from_any(self, announcement: Announcement, dial: Dial) -> bytes:
+        sources = _sources(announcement)
+        untried, tried, causes = list(sources), set[str](), []
+        while untried and len(tried) <= _MAX_REFERRALS:
+            peer = untried.pop(0)
+            tried.add(peer)
+            try:
+                known = sources[peer] if peer in sources else self._addresses(peer)
+                status, body, referrals = await self._ask(peer, known, announcement, dial)
+            except (FetchFailed, DecodeError, OSError, EOFError) as error:
+                causes.append(f"{peer}: {str(error) or type(error).__name__}")
+                continue
+            if status is Status.OK and _matches(body, announcement):
+                return body
+            causes.append(f"{peer}: {'wrong body' if status is Status.OK else status.name.lower()}")
+            untried += [p for p in referrals if p not in tried and p not in untried]
+        self.counters["fetch_failed"] += 1
+        raise FetchFailed("; ".join(causes))
+
+    def _addresses(self, peer: str) -> tuple[str, ...]:
+        known = self._directory.find(peer)
+        return known.own_addresses if known else ()
+
+    async def _ask(
+        self, peer: str, addresses: Sequence[str], wanted: Announcement, dial: Dial
+    ) -> tuple[Status, bytes, list[str]]:
+        reader, writer = await dial(peer, addresses)
+        try:
+            own = self._membership
+            request = [limits.PROTOCOL_VERSION, own.swarm, wanted.digest, own.token]
+            await write_frame(writer, Status.OK, msgpack.packb(request))
+            status, body = await read_frame(reader, wanted.size)
+            _, gossip = await read_frame(reader, _MAX_GOSSIP_FRAME)
+        finally:
+            writer.close()
+        referrals, announcements = _decode_gossip(gossip)
+        self._directory.learn(announcements)
+        return status, body, referrals
+
+    async def _answer(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(_REQUEST_TIMEOUT):
+            _, request = await read_frame(reader, limits.MAX_REQUEST)
+        digest = self._decode_request(peer, request)
+        body, gossip = self.bodies.get(digest) or self.mirrored.get(digest), self._gossip(digest)
+        size = len(body or b"") + len(gossip)
+        if not self._peers.take(peer, size):
+            await self._send(writer, Status.BUSY, _NO_GOSSIP)
+        elif body is None:
+            await self._send(writer, Status.NOT_FOUND, gossip)
+        elif self._serving >= self._slots or not self._upload.take(size):
+            await self._send(writer, Status.BUSY, gossip)
+        else:
+            self._serving += 1
+            try:
+                await self._send(writer, Status.OK, gossip, body)
+            finally:
+                self._serving -= 1
+            self._remember(peer, digest)
+            self.counters.update(served=1, served_bytes=len(body))
+
+    async def _send(
+        self, writer: asyncio.StreamWriter, status: Status, gossip: bytes, body: bytes = b""
+    ) -> None:
+        if status is not Status.OK:
+            self.counters[status.name.lower()] += 1
+        await write_frame(writer, status, body)
+        await write_frame(writer, Status.OK, gossip)
+
+    def _remember(self, peer: str, digest: bytes) -> None:
+        fetchers = self._fetchers.setdefault(digest, deque(maxlen=_MAX_REFERRALS))
+        if peer not in fetchers:
+            fetchers.append(peer)
+        if len(self._fetchers) > _REMEMBERED_BODIES:
+            self._fetchers.popitem(last=False)
+
+    @asynccontextmanager
+    async def _counted(self, peer: str) -> AsyncIterator[None]:
+        self._streams[peer] += 1
+        try:
+            yield
+        finally:
+            self._streams[peer] -= 1
+            if not self._streams[peer]:
+                del self._streams[peer]
+
+    def _decode_request(self, peer: str, request: bytes) -> bytes:
+        """The digest asked for. Raises DecodeError."""
+        version, swarm, digest, token = fields.items(fields.unpack(request), 4, "request", least=4)
+        check_caller(self._membership, peer, version, swarm, token)
+        return fields.raw(digest, 32, "digest")
+
+    def _gossip(self, digest: bytes) -> bytes:
+        own = [self.offer] if self.offer else []
+        others = self._directory.draw(limits.MAX_PIGGYBACK - len(own))
+        referrals = [peer_bytes(p) for p in self._fetchers.get(digest, ())]
+        packed: bytes = msgpack.packb([referrals, [a.encode() for a in own + others]])
+        return packed
+
+
+def check_caller(membership: Membership, peer: str, version: Any, swarm: Any, token: Any) -> None:
+    """Raises DecodeError unless a member of this swarm speaks, in this version of the protocol."""
+    if (version, swarm) != (limits.PROTOCOL_VERSION, membership.swarm):
+        fields.refuse("request for another swarm")
+    if not (isinstance(token, bytes) and membership.admits(peer, token)):
+        fields.refuse("request of a stranger to this private swarm")
+
+
+async def write_frame(writer: asyncio.StreamWriter, status: Status, payload: bytes) -> None:
+    writer.write(HEADER.pack(status, len(payload)))
+    writer.write(payload)
+    await writer.drain()
+
+
+async def read_frame(reader: asyncio.StreamReader, limit: int) -> tuple[Status, bytes]:
+    """Raises DecodeError before reading a payload over `limit` bytes, and EOFError when the stream ends."""
+    status, length = HEADER.unpack(await reader.readexactly(HEADER.size))
+    if length > limit or status > max(Status):
+        raise DecodeError(f"frame of {length} bytes where at most {limit} may come")
+    return Status(status), await reader.readexactly(length)
+
+
+def _matches(body: bytes, announcement: Announcement) -> bool:
+    return len(body) == announcement.size and hashlib.sha256(body).digest() == announcement.digest
+
+
+def _sources(announcement: Announcement) -> dict[str, Sequence[str]]:
+    """Who has the body, and where: the publisher first unless it names nothing but mirrors."""
+    mirrors: dict[str, Sequence[str]] = {peer: (address,) for peer, address in announcement.mirrors.items()}
+    publisher = {announcement.peer: announcement.own_addresses}
+    return publisher | mirrors if announcement.own_addresses else mirrors | publisher
+
+
+def _decode_gossip(gossip: bytes) -> tuple[list[str], list[Any]]:
+    referrals, announcements = fields.items(fields.unpack(gossip), 2, "gossip", least=2)
+    peers = [
+        fields.raw(p, PEER_ID_SIZE, "peer") for p in fields.items(referrals, _MAX_REFERRALS, "referrals")
+    ]
+    return [peer_text(p) for p in peers], fields.items(announcements, limits.MAX_PIGGYBACK, "announcements")

@@ -1,0 +1,160 @@
+"""What a node tells of itself when asked: one read-only request and one answer over a stream of its own.
+
+Request: `[version, swarm id, membership token]`. Answer: one frame, OK with the figures or BUSY with nothing.
+A request for another swarm, or of a stranger to a private one, gets no answer at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import msgpack
+
+from swarm import limits
+from swarm.errors import DecodeError
+from swarm.exchange.fetch import Status, read_frame, write_frame
+from swarm.wire import fields
+from swarm.wire.announcement import Summary
+
+log = logging.getLogger(__name__)
+
+# Says whether (peer, token) may ask: everybody in an open swarm.
+Admits = Callable[[str, bytes], bool]
+
+_MAX_UPTIME = 1e9  # seconds: 30 years
+_TIMEOUT = 5.0  # seconds for one stream from its first byte to its last
+_MAX_STREAMS = 16  # open at once; an answer takes a node well under a millisecond
+_MAX_PEER_STREAMS = 2  # of one peer
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStats:
+    """A node's claims about itself. `of` and `decode` only ever give values within `swarm.limits`."""
+
+    version: str  # of the program
+    uptime: float  # seconds since its transport process started
+    round: int  # of its newest body; 0 before the first
+    policy_version: int  # of its newest body
+    fingerprint: str  # of the policy behind its newest body; empty before the first
+    peers_seen: int
+    counters: tuple[tuple[str, int], ...]  # name and count, in the order of the names
+
+    @classmethod
+    def of(
+        cls, uptime: float, newest: Summary | None, peers_seen: int, counters: Mapping[str, int]
+    ) -> NodeStats:
+        """The own figures; of too many counters, the first by name."""
+        return cls(
+            version=program_version(),
+            uptime=min(max(0.0, uptime), _MAX_UPTIME),
+            round=newest.round if newest else 0,
+            policy_version=newest.policy_version if newest else 0,
+            fingerprint=newest.fingerprint if newest else "",
+            peers_seen=peers_seen,
+            counters=tuple(sorted(counters.items())[: limits.MAX_COUNTERS]),
+        )
+
+    def encode(self) -> bytes:
+        """Raises DecodeError when others would refuse it."""
+        counters = [list(pair) for pair in self.counters]
+        values = [limits.PROTOCOL_VERSION, self.version, float(self.uptime), self.round, self.policy_version]
+        packed: bytes = msgpack.packb([*values, self.fingerprint, self.peers_seen, counters])
+        NodeStats.decode(packed)
+        return packed
+
+    @classmethod
+    def decode(cls, raw: bytes) -> NodeStats:
+        """Raises DecodeError."""
+        if len(raw) > limits.MAX_STATS:
+            fields.refuse(f"stats of {len(raw)} bytes")
+        values = fields.items(fields.unpack(raw, limits.MAX_COUNTERS), 8, "stats", least=8)
+        protocol, program, uptime, round, policy_version, fingerprint, peers_seen, counters = values
+        if protocol != limits.PROTOCOL_VERSION:
+            fields.refuse("stats of another protocol version")
+        return cls(
+            version=fields.text(program, limits.MAX_VERSION, "program version"),
+            uptime=fields.number(uptime, 0.0, _MAX_UPTIME, "uptime"),
+            round=fields.integer(round, fields.MAX_COUNT, "round"),
+            policy_version=fields.integer(policy_version, fields.MAX_COUNT, "policy version"),
+            fingerprint=fields.text(fingerprint, limits.MAX_FINGERPRINT, "fingerprint"),
+            peers_seen=fields.integer(peers_seen, fields.MAX_COUNT, "peers seen"),
+            counters=_counters(counters),
+        )
+
+
+class StatsDesk:
+    """Answers who asks for this node's figures."""
+
+    def __init__(
+        self, swarm: str, stats: Callable[[], NodeStats], admits: Admits = lambda peer, token: True
+    ) -> None:
+        self.counters: Counter[str] = Counter()
+        self._swarm = swarm
+        self._stats = stats
+        self._admits = admits
+        self._streams: Counter[str] = Counter()
+
+    async def serve(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers one stream. Never raises: whatever a peer does ends this stream and nothing else."""
+        self._streams[peer] += 1
+        try:
+            async with asyncio.timeout(_TIMEOUT):
+                await self._answer(peer, reader, writer)
+        except (DecodeError, OSError, EOFError) as error:  # TimeoutError is an OSError
+            self.counters["stats_failed"] += 1
+            log.debug("serving stats failed: %s", type(error).__name__)
+        finally:
+            self._streams[peer] -= 1
+            self._streams += Counter()  # forgets the peers that have no stream left
+            writer.close()
+
+    async def _answer(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._streams[peer] > _MAX_PEER_STREAMS or self._streams.total() > _MAX_STREAMS:
+            self.counters["stats_busy"] += 1
+            return await write_frame(writer, Status.BUSY, b"")
+        _, raw = await read_frame(reader, limits.MAX_REQUEST)
+        if not self._admits(peer, decode_request(raw, self._swarm)):
+            fields.refuse("request of a stranger")
+        await write_frame(writer, Status.OK, self._stats().encode())
+        self.counters["stats_served"] += 1
+
+
+def encode_request(swarm: str, token: bytes) -> bytes:
+    """`token` is the asker's proof of membership, 64 bytes; empty in an open swarm."""
+    packed: bytes = msgpack.packb([limits.PROTOCOL_VERSION, swarm, token])
+    return packed
+
+
+def decode_request(raw: bytes, swarm: str) -> bytes:
+    """The token of a request to a node of `swarm`. Raises DecodeError."""
+    protocol, asked, token = fields.items(fields.unpack(raw), 3, "request", least=3)
+    if (protocol, asked) != (limits.PROTOCOL_VERSION, swarm):
+        fields.refuse("request for another swarm")
+    return b"" if token == b"" else fields.raw(token, limits.TOKEN_SIZE, "membership token")
+
+
+@cache
+def program_version() -> str:
+    """As installed; a source tree that is not installed has none."""
+    try:
+        return fields.printable(version("murmuration"))[: limits.MAX_VERSION]
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _counters(values: Any) -> tuple[tuple[str, int], ...]:
+    pairs = [
+        fields.items(p, 2, "counter", least=2) for p in fields.items(values, limits.MAX_COUNTERS, "counters")
+    ]
+    names = [fields.text(name, limits.MAX_COUNTER_NAME, "name of a counter") for name, _ in pairs]
+    if names != sorted(set(names)):
+        fields.refuse("counters out of order")
+    counts = [fields.integer(count, fields.MAX_COUNT, "count") for _, count in pairs]
+    return tuple(zip(names, counts, strict=True))

@@ -1,0 +1,136 @@
+"""Push mirrors: a peer that nobody can dial leaves its bodies with peers that everybody can.
+
+Two steps over one stream, every frame bounded before it is read. Request: `[version, swarm id, digest, size,
+membership token]`; answer: a status. After OK the body follows; a second status says whether it is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import random
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+
+import msgpack
+
+from swarm import limits
+from swarm.errors import DecodeError, FetchFailed
+from swarm.exchange.body_store import MirrorStore, PeerBuckets
+from swarm.exchange.fetch import Dial, Status, Stream, check_caller, read_frame, write_frame
+from swarm.wire import fields
+from swarm.wire.membership import Membership
+from swarm.wire.multiaddr import Address
+
+log = logging.getLogger(__name__)
+
+_MAX_PUSHES = 8  # streams open at once; one of one peer
+_BURST = 2 * limits.MAX_BODY
+_RATE = _BURST / 60.0  # bytes a second that one peer may bring, over time
+
+WANTED_MIRRORS = 2  # one may leave before the body is fetched
+KEEP_TIMEOUT = 15.0  # seconds to bring one body to all
+_MAX_TRIES = 6
+
+
+class MirrorDesk:
+    """Takes bodies of members that cannot be dialled into `store`, from where fetches are answered."""
+
+    def __init__(self, membership: Membership, store: MirrorStore) -> None:
+        self.counters: Counter[str] = Counter()
+        self._membership = membership
+        self._store = store
+        self._allowance = PeerBuckets(_RATE, _BURST)
+        self._open: set[str] = set()
+
+    async def serve(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers one stream. Never raises: whatever a peer does ends this stream and nothing else."""
+        mine = peer not in self._open and len(self._open) < _MAX_PUSHES
+        try:
+            if mine:
+                self._open.add(peer)
+                async with asyncio.timeout(limits.STREAM_TIMEOUT):
+                    await self._take(peer, reader, writer)
+        except (DecodeError, OSError, EOFError) as error:  # TimeoutError is an OSError
+            self.counters["push_failed"] += 1
+            log.debug("a push failed: %s", type(error).__name__)
+        finally:
+            if mine:
+                self._open.discard(peer)
+            writer.close()
+
+    async def _take(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _, request = await read_frame(reader, limits.MAX_REQUEST)
+        digest, size = self._decode(peer, request)
+        if not (self._store.has_room(peer, digest, size) and self._allowance.take(peer, size)):
+            self.counters["push_refused"] += 1
+            return await write_frame(writer, Status.BUSY, b"")
+        await write_frame(writer, Status.OK, b"")
+        _, body = await read_frame(reader, size)
+        if len(body) != size or hashlib.sha256(body).digest() != digest:
+            fields.refuse("pushed body is not the promised one")
+        kept = self._store.put(peer, digest, body)
+        self.counters["mirrored" if kept else "push_refused"] += 1
+        await write_frame(writer, Status.OK if kept else Status.BUSY, b"")
+
+    def _decode(self, peer: str, request: bytes) -> tuple[bytes, int]:
+        version, swarm, digest, size, token = fields.items(fields.unpack(request), 5, "push", least=5)
+        check_caller(self._membership, peer, version, swarm, token)
+        return fields.raw(digest, 32, "digest"), fields.integer(size, limits.MAX_BODY, "body size", low=1)
+
+
+async def push(stream: Stream, own: Membership, body: bytes) -> bool:
+    """Whether the peer at the other end of `stream` keeps `body` now. Raises DecodeError, OSError, EOFError."""
+    reader, writer = stream
+    digest = hashlib.sha256(body).digest()
+    try:
+        async with asyncio.timeout(limits.STREAM_TIMEOUT):
+            request = [limits.PROTOCOL_VERSION, own.swarm, digest, len(body), own.token]
+            await write_frame(writer, Status.OK, msgpack.packb(request))
+            willing, _ = await read_frame(reader, 0)
+            if willing is not Status.OK:
+                return False
+            await write_frame(writer, Status.OK, body)
+            kept, _ = await read_frame(reader, 0)
+            return kept is Status.OK
+    finally:
+        writer.close()
+
+
+class Mirrors:
+    """The peers that keep this node's bodies while nobody can dial it."""
+
+    def __init__(self, own: Membership, generator: random.Random) -> None:
+        self._own = own
+        self._generator = generator
+        self._chosen: tuple[Address, ...] = ()
+
+    async def keep(self, body: bytes, candidates: Sequence[Address], dial: Dial) -> tuple[Address, ...]:
+        """Brings `body` to WANTED_MIRRORS of `candidates`, those of last time first; returns who keeps it.
+
+        Each candidate's address ends in /p2p/<PeerID>. Returns within KEEP_TIMEOUT seconds, with none if need be.
+        """
+        known = [a for a in self._chosen if a in candidates]
+        others = [a for a in dict.fromkeys(candidates) if a not in known]
+        untried = [*known, *self._generator.sample(others, len(others))][:_MAX_TRIES]
+        kept: list[Address] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(KEEP_TIMEOUT):
+                while untried and len(kept) < WANTED_MIRRORS:
+                    asked = untried[: WANTED_MIRRORS - len(kept)]
+                    untried = untried[len(asked) :]
+                    answers = await asyncio.gather(*(self._bring(body, a, dial) for a in asked))
+                    kept += [a for a, took in zip(asked, answers, strict=True) if took]
+        self._chosen = tuple(kept)
+        return self._chosen
+
+    async def _bring(self, body: bytes, mirror: Address, dial: Dial) -> bool:
+        assert mirror.peer is not None
+        try:
+            stream = await dial(mirror.peer, [str(mirror.without_peer())])
+            return await push(stream, self._own, body)
+        except (FetchFailed, DecodeError, OSError, EOFError) as error:
+            log.debug("%s keeps no body: %s", mirror.peer, str(error) or type(error).__name__)
+            return False

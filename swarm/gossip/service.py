@@ -1,0 +1,284 @@
+"""Gossip: publishes own groups and fills the pool with those of others, beside generation and training.
+
+The loop never waits for it. What a peer or the network does wrong is a verdict, a counter and one log line.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from policies.rollout import Group
+from swarm.admission.verifier import Door, Outcome, Verdict
+from swarm.errors import TransportError
+from swarm.gossip.fetch_pool import Fetchers
+from swarm.gossip.selection import choose
+from swarm.sampling.external_pool import Pool
+from swarm.transport.base import Transport
+from swarm.wire.announcement import Announcement, summarise
+from swarm.wire.body import share, shareable
+from swarm.wire.body_codec import encode_body
+
+log = logging.getLogger(__name__)
+
+_KEPT_VERDICTS = 4096  # between two drains; the counters stay exact beyond it
+_KEPT_TRIES = 4096  # announcements whose fetches are counted
+_TRIES_A_BODY = 2  # publishers to try, at most, for each body that a cycle wants
+_CLOSE_SECONDS = 5.0  # a fetch under way may last longer; it ends when the transport is closed
+
+
+@dataclass(frozen=True, slots=True)
+class GossipSettings:
+    """How eagerly a node exchanges."""
+
+    interval: float = 2.0  # seconds between cycles
+    longest_pause: float = 60.0  # seconds; pauses double up to it while the transport fails
+    queue: int = 16  # rounds that wait to be published; the oldest gives way
+    want: int = 24  # announcements to look for in a cycle: three times J = 8; 0 in a silo
+    fetches: int = 8  # good bodies a cycle at most
+    parallel: int = 4  # fetches at a time
+    patience: float = 4.0  # seconds for a fetch, after which another publisher gets its turn too
+    deadline: float = 15.0  # seconds for all fetches of a cycle
+    tries: int = 3  # fetches of one announcement before it is given up
+    enough: int = 64  # groups in the pool at which fetching rests
+    alone_after: float = 30.0  # seconds without any peer
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One round's groups on their way out."""
+
+    groups: tuple[Group, ...]
+    round: int
+    policy_version: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """What gossip did between two looks at it."""
+
+    offered: int  # own groups that peers can fetch now
+    verdicts: tuple[Verdict, ...]  # oldest first
+
+
+class Gossip:
+    """One node's exchange with its swarm. Thread-safe, except `step`.
+
+    Either `start` runs cycles on a thread until `close`, or the caller runs them by `step`; not both at once.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        door: Door,
+        pool: Pool,
+        clock: Callable[[], float],
+        generator: np.random.Generator,
+        settings: GossipSettings = GossipSettings(),
+    ) -> None:
+        self.settings = settings
+        self._transport, self._door, self._pool = transport, door, pool
+        self._clock, self._generator = clock, generator
+        self._lock = threading.Lock()
+        self._waiting: deque[_Work] = deque(maxlen=settings.queue)
+        self._offered = 0  # groups, since the last drain
+        self._verdicts: deque[Verdict] = deque(maxlen=_KEPT_VERDICTS)
+        self._counters: Counter[str] = Counter()
+        # By peer too: whoever announces another's digest must not use up the tries of its owner.
+        self._tries: OrderedDict[tuple[str, bytes], int] = OrderedDict()
+        self._declined: list[Announcement] = []  # of the last look: they shall make room for others
+        self._heard = clock()
+        self._failures = 0  # cycles in a row in which the transport failed
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._fetchers = Fetchers(self._fetch, settings.parallel, settings.patience)
+
+    def publish(self, groups: Iterable[Group], round: int, policy_version: int, fingerprint: str) -> None:
+        """Queues own scored groups and returns at once. Nothing to do where nothing is shared."""
+        if self.shares:
+            self._enqueue([_Work(tuple(groups), round, policy_version, fingerprint)])
+
+    def step(self) -> None:
+        """One cycle on the caller's thread: publish what waits, find peers, fetch, examine, fill the pool."""
+        worked = [self._attempt(phase) for phase in (self._publish_waiting, self._collect)]
+        self._failures = 0 if all(worked) else self._failures + 1
+
+    def start(self) -> None:
+        """Runs cycles on a thread. Raises RuntimeError while an earlier one still runs."""
+        if self._thread is not None and self._thread.is_alive():
+            raise RuntimeError("gossip runs already: close it before starting it again")
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, name="gossip", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the thread within seconds. The transport, door and pool stay as they are. Idempotent."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(_CLOSE_SECONDS)
+        self._fetchers.close()
+
+    def drain(self) -> Exchanged:
+        """What happened since the last call."""
+        with self._lock:
+            exchanged = Exchanged(self._offered, tuple(self._verdicts))
+            self._offered = 0
+            self._verdicts.clear()
+        return exchanged
+
+    def counters(self) -> dict[str, int]:
+        """Events since the start: published, fetched, accepted, refused_<reason>, claim_mismatch, ..."""
+        with self._lock:
+            return dict(self._counters)
+
+    @property
+    def shares(self) -> bool:
+        """Whether this node exchanges at all; a silo wants no peers."""
+        return self.settings.want > 0
+
+    @property
+    def alone(self) -> bool:
+        """Peers are wanted and none was heard for the setting `alone_after`."""
+        return self.shares and self.silence >= self.settings.alone_after
+
+    @property
+    def silence(self) -> float:
+        """Seconds since any peer was last heard of, or since this object was made."""
+        return self._clock() - self._heard
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.step()
+            except Exception:  # the peer inbox: exchange may fail, training goes on
+                self._count(fault=1)
+                log.exception("a gossip cycle failed; the next one starts afresh")
+            self._stop.wait(self._pause())
+
+    def _pause(self) -> float:
+        doubled = self.settings.interval * 2.0 ** min(self._failures, 16)
+        return min(doubled, max(self.settings.longest_pause, self.settings.interval))
+
+    def _attempt(self, phase: Callable[[], None]) -> bool:
+        try:
+            phase()
+        except TransportError as error:
+            self._count(transport_failed=1)
+            log.warning("the transport failed, training goes on: %s", error)
+            return False
+        return True
+
+    def _publish_waiting(self) -> None:
+        """Offers all rounds that wait as one body: of one peer, others look at the newest body only."""
+        with self._lock:
+            waiting = list(self._waiting)
+            self._waiting.clear()
+        # The newest come first, so that the oldest are what a full body leaves out.
+        groups = shareable(group for work in reversed(waiting) for group in work.groups)
+        if not groups:
+            return
+        newest = waiting[-1]
+        summary = summarise(groups, newest.round, newest.policy_version, newest.fingerprint)
+        body = share(groups, self._door.swarm, self._door.peer, summary)
+        self._door.remember_own(body)
+        try:
+            self._transport.publish(encode_body(body), summary)
+        except TransportError:
+            self._enqueue(waiting, before=True)
+            raise
+        with self._lock:
+            self._offered += len(groups)
+            self._counters.update(published=1, published_groups=len(groups))
+
+    def _enqueue(self, work: Sequence[_Work], *, before: bool = False) -> None:
+        """Adds to what waits, at its end or `before` it; the oldest beyond the queue's length are dropped."""
+        with self._lock:
+            joined = [*work, *self._waiting] if before else [*self._waiting, *work]
+            if (surplus := len(joined) - self.settings.queue) > 0:
+                self._counters["publish_dropped"] += surplus
+            self._waiting.clear()
+            self._waiting.extend(joined)
+
+    def _collect(self) -> None:
+        found = self._transport.announcements(self.settings.want, self._declined) if self.shares else ()
+        if found:
+            self._heard = self._clock()
+        self._leave_unusable(found)
+        self._pool.expire(self._clock())
+        self._declined = [a for a in found if self._has_no_use_for(a)]
+        wanted = self.settings.fetches if len(self._pool) < self.settings.enough else 0
+        chosen = choose(found, self._may_fetch, _TRIES_A_BODY * wanted, self._generator)
+        self._fetchers.gather(chosen, wanted, self.settings.deadline, self._take)
+
+    def _may_fetch(self, announcement: Announcement) -> bool:
+        return not (self._has_no_use_for(announcement) or self._fetchers.busy_with(announcement))
+
+    def _has_no_use_for(self, announcement: Announcement) -> bool:
+        """The own, what was here or was tried in vain, what is too old, and what the own policy cannot take."""
+        return (
+            announcement.peer == self._door.peer
+            or self._door.guard.knows_body(announcement.digest)
+            or self._tries.get((announcement.peer, announcement.digest), 0) >= self.settings.tries
+            or self._door.timely(announcement) is not None
+        )
+
+    def _leave_unusable(self, found: Sequence[Announcement]) -> None:
+        """Gives up unfetched, and counts once, the bodies that hold nothing for the own policy."""
+        for announcement in found:
+            key = (announcement.peer, announcement.digest)
+            if not self._door.usable(announcement) and key not in self._tries:
+                self._note_try(announcement, self.settings.tries)
+                self._count(unusable_bodies=1, unusable_bytes=announcement.size)
+
+    def _fetch(self, announcement: Announcement) -> bytes | None:
+        if self._stop.is_set():
+            return None
+        try:
+            wire = self._transport.fetch(announcement)
+        except TransportError as error:
+            self._note_try(announcement)
+            self._count(fetch_failed=1)
+            log.info("no body from %s: %s", announcement.peer, error)
+            return None
+        self._note_try(announcement)
+        self._count(fetched=1, fetched_bytes=len(wire))
+        return wire
+
+    def _note_try(self, announcement: Announcement, tries: int = 1) -> None:
+        key = (announcement.peer, announcement.digest)
+        with self._lock:
+            self._tries[key] = self._tries.get(key, 0) + tries
+            if len(self._tries) > _KEPT_TRIES:
+                self._tries.popitem(last=False)
+
+    def _take(self, announcement: Announcement, wire: bytes) -> bool:
+        """Whether the body counts: something of it passed every check."""
+        if self._stop.is_set():
+            return False
+        examined = self._door.examine(announcement, wire)
+        for _, group in examined:
+            if group is not None and not group.zero_advantage:
+                self._pool.add(group, announcement.created)
+        self._keep([verdict for verdict, _ in examined])
+        return any(verdict.checked for verdict, _ in examined)
+
+    def _keep(self, verdicts: Sequence[Verdict]) -> None:
+        labels = Counter(verdict.label for verdict in verdicts)
+        with self._lock:
+            dropped = max(0, len(self._verdicts) + len(verdicts) - _KEPT_VERDICTS)
+            self._verdicts.extend(verdicts)
+            self._counters.update(labels)
+            self._counters["claim_mismatch"] += sum(verdict.claim_mismatches for verdict in verdicts)
+            self._counters["verdicts_dropped"] += dropped
+        if any(verdict.outcome is Outcome.REFUSED for verdict in verdicts):
+            log.info("from %s: %s", verdicts[0].peer, ", ".join(f"{n} {what}" for what, n in labels.items()))
+
+    def _count(self, **events: int) -> None:
+        with self._lock:
+            self._counters.update(events)

@@ -1,0 +1,135 @@
+"""`python -m swarm.network FD`: the transport's own process. Serves its parent over the inherited socket FD.
+
+A training step holds Python's interpreter lock for seconds; a process of its own answers peers meanwhile.
+It ends with its parent, however that ends, and the daemon ends with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from swarm.errors import DecodeError, FetchFailed, TransportDown
+from swarm.network import ipc as control
+from swarm.network.dht_validator import install_depth_guard
+from swarm.network.ipc import DhtSettings
+from swarm.network.supervisor import Network
+from swarm.process import die_with_parent
+from swarm.wire.announcement import Announcement
+
+log = logging.getLogger(__name__)
+
+
+class Server:
+    """Answers the parent's calls, each in its own task, as they finish."""
+
+    def __init__(self, network: Network, settings: DhtSettings, writer: asyncio.StreamWriter) -> None:
+        self._network = network
+        self._settings = settings
+        self._writer = writer
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._verbs: dict[str, Callable[..., Awaitable[Any]]] = {
+            "publish": self._publish,
+            "announcements": self._announcements,
+            "fetch": self._fetch,
+        }
+
+    async def listen(self, reader: asyncio.StreamReader) -> None:
+        """Returns when the parent closes the socket or is gone."""
+        with suppress(EOFError, ConnectionError):
+            while True:
+                call, verb, arguments = await receive(reader)
+                task = asyncio.create_task(self._answer(call, verb, arguments))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def report(self) -> None:
+        """Sends the state, at every change within a tenth of a second."""
+        sent, ticks = None, 0
+        while True:
+            state = self._network.state()
+            if state != sent or ticks * 0.1 >= control.HEARTBEAT:
+                await self._send([control.STATE, None, state])
+                sent, ticks = state, 0
+            ticks += 1
+            await asyncio.sleep(0.1)
+
+    async def _answer(self, call: int, verb: str, arguments: list[Any]) -> None:
+        # Half a second early, so that the parent hears the reason instead of nothing.
+        deadline = max(0.5, control.call_deadline(verb, self._settings) - 0.5)
+        try:
+            async with asyncio.timeout(deadline):
+                answer = [call, None, await self._verbs[verb](*arguments)]
+        except TransportDown as error:
+            answer = [call, "down", str(error)]
+        except FetchFailed as error:
+            answer = [call, "fetch", str(error)]
+        except DecodeError as error:
+            answer = [call, "refused", str(error)]
+        except TimeoutError:
+            answer = [call, "down", f"{verb}: the swarm did not answer within {deadline:g} s"]
+        except (
+            Exception
+        ) as error:  # the call's door: a fault of ours or of hivemind's ends one call, not the node
+            log.exception("%s failed", verb)
+            answer = [call, "down", f"{verb} failed with {type(error).__name__}; see the transport's log"]
+        await self._send(answer)
+
+    async def _send(self, message: list[Any]) -> None:
+        self._writer.write(control.pack(message))
+        with suppress(ConnectionError):
+            await self._writer.drain()
+
+    async def _publish(self, body: bytes, summary: list[Any]) -> bytes:
+        self._network.keep(body, control.summary_from_wire(summary))
+        return (await self._network.announce()).encode()
+
+    async def _announcements(self, want: int, declined: list[bytes]) -> list[bytes]:
+        found = await self._network.announcements(want, [Announcement.decode(raw) for raw in declined])
+        return [a.encode() for a in found]
+
+    async def _fetch(self, announcement: bytes) -> bytes:
+        return await self._network.fetch(Announcement.decode(announcement))
+
+
+async def receive(reader: asyncio.StreamReader) -> Any:
+    """One message. Raises EOFError when the other end is gone."""
+    length = control.frame_length(await reader.readexactly(control.LENGTH.size))
+    return control.unpack(await reader.readexactly(length))
+
+
+async def serve(descriptor: int) -> None:
+    """Until the parent is gone or something fails that a fresh process may cure."""
+    reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=descriptor))
+    values, key, latest = await receive(reader)
+    settings = DhtSettings.from_wire(values)
+    network = Network(settings, Path(key))
+    if latest:
+        network.keep(latest[0], control.summary_from_wire(latest[1]))
+    server = Server(network, settings, writer)
+    tasks = [asyncio.create_task(c) for c in (server.listen(reader), server.report(), network.run())]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def main() -> None:
+    die_with_parent()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    install_depth_guard()
+    asyncio.run(serve(int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""One running p2pd with a DHT node on it. Loaded in the transport's own process only.
+
+Owns the daemon itself: `DHTNode.create` leaks the one it starts when bootstrapping fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hivemind.dht.node import DHTNode
+from hivemind.dht.protocol import ValidationError
+from hivemind.dht.routing import DHTID
+from hivemind.p2p import P2P, PeerID
+from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
+from hivemind.utils.multiaddr import Multiaddr
+
+from swarm.discovery.announcement_filter import Gate
+from swarm.errors import DecodeError, FetchFailed
+from swarm.exchange.fetch import Stream
+from swarm.network.dht_validator import AnnouncementValidator, harden
+from swarm.network.ipc import DhtSettings
+from swarm.wire.announcement import Announcement, shard_key
+from swarm.wire.identity import peer_bytes, peer_text
+from swarm.wire.multiaddr import Address, parse_known
+
+log = logging.getLogger(__name__)
+
+DAEMON_ERRORS = (P2PDaemonError, ValidationError, RuntimeError, OSError, EOFError)
+
+_RPC_TIMEOUT = 3.0  # seconds for one DHT node to answer
+_DIAL_TIMEOUT = 8.0  # seconds to connect and open a stream
+_HEALTH_PERIOD = 5.0  # seconds between questions to the daemon, and for its answer
+_STOP_TIMEOUT = 3.0
+# Nearest nodes that a search visits: 8 still find all 5 replicas among 10,000 nodes, in 9-13 calls.
+_BEAM = 8
+
+Serve = Callable[[str, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+ServeSeen = Callable[[str, Address | None, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class _Daemon(P2P):
+    """`P2P` that does not make every node a relay of up to 4 GiB a circuit for strangers."""
+
+    relay = False
+
+    @classmethod
+    def _make_process_args(cls, *args: Any, **kwargs: Any) -> list[str]:
+        # Without discovery a node that cannot be dialled reserves at the bootstrap peers within seconds; with it
+        # p2pd waits minutes for more candidates first.
+        more = [f"-relayService={int(cls.relay)}", "-relayDiscovery=0"]
+        return [*P2P._make_process_args(*args, **kwargs), *more]
+
+
+class _RelayDaemon(_Daemon):
+    relay = True
+
+
+class Daemon:
+    def __init__(self, p2p: P2P, node: DHTNode) -> None:
+        self._p2p = p2p
+        self._node = node
+
+    @classmethod
+    async def start(cls, settings: DhtSettings, key: Path, bootstrap: Sequence[str], gate: Gate) -> Daemon:
+        """Raises one of DAEMON_ERRORS and leaves nothing running."""
+        relays = _relays(bootstrap) if settings.client_mode else []
+        p2p = await (_RelayDaemon if settings.relay else _Daemon).create(
+            initial_peers=list(bootstrap) or None,
+            identity_path=str(key),
+            check_if_identity_free=False,  # hivemind's check parses RSA keys only
+            host_maddrs=list(settings.listen) or None,
+            no_listen=not settings.listen,
+            announce_maddrs=list(settings.announce) or None,
+            dht_mode="client" if settings.client_mode else "server",
+            # p2pd reserves, and offers, relay slots only once it knows how it can be reached.
+            force_reachability="private" if settings.client_mode else "public" if settings.relay else None,
+            use_auto_relay=bool(relays),
+            trusted_relays=relays or None,  # p2pd ends when it is told some and shall use none
+            nat_port_map=any(not Address.parse(a).is_loopback for a in settings.listen),
+            startup_timeout=settings.start_timeout,
+        )
+        try:
+            node = await DHTNode.create(
+                p2p=p2p,
+                # The same after a restart: others would go on asking the old id, and get the new node's answers.
+                node_id=DHTID.generate(source=p2p.peer_id.to_bytes()),
+                initial_peers=list(bootstrap) or None,
+                client_mode=settings.client_mode,
+                record_validator=AnnouncementValidator(gate),
+                wait_timeout=_RPC_TIMEOUT,
+                cache_locally=False,  # caching makes each reader a holder: 13 copies of a record at 32 nodes
+                cache_on_store=False,
+                cache_nearest=0,
+            )
+            harden(node)
+        except BaseException:
+            await _stop(p2p)
+            raise
+        return cls(p2p, node)
+
+    async def serve(self, protocol: str, handler: Serve) -> None:
+        """Lets `handler` answer streams of `protocol`, by the PeerID that the daemon authenticated."""
+
+        async def without_place(peer: str, _: Address | None, *stream: Any) -> None:
+            await handler(peer, *stream)
+
+        await self.serve_seen(protocol, without_place)
+
+    async def serve_seen(self, protocol: str, handler: ServeSeen) -> None:
+        """As `serve`; `handler` also gets where the peer was seen, None for a place that cannot be dialled."""
+
+        async def handle(info: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                peer = peer_text(info.peer_id.to_bytes())
+            except DecodeError:  # an RSA key: not one of ours
+                writer.close()
+                return
+            seen_at = next(iter(parse_known([str(info.addr)])), None)
+            await handler(peer, seen_at, reader, writer)
+
+        await self._p2p.add_binary_stream_handler(protocol, handle)
+
+    async def store(self, announcement: Announcement) -> bool:
+        """Whether at least one node holds it."""
+        a = announcement
+        key, value = shard_key(a.swarm, a.epoch, a.depth, a.shard), a.encode()
+        stored = await self._node.store(
+            key,
+            value,
+            a.expires,
+            subkey=peer_bytes(a.peer),
+            beam_size=_BEAM,
+            exclude_self=self._node.protocol.client_mode,
+        )
+        # hivemind gives the last replica's word, which is False when another replica was faster to copy it there.
+        return bool(stored) or value in await self.read([key])
+
+    async def read(self, keys: Sequence[str]) -> list[object]:
+        """The values found under `keys`, of all replicas."""
+        found = await self._node.get_many(keys, sufficient_expiration_time=math.inf, beam_size=_BEAM)
+        entries = [result.value for result in found.values() if result is not None]
+        return [entry.value for values in entries if isinstance(values, dict) for entry in values.values()]
+
+    async def dial(self, protocol: str, peer: str, addresses: Sequence[str]) -> Stream:
+        """A stream of `protocol` to `peer`. Raises FetchFailed."""
+        try:
+            async with asyncio.timeout(_DIAL_TIMEOUT):
+                await self._connect(peer, addresses)
+                _, reader, writer = await self._p2p.call_binary_stream_handler(_peer(peer), protocol)
+        except DAEMON_ERRORS as error:
+            raise FetchFailed("cannot be reached") from error
+        return reader, writer
+
+    async def join(self, addresses: Sequence[Address]) -> None:
+        """Makes the nodes at `addresses` and this one know each other, as far as they answer."""
+        await asyncio.gather(*(self._greet(a) for a in addresses if a.peer))
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other DHT node is known."""
+        return not self._node.protocol.routing_table.uid_to_peer_id
+
+    async def addresses(self) -> tuple[Address, ...]:
+        """The dialable addresses of this node, without /p2p."""
+        _, found = await self._p2p._client.identify()
+        return tuple(a for a in parse_known([str(m) for m in found]) if a.port)
+
+    async def watch(self, tend: Callable[[], Awaitable[None]]) -> str:
+        """Returns why the daemon counts as dead, once it does; runs `tend` now and then until that.
+
+        hivemind alone goes on answering `True` to stores after its daemon died.
+        """
+        exited = asyncio.create_task(self._p2p._child.wait())
+        try:
+            while not exited.done():
+                async with asyncio.timeout(_HEALTH_PERIOD):
+                    await self._p2p._client.identify()
+                await tend()
+                await asyncio.wait({exited}, timeout=_HEALTH_PERIOD)
+            return f"the network daemon ended with status {exited.result()}"
+        except DAEMON_ERRORS:
+            return "the network daemon does not answer"
+        finally:
+            exited.cancel()
+
+    async def stop(self) -> None:
+        self._node.is_alive = False
+        await _stop(self._p2p)
+
+    async def _connect(self, peer: str, addresses: Sequence[str]) -> None:
+        # Without this p2pd would look the peer up, which costs 50-100 kB in a large swarm. Its own failure
+        # does not matter: there may be a connection that the peer opened.
+        if addresses:
+            with suppress(P2PDaemonError):
+                await self._p2p._client.connect(_peer(peer), [Multiaddr(a) for a in addresses])
+
+    async def _greet(self, address: Address) -> None:
+        assert address.peer is not None
+        with suppress(*DAEMON_ERRORS):
+            async with asyncio.timeout(_DIAL_TIMEOUT):
+                await self._connect(address.peer, [str(address.without_peer())])
+                await self._node.protocol.call_ping(_peer(address.peer))
+
+
+def _relays(bootstrap: Sequence[str]) -> list[str]:
+    """One address of each peer, a global one if there is: p2pd waits until it has met as many peers as these."""
+    known = sorted(parse_known(bootstrap), key=lambda a: a.is_global)
+    return list({a.peer: str(a) for a in known}.values())
+
+
+def _peer(text: str) -> PeerID:
+    return PeerID(peer_bytes(text))
+
+
+async def _stop(p2p: P2P) -> None:
+    try:
+        async with asyncio.timeout(_STOP_TIMEOUT):
+            await p2p.shutdown()
+    except TimeoutError:
+        p2p._child.kill()

@@ -1,0 +1,145 @@
+"""A swarm as seen from outside: starts the observer's process, asks it for looks, ends it.
+
+This side imports neither libp2p nor hivemind. Nothing that the process or the network does holds a caller longer
+than the given time.
+"""
+
+from __future__ import annotations
+
+import queue
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from swarm.errors import DecodeError, TransportDown
+from swarm.exchange.peer_stats import NodeStats
+from swarm.observer.ipc import MAX_LINE, Done, Down, Figures, Offer, Orders, Report, Silent, decode
+from swarm.wire.announcement import Announcement
+from swarm.wire.fields import printable
+from swarm.wire.identity import Identity
+from swarm.wire.manifest import Invite
+from swarm.wire.membership import Membership
+
+# py-libp2p takes 2 s to import on an idle core and 20 s on a busy one; a look itself ends within 32 s.
+_LOOK_TIMEOUT = 60.0
+_MAX_REPORTS = 1024  # lines of one look; the observer writes at most 512 and one
+_END_TIMEOUT = 2.0
+_MAX_WORDS = 300  # bytes of the process's last words
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look saw."""
+
+    announcements: tuple[Announcement, ...]  # newest first, all verified
+    stats: Mapping[str, NodeStats]  # by PeerID, of those who answered: their own claims
+    silent: Mapping[str, str]  # by PeerID, of those who did not: why
+    nodes: int  # DHT nodes that answered
+    refused: Mapping[str, int]  # announcements that did not count, by reason, since the first look
+    resident: int  # bytes of memory of the observer's process
+
+
+class Observer:
+    """Looks at the swarm of an invite: no lasting name, no part of the DHT, nothing published, no open port."""
+
+    def __init__(self, invite: Invite) -> None:
+        """Starts the process, which ends with the calling thread at the latest. Raises TransportDown, InviteError."""
+        # A peer's membership token for a private swarm is bound to its PeerID, hence the key from this side.
+        seed = secrets.token_bytes(32)
+        own = Membership.of(invite.manifest, invite.secret, Identity(seed).peer_id)
+        orders = Orders(invite.manifest, invite.bootstrap, seed=seed, token=own.token)
+        self._reports: queue.Queue[Report | None] = queue.Queue(_MAX_REPORTS)
+        self._last_words = "no reason given"
+        try:
+            self._process = _spawn()
+        except OSError as error:
+            raise TransportDown(f"cannot start the observer: {error.strerror}") from error
+        self._ears = [threading.Thread(target=t, daemon=True) for t in (self._listen, self._overhear)]
+        for ear in self._ears:
+            ear.start()
+        self._say(orders.encode())
+
+    def look(self, timeout: float = _LOOK_TIMEOUT) -> Look:
+        """One look, within `timeout` seconds. Raises TransportDown with the cause."""
+        deadline = time.monotonic() + timeout
+        self._say("")
+        announcements, stats, silent = [], {}, {}
+        while True:
+            match self._next(deadline, timeout):
+                case Offer(raw):
+                    announcements.append(Announcement.decode(raw))
+                case Figures(peer, raw):
+                    stats[peer] = NodeStats.decode(raw)
+                case Silent(peer, why):
+                    silent[peer] = printable(why)
+                case Down(why):
+                    raise TransportDown(why)
+                case Done(nodes, refused, resident):
+                    return Look(tuple(announcements), stats, silent, nodes, refused, resident)
+
+    def close(self) -> None:
+        """Returns once the process is gone."""
+        assert self._process.stdin
+        with suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(_END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def _say(self, line: str) -> None:
+        assert self._process.stdin
+        with suppress(OSError):  # a process that has ended: the next report says so
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+
+    def _next(self, deadline: float, timeout: float) -> Report:
+        try:
+            report = self._reports.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            self._process.kill()  # a late answer must not pass for that of the next look
+            raise TransportDown(f"the observer saw no swarm within {timeout:g} s") from None
+        if report is None:
+            self._reports.put(None)
+            raise TransportDown(f"the observer ended: {self._last_words}")
+        return report
+
+    def _listen(self) -> None:
+        """Hands on what the process says; ends it when it says something else."""
+        assert self._process.stdout
+        with self._process.stdout as output:
+            try:
+                while line := output.readline(MAX_LINE):
+                    self._reports.put(decode(line))
+            except DecodeError as error:
+                self._last_words = str(error)
+                self._process.kill()
+        self._ears[1].join(_END_TIMEOUT)  # for the reason of the end
+        self._reports.put(None)
+
+    def _overhear(self) -> None:
+        """Remembers the last line on stderr: a dying process says there what ended it."""
+        assert self._process.stderr
+        with self._process.stderr as errors:
+            while line := errors.readline(_MAX_WORDS):
+                self._last_words = printable(line.decode(errors="replace").strip()) or self._last_words
+
+
+def _spawn() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "swarm.observer"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for the command, which then closes its observer in order
+    )

@@ -1,0 +1,58 @@
+"""The Transport seam: how announcements and bodies move. `dht`, `memory` and `silo` implement it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from swarm.exchange.autonat import Reach
+from swarm.wire.announcement import Announcement, Summary
+
+
+@dataclass(frozen=True, slots=True)
+class TransportStatus:
+    """What a person wants to know about the network side right now."""
+
+    healthy: bool
+    addresses: tuple[str, ...]  # dialable multiaddrs of this node, each ending in /p2p/<PeerID>
+    peers_seen: int  # distinct publishers with a live announcement
+    counters: Mapping[str, int]  # published, fetched, fetched_bytes, served, served_bytes, refused_<why>, ...
+    detail: str = ""  # one line: why unhealthy, or empty
+    reach: Reach = Reach.UNKNOWN  # whether others can dial this node
+
+
+class Transport(Protocol):
+    """Thread-safe. Every call returns or raises within its configured time. Joins in the background."""
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Returns once others can be reached. Raises TransportDown with the cause after `timeout` seconds;
+        joining goes on in the background. None takes the transport's own patience.
+        """
+        ...
+
+    def publish(self, body: bytes, summary: Summary) -> Announcement:
+        """Keeps `body` for others to fetch and announces it. Raises TransportError."""
+        ...
+
+    def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> Sequence[Announcement]:
+        """Live, signature-checked announcements of *other* peers, at most one a peer, newest first.
+
+        Looks further until it has about `want` or has seen all. In a swarm too large to know everybody: those of
+        peers drawn uniformly, enough for the bodies that `want` stands for (a third as many); a drawn one keeps its
+        place until it was fetched or is among the `declined`, those of an earlier answer that the caller has no use
+        for. May return fewer, or none. Raises TransportError.
+        """
+        ...
+
+    def fetch(self, announcement: Announcement) -> bytes:
+        """The body, checked against the announced size and digest. Raises FetchFailed or TransportDown."""
+        ...
+
+    def status(self) -> TransportStatus:
+        """Never raises; a dead transport is `healthy=False` with the reason in `detail`."""
+        ...
+
+    def close(self) -> None:
+        """Ends every process and socket it started. Idempotent."""
+        ...

@@ -1,0 +1,153 @@
+"""The real transport: a Hivemind DHT and libp2p streams, run by a process of its own (`swarm.child`).
+
+This side never imports hivemind. A thread keeps the process alive; meanwhile calls raise TransportDown.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import astuple, replace
+from pathlib import Path
+from typing import Any
+
+from swarm.errors import TransportDown
+from swarm.exchange.autonat import Reach
+from swarm.limits import MAX_BODY
+from swarm.network.ipc import DhtSettings as DhtSettings
+from swarm.transport.base import TransportStatus
+from swarm.transport.ipc_client import Link
+from swarm.wire.announcement import Announcement, Summary
+from swarm.wire.identity import Identity
+from swarm.wire.membership import Membership
+
+log = logging.getLogger(__name__)
+
+_STEADY = 60.0  # seconds of life after which a failure counts as the first again
+_MAX_BACK_OFF = 30.0
+_CLOSE_TIMEOUT = 15.0
+
+
+class DhtTransport:
+    """Implements `swarm.transport.Transport`. Starts in the background; see `wait_ready`."""
+
+    def __init__(self, settings: DhtSettings, identity_path: Path | None = None) -> None:
+        """`identity_path` is the node's key file; None for an observer with a throw-away name.
+
+        Raises IdentityError, and InviteError without the secret of a private swarm.
+        """
+        self._folder = tempfile.TemporaryDirectory(prefix="murmur-") if identity_path is None else None
+        key = identity_path or Path(self._folder.name if self._folder else "") / "key"
+        self.peer_id = Identity.load_or_create(key).peer_id
+        Membership.of(
+            settings.manifest, settings.secret, self.peer_id
+        )  # told here, not by a process that dies
+        self._settings = settings
+        self._key = key
+        self._changed = threading.Condition()
+        self._status = _down("starting")
+        self._link: Link | None = None
+        self._latest: tuple[bytes, Summary] | None = None
+        self._closing = threading.Event()
+        self._keeper = threading.Thread(target=self._keep_alive, name="transport", daemon=True)
+        self._keeper.start()
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Returns once the swarm is joined. Raises TransportDown with the cause after `timeout` seconds
+        (default: the settings' start_timeout); joining goes on in the background.
+        """
+        timeout = self._settings.start_timeout if timeout is None else timeout
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._status.healthy or self._closing.is_set(), timeout):
+                raise TransportDown(f"not in the swarm after {timeout:g} s: {self._status.detail}")
+            if not self._status.healthy:
+                raise TransportDown("the transport is closed")
+
+    def publish(self, body: bytes, summary: Summary) -> Announcement:
+        if not 0 < len(body) <= MAX_BODY:
+            raise ValueError(f"body of {len(body)} bytes; 1 to {MAX_BODY}")
+        self._latest = body, summary  # a process that is started later announces it
+        return Announcement.decode(self._call("publish", body, astuple(summary)))
+
+    def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> Sequence[Announcement]:
+        # Without shards everybody is known, and nobody has a place to lose.
+        told = [a.encode() for a in declined] if self._settings.manifest.shard_depth else []
+        return [Announcement.decode(raw) for raw in self._call("announcements", want, told)]
+
+    def fetch(self, announcement: Announcement) -> bytes:
+        body: bytes = self._call("fetch", announcement.encode())
+        return body
+
+    def status(self) -> TransportStatus:
+        return self._status
+
+    def close(self) -> None:
+        self._closing.set()
+        with self._changed:
+            if self._link:
+                self._link.hang_up()
+            self._changed.notify_all()
+        self._keeper.join(_CLOSE_TIMEOUT)
+        if self._folder:
+            self._folder.cleanup()
+
+    @property
+    def pid(self) -> int | None:
+        """The transport's process, while there is one."""
+        link = self._link
+        return link.pid if link else None
+
+    def _call(self, verb: str, *arguments: Any) -> Any:
+        link, status = self._link, self._status
+        if link is None or not status.healthy:
+            raise TransportDown(status.detail)
+        return link.call(verb, *arguments)
+
+    def _keep_alive(self) -> None:
+        failures = 0
+        while not self._closing.is_set():
+            started = time.monotonic()
+            detail = self._live_once()
+            if not self._closing.is_set():
+                log.warning("%s; starting another", detail)
+            failures = 0 if time.monotonic() - started > _STEADY else failures + 1
+            self._closing.wait(min(_MAX_BACK_OFF, 0.25 * 2**failures) * random.uniform(0.5, 1.0))
+
+    def _live_once(self) -> str:
+        """From the start of one process to its end. Returns why it ended."""
+        try:
+            link = Link(self._settings, self._key, self._latest)
+        except OSError as error:
+            self._set(_down(f"cannot start the transport process: {error}"))
+            return self._status.detail
+        with self._changed:
+            self._link = link
+            if self._closing.is_set():
+                link.hang_up()
+        detail = link.listen(lambda state: self._set(_status(state)))
+        with self._changed:
+            self._link = None
+        self._set(_down("closed" if self._closing.is_set() else detail, self._status))
+        status = link.end()
+        return f"{detail} (status {status}, output in {self._settings.log or 'no log: none is configured'})"
+
+    def _set(self, status: TransportStatus) -> None:
+        with self._changed:
+            self._status = status
+            self._changed.notify_all()
+
+
+def _down(detail: str, last: TransportStatus | None = None) -> TransportStatus:
+    """A dead transport's status, with the figures of its last sign of life."""
+    if last:
+        return replace(last, healthy=False, addresses=(), detail=detail)
+    return TransportStatus(healthy=False, addresses=(), peers_seen=0, counters={}, detail=detail)
+
+
+def _status(state: dict[str, Any]) -> TransportStatus:
+    typed = {"addresses": tuple(state["addresses"]), "reach": Reach(state["reach"])}
+    return TransportStatus(**state | typed)

@@ -1,0 +1,167 @@
+"""One transport process as its parent sees it: started, called from any thread, ended."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+from swarm.errors import TransportDown, TransportError
+from swarm.network import ipc as control
+from swarm.network.ipc import DhtSettings
+from swarm.wire.announcement import Summary
+
+_END_TIMEOUT = 5.0  # seconds for a process to end by itself: it takes 3 to stop a daemon that hangs
+# For processes that import hivemind: it imports torch, and nothing is computed with that.
+CHILD_ENVIRONMENT = {
+    "HIVEMIND_LOGLEVEL": "ERROR",
+    "GOLOG_LOG_LEVEL": "error",
+    "OMP_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+}
+
+
+class Link:
+    def __init__(self, settings: DhtSettings, key: Path, latest: tuple[bytes, Summary] | None) -> None:
+        """Starts the process, which announces `latest` once it has joined. Raises OSError.
+
+        The starting thread has to outlive the process: Linux sends the parent-death signal when it ends.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = _spawn(theirs, settings.log)
+        self._settings = settings
+        # Two objects for one socket: each thread sets the time that it is ready to wait.
+        self._incoming, self._outgoing = ours, ours.dup()
+        self._sending = threading.Lock()
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, Future[Any]] = {}
+        self._ended = False
+        publication = (latest[0], astuple(latest[1])) if latest else None
+        self._greeting = [settings.to_wire(), str(key.resolve()), publication]
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def call(self, verb: str, *arguments: Any) -> Any:
+        """Raises TransportDown, FetchFailed or TransportError; never later than the verb's deadline."""
+        deadline = time.monotonic() + control.call_deadline(verb, self._settings)
+        answer: Future[Any] = Future()
+        call = next(self._ids)
+        self._waiting[call] = answer
+        try:
+            if self._ended:
+                raise TransportDown("the transport process has ended")
+            self._send([call, verb, arguments], deadline - time.monotonic())
+            return answer.result(max(0.0, deadline - time.monotonic()))
+        except TimeoutError as error:
+            raise TransportDown(f"{verb}: no answer from the transport process") from error
+        finally:
+            self._waiting.pop(call, None)
+
+    def listen(self, on_state: Callable[[dict[str, Any]], None]) -> str:
+        """Hands out answers and states until the process is gone or silent; returns which."""
+        patience = self._settings.start_timeout
+        try:
+            self._send(self._greeting, patience)
+            while True:
+                self._incoming.settimeout(patience)
+                call, kind, result = self._receive()
+                patience = control.SILENCE
+                if call == control.STATE:
+                    on_state(result)
+                else:
+                    self._resolve(call, kind, result)
+        except TimeoutError:
+            return f"the transport process was silent for {patience:g} s"
+        except (OSError, EOFError, TransportError):
+            return "the transport process ended"
+        finally:
+            self._ended = True
+            for waiting in list(self._waiting.values()):
+                _fail(waiting, TransportDown("the transport process ended"))
+
+    def hang_up(self) -> None:
+        """Asks the process to end; `listen` returns soon after."""
+        with suppress(OSError):
+            self._outgoing.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> int:
+        """Waits for the process, kills it when it takes too long, frees all; returns the exit status."""
+        self.hang_up()
+        try:
+            self._process.wait(_END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._incoming.close()
+        self._outgoing.close()
+        return self._process.returncode
+
+    def _send(self, message: Any, timeout: float) -> None:
+        frame = control.pack(message)
+        deadline = time.monotonic() + timeout
+        if not self._sending.acquire(timeout=max(0.0, timeout)):
+            raise TransportDown("the transport process takes no calls")
+        try:
+            self._outgoing.settimeout(max(0.001, deadline - time.monotonic()))
+            self._outgoing.sendall(frame)
+        except OSError as error:  # after half a frame the stream is of no use any more
+            self.hang_up()
+            raise TransportDown("the transport process takes no calls") from error
+        finally:
+            self._sending.release()
+
+    def _receive(self) -> Any:
+        return control.unpack(self._read(control.frame_length(self._read(control.LENGTH.size))))
+
+    def _read(self, size: int) -> bytes:
+        parts = bytearray()
+        while len(parts) < size:
+            part = self._incoming.recv(min(size - len(parts), 2**20))
+            if not part:
+                raise EOFError
+            parts += part
+        return bytes(parts)
+
+    def _resolve(self, call: int, kind: str | None, result: Any) -> None:
+        waiting = self._waiting.get(call)
+        if waiting is None:  # its caller gave up
+            return
+        if kind is None:
+            waiting.set_result(result)
+        else:
+            _fail(waiting, control.ERRORS[kind](result))
+
+
+def _fail(waiting: Future[Any], error: TransportError) -> None:
+    if not waiting.done():
+        waiting.set_exception(error)
+
+
+def _spawn(theirs: socket.socket, log: Path | None) -> subprocess.Popen[bytes]:
+    output = log.open("ab") if log else None
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "swarm.network", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=output or subprocess.DEVNULL,
+            stderr=output or subprocess.DEVNULL,
+            env=os.environ | CHILD_ENVIRONMENT,
+            start_new_session=True,  # Ctrl-C is for the node, which then closes its transport in order
+        )
+    finally:
+        if output:
+            output.close()

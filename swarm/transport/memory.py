@@ -1,0 +1,150 @@
+"""A swarm inside one process, for tests and the simulator: seeded delay, loss and partition, no sockets."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from policies.seeds import derive_generator
+from swarm.errors import FetchFailed, TransportDown
+from swarm.limits import MAX_LIFETIME
+from swarm.transport.base import TransportStatus
+from swarm.wire.announcement import Announcement, Summary
+
+# With a delay, the body before the latest is the one that others still see.
+_KEPT = 8
+
+Offer = tuple[Announcement, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What goes wrong between nodes. Equal seeds give equal faults, whatever the order of calls."""
+
+    delay: float = 0.0  # seconds until others see an announcement
+    loss: float = 0.0  # share of fetches that fail, 0..1
+    # Peers reach each other only within one part; peers in no part are cut off. None: all reach all.
+    parts: tuple[frozenset[str], ...] | None = None
+    seed: int = 0
+
+    def connected(self, one: str, other: str) -> bool:
+        return self.parts is None or any({one, other} <= part for part in self.parts)
+
+    def loses(self, reader: str, digest: bytes, attempt: int) -> bool:
+        return derive_generator(self.seed, "loss", reader, digest.hex(), attempt).random() < self.loss
+
+
+class MemoryHub:
+    """What the nodes of one swarm have published: the latest bodies of each peer. Thread-safe.
+
+    `faults` may be replaced at any time.
+    """
+
+    def __init__(self, swarm: str, clock: Callable[[], float], faults: Faults = Faults()) -> None:
+        self.swarm, self.clock, self.faults = swarm, clock, faults
+        self._lock = threading.Lock()
+        self._offers: defaultdict[str, deque[Offer]] = defaultdict(lambda: deque(maxlen=_KEPT))
+
+    def join(self, peer: str) -> MemoryTransport:
+        """The transport of a node called `peer`."""
+        return MemoryTransport(self, peer)
+
+    def offer(self, announcement: Announcement, body: bytes) -> None:
+        """Puts up an announcement as it is, true or not: this is where a simulated attacker comes in."""
+        with self._lock:
+            self._offers[announcement.peer].append((announcement, body))
+
+    def withdraw(self, peer: str) -> None:
+        with self._lock:
+            self._offers.pop(peer, None)
+
+    def visible(self, reader: str) -> list[Offer]:
+        """What `reader` can see and reach now, newest first."""
+        with self._lock:
+            offers = [offer for kept in self._offers.values() for offer in reversed(kept)]
+        now = self.clock()
+        seen = [
+            (announcement, body)
+            for announcement, body in offers
+            if announcement.peer != reader
+            and self.faults.connected(reader, announcement.peer)
+            and announcement.created + self.faults.delay <= now < announcement.expires
+        ]
+        return sorted(seen, key=lambda offer: (-offer[0].created, offer[0].peer))
+
+
+class MemoryTransport:
+    """One node's side of a `MemoryHub`. Announcements are unsigned: nothing leaves the process."""
+
+    def __init__(self, hub: MemoryHub, peer: str) -> None:
+        self._hub, self._peer = hub, peer
+        self._closed = False
+        self._lock = threading.Lock()
+        self._counters: Counter[str] = Counter()
+        self._attempts: Counter[bytes] = Counter()
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        self._check_open()
+
+    def publish(self, body: bytes, summary: Summary) -> Announcement:
+        self._check_open()
+        now = self._hub.clock()
+        announcement = Announcement(
+            swarm=self._hub.swarm,
+            epoch=0,
+            depth=0,
+            shard=0,
+            peer=self._peer,
+            created=now,
+            expires=now + MAX_LIFETIME,
+            digest=hashlib.sha256(body).digest(),
+            size=len(body),
+            summary=summary,
+            addresses=(),
+        )
+        self._hub.offer(announcement, body)
+        self._count(published=1)
+        return announcement
+
+    def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> list[Announcement]:
+        self._check_open()
+        newest: dict[str, Announcement] = {}
+        for announcement, _ in self._hub.visible(self._peer):
+            newest.setdefault(announcement.peer, announcement)
+        return list(newest.values())[:want]
+
+    def fetch(self, announcement: Announcement) -> bytes:
+        self._check_open()
+        digest = announcement.digest
+        with self._lock:
+            self._attempts[digest] += 1
+            attempt = self._attempts[digest]
+        if self._hub.faults.loses(self._peer, digest, attempt):
+            raise FetchFailed("lost on the way")
+        for offered, body in self._hub.visible(self._peer):
+            if offered == announcement:
+                self._count(fetched=1, fetched_bytes=len(body))
+                return body
+        raise FetchFailed("no longer offered")
+
+    def status(self) -> TransportStatus:
+        peers = 0 if self._closed else len({offer.peer for offer, _ in self._hub.visible(self._peer)})
+        detail = "closed" if self._closed else ""
+        with self._lock:
+            return TransportStatus(not self._closed, (), peers, dict(self._counters), detail)
+
+    def close(self) -> None:
+        """Leaves the swarm; what was published is gone with it."""
+        self._closed = True
+        self._hub.withdraw(self._peer)
+
+    def _count(self, **events: int) -> None:
+        with self._lock:
+            self._counters.update(events)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise TransportDown("this transport is closed: join the hub again")

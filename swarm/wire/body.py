@@ -1,0 +1,137 @@
+"""What one announcement offers: the groups of one round of one node, as they travel.
+
+Text without token ids, or finished images without latents: what any model can learn from, whatever wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from policies.rollout import Finish, Group, Rollout
+from swarm.limits import (
+    MAX_BODY_PIXELS,
+    MAX_BODY_ROLLOUTS,
+    MAX_GROUP_IMAGES,
+    MAX_GROUPS,
+    MAX_IMAGE,
+    MAX_ROLLOUTS,
+    MAX_TEXT,
+)
+from swarm.wire import images as pictures
+from swarm.wire.announcement import Summary
+
+# Text and images that `shareable` puts into one body, bytes. With 32 bytes a rollout for the rest it stays under
+# MAX_BODY even where nothing compresses, so a node never builds a body that it cannot publish.
+SHARED_BYTES = 3 * 2**20
+
+FINISHED = (Finish.STOP, Finish.LENGTH)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedRollout:
+    text: str
+    finish: Finish  # one of FINISHED
+    claimed_reward: float  # in [0, 1]; compared with the receiver's own, never trained on
+    image: bytes = b""  # as `pictures` packs it, where the completion is an image; then `text` is empty
+
+    @property
+    def pixels(self) -> int:
+        """Bytes of the image once opened, by its header, counted as RGB. Raises DecodeError."""
+        if not self.image:
+            return 0
+        width, height, _ = pictures.dimensions(self.image)
+        return 3 * width * height
+
+
+@dataclass(frozen=True, slots=True)
+class SharedGroup:
+    task: str  # full name with version
+    seed: int  # 0 <= seed < TRAIN_SEEDS
+    rollouts: tuple[SharedRollout, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    swarm: str
+    sender: str  # PeerID
+    fingerprint: str
+    policy_version: int
+    round: int
+    groups: tuple[SharedGroup, ...]
+
+    @property
+    def rollouts(self) -> int:
+        return sum(len(group.rollouts) for group in self.groups)
+
+
+def shareable(groups: Iterable[Group]) -> list[Group]:
+    """The own scored groups that a peer would accept, in the given order and cut to what one body holds.
+
+    Unfinished, empty and overlong rollouts stay at home, and so does a group that they leave with fewer than
+    two, or one whose chosen images take too many bytes. Of a group of images the best and the worst travel. External
+    groups are never passed on.
+    """
+    chosen: list[Group] = []
+    bytes_left, pixels_left, rollouts_left = SHARED_BYTES, MAX_BODY_PIXELS, MAX_BODY_ROLLOUTS
+    for group in groups:
+        rollouts = _extremes([rollout for rollout in group.rollouts if _travels(rollout)])
+        if group.external or not 2 <= len(rollouts) <= min(MAX_ROLLOUTS, rollouts_left):
+            continue
+        sizes, pixels = [_size(rollout) for rollout in rollouts], sum(map(_pixels, rollouts))
+        if max(sizes) > MAX_IMAGE or (size := sum(sizes)) > bytes_left or pixels > pixels_left:
+            continue
+        chosen.append(replace(group, rollouts=rollouts))
+        bytes_left, pixels_left = bytes_left - size, pixels_left - pixels
+        rollouts_left -= len(rollouts)
+    return chosen[:MAX_GROUPS]
+
+
+def share(groups: Sequence[Group], swarm: str, sender: str, summary: Summary) -> Body:
+    """The body of `shareable` groups; `summary` is what its announcement says of the same groups.
+
+    Raises ValueError when a rollout is unscored.
+    """
+    shared = tuple(
+        SharedGroup(
+            task=group.problem.task,
+            seed=group.problem.seed,
+            rollouts=tuple(
+                SharedRollout(rollout.text, rollout.finish, float(reward), _packed(rollout))
+                for rollout, reward in zip(group.rollouts, group.rewards, strict=True)
+            ),
+        )
+        for group in groups
+    )
+    return Body(swarm, sender, summary.fingerprint, summary.policy_version, summary.round, shared)
+
+
+def _travels(rollout: Rollout) -> bool:
+    if rollout.finish not in FINISHED:
+        return False
+    if rollout.image is None:
+        return 0 < len(rollout.text.encode()) <= MAX_TEXT
+    return pictures.fits(rollout.image)
+
+
+def _extremes(rollouts: Sequence[Rollout]) -> tuple[Rollout, ...]:
+    """All of them, and of images the best and the worst half of MAX_GROUP_IMAGES, in their order."""
+    if len(rollouts) <= MAX_GROUP_IMAGES or any(rollout.image is None for rollout in rollouts):
+        return tuple(rollouts)
+    ranked = sorted(range(len(rollouts)), key=lambda i: (rollouts[i].reward or 0.0, i))
+    half = MAX_GROUP_IMAGES // 2
+    return tuple(rollouts[i] for i in sorted([*ranked[:half], *ranked[-half:]]))
+
+
+def _size(rollout: Rollout) -> int:
+    return len(rollout.text.encode()) + len(_packed(rollout))
+
+
+def _pixels(rollout: Rollout) -> int:
+    """Bytes that a receiver needs for the opened image, which may have more channels than the own."""
+    return 3 * rollout.image.width * rollout.image.height if rollout.image else 0
+
+
+def _packed(rollout: Rollout) -> bytes:
+    """Empty for text."""
+    return pictures.pack(rollout.image) if rollout.image else b""
