@@ -17,9 +17,10 @@ from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, mode
 from node.config.swarm import DhtConfig, SiloConfig
 from policies.diffusion.pipeline.settings import PipelineSettings
 from policies.diffusion.settings import DiffusionSettings, DigitsSource
+from policies.settings import Settings
 from policies.strategies.settings import AprilSettings, BrorlSettings, DarsSettings, GrpoSettings
 from policies.tasks.task import Param, TaskSpec
-from policies.text.settings import EmbeddedSettings, ModelSettings, Settings, TextSettings
+from policies.text.settings import EmbeddedSettings, ModelSettings, TextSettings
 
 PRESETS = [Path(__file__).parents[1] / "presets", Path(__file__).parents[2] / "configs"]
 

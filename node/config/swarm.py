@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from policies.text.settings import Settings
+from policies.settings import Settings
 from swarm.limits import MAX_SHARD_DEPTH
 
 MB = 1e6

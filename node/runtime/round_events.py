@@ -12,7 +12,7 @@ from node.storage.events import EvaluationEvent, ExternalEvent, PeerEvent, Probl
 from policies.policy import UpdateReport
 from policies.rollout import Group
 from policies.strategies.rollout_phase import RolloutPhase
-from swarm.admission.verifier import Outcome, Verdict
+from swarm.admission.verdict import Outcome, Verdict
 from swarm.gossip.service import Exchanged
 from swarm.sampling.sampler import Batch
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from policies.rollout import Group
-from swarm.admission.verifier import Outcome, Verdict
+from swarm.admission.verdict import Outcome, Verdict
 
 MEMORY = 8  # groups of a task, or rounds, over which what was noticed fades
 MAX_UNSOLVED, MAX_UNSOLVED_OF_PEER = 64, 8  # problems that are remembered

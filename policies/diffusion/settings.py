@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from policies.text.settings import Settings
+from policies.settings import Settings
 
 
 class DigitsSource(Settings):

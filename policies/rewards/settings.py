@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
-from policies.text.settings import Settings
+from policies.settings import Settings
 
 
 class HubRewardSettings(Settings):

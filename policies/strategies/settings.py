@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from policies.policy import Stale
-from policies.text.settings import Settings
+from policies.settings import Settings
 
 
 class GroupSettings(Settings):

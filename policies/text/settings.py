@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PositiveFloat,
     PositiveInt,
@@ -18,13 +16,8 @@ from pydantic import (
     model_validator,
 )
 
+from policies.settings import Settings
 from policies.tasks.embedded import FAMILIES
-
-
-class Settings(BaseModel):
-    """Frozen, and refuses keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class LoraSettings(Settings):

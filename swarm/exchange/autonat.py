@@ -19,7 +19,7 @@ import msgpack
 from swarm import limits
 from swarm.errors import DecodeError, FetchFailed
 from swarm.exchange.body_store import PeerBuckets
-from swarm.exchange.fetch import Dial, Status, Stream, check_caller, read_frame, write_frame
+from swarm.exchange.framing import Dial, Status, Stream, check_caller, read_frame, write_frame
 from swarm.wire import fields
 from swarm.wire.membership import Membership
 from swarm.wire.multiaddr import Address

@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import struct
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from enum import IntEnum
 from typing import Any
 
 import msgpack
@@ -22,6 +20,7 @@ from swarm import limits
 from swarm.discovery.announcement_store import Directory
 from swarm.errors import DecodeError, FetchFailed
 from swarm.exchange.body_store import BodyStore, MirrorStore, PeerBuckets, ServeLimits, TokenBucket
+from swarm.exchange.framing import Dial, Status, check_caller, read_frame, write_frame
 from swarm.wire import fields
 from swarm.wire.announcement import Announcement
 from swarm.wire.identity import PEER_ID_SIZE, peer_bytes, peer_text
@@ -29,11 +28,6 @@ from swarm.wire.membership import Membership
 
 log = logging.getLogger(__name__)
 
-Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-# Opens a stream to (peer, its announced addresses). Raises FetchFailed.
-Dial = Callable[[str, Sequence[str]], Awaitable[Stream]]
-
-HEADER = struct.Struct(">BI")  # of a frame: status, length
 _MAX_REFERRALS = 4
 _MAX_GOSSIP_FRAME = limits.MAX_PIGGYBACK * (limits.MAX_ANNOUNCEMENT + 8) + _MAX_REFERRALS * 64
 _REQUEST_TIMEOUT = 5.0  # seconds to receive a request of under 100 bytes
@@ -41,12 +35,6 @@ _MAX_STREAMS = 64  # open at once
 _MAX_PEER_STREAMS = 4  # of one peer
 _REMEMBERED_BODIES = 256  # bodies whose fetchers are remembered for referrals
 _NO_GOSSIP: bytes = msgpack.packb([[], []])
-
-
-class Status(IntEnum):
-    OK = 0
-    NOT_FOUND = 1
-    BUSY = 2
 
 
 class Exchange:
@@ -193,28 +181,6 @@ class Exchange:
         referrals = [peer_bytes(p) for p in self._fetchers.get(digest, ())]
         packed: bytes = msgpack.packb([referrals, [a.encode() for a in own + others]])
         return packed
-
-
-def check_caller(membership: Membership, peer: str, version: Any, swarm: Any, token: Any) -> None:
-    """Raises DecodeError unless a member of this swarm speaks, in this version of the protocol."""
-    if (version, swarm) != (limits.PROTOCOL_VERSION, membership.swarm):
-        fields.refuse("request for another swarm")
-    if not (isinstance(token, bytes) and membership.admits(peer, token)):
-        fields.refuse("request of a stranger to this private swarm")
-
-
-async def write_frame(writer: asyncio.StreamWriter, status: Status, payload: bytes) -> None:
-    writer.write(HEADER.pack(status, len(payload)))
-    writer.write(payload)
-    await writer.drain()
-
-
-async def read_frame(reader: asyncio.StreamReader, limit: int) -> tuple[Status, bytes]:
-    """Raises DecodeError before reading a payload over `limit` bytes, and EOFError when the stream ends."""
-    status, length = HEADER.unpack(await reader.readexactly(HEADER.size))
-    if length > limit or status > max(Status):
-        raise DecodeError(f"frame of {length} bytes where at most {limit} may come")
-    return Status(status), await reader.readexactly(length)
 
 
 def _matches(body: bytes, announcement: Announcement) -> bool:

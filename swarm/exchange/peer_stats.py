@@ -19,7 +19,7 @@ import msgpack
 
 from swarm import limits
 from swarm.errors import DecodeError
-from swarm.exchange.fetch import Status, read_frame, write_frame
+from swarm.exchange.framing import Status, read_frame, write_frame
 from swarm.wire import fields
 from swarm.wire.announcement import Summary
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from policies.rollout import Group
-from swarm.admission.verifier import Door, Outcome, Verdict
+from swarm.admission.verdict import Outcome, Verdict
+from swarm.admission.verifier import Door
 from swarm.errors import TransportError
 from swarm.gossip.fetch_pool import Fetchers
 from swarm.gossip.selection import choose

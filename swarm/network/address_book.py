@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from swarm.discovery.announcement_store import Directory
 from swarm.discovery.mdns_client import Neighbours
-from swarm.exchange.fetch import Dial, Stream
+from swarm.exchange.framing import Dial, Stream
 from swarm.network.ipc import DhtSettings
 from swarm.network.p2p_daemon import Daemon
 from swarm.network.peer_cache import PeerCache

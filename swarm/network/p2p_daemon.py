@@ -22,7 +22,7 @@ from hivemind.utils.multiaddr import Multiaddr
 
 from swarm.discovery.announcement_filter import Gate
 from swarm.errors import DecodeError, FetchFailed
-from swarm.exchange.fetch import Stream
+from swarm.exchange.framing import Stream
 from swarm.network.dht_validator import AnnouncementValidator, harden
 from swarm.network.ipc import DhtSettings
 from swarm.wire.announcement import Announcement, shard_key

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias, TypeVar
 
-from swarm.exchange.fetch import HEADER
+from swarm.exchange.framing import HEADER
 from swarm.observer.protobuf import MAX_VARINT, read_varint
 from swarm.wire.fields import refuse
 

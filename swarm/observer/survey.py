@@ -14,7 +14,7 @@ from swarm.discovery.announcement_filter import Gate
 from swarm.discovery.announcement_store import Directory
 from swarm.discovery.shard_reader import places
 from swarm.errors import DecodeError, FetchFailed
-from swarm.exchange.fetch import Status
+from swarm.exchange.framing import Status
 from swarm.exchange.peer_stats import NodeStats, encode_request
 from swarm.observer import dht, kad
 from swarm.observer.framing import framed, frames, message

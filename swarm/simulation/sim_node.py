@@ -18,7 +18,7 @@ from swarm.discovery.announcement_store import Directory
 from swarm.discovery.republish import draw_phase, is_due, next_moment, renewed
 from swarm.discovery.shard_reader import SPARE, Lookout
 from swarm.exchange.body_store import BodyStore, ServeLimits, TokenBucket
-from swarm.exchange.fetch import Status
+from swarm.exchange.framing import Status
 from swarm.gossip.selection import choose
 from swarm.limits import MAX_PIGGYBACK, STREAM_TIMEOUT
 from swarm.simulation import costs

@@ -8,7 +8,7 @@ import zstandard
 from fakes import END, MALLORY, announce, body_of, door, offer, told
 
 from policies.rollout import Finish
-from swarm.admission.verifier import Outcome, Reason
+from swarm.admission.verdict import Outcome, Reason
 from swarm.wire.body import SharedGroup, SharedRollout
 
 SPELLINGS = [

@@ -19,7 +19,8 @@ from PIL import Image as pillow
 from PIL.PngImagePlugin import PngInfo
 
 from policies.rollout import Finish, Image, Problem
-from swarm.admission.verifier import Door, Reason
+from swarm.admission.verdict import Reason
+from swarm.admission.verifier import Door
 from swarm.errors import DecodeError
 from swarm.limits import MAX_BODY_PIXELS, MAX_IMAGE, MAX_IMAGE_SIDE
 from swarm.wire import images as pictures

@@ -25,7 +25,8 @@ from fakes import (
 )
 
 from swarm.admission.replay_guard import CAPACITY, ReplayGuard
-from swarm.admission.verifier import Door, Reason, Verdict
+from swarm.admission.verdict import Reason, Verdict
+from swarm.admission.verifier import Door
 from swarm.gossip.service import Gossip, GossipSettings
 from swarm.sampling.external_pool import Pool
 from swarm.transport.memory import MemoryHub

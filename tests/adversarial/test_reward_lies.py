@@ -20,7 +20,8 @@ from fakes import (
 )
 
 from policies.rollout import Group
-from swarm.admission.verifier import Door, Outcome, Reason
+from swarm.admission.verdict import Outcome, Reason
+from swarm.admission.verifier import Door
 from swarm.gossip.service import Gossip
 from swarm.sampling.external_pool import Pool
 from swarm.sampling.sampler import Batch, Mix, draw_batch

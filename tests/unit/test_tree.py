@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
-from collections.abc import Iterator
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,10 @@ FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
+MEDIAN_FILE_LINES = 120
+MAX_MODULES = 12  # in one folder of swarm and node, entry points apart
+MAX_TOP_MODULES = 8  # of swarm itself
+ENTRY_POINTS = {"__init__.py", "__main__.py"}
 
 
 def test_no_dependency_installs_a_package_named_like_ours() -> None:
@@ -43,11 +49,69 @@ def test_files_and_functions_fit_in_a_glance(path: Path) -> None:
     assert long == []
 
 
+def test_rooms_stay_small() -> None:
+    modules = [path for path in SOURCES if path.name not in ENTRY_POINTS]
+    rooms = Counter(path.parent.relative_to(ROOT) for path in modules if "policies" not in path.parts)
+    assert {room: n for room, n in rooms.items() if n > MAX_MODULES} == {}
+    assert rooms[Path("swarm")] <= MAX_TOP_MODULES
+    assert statistics.median(len(path.read_text().splitlines()) for path in modules) <= MEDIAN_FILE_LINES
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_two_folders_import_each_other(package: str) -> None:
+    assert _cycles(_folder_imports(package)) == []
+
+
+def test_a_folder_cycle_is_found() -> None:
+    assert _cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
+
+
 def test_the_scan_finds_what_it_looks_for() -> None:
     bad = "import pickle\nfrom dill import loads\neval('1')\nimport torch\ntorch.load('x')\n"
     assert [what for _, what in _offences(ast.parse(bad))] == ["pickle", "dill", "eval", "torch.load"]
     good = "from pickle import UnpicklingError\nmodel.eval()\nre.compile('x')\ntorch.load('x', weights_only=True)\n"
     assert list(_offences(ast.parse(good))) == []
+
+
+def _folder_imports(package: str) -> dict[str, set[str]]:
+    """The folders that each folder of the package imports from, imports inside functions included."""
+    folders = {
+        ".".join(path.relative_to(ROOT).parent.parts)
+        for path in SOURCES
+        if path.parts[len(ROOT.parts)] == package
+    }
+    arrows: dict[str, set[str]] = defaultdict(set)
+    for path in (path for path in SOURCES if path.parts[len(ROOT.parts)] == package):
+        here = ".".join(path.relative_to(ROOT).parent.parts)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (module := node.module):
+                names = [f"{module}.{alias.name}" for alias in node.names]
+                for target in (_folder_of(name, folders) for name in names):
+                    if target not in (None, here):
+                        arrows[here].add(str(target))
+    return arrows
+
+
+def _folder_of(name: str, folders: set[str]) -> str | None:
+    """The folder that holds what an import names: the longest known one at the start of the name."""
+    parts = name.split(".")
+    starts = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next((start for start in starts if start in folders), None)
+
+
+def _cycles(arrows: Mapping[str, set[str]]) -> list[str]:
+    """Folders from which imports lead back to themselves."""
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = set(arrows.get(start, ()))
+        while waiting:
+            folder = waiting.pop()
+            seen.add(folder)
+            waiting |= arrows.get(folder, set()) - seen
+        return seen
+
+    return sorted(folder for folder in arrows if folder in reached(folder))
 
 
 def _offences(tree: ast.AST) -> Iterator[tuple[ast.stmt | ast.expr, str]]:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from node.bench.kit.report import Progress
+from node.bench.kit.scoring import pass_at
 from node.bench.sapo.arms import ROLLOUTS, Arm
 from node.bench.sapo.population import Plan, RoundClock, populate
-from node.bench.strategies.compare import pass_at
 from node.runtime.loop import Node, play_round, score
 from node.storage.events import ProblemEvent, RoundEvent
 from policies.policy import sample_groups

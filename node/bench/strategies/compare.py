@@ -6,7 +6,6 @@ problems. Nothing is tuned for any of them: one learning rate, the presets' size
 
 from __future__ import annotations
 
-import math
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 from node.bench.kit.options import BenchOptions, refuse_unknown
 from node.bench.kit.report import Interrupted, Progress, Report, Row
+from node.bench.kit.scoring import pass_at
 from node.bench.kit.spread import spread
 from node.config.schema import Config, parse_config
 from node.runtime.build import build_node
@@ -24,7 +24,6 @@ from node.runtime.loop import Node, play_round, score
 from node.storage.events import RoundEvent
 from node.storage.run_folder import RunFolder
 from policies.policy import sample_groups
-from policies.rollout import Group
 from policies.seeds import derive_seed
 from swarm.transport.silo import SiloTransport
 
@@ -122,12 +121,6 @@ def judge(node: Node) -> Judged:
     return Judged(
         statistics.fmean(pass_at(1, g) for g in groups), statistics.fmean(pass_at(PASS_K, g) for g in groups)
     )
-
-
-def pass_at(k: int, group: Group) -> float:
-    """Chance that one of k answers is right: the unbiased estimate of arXiv 2107.03374, eq. 1."""
-    n, wrong = len(group.rollouts), sum(reward < 1.0 for reward in group.rewards)
-    return 1.0 - math.comb(wrong, k) / math.comb(n, k)
 
 
 def rows(courses: Sequence[Course]) -> list[Row]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
-from policies.text.settings import Settings
+from policies.settings import Settings
 
 # The projections of attention, by the names that diffusers gives them in every transformer and U-Net:
 # those of the image, and those of the text where it has its own.

@@ -18,7 +18,8 @@ from swarm.discovery.announcement_filter import Gate
 from swarm.discovery.announcement_store import Directory
 from swarm.errors import DecodeError, FetchFailed
 from swarm.exchange.body_store import BodyStore, PeerBuckets, ServeLimits, TokenBucket
-from swarm.exchange.fetch import Exchange, Status, Stream, read_frame, write_frame
+from swarm.exchange.fetch import Exchange
+from swarm.exchange.framing import Status, Stream, read_frame, write_frame
 from swarm.wire.announcement import Announcement
 from swarm.wire.identity import Identity
 from swarm.wire.membership import Membership

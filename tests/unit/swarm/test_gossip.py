@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from fakes import ALICE, BOB, MALLORY, NODE, SWARM, Addition, ManualClock, body, encode, group, offer
 
-from swarm.admission.verifier import Door, Outcome
+from swarm.admission.verdict import Outcome
+from swarm.admission.verifier import Door
 from swarm.errors import FetchFailed, TransportDown
 from swarm.gossip.service import Exchanged, Gossip, GossipSettings
 from swarm.sampling.external_pool import Pool

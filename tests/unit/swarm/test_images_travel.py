@@ -26,7 +26,8 @@ from imagery import Brightness, grey, image_group, photo
 
 from policies.rollout import Finish, Image
 from policies.strategies.open_groups import OpenGroup, RolloutPool
-from swarm.admission.verifier import Door, DoorSettings, Outcome, Reason
+from swarm.admission.verdict import Outcome, Reason
+from swarm.admission.verifier import Door, DoorSettings
 from swarm.gossip.service import Gossip
 from swarm.limits import MAX_BODY, MAX_GROUP_IMAGES, MAX_IMAGE_SIDE
 from swarm.sampling.external_pool import Pool, PoolSettings

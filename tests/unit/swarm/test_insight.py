@@ -23,7 +23,7 @@ from node.runtime.swarm_feedback import (
     worth_of,
 )
 from policies.rollout import Group
-from swarm.admission.verifier import Outcome, Verdict
+from swarm.admission.verdict import Outcome, Verdict
 
 TASK = Addition.name
 

@@ -15,7 +15,7 @@ from announcing import MANIFEST
 from swarm import limits
 from swarm.errors import FetchFailed
 from swarm.exchange.body_store import MirrorStore
-from swarm.exchange.fetch import Status, Stream, read_frame, write_frame
+from swarm.exchange.framing import Status, Stream, read_frame, write_frame
 from swarm.exchange.push_mirror import WANTED_MIRRORS, MirrorDesk, Mirrors, push
 from swarm.wire.identity import Identity
 from swarm.wire.membership import Membership

@@ -14,7 +14,7 @@ from announcing import MANIFEST, NOW, announce
 from swarm import limits
 from swarm.discovery.announcement_filter import Gate
 from swarm.errors import FetchFailed
-from swarm.exchange.fetch import HEADER, Status
+from swarm.exchange.framing import HEADER, Status
 from swarm.exchange.peer_stats import NodeStats
 from swarm.observer import dht, kad, protobuf, survey
 from swarm.observer.ipc import Done, Down, Figures, Offer, Report, Silent

@@ -14,7 +14,7 @@ from announcing import MANIFEST
 from swarm import limits
 from swarm.errors import FetchFailed
 from swarm.exchange.autonat import Reach, ReachDesk, Sighting, ask, find_reach
-from swarm.exchange.fetch import Status, Stream, read_frame, write_frame
+from swarm.exchange.framing import Status, Stream, read_frame, write_frame
 from swarm.wire.identity import Identity
 from swarm.wire.membership import Membership
 from swarm.wire.multiaddr import Address

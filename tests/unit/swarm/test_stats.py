@@ -15,7 +15,7 @@ from announcing import MANIFEST, SUMMARY
 
 from swarm import limits
 from swarm.errors import DecodeError
-from swarm.exchange.fetch import Status, Stream, read_frame, write_frame
+from swarm.exchange.framing import Status, Stream, read_frame, write_frame
 from swarm.exchange.peer_stats import NodeStats, StatsDesk, decode_request, encode_request
 from swarm.wire import fields
 from swarm.wire.identity import Identity

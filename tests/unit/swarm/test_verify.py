@@ -26,7 +26,8 @@ from fakes import (
 )
 
 from policies.rollout import Finish, Problem
-from swarm.admission.verifier import REENCODED, Door, Outcome, Reason, Verdict
+from swarm.admission.verdict import Outcome, Reason, Verdict
+from swarm.admission.verifier import REENCODED, Door
 from swarm.limits import CLOCK_SKEW, MAX_BODY
 
 
