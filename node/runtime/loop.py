@@ -15,6 +15,7 @@ from typing import Protocol
 from node.config.schema import Config, SamplerConfig
 from node.runtime.problems import problems_of
 from node.runtime.round_events import (
+    RoundOutcome,
     Stopwatch,
     describe_evaluation,
     describe_external,
@@ -78,7 +79,10 @@ class Node:
 
 
 def play_round(node: Node) -> RoundEvent:
-    """Generate, score, publish, collect, sample, update; returns all that happened as one event."""
+    """Generate, score, publish, collect, sample, update; returns all that happened as one event.
+
+    An update that is not finite is undone by the policy, and the event says so: the round was played all the same.
+    """
     watch, sampler = Stopwatch(), node.config.sampler
 
     local, external = shares_of(sampler, node.insight)
@@ -97,14 +101,20 @@ def play_round(node: Node) -> RoundEvent:
     node.insight = noticed(node.insight, phase.groups, batch.external, external, exchanged.verdicts)
     update = node.strategy.update(step, batch.groups)
     advised = [advise(member, sampler) for member in update.batch]
-    learned = node.policy.update(advised, update.spec) if advised else None
+    learned, diverged = None, None
+    try:
+        learned = node.policy.update(advised, update.spec) if advised else None
+    except DivergedError as error:
+        diverged = str(error)
 
     node.store.append(
         *describe_problems(node.round, phase),
         *describe_peers(node.round, exchanged.verdicts),
-        *describe_external(node.round, batch),
+        *(describe_external(node.round, batch) if diverged is None else ()),
     )
-    return describe_round(node, phase, exchanged, batch, learned, watch)
+    after = len(node.pool), node.policy.version, node.gossip.alone
+    outcome = RoundOutcome(node.round, phase, exchanged, batch, learned, diverged, *after)
+    return describe_round(outcome, watch)
 
 
 def score(group: Group, tasks: Mapping[str, Task]) -> Group:
@@ -134,18 +144,14 @@ def run(node: Node, watcher: Watcher) -> None:
         evaluate(node, watcher)
     while node.round < node.config.rounds and not watcher.should_stop():
         node.round += 1
-        try:
-            event = play_round(node)
-        except DivergedError as error:
-            note_divergence(node, error)
-            continue
-        node.diverged = 0
+        event = play_round(node)
         node.store.append(event)
         watcher.on_round(event)
         if node.round == node.config.rounds or _due(node.round, node.config.evaluation.every):
             evaluate(node, watcher)
         if _due(node.round, node.config.checkpoint.every):
             save(node)
+        note_divergence(node, event)
     save(node)
 
 
@@ -161,12 +167,19 @@ def evaluate(node: Node, watcher: Watcher) -> None:
     watcher.on_evaluation(event)
 
 
-def note_divergence(node: Node, error: DivergedError) -> None:
-    """A bad update is data: the round is skipped and counted, the weights are as before it."""
+def note_divergence(node: Node, event: RoundEvent) -> None:
+    """A bad update is data: it is counted, and the run goes on with the weights of before.
+
+    Raises DivergedError after MAX_DIVERGED_ROUNDS of them in a row, when all that the rounds did is saved.
+    """
+    if event.diverged is None:
+        node.diverged = 0
+        return
     node.diverged += 1
-    logger.warning("round %d: %s (%d in a row)", node.round, error, node.diverged)
-    node.store.append(LifeEvent(node.round, "diverged", str(error)))
+    logger.warning("round %d: %s (%d in a row)", node.round, event.diverged, node.diverged)
+    node.store.append(LifeEvent(node.round, "diverged", event.diverged))
     if node.diverged >= MAX_DIVERGED_ROUNDS:
+        save(node)
         raise DivergedError(
             f"{node.diverged} updates in a row were not finite: lower policy.trainer.learning_rate"
         )

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from node.storage.events import EvaluationEvent, ExternalEvent, PeerEvent, ProblemEvent, RoundEvent
 from policies.policy import UpdateReport
@@ -15,9 +15,6 @@ from policies.strategies.rollout_phase import RolloutPhase
 from swarm.admission.verdict import Outcome, Verdict
 from swarm.gossip.service import Exchanged
 from swarm.sampling.sampler import Batch
-
-if TYPE_CHECKING:
-    from node.runtime.loop import Node
 
 
 class Stopwatch:
@@ -35,31 +32,40 @@ class Stopwatch:
         return time.process_time() - self._cpu
 
 
-def describe_round(
-    node: Node,
-    phase: RolloutPhase,
-    exchanged: Exchanged,
-    batch: Batch,
-    update: UpdateReport | None,
-    watch: Stopwatch,
-) -> RoundEvent:
+@dataclass(frozen=True, slots=True)
+class RoundOutcome:
+    """All that one round did, whether or not its update was finite."""
+
+    round: int
+    phase: RolloutPhase
+    exchanged: Exchanged
+    batch: Batch
+    update: UpdateReport | None  # None: nothing to train on, or the update was undone
+    diverged: str | None  # why the update was undone
+    pool: int  # groups waiting after the draw
+    policy_version: int
+    alone: bool  # peers were wanted and silent
+
+
+def describe_round(outcome: RoundOutcome, watch: Stopwatch) -> RoundEvent:
     """The event of one round; every field's meaning stands at `RoundEvent`."""
+    phase, exchanged, batch, update = outcome.phase, outcome.exchanged, outcome.batch, outcome.update
     arrived = [verdict for verdict in exchanged.verdicts if verdict.checked]
     own, rates = phase.groups, [decision.difficulty.rate for decision in phase.decisions]
     return RoundEvent(
-        round=node.round,
+        round=outcome.round,
         reward=statistics.fmean(group.mean_reward for group in own),
         rewards_by_task=rewards_by_task(own),
         published=exchanged.offered,
         received=len(arrived),
         set_aside=_set_aside(arrived),
         refused=_refused(exchanged.verdicts),
-        trained_local=len(batch.own),
-        trained_external=len(batch.external),
+        trained_local=len(batch.own) if outcome.diverged is None else 0,
+        trained_external=len(batch.external) if outcome.diverged is None else 0,
         missing_external=batch.short,
-        pool=len(node.pool),
+        pool=outcome.pool,
         peers=len({verdict.peer for verdict in arrived}),
-        policy_version=node.policy.version,
+        policy_version=outcome.policy_version,
         loss=update.loss if update else None,
         grad_norm=update.grad_norm if update else None,
         entropy=update.entropy if update else None,
@@ -73,8 +79,9 @@ def describe_round(
         left=phase.effort.left,
         idle_share=phase.effort.idle_share,
         stale_share=phase.stale_share,
-        alone=node.gossip.alone,
+        alone=outcome.alone,
         external_reward=_mean_reward(batch.external),
+        diverged=outcome.diverged,
     )
 
 

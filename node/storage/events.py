@@ -53,6 +53,7 @@ class RoundEvent:
     stale_share: float  # of the trained own tokens, those that an older policy version sampled
     alone: bool = False  # peers were wanted and silent
     external_reward: float | None = None  # mean of the external groups in the update, as scored here
+    diverged: str | None = None  # why the update was undone; the groups that it had drawn are spent
 
 
 @dataclass(frozen=True, slots=True)

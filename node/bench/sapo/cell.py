@@ -18,7 +18,7 @@ from node.bench.sapo.arms import ROLLOUTS, Arm
 from node.bench.sapo.population import Plan, RoundClock, populate
 from node.runtime.loop import Node, play_round, score
 from node.storage.events import ProblemEvent, RoundEvent
-from policies.policy import sample_groups
+from policies.policy import DivergedError, sample_groups
 from policies.rollout import Group
 from policies.seeds import derive_seed
 
@@ -121,6 +121,8 @@ def _play(node: Node, course: Course) -> None:
     """One round of one node. The update's own groups are read back from the node's store."""
     node.round += 1
     event = play_round(node)
+    if event.diverged:
+        raise DivergedError(event.diverged)
     decided = node.store.problems(node.round)
     course.rewards.append(event.reward)
     course.by_task.append(event.rewards_by_task)

@@ -23,7 +23,7 @@ from node.runtime.build import build_node
 from node.runtime.loop import Node, play_round, score
 from node.storage.events import RoundEvent
 from node.storage.run_folder import RunFolder
-from policies.policy import sample_groups
+from policies.policy import DivergedError, sample_groups
 from policies.seeds import derive_seed
 from swarm.transport.silo import SiloTransport
 
@@ -104,6 +104,8 @@ def follow(name: str, seed: int) -> Course:
         while at_steps is None or at_tokens is None:
             node.round += 1
             events.append(play_round(node))
+            if events[-1].diverged:
+                raise DivergedError(events[-1].diverged)
             sampled += events[-1].tokens
             if at_tokens is None and sampled >= TOKENS:
                 at_tokens, steps_to_budget = judge(node), len(events)

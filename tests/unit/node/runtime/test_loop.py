@@ -254,10 +254,34 @@ def test_divergence_is_counted_then_ends_the_run(tmp_path: Path) -> None:
     assert [event.what for event in life] == ["diverged"] * MAX_DIVERGED_ROUNDS
 
 
-def test_one_bad_update_is_skipped(tmp_path: Path) -> None:
-    silo = node_of(tmp_path, ALICE, SiloTransport(), external=0, rounds=4)
+def test_a_round_whose_update_diverged_is_told_whole(tmp_path: Path) -> None:
+    silo = node_of(
+        tmp_path, ALICE, SiloTransport(), external=0, rounds=4, evaluation={"every": 1, "problems": 2}
+    )
     silo.policy = DivergesOnce(at=2)
     watcher = Quiet()
     run(silo, watcher)
-    assert [event.round for event in watcher.rounds] == [1, 3, 4]
+    assert [event.round for event in watcher.rounds] == [1, 2, 3, 4]
+    assert [event.round for event in watcher.evaluations] == [0, 1, 2, 3, 4]
+    assert [event.diverged for event in watcher.rounds] == [None, "loss nan", None, None]
+    assert watcher.rounds[1].trained_local == 0
     assert silo.policy.version == 3
+    history = History(tmp_path / "events.sqlite")
+    assert [event.diverged for event in history.rounds()] == [None, "loss nan", None, None]
+    assert len(silo.store.problems(2)) == len(silo.store.problems(1)) > 0
+
+
+def test_what_peers_sent_to_a_diverged_round_is_kept(tmp_path: Path) -> None:
+    hub = MemoryHub(SWARM, lambda: 1000.0)
+    alice = node_of(tmp_path / "a", ALICE, hub.join(ALICE))
+    bob = node_of(tmp_path / "b", BOB, hub.join(BOB), rounds=1, checkpoint={"every": 1})
+    alice.round = 1
+    play_round(alice)
+    alice.gossip.step()
+    bob.gossip.step()
+    bob.policy = DivergesOnce(at=1)
+    run(bob, Quiet())
+    history = History(tmp_path / "b" / "events.sqlite")
+    assert [event.received for event in history.peers()] == [2]
+    assert history.rounds()[0].diverged == "loss nan"
+    assert bob.checkpoints.load_latest(bob.policy) is not None
