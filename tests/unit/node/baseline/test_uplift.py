@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_store import ROUND
+from sample_events import ROUND
 
 from node.baseline.uplift import Point, compare, compare_early, judged, rounds_to_even
 from node.config.roles import as_silo

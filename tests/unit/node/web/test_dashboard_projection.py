@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_store import ROUND
+from sample_events import ROUND
 
 from node.baseline.uplift import Point
 from node.config.schema import Config, parse_config

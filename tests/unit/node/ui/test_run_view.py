@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_store import ROUND
+from sample_events import ROUND
 
 from node.demo.view import DemoView, Standing, uplift
 from node.storage.events import EvaluationEvent, ExternalEvent, History, PeerEvent, Store

@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from test_store import ROUND
+from sample_events import ROUND
 
 from node.config.schema import load_config
 from node.storage.events import EvaluationEvent, LifeEvent, PeerEvent, Store

@@ -7,6 +7,8 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from sample_events import ROUND
+
 from node.storage.events import (
     EvaluationEvent,
     ExternalEvent,
@@ -14,38 +16,9 @@ from node.storage.events import (
     LifeEvent,
     PeerEvent,
     ProblemEvent,
-    RoundEvent,
     Store,
 )
 
-ROUND = RoundEvent(
-    round=1,
-    reward=0.25,
-    rewards_by_task={"sort@1": 0.25},
-    published=4,
-    received=3,
-    set_aside=1,
-    refused={"stale": 2},
-    trained_local=4,
-    trained_external=2,
-    missing_external=2,
-    pool=0,
-    peers=2,
-    policy_version=1,
-    loss=0.1,
-    grad_norm=1.5,
-    entropy=0.7,
-    tokens=100,
-    seconds=1.0,
-    cpu_seconds=0.9,
-    stage_one=0.3,
-    hard=3,
-    dropped={"all_wrong": 1},
-    carried=2,
-    left=5,
-    idle_share=0.4,
-    stale_share=0.1,
-)
 PROBLEM = ProblemEvent(1, "sort@1", 77, correct=1, rollouts=4, sampled=12, reward=0.25, dropped=None)
 
 
