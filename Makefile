@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-unit lint types contracts check clean
+.PHONY: demo test test-unit lint types contracts check docs clean
 
 demo: .venv/.installed-run
 	$(BIN)/murmur demo
@@ -26,6 +26,10 @@ contracts: .venv/.installed-dev
 
 check: lint types contracts test
 
+# A broken link or a page outside the menu ends it.
+docs: .venv/.installed-docs
+	$(BIN)/mkdocs build --strict --quiet --site-dir build/site
+
 .venv/.installed-run: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable .
@@ -35,6 +39,11 @@ check: lint types contracts test
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable ".[envs,gguf,diffusion,dev]"
 	touch $@ .venv/.installed-run
+
+.venv/.installed-docs: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet "mkdocs-material>=9.6,<10"
+	touch $@
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -28,7 +28,7 @@ def positive_part(advantages: Sequence[float]) -> tuple[float, ...]:
     """Keeps what a group recommends and leaves out what it warns of.
 
     For text of another policy: pushing down what the own policy would hardly write spends the gradient on
-    tokens of next to no probability. See DECISIONS.md, "External advantages".
+    tokens of next to no probability. See docs/lab-book.md, "External advantages".
     """
     return tuple(max(0.0, advantage) for advantage in advantages)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 MEDIAN_FILE_LINES = 120
 MAX_MODULES = 12  # in one folder of swarm and node, entry points apart
+MAX_README_BYTES = 6_000
 MAX_TOP_MODULES = 8  # of swarm itself
 ENTRY_POINTS = {"__init__.py", "__main__.py"}
 
@@ -60,6 +62,13 @@ def test_rooms_stay_small() -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_two_folders_import_each_other(package: str) -> None:
     assert _cycles(_folder_imports(package)) == []
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.encode()) <= MAX_README_BYTES
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+    assert links and [link for link in links if not (ROOT / link).exists()] == []
 
 
 def test_a_folder_cycle_is_found() -> None:
