@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -37,6 +38,22 @@ ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on where the run folder's last checkpoint is.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"murmur {version('murmuration')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    asked: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Options of the command itself; typer reads them off this signature."""
 
 
 @app.command()
@@ -308,32 +325,13 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("interrupted; what was saved is in the run folder")
     except Exception as error:  # the CLI door: known errors become a message, unknown ones keep their trace
-        code = _exit_code(error)
+        from node.exit_codes import exit_code
+
+        code = exit_code(error)
         if code is None:
             raise
         typer.echo(f"murmur: {error}", err=True)
         sys.exit(code)
-
-
-def _exit_code(error: Exception) -> int | None:
-    """The exit code of an error that is the user's to mend; None for one that is ours."""
-    from node.bench.kit.options import BenchError
-    from node.config.schema import ConfigError
-    from node.storage.checkpoint import CheckpointError
-    from node.storage.run_folder import RunFolderError
-    from node.web.server import DashboardError
-    from policies.policy import DivergedError, PolicyError
-    from policies.tasks.task import TaskError
-    from swarm.errors import IdentityError, InviteError, TransportError
-    from swarm.simulation import ScenarioError
-
-    codes: list[tuple[tuple[type[Exception], ...], int]] = [
-        ((ConfigError, TaskError, InviteError, RunFolderError, BenchError, ScenarioError), 2),
-        ((PolicyError, IdentityError, CheckpointError, DashboardError), 3),
-        ((TransportError,), 4),
-        ((DivergedError,), 5),
-    ]
-    return next((code for kinds, code in codes if isinstance(error, kinds)), None)
 
 
 def _start(config: Config, stem: str, run_dir: Path | None, secret: bytes = b"", *, as_json: bool) -> None:
