@@ -21,7 +21,7 @@ from rich.text import Text
 from node.runtime.transports import lone_transport, visitor_transport
 from node.ui.run_view import new_console
 from swarm.errors import SwarmError
-from swarm.exchange.autonat import Reach
+from swarm.exchange.autonat import Reachability
 from swarm.wire.manifest import Invite
 from swarm.wire.multiaddr import Address
 
@@ -170,9 +170,9 @@ def check_reach(invite: Invite) -> Finding:
         transport.wait_ready()
         status = transport.status()
     ports = ", ".join(sorted({str(Address.parse(a).port) for a in status.addresses}))
-    if status.reach is Reach.OPEN:
+    if status.reach is Reachability.OPEN:
         return Finding("reach", "ok", f"peers can dial this machine (tried port {ports})")
-    if status.reach is Reach.UNKNOWN:
+    if status.reach is Reachability.UNKNOWN:
         fix = "try again with an invite that names more bootstraps"
         return Finding("reach", "warning", "no peer of the swarm was free to look", fix)
     return Finding(

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 from policies.rollout import Finish, Group, Problem, Rollout, Segment
-from swarm.admission.verifier import Door, DoorSettings
+from swarm.admission.verifier import RolloutVerifier, VerifierLimits
 from swarm.wire.announcement import Announcement, Summary, TaskSummary, summarise
 from swarm.wire.body import Body, SharedGroup, SharedRollout, share
 from swarm.wire.body_codec import encode_body
@@ -106,12 +106,12 @@ def announce(content: Body, wire: bytes, created: float = START, **changes: obje
 
 
 def offer(content: Body, created: float = START, **changes: object) -> tuple[Announcement, bytes]:
-    """A body as `Door.examine` takes it."""
+    """A body as `RolloutVerifier.examine` takes it."""
     wire = encode_body(content)
     return announce(content, wire, created, **changes), wire
 
 
-def door(clock: ManualClock | None = None, **settings: float) -> Door:
+def door(clock: ManualClock | None = None, **settings: float) -> RolloutVerifier:
     """The door of `NODE`, which knows `Addition` alone."""
     tasks = {Addition.name: Addition()}
-    return Door(SWARM, NODE, tasks, encode, clock or ManualClock(), DoorSettings(**settings))
+    return RolloutVerifier(SWARM, NODE, tasks, encode, clock or ManualClock(), VerifierLimits(**settings))

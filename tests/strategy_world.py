@@ -13,7 +13,7 @@ from policies.rollout import Finish, Group, Problem, Rollout, Segment, TrainGrou
 from policies.seeds import derive_generator, derive_seed
 from policies.strategies import build_strategy
 from policies.strategies.base import StepInfo, Strategy
-from policies.strategies.open_groups import RolloutPool
+from policies.strategies.open_groups import OpenGroups
 from policies.strategies.rollout_phase import RolloutPhase, rollout_phase
 from policies.strategies.settings import AprilSettings, BrorlSettings, DarsSettings, GrpoSettings
 
@@ -32,8 +32,8 @@ COMPOSITIONS: dict[str, Strategy] = {
     for name, inner in zip(("grpo", "brorl", "dars-et", "dars-hw"), INNER, strict=True)
     for prefix, make in (
         ("", lambda inner: inner),
-        ("april-", lambda inner: AprilSettings(inner=inner, over=1.5, max_age=2)),
-        ("april2-", lambda inner: AprilSettings(inner=inner, over=2.0, max_age=4)),
+        ("april-", lambda inner: AprilSettings(inner=inner, oversample=1.5, max_age=2)),
+        ("april2-", lambda inner: AprilSettings(inner=inner, oversample=2.0, max_age=4)),
     )
 }
 
@@ -124,7 +124,7 @@ class SeededPolicy:
 
 
 def play_round(
-    policy: SeededPolicy, strategy: Strategy, pool: RolloutPool, number: int, wanted: int = 4
+    policy: SeededPolicy, strategy: Strategy, pool: OpenGroups, number: int, wanted: int = 4
 ) -> RolloutPhase:
     """One round, after which the policy's version is one higher if there was something to train on."""
     step = StepInfo(number, policy.version, wanted)
@@ -133,8 +133,8 @@ def play_round(
     return phase
 
 
-def play(strategy: Strategy, rounds: int, wanted: int = 4) -> Iterator[tuple[RolloutPhase, RolloutPool]]:
+def play(strategy: Strategy, rounds: int, wanted: int = 4) -> Iterator[tuple[RolloutPhase, OpenGroups]]:
     """Rounds of one run, each with the pool as it left it."""
-    policy, pool = SeededPolicy(), RolloutPool(RUN_SEED)
+    policy, pool = SeededPolicy(), OpenGroups(RUN_SEED)
     for number in range(1, rounds + 1):
         yield play_round(policy, strategy, pool, number, wanted), pool

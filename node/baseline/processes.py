@@ -14,7 +14,7 @@ from swarm.process import die_with_parent
 GRACE_SECONDS = 20.0  # for a node to end its round and save after it was asked to stop
 
 
-class Fleet:
+class NodeProcesses:
     """Starts murmur commands; on leaving the block, asks those that still run to stop and waits for them.
 
     Each gets a session of its own, so that Ctrl-C reaches this process alone and it stops them in order, and

@@ -10,7 +10,7 @@ import subprocess
 import time
 from contextlib import closing
 
-from node.baseline.processes import Fleet
+from node.baseline.processes import NodeProcesses
 from node.baseline.uplift import compare, cpu_seconds, rounds_to_even
 from node.config.roles import as_silo
 from node.config.schema import Config
@@ -27,7 +27,7 @@ def run_with_twin(config: Config, folder: RunFolder, view: RunView, *, resumed: 
 
     A run that is stopped stops its twin too; resumed, both go on.
     """
-    with Fleet() as fleet:
+    with NodeProcesses() as fleet:
         process = start_twin(fleet, config, folder)
         node = run_session(config, folder, view, resumed=resumed)
         if node.round < config.rounds:
@@ -42,7 +42,7 @@ def run_with_twin(config: Config, folder: RunFolder, view: RunView, *, resumed: 
             _tell(folder, config, view)
 
 
-def start_twin(fleet: Fleet, config: Config, folder: RunFolder) -> subprocess.Popen[bytes]:
+def start_twin(fleet: NodeProcesses, config: Config, folder: RunFolder) -> subprocess.Popen[bytes]:
     """Starts the twin, or what is left of it."""
     own = folder.twin
     if not own.config.exists():
@@ -50,7 +50,7 @@ def start_twin(fleet: Fleet, config: Config, folder: RunFolder) -> subprocess.Po
     return _go_on(fleet, folder, config.rounds)
 
 
-def _go_on(fleet: Fleet, folder: RunFolder, rounds: int) -> subprocess.Popen[bytes]:
+def _go_on(fleet: NodeProcesses, folder: RunFolder, rounds: int) -> subprocess.Popen[bytes]:
     path = folder.twin.path
     command = ["run", "--resume", "--run-dir", str(path), "--rounds", str(rounds), "--json"]
     return fleet.start(command, path)

@@ -22,6 +22,8 @@ from policies.strategies.settings import AprilSettings, BrorlSettings, DarsSetti
 from policies.tasks.task import Param, TaskSpec
 from policies.text.settings import EmbeddedSettings, ModelSettings, TextSettings
 
+# Keys of before -> their names of today: refused with the new one named.
+RENAMED = {"relief": "retry_unsolved", "keep_silent": "keep_zero_advantage", "over": "oversample"}
 PRESETS = [Path(__file__).parents[1] / "presets", Path(__file__).parents[2] / "configs"]
 
 
@@ -88,7 +90,7 @@ class SamplerConfig(Settings):
     """All rollouts of an external group against its mean (as published), or only those better than its mean."""
     split: Literal["fixed", "adaptive"] = "fixed"
     """Adaptive: I + J stays, and each kind gets places by how much it lately gave an update to learn from."""
-    relief: float = Field(default=0.0, ge=0, le=1)
+    retry_unsolved: float = Field(default=0.0, ge=0, le=1)
     """Share of the own problems that are taken over from peers who sent a group in which nobody solved them: the
     swarm's second stage of DARS (arXiv 2508.13755)."""
     max_age: float = Field(default=600.0, gt=0)
@@ -249,6 +251,8 @@ def _explain(problem: Mapping[str, Any]) -> str:
     where = ".".join(str(part) for part in location) or "config"
     if problem["type"] != "extra_forbidden":
         return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+    if renamed := RENAMED.get(str(location[-1])):
+        return f"{where}: this key is now called {renamed!r}"
     known = _known_keys(Config, problem["loc"][:-1])
     near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from node.baseline.processes import Fleet
+from node.baseline.processes import NodeProcesses
 from node.baseline.uplift import rounds_to_even
 from node.config.schema import Config, load_config
 from node.demo.kinds import DemoKind
@@ -40,7 +40,7 @@ def run_demo(kind: DemoKind, nodes: int, settings: Sequence[str], path: Path, vi
     overrides = [[*kind.profile(number), *settings] for number in range(1, nodes + 1)]
     configs = [load_config(kind.preset, own) for own in overrides]
     prepare_warm_starts(configs, view)
-    with Fleet() as fleet:
+    with NodeProcesses() as fleet:
         invite = start_bootstrap(fleet, kind.preset, path / "bootstrap")
         view.say(f"look at the swarm from outside with:\n  murmur peers {invite}")
         members = [
@@ -73,7 +73,7 @@ def watch(members: Sequence[Member], view: DemoView) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def even_out(fleet: Fleet, member: Member, members: Sequence[Member]) -> Member:
+def even_out(fleet: NodeProcesses, member: Member, members: Sequence[Member]) -> Member:
     """Lets a twin that has had fewer CPU seconds than its node play on until it has had as many."""
     node = standing(
         next(other for other in members if (other.number, other.role) == (member.number, "swarm"))
@@ -85,7 +85,7 @@ def even_out(fleet: Fleet, member: Member, members: Sequence[Member]) -> Member:
     return replace(member, process=fleet.start(command, member.folder.path))
 
 
-def start_bootstrap(fleet: Fleet, preset: str, folder: Path) -> str:
+def start_bootstrap(fleet: NodeProcesses, preset: str, folder: Path) -> str:
     """Starts `murmur bootstrap` on loopback and waits for its invite. Raises TransportDown if there is none."""
     process = fleet.start(
         ["bootstrap", "--config", preset, "--run-dir", str(folder), "--set", LOOPBACK], folder
@@ -120,7 +120,7 @@ class Place:
         return ["join", invite, "--config", self.preset, "--set", LOOPBACK]
 
 
-def start_member(fleet: Fleet, place: Place, settings: Sequence[str], invite: str) -> Member:
+def start_member(fleet: NodeProcesses, place: Place, settings: Sequence[str], invite: str) -> Member:
     """Starts one node."""
     options = [word for override in ("threads=1", *settings) for word in ("--set", override)]
     command = [*place.verb(invite), *options, "--run-dir", str(place.folder.path), "--json"]

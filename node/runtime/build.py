@@ -21,13 +21,13 @@ from policies.diffusion.policy import DiffusionPolicy
 from policies.policy import Policy, PolicyError
 from policies.seeds import derive_generator
 from policies.strategies import build_strategy
-from policies.strategies.open_groups import RolloutPool
+from policies.strategies.open_groups import OpenGroups
 from policies.tasks import asks_for_images, build_task
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.preference import Preference
 from policies.text.embedded import load_embedded
 from policies.text.policy import TextPolicy
-from swarm.admission.verifier import Door, DoorSettings
+from swarm.admission.verifier import RolloutVerifier, VerifierLimits
 from swarm.gossip.service import Gossip
 from swarm.sampling.external_pool import Pool, PoolSettings
 from swarm.transport.base import Transport
@@ -57,8 +57,8 @@ def build_node(
     pool = Pool(PoolSettings(max_age=max_age))
     peer = Identity.load_or_create(folder.identity(config)).peer_id
     swarm = manifest_of(config).swarm_id if isinstance(config.swarm, DhtConfig) else ""
-    limits = DoorSettings(max_age=max_age, beside=beside)
-    door = Door(swarm, peer, by_name, policy.encode, clock, limits)
+    limits = VerifierLimits(max_age=max_age, beside=beside)
+    door = RolloutVerifier(swarm, peer, by_name, policy.encode, clock, limits)
     generator = derive_generator(config.seed, "gossip", time.time_ns())  # what peers offer repeats in no run
     return Node(
         config=config,
@@ -66,7 +66,7 @@ def build_node(
         curriculum=Curriculum(tasks, [task.weight for task in chosen], config.seed),
         policy=policy,
         strategy=build_strategy(config.strategy),
-        rollouts=RolloutPool(config.seed),
+        rollouts=OpenGroups(config.seed),
         door=door,
         pool=pool,
         gossip=Gossip(transport, door, pool, clock, generator, gossip_settings(config)),

@@ -23,7 +23,7 @@ from node.runtime.round_events import (
     describe_problems,
     describe_round,
 )
-from node.runtime.swarm_feedback import Insight, noticed, split
+from node.runtime.swarm_feedback import SwarmFeedback, noticed, split
 from node.storage.checkpoint import Checkpoints, NodeState
 from node.storage.events import EvaluationEvent, LifeEvent, RoundEvent, Store
 from policies.advantage import positive_part
@@ -31,11 +31,11 @@ from policies.policy import DivergedError, Policy, sample_groups
 from policies.rollout import Group, TrainGroup
 from policies.seeds import derive_generator, derive_seed
 from policies.strategies.base import StepInfo, Strategy
-from policies.strategies.open_groups import RolloutPool
+from policies.strategies.open_groups import OpenGroups
 from policies.strategies.rollout_phase import rollout_phase
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import Task, score_group
-from swarm.admission.verifier import Door
+from swarm.admission.verifier import RolloutVerifier
 from swarm.gossip.service import Gossip
 from swarm.sampling.draw import by_peer, uniform
 from swarm.sampling.external_pool import Pool
@@ -66,8 +66,8 @@ class Node:
     curriculum: Curriculum
     policy: Policy
     strategy: Strategy
-    rollouts: RolloutPool  # own groups under way; external ones are in `pool`
-    door: Door
+    rollouts: OpenGroups  # own groups under way; external ones are in `pool`
+    door: RolloutVerifier
     pool: Pool
     gossip: Gossip
     store: Store
@@ -75,7 +75,7 @@ class Node:
     clock: Callable[[], float]  # Unix seconds
     round: int = 0  # the round being played, or the last one that ended
     diverged: int = 0  # rounds in a row whose update was not finite
-    insight: Insight = field(default_factory=Insight)
+    insight: SwarmFeedback = field(default_factory=SwarmFeedback)
 
 
 def play_round(node: Node) -> RoundEvent:
@@ -87,7 +87,7 @@ def play_round(node: Node) -> RoundEvent:
 
     local, external = shares_of(sampler, node.insight)
     step = StepInfo(node.round, node.policy.version, wanted=local)
-    draw = problems_of(node.round, node.curriculum, node.tasks, node.insight, sampler.relief)
+    draw = problems_of(node.round, node.curriculum, node.tasks, node.insight, sampler.retry_unsolved)
     scored = partial(score, tasks=node.tasks)
     phase = rollout_phase(node.policy, node.strategy, node.rollouts, draw, scored, step)
 
@@ -122,7 +122,7 @@ def score(group: Group, tasks: Mapping[str, Task]) -> Group:
     return score_group(tasks[group.problem.task], group)
 
 
-def shares_of(sampler: SamplerConfig, insight: Insight) -> tuple[int, int]:
+def shares_of(sampler: SamplerConfig, insight: SwarmFeedback) -> tuple[int, int]:
     """I and J of the round to come."""
     given = sampler.local, sampler.external
     return split(*given, insight) if sampler.split == "adaptive" else given
@@ -208,7 +208,7 @@ def resume(node: Node) -> int:
     node.pool.restore(state.pool)
     node.door.guard.restore(state.guard)
     node.rollouts.restore(state.rollouts)
-    node.insight = Insight.restored(state.insight)
+    node.insight = SwarmFeedback.restored(state.insight)
     return node.store.rewind(state.round)
 
 

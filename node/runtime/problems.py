@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from node.runtime.swarm_feedback import Insight, ranked
+from node.runtime.swarm_feedback import SwarmFeedback, ranked
 from policies.rollout import Problem
 from policies.seeds import derive_generator
 from policies.strategies.rollout_phase import Draw
@@ -14,7 +14,11 @@ from policies.tasks.task import Task
 
 
 def problems_of(
-    round_number: int, curriculum: Curriculum, tasks: Mapping[str, Task], insight: Insight, relief: float
+    round_number: int,
+    curriculum: Curriculum,
+    tasks: Mapping[str, Task],
+    insight: SwarmFeedback,
+    relief: float,
 ) -> Draw:
     """A place gives way with the chance `relief`, as long as there are unsolved problems. Pure in its arguments.
 

@@ -20,7 +20,7 @@ Rates = Mapping[str, float]  # mean reward of the own policy, by the task's full
 
 
 @dataclass(frozen=True, slots=True)
-class Unsolved:
+class UnsolvedProblem:
     """A problem that nobody solved in a group of `peer`."""
 
     peer: str
@@ -29,25 +29,25 @@ class Unsolved:
 
 
 @dataclass(frozen=True, slots=True)
-class Insight:
+class SwarmFeedback:
     """Plain data, part of the checkpoint."""
 
     rates: Rates = field(default_factory=dict)  # lately
     # Worth of one place of an update, a moving mean over rounds: see `worth_of`. None: not known yet.
     own: float | None = None
     external: float | None = None
-    unsolved: tuple[Unsolved, ...] = ()  # oldest first
+    unsolved: tuple[UnsolvedProblem, ...] = ()  # oldest first
 
     def snapshot(self) -> dict[str, Any]:
         """Plain JSON-able data for the checkpoint."""
         return asdict(self)
 
     @classmethod
-    def restored(cls, data: dict[str, Any] | None) -> Insight:
+    def restored(cls, data: dict[str, Any] | None) -> SwarmFeedback:
         """What `snapshot` gave, straight or through JSON."""
         if data is None:
             return cls()
-        return cls(**{**data, "unsolved": tuple(Unsolved(**entry) for entry in data["unsolved"])})
+        return cls(**{**data, "unsolved": tuple(UnsolvedProblem(**entry) for entry in data["unsolved"])})
 
 
 def followed(rates: Rates, groups: Iterable[Group]) -> dict[str, float]:
@@ -70,10 +70,14 @@ def worth_of(groups: Sequence[Group], places: int) -> float:
 
 
 def noticed(
-    insight: Insight, own: Sequence[Group], drawn: Sequence[Group], places: int, verdicts: Iterable[Verdict]
-) -> Insight:
+    insight: SwarmFeedback,
+    own: Sequence[Group],
+    drawn: Sequence[Group],
+    places: int,
+    verdicts: Iterable[Verdict],
+) -> SwarmFeedback:
     """The insight after a round: its scored `own` groups, those `drawn` for `places` from peers, and what arrived."""
-    return Insight(
+    return SwarmFeedback(
         followed(insight.rates, own),
         _moved(insight.own, worth_of(own, len(own))) if own else insight.own,
         _moved(insight.external, worth_of(drawn, places)) if places else insight.external,
@@ -81,7 +85,7 @@ def noticed(
     )
 
 
-def split(local: int, external: int, insight: Insight) -> tuple[int, int]:
+def split(local: int, external: int, insight: SwarmFeedback) -> tuple[int, int]:
     """(I, J) of the next round, I + J as given: places go where they were lately worth most, one at least to each.
 
     As given until both were seen.
@@ -94,7 +98,7 @@ def split(local: int, external: int, insight: Insight) -> tuple[int, int]:
     return total - j, j
 
 
-def ranked(insight: Insight, generator: np.random.Generator) -> list[Unsolved]:
+def ranked(insight: SwarmFeedback, generator: np.random.Generator) -> list[UnsolvedProblem]:
     """The unsolved problems in random order, those of tasks that the own policy is good at first, as a rule."""
     weights = [max(_LEAST_RATE, insight.rates.get(u.task, 0.0)) for u in insight.unsolved]
     keys = [generator.random() ** (1.0 / weight) for weight in weights]  # Efraimidis and Spirakis, 2006
@@ -103,15 +107,15 @@ def ranked(insight: Insight, generator: np.random.Generator) -> list[Unsolved]:
 
 
 def _remembered(
-    known: Sequence[Unsolved], verdicts: Iterable[Verdict], done: Set[tuple[str, int]]
-) -> tuple[Unsolved, ...]:
+    known: Sequence[UnsolvedProblem], verdicts: Iterable[Verdict], done: Set[tuple[str, int]]
+) -> tuple[UnsolvedProblem, ...]:
     """The newest that are not `done`, few of each peer: none decides alone what others work on."""
     fresh = [
-        Unsolved(v.peer, v.task, v.seed)
+        UnsolvedProblem(v.peer, v.task, v.seed)
         for v in verdicts
         if v.outcome is Outcome.SET_ASIDE and not v.mean_reward and v.seed is not None
     ]
-    kept: dict[tuple[str, int], Unsolved] = {}
+    kept: dict[tuple[str, int], UnsolvedProblem] = {}
     counts: Counter[str] = Counter()
     for unsolved in reversed([*known, *fresh]):
         place = (unsolved.task, unsolved.seed)

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from policies.advantage import STD_EPSILON
-from policies.diffusion.tree_shape import Forest
+from policies.diffusion.tree_shape import TreeShape
 
 
 def fuse(
-    forest: Forest,
+    forest: TreeShape,
     rewards: Tensor,
     log_probs: Sequence[Tensor | None] | None = None,
     *,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from policies.diffusion.denoiser import Denoiser
 from policies.diffusion.step import entropy, log_prob
-from policies.diffusion.tree_rollout import Trees
+from policies.diffusion.tree_rollout import TreeRollouts
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class LossRule:
 class TreeLoss:
     """Trees with what their edges are worth and which of them are trained: one tensor (P, n_(i+1)) a step each."""
 
-    trees: Trees
+    trees: TreeRollouts
     advantages: Sequence[Tensor]
     kept: Sequence[Tensor]
     against_own: bool = False  # ratios against the policy as it is, not as it was at the roll-out

@@ -40,7 +40,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class WeightedSample:
     """A sample with what the joint normalisation made of it."""
 
     sample: Sample
@@ -48,7 +48,7 @@ class Lesson:
     weight: float  # in the mean of the loss
 
 
-def lessons(samples: Sequence[Sample], most: float, foreign_share: float, own: int) -> list[Lesson]:
+def lessons(samples: Sequence[Sample], most: float, foreign_share: float, own: int) -> list[WeightedSample]:
     """Samples worth learning from: rewards normalised to mean 0 and deviation 1 over all samples of a prompt, together.
 
     `most` cuts the normalised rewards, and is where optimality reaches 0 and 1. Normalised by the own samples alone,
@@ -70,7 +70,9 @@ def lessons(samples: Sequence[Sample], most: float, foreign_share: float, own: i
         scores = (rewards - rewards.mean()) / (rewards.std() + STD_EPSILON)
         for sample, score in zip(together, scores.clamp(-most, most).tolist(), strict=True):
             if sample.trained:
-                learnt.append(Lesson(sample, score / (2 * most) + 0.5, weight if sample.foreign else 1.0))
+                learnt.append(
+                    WeightedSample(sample, score / (2 * most) + 0.5, weight if sample.foreign else 1.0)
+                )
     return learnt
 
 
@@ -83,7 +85,7 @@ class ForwardLoss:
     old: Callable[[], AbstractContextManager[None]]  # within it the network has the old policy's weights
     rows: int
 
-    def accumulate(self, taught: Sequence[Lesson], generator: torch.Generator) -> float:
+    def accumulate(self, taught: Sequence[WeightedSample], generator: torch.Generator) -> float:
         """Adds the gradient of the loss, the weighted mean over `taught` and their draws; returns the loss.
 
         `generator`, on the CPU, draws noise levels and noise.
@@ -95,7 +97,7 @@ class ForwardLoss:
             loss += self._add(each[first : first + self.rows], generator, total)
         return loss
 
-    def _add(self, each: Sequence[Lesson], generator: torch.Generator, total: float) -> float:
+    def _add(self, each: Sequence[WeightedSample], generator: torch.Generator, total: float) -> float:
         device = next(self.denoiser.module.parameters()).device
         clean = torch.stack([lesson.sample.latents for lesson in each])
         levels = torch.rand(len(each), generator=generator) * (MOST_NOISE - LEAST_NOISE) + LEAST_NOISE

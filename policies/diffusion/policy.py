@@ -15,14 +15,14 @@ from policies.diffusion.denoiser import Denoiser
 from policies.diffusion.fusion import depth_advantages, fuse
 from policies.diffusion.images import to_images, to_pixels
 from policies.diffusion.loss import TreeLoss
-from policies.diffusion.nft_loss import Lesson, Sample, lessons
+from policies.diffusion.nft_loss import Sample, WeightedSample, lessons
 from policies.diffusion.plan import deterministic, plan
 from policies.diffusion.pruning import kept_edges
 from policies.diffusion.settings import DiffusionSettings
 from policies.diffusion.trainer import DiffusionTrainer
-from policies.diffusion.tree_buffer import Grove, Harvest
+from policies.diffusion.tree_buffer import MatchedTrees, TreeBuffer
 from policies.diffusion.tree_rollout import grow
-from policies.diffusion.tree_shape import Forest
+from policies.diffusion.tree_shape import TreeShape
 from policies.policy import PolicyError, RolloutRequest, Stale, Stop, UpdateReport, UpdateSpec, never
 from policies.rollout import Finish, Image, Problem, Rollout, TrainGroup
 
@@ -51,7 +51,7 @@ class DiffusionPolicy:
             )
         self._denoiser, self._settings = denoiser, settings
         self._trainer = DiffusionTrainer(denoiser, settings, seed)
-        self._grove = Grove(int(settings.trainer.tree_memory_gb * GIGABYTE))
+        self._grove = TreeBuffer(int(settings.trainer.tree_memory_gb * GIGABYTE))
         self._version = 0
         size = sum(parameter.numel() for parameter in denoiser.module.parameters())
         self._fingerprint = f"{name}-{size}"[-64:]
@@ -162,7 +162,7 @@ class DiffusionPolicy:
         """The leaves of one forest a problem, in the order of `batch`; their trees are kept if they will be trained."""
         tree, schedule = self._settings.tree, self._denoiser.schedule
         chosen = deterministic(schedule) if held_out else plan(tree, schedule, self._version)
-        forest = Forest.of({} if held_out else tree.splits, len(batch[0]), len(chosen.steps))
+        forest = TreeShape.of({} if held_out else tree.splits, len(batch[0]), len(chosen.steps))
         first = [requests[places[0]] for places in batch]
         prompts, seeds = [request.problem.prompt for request in first], [request.key for request in first]
         trees = grow(self._denoiser, forest, chosen, prompts, seeds, self._settings.trainer.rows)
@@ -179,7 +179,7 @@ class DiffusionPolicy:
         parts = [latents[first : first + rows] for first in range(0, len(latents), rows)]
         return torch.cat([self._denoiser.decode(part.to(device)).cpu() for part in parts])
 
-    def _tree_loss(self, harvest: Harvest, spec: UpdateSpec) -> TreeLoss:
+    def _tree_loss(self, harvest: MatchedTrees, spec: UpdateSpec) -> TreeLoss:
         settings, trees = self._settings.tree, harvest.trees
         stale = harvest.version != self._version
         values = fuse(
@@ -194,7 +194,7 @@ class DiffusionPolicy:
         kept = kept_edges(settings, trees, harvest.worth, trained, harvest.version)
         return TreeLoss(trees, advantages, kept, against_own=stale and spec.stale is Stale.RECOMPUTE)
 
-    def _lessons(self, batch: Sequence[TrainGroup], found: Sequence[set[int]]) -> list[Lesson]:
+    def _lessons(self, batch: Sequence[TrainGroup], found: Sequence[set[int]]) -> list[WeightedSample]:
         """What finished images teach: all of every prompt that has one without a tree."""
         loose = {
             member.group.problem.prompt

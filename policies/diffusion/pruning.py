@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from policies.diffusion.settings import TreeSettings
-from policies.diffusion.tree_rollout import Trees
+from policies.diffusion.tree_rollout import TreeRollouts
 from policies.diffusion.window import window_at
 
 
 def kept_edges(
-    settings: TreeSettings, trees: Trees, rewards: Tensor, present: Tensor, updates: int
+    settings: TreeSettings, trees: TreeRollouts, rewards: Tensor, present: Tensor, updates: int
 ) -> list[Tensor]:
     """One mask (P, n_(i+1)) a step: the edge has a density, its step is not pruned, and a leaf below it is present.
 
@@ -30,7 +30,7 @@ def kept_edges(
     return masks
 
 
-def kept_leaves(settings: TreeSettings, trees: Trees, rewards: Tensor) -> Tensor:
+def kept_leaves(settings: TreeSettings, trees: TreeRollouts, rewards: Tensor) -> Tensor:
     """The leaves whose own chains, below the last split, are trained: a mask (P, leaves).
 
     `parent_top1` keeps the best child of every node of the last split, `extreme` the best and the worst of the tree.

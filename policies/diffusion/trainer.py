@@ -12,7 +12,7 @@ from torch import Tensor
 
 from policies.diffusion.denoiser import Denoiser
 from policies.diffusion.loss import LossRule, Tally, TreeLoss
-from policies.diffusion.nft_loss import ForwardLoss, Lesson
+from policies.diffusion.nft_loss import ForwardLoss, WeightedSample
 from policies.diffusion.settings import DiffusionSettings
 from policies.optimiser import all_or_nothing, scaled_rate
 from policies.policy import DivergedError, UpdateSpec
@@ -43,7 +43,7 @@ class DiffusionTrainer:
         )
 
     def step(
-        self, forests: Sequence[TreeLoss], taught: Sequence[Lesson], spec: UpdateSpec, updates: int
+        self, forests: Sequence[TreeLoss], taught: Sequence[WeightedSample], spec: UpdateSpec, updates: int
     ) -> StepReport:
         """`spec.epochs` times: one optimiser step on all trees together, then those on images.
 
@@ -90,7 +90,9 @@ class DiffusionTrainer:
             total.add(forest.accumulate(self._denoiser, rule, len(forest.trees.prompts) / trees))
         return total
 
-    def _shares(self, taught: Sequence[Lesson], generator: torch.Generator) -> Iterator[list[Lesson]]:
+    def _shares(
+        self, taught: Sequence[WeightedSample], generator: torch.Generator
+    ) -> Iterator[list[WeightedSample]]:
         """The lessons in random order, as many equal parts as the settings want optimiser steps."""
         order = torch.randperm(len(taught), generator=generator)
         for part in order.tensor_split(self._settings.forward.steps):

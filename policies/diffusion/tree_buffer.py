@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from policies.diffusion.tree_rollout import Trees
+from policies.diffusion.tree_rollout import TreeRollouts
 from policies.rollout import Image, Problem, TrainGroup
 
 
 @dataclass(frozen=True, slots=True)
-class Harvest:
+class MatchedTrees:
     """Trees of which leaves are in a batch."""
 
-    trees: Trees
+    trees: TreeRollouts
     version: int  # of the policy that grew them
     worth: (
         Tensor  # (P, leaves): what the strategy makes of each leaf; absent ones are worth their tree's mean
@@ -31,7 +31,7 @@ class Harvest:
 
 @dataclass(slots=True)
 class _Planted:
-    trees: Trees
+    trees: TreeRollouts
     version: int
     places: dict[tuple[Problem, Image], list[tuple[int, int]]]  # tree and leaf of each image
 
@@ -42,7 +42,7 @@ class _Planted:
         return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
 
-class Grove:
+class TreeBuffer:
     """Keeps trees up to a budget of memory, the newest first."""
 
     def __init__(self, budget: int) -> None:
@@ -54,7 +54,11 @@ class Grove:
         return sum(len(planted.trees.prompts) for planted in self._planted)
 
     def plant(
-        self, trees: Trees, version: int, problems: Sequence[Problem], images: Sequence[Sequence[Image]]
+        self,
+        trees: TreeRollouts,
+        version: int,
+        problems: Sequence[Problem],
+        images: Sequence[Sequence[Image]],
     ) -> None:
         """Keeps the trees of `problems`, one each, with the images of their leaves."""
         places: dict[tuple[Problem, Image], list[tuple[int, int]]] = {}
@@ -65,7 +69,7 @@ class Grove:
         while len(self._planted) > 1 and sum(planted.size for planted in self._planted) > self._budget:
             self._planted.popleft()
 
-    def harvest(self, batch: Sequence[TrainGroup]) -> tuple[list[Harvest], list[set[int]]]:
+    def harvest(self, batch: Sequence[TrainGroup]) -> tuple[list[MatchedTrees], list[set[int]]]:
         """The trees of the batch's rollouts, and for each group the rollouts that were found in one.
 
         Trees that a rollout was found in are not kept any longer.
@@ -82,7 +86,7 @@ class Grove:
                 left.append(planted)
                 continue
             worth = torch.where(present, worth, worth.nanmean(1, keepdim=True)).nan_to_num()
-            harvests.append(Harvest(planted.trees, planted.version, worth, present))
+            harvests.append(MatchedTrees(planted.trees, planted.version, worth, present))
         self._planted = left
         return harvests, found
 

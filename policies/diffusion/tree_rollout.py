@@ -15,14 +15,14 @@ from policies.diffusion.denoiser import Denoiser, Prediction
 from policies.diffusion.noise import edge_noise, node_noise
 from policies.diffusion.plan import Plan
 from policies.diffusion.step import log_prob
-from policies.diffusion.tree_shape import Forest
+from policies.diffusion.tree_shape import TreeShape
 
 
 @dataclass(frozen=True, slots=True)
-class Trees:
+class TreeRollouts:
     """P trees of one shape, one tensor a depth, on the CPU; what no density needs is not kept."""
 
-    forest: Forest
+    forest: TreeShape
     plan: Plan
     prompts: tuple[str, ...]  # one a tree
     latents: tuple[Tensor | None, ...]  # depth d: (P, n_d, *latent_shape); None beside deterministic steps
@@ -34,8 +34,8 @@ class Trees:
 
 @torch.no_grad()
 def grow(
-    denoiser: Denoiser, forest: Forest, plan: Plan, prompts: Sequence[str], seeds: Sequence[int], rows: int
-) -> Trees:
+    denoiser: Denoiser, forest: TreeShape, plan: Plan, prompts: Sequence[str], seeds: Sequence[int], rows: int
+) -> TreeRollouts:
     """One tree for each of `prompts`, its noise by `seeds`; `rows` latents an evaluation at most."""
     shape, sizes = denoiser.latent_shape, forest.sizes
     device = next(denoiser.module.parameters()).device
@@ -56,11 +56,11 @@ def grow(
             kept[number + 1] = after.view(len(prompts), sizes[number + 1], *shape).cpu()
         current = after
     leaves = current.view(len(prompts), forest.leaves, *shape).cpu()
-    return Trees(forest, plan, tuple(prompts), tuple(kept), tuple(log_probs), leaves)
+    return TreeRollouts(forest, plan, tuple(prompts), tuple(kept), tuple(log_probs), leaves)
 
 
 @torch.no_grad()
-def replay(denoiser: Denoiser, forest: Forest, plan: Plan, prompt: str, seed: int, leaf: int) -> Tensor:
+def replay(denoiser: Denoiser, forest: TreeShape, plan: Plan, prompt: str, seed: int, leaf: int) -> Tensor:
     """One leaf alone (*latent_shape), grown again along its path: one evaluation a step."""
     shape = denoiser.latent_shape
     device = next(denoiser.module.parameters()).device

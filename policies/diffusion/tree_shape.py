@@ -15,7 +15,7 @@ from operator import mul
 
 
 @dataclass(frozen=True, slots=True)
-class Forest:
+class TreeShape:
     """`widths[i]` children of every node at step i; depth d is after d steps, so depth 0 holds the roots."""
 
     roots: int
@@ -26,7 +26,7 @@ class Forest:
             raise ValueError(f"a forest of {self.roots} roots and widths {self.widths}")
 
     @classmethod
-    def of(cls, splits: Mapping[int, int], leaves: int, steps: int) -> Forest:
+    def of(cls, splits: Mapping[int, int], leaves: int, steps: int) -> TreeShape:
         """The forest of exactly `leaves` leaves that comes nearest to `splits` (step -> children).
 
         Early splits come first, each as wide as divides what is left; what remains are roots.

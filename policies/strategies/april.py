@@ -26,7 +26,7 @@ class April:
 
     def open_groups(self, step: StepInfo) -> int:
         # As it is written: in floats 1.1 times 50 is a little more than 55, and its ceiling 56.
-        return math.ceil(Fraction(str(self.settings.over)) * self.inner.open_groups(step))
+        return math.ceil(Fraction(str(self.settings.oversample)) * self.inner.open_groups(step))
 
     def demand(self, step: StepInfo, groups: Sequence[OpenGroup]) -> Sequence[int]:
         return self.inner.demand(step, groups)

@@ -35,7 +35,7 @@ class LiveView:
     settled: int  # groups of which no rollout runs any more
 
 
-class Verdict(StrEnum):
+class GroupDecision(StrEnum):
     """What becomes of a complete group."""
 
     TRAIN = "train"
@@ -47,11 +47,11 @@ class Verdict(StrEnum):
 class Admission:
     """A verdict, and why a group is not trained on."""
 
-    verdict: Verdict
+    verdict: GroupDecision
     reason: str | None = None  # None for TRAIN alone
 
 
-TRAIN = Admission(Verdict.TRAIN)
+TRAIN = Admission(GroupDecision.TRAIN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ class Grpo(Synchronous[GrpoSettings]):
     """The baseline."""
 
     def admit(self, step: StepInfo, group: Group) -> Admission:
-        return TRAIN if self.settings.keep_silent else resampled(step, group, self.settings.replace)
+        return TRAIN if self.settings.keep_zero_advantage else resampled(step, group, self.settings.replace)
 
     def update(self, step: StepInfo, groups: Sequence[Group]) -> Update:
         scale = self.settings.scale_by_std

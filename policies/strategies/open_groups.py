@@ -71,7 +71,7 @@ class OpenGroup:
 
 
 @dataclass(slots=True)
-class RolloutPool:
+class OpenGroups:
     """Open groups, oldest first, and where every group that ever was here went."""
 
     run_seed: int

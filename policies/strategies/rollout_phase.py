@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from policies.policy import RolloutRequest, RolloutSource
 from policies.rollout import Finish, Group, Problem, Rollout
-from policies.strategies.base import Admission, LiveView, StepInfo, Strategy, Verdict
+from policies.strategies.base import Admission, GroupDecision, LiveView, StepInfo, Strategy
 from policies.strategies.difficulty import Difficulty
-from policies.strategies.open_groups import OpenGroup, RolloutPool
+from policies.strategies.open_groups import OpenGroup, OpenGroups
 
 # (first, count): the round's problems number first to first + count - 1. Equal arguments must give equal
 # problems, whatever was drawn before; fewer than count when a task has no more.
@@ -63,7 +63,7 @@ class RolloutPhase:
     @property
     def admitted(self) -> tuple[Group, ...]:
         """The groups to train on."""
-        return tuple(d.group for d in self.decisions if d.admission.verdict is Verdict.TRAIN)
+        return tuple(d.group for d in self.decisions if d.admission.verdict is GroupDecision.TRAIN)
 
     @property
     def dropped(self) -> Counter[str]:
@@ -78,7 +78,7 @@ class RolloutPhase:
 
 
 def rollout_phase(
-    policy: RolloutSource, strategy: Strategy, pool: RolloutPool, draw: Draw, score: Score, step: StepInfo
+    policy: RolloutSource, strategy: Strategy, pool: OpenGroups, draw: Draw, score: Score, step: StepInfo
 ) -> RolloutPhase:
     """Plays the sampling of one round; called once a round.
 
@@ -95,7 +95,7 @@ def rollout_phase(
         phase.advance()
     phase.effort.left = len(pool.partials)
     decisions = tuple(phase.decisions)
-    admitted = [d.group for d in decisions if d.admission.verdict is Verdict.TRAIN]
+    admitted = [d.group for d in decisions if d.admission.verdict is GroupDecision.TRAIN]
     return RolloutPhase(decisions, phase.effort, _ages(admitted, step.policy_version))
 
 
@@ -105,7 +105,7 @@ class _Phase:
 
     policy: RolloutSource
     strategy: Strategy
-    pool: RolloutPool
+    pool: OpenGroups
     score: Score
     step: StepInfo
     effort: Effort = field(default_factory=Effort)
@@ -136,7 +136,7 @@ class _Phase:
 
     def decide(self, group: OpenGroup) -> None:
         admission = self.strategy.admit(self.step, group.group)
-        if admission.verdict is Verdict.REPLACE:
+        if admission.verdict is GroupDecision.REPLACE:
             self.step = replace(self.step, replaced=self.step.replaced + 1)
         self.pool.close(group, admission.reason)
         difficulty = group.difficulty(self.step.correct_reward)

@@ -35,7 +35,7 @@ class GrpoSettings(GroupSettings):
     """The strategy's name."""
     scale_by_std: bool = False
     """Divide advantages by the group's deviation, as published. Off as in Dr. GRPO (arXiv 2503.20783)."""
-    keep_silent: bool = False
+    keep_zero_advantage: bool = False
     """Train on own groups of equal rewards too, as GRPO and SAPO do: they push nothing and thin the update."""
     replace: float = Field(default=0.0, ge=0.0)
     """Groups of equal rewards that a round may replace by others, as a multiple of those wanted
@@ -43,8 +43,10 @@ class GrpoSettings(GroupSettings):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if self.keep_silent and self.replace:
-            raise ValueError("keep_silent trains on the groups that replace would replace: set one of them")
+        if self.keep_zero_advantage and self.replace:
+            raise ValueError(
+                "keep_zero_advantage trains on the groups that replace would replace: set one of them"
+            )
         return self
 
 
@@ -125,22 +127,22 @@ class AprilSettings(Settings):
     """The strategy's name."""
     inner: InnerSettings = DarsSettings(rollouts=16, max_rollouts=512)
     """The strategy that makes the groups. The default spends BroRL's breadth on hard problems only."""
-    over: float = 1.5
+    oversample: float = 1.5
     """Groups held open, as a multiple of those wanted: 1.25 to 2."""
     max_age: PositiveInt = 4
     """Policy versions that a token may be behind; a group that old is finished before the round ends."""
     stale: Stale = Stale.BEHAVIOUR
     """What the ratio of a token of an older version is taken against."""
 
-    @field_validator("over")
+    @field_validator("oversample")
     @classmethod
-    def _enough(cls, over: float) -> float:
-        if not 1.0 <= over <= 16.0:
+    def _enough(cls, oversample: float) -> float:
+        if not 1.0 <= oversample <= 16.0:
             raise ValueError(
-                f"{over} times the wanted groups: under 1 a round cannot end, over 16 most rollouts go stale; "
+                f"{oversample} times the wanted groups: under 1 a round cannot end, over 16 most rollouts go stale; "
                 "set 1.25 to 2"
             )
-        return over
+        return oversample
 
     @model_validator(mode="after")
     def _corrected(self) -> Self:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from policies.advantage import focal
 from policies.rollout import Group, TrainGroup
-from policies.strategies.base import TRAIN, Admission, LiveView, StepInfo, Verdict
+from policies.strategies.base import TRAIN, Admission, GroupDecision, LiveView, StepInfo
 from policies.strategies.difficulty import measure
 from policies.strategies.open_groups import OpenGroup
 from policies.strategies.settings import GroupSettings
@@ -38,7 +38,7 @@ class Synchronous(Generic[S]):
 
     def admit(self, step: StepInfo, group: Group) -> Admission:
         reason = no_signal(step, group)
-        return Admission(Verdict.DROP, reason) if reason else TRAIN
+        return Admission(GroupDecision.DROP, reason) if reason else TRAIN
 
 
 def resampled(step: StepInfo, group: Group, replace: float) -> Admission:
@@ -50,7 +50,7 @@ def resampled(step: StepInfo, group: Group, replace: float) -> Admission:
     if reason is None:
         return TRAIN
     spare = step.replaced < math.ceil(replace * step.wanted)
-    return Admission(Verdict.REPLACE if spare else Verdict.DROP, reason)
+    return Admission(GroupDecision.REPLACE if spare else GroupDecision.DROP, reason)
 
 
 def no_signal(step: StepInfo, group: Group) -> str | None:

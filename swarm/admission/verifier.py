@@ -26,7 +26,7 @@ from swarm.wire.body_codec import decode_body
 log = logging.getLogger(__name__)
 
 # The policy version of segments that were re-encoded from a peer's text: no version of this node's.
-REENCODED = -1
+RETOKENIZED = -1
 # Verifiers may differ by rounding between platforms; a larger difference is counted as a claim mismatch.
 CLAIM_TOLERANCE = 1e-6
 
@@ -37,7 +37,7 @@ Examined = tuple[Verdict, Group | None]
 
 
 @dataclass(frozen=True, slots=True)
-class DoorSettings:
+class VerifierLimits:
     """A node's own bounds on what it takes from others."""
 
     # Tasks of the swarm that the own policy cannot take, by the part of their name before the @.
@@ -54,7 +54,7 @@ class _Refusal(Exception):
         self.reason, self.detail = reason, detail
 
 
-class Door:
+class RolloutVerifier:
     """Examines bodies, in the order of cost. Not thread-safe, except for its guard."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Door:
         tasks: Mapping[str, Task],
         encode: Encode,
         clock: Callable[[], float],
-        settings: DoorSettings = DoorSettings(),
+        settings: VerifierLimits = VerifierLimits(),
     ) -> None:
         self.swarm, self.peer = swarm, peer
         self.settings = settings
@@ -189,7 +189,7 @@ class Door:
             token_ids = self._encode(shared.text, shared.finish)
         except ValueError as error:
             raise _Refusal(Reason.ENCODING, "a completion that the own policy cannot encode") from error
-        return Rollout(shared.text, (Segment(REENCODED, token_ids),), shared.finish)
+        return Rollout(shared.text, (Segment(RETOKENIZED, token_ids),), shared.finish)
 
 
 def _reopen(shared: SharedRollout) -> Rollout:

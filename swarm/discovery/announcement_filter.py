@@ -24,7 +24,7 @@ class Refused(DecodeError):
         self.reason = reason
 
 
-class Gate:
+class AnnouncementFilter:
     """Pure but for the clock, and monotone: what passed once passes until it expires."""
 
     def __init__(self, manifest: Manifest, clock: Callable[[], float] = time.time) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from swarm.discovery.announcement_filter import Gate, Refused
+from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
 from swarm.wire.announcement import Announcement
 
 _MAX_PUBLISHERS = 4096  # 4 MiB of announcements at most
 
 
-class Directory:
+class AnnouncementStore:
     """Filled from DHT reads and from announcements that ride on fetches; both pass the same gate."""
 
-    def __init__(self, gate: Gate, own: str, generator: random.Random | None = None) -> None:
+    def __init__(self, gate: AnnouncementFilter, own: str, generator: random.Random | None = None) -> None:
         """`own` is the PeerID of this node, which never looks itself up; `generator` draws what others hear."""
         self._gate = gate
         self._own = own

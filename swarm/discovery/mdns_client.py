@@ -22,7 +22,7 @@ _MAX_NEIGHBOURS = 64
 _END_TIMEOUT = 5.0  # seconds to say goodbye on the network
 
 
-class Neighbours:
+class MdnsClient:
     def __init__(self, swarm: str, listening: Sequence[Address]) -> None:
         """Tells the local network that this node, of the swarm with that id, listens at `listening`, each with its
         PeerID; only private addresses are told. Raises TransportDown when the process cannot be started.

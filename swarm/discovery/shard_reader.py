@@ -11,8 +11,8 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 
-from swarm.discovery.announcement_store import Directory
-from swarm.discovery.shard_sample import Drawn
+from swarm.discovery.announcement_store import AnnouncementStore
+from swarm.discovery.shard_sample import ShardSample
 from swarm.wire.announcement import Announcement, shard_key
 from swarm.wire.manifest import Manifest
 
@@ -31,16 +31,16 @@ _MAX_SHARDS_READ = 16  # by one look round
 _MAX_EPOCHS_AT_JOIN = 16
 
 
-class Lookout:
+class ShardReader:
     """Of one node. `look` says what to read, `learn` takes in what was there, `candidates` what came of it."""
 
     def __init__(
-        self, manifest: Manifest, directory: Directory, lifetime: float, generator: random.Random
+        self, manifest: Manifest, directory: AnnouncementStore, lifetime: float, generator: random.Random
     ) -> None:
         """`lifetime` in seconds, of announcements."""
         self._manifest, self._directory, self._lifetime = manifest, directory, lifetime
         self._generator = generator
-        self._drawn = Drawn(generator)
+        self._drawn = ShardSample(generator)
         self._learned: list[Announcement] = []  # of the latest read
         self._epoch = 0  # the last whole one, and its shards that were read
         self._read: set[int] = set()

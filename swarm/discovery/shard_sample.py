@@ -11,7 +11,7 @@ from swarm.wire.announcement import Announcement
 _REMEMBERED = 4096  # digests of bodies that were fetched, or tried
 
 
-class Drawn:
+class ShardSample:
     """Each member of a shard is drawn with one fixed chance, whatever the others are.
 
     To draw a fixed number of a shard instead would favour publishers whose shard happens to be small: with J = 4

@@ -35,7 +35,7 @@ _GREETING = b"\x13/multistream/1.0.0\n"  # what every libp2p host says first
 _EVERY = 20.0  # seconds between questions of one peer, after three at once
 
 
-class Reach(StrEnum):
+class Reachability(StrEnum):
     UNKNOWN = "unknown"  # nobody was asked yet, or nobody answered
     OPEN = "open"  # a peer has dialled this node
     HIDDEN = "hidden"  # peers tried and could not
@@ -49,7 +49,7 @@ class Sighting:
     ports: tuple[int, ...]  # those of the asked ones that answered
 
 
-class ReachDesk:
+class DialBackServer:
     """Dials peers back on their request."""
 
     def __init__(self, membership: Membership) -> None:
@@ -102,14 +102,14 @@ async def ask(stream: Stream, own: Membership, ports: Sequence[int]) -> Sighting
 
 async def find_reach(
     candidates: Sequence[Address], own: Membership, ports: Sequence[int], dial: Dial
-) -> Reach:
+) -> Reachability:
     """Asks a few of `candidates`. A node that any could dial is open; hidden takes that some tried and none could."""
     asked = random.sample(candidates, min(len(candidates), _MAX_ASKED))
     answers = await asyncio.gather(*(_ask_one(peer, own, ports, dial) for peer in asked))
     seen = [answer for answer in answers if answer]
     if not seen:
-        return Reach.UNKNOWN
-    reach = Reach.OPEN if any(s.ports for s in seen) else Reach.HIDDEN
+        return Reachability.UNKNOWN
+    reach = Reachability.OPEN if any(s.ports for s in seen) else Reachability.HIDDEN
     log.info("peers see this node at %s: %s", seen[0].host, reach)
     return reach
 

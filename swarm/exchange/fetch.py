@@ -17,7 +17,7 @@ from typing import Any
 import msgpack
 
 from swarm import limits
-from swarm.discovery.announcement_store import Directory
+from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.errors import DecodeError, FetchFailed
 from swarm.exchange.body_store import BodyStore, MirrorStore, PeerBuckets, ServeLimits, TokenBucket
 from swarm.exchange.framing import Dial, Status, check_caller, read_frame, write_frame
@@ -37,10 +37,10 @@ _REMEMBERED_BODIES = 256  # bodies whose fetchers are remembered for referrals
 _NO_GOSSIP: bytes = msgpack.packb([[], []])
 
 
-class Exchange:
+class BodyExchange:
     """Serves bodies from the store and fetches those of others into it."""
 
-    def __init__(self, membership: Membership, serve: ServeLimits, directory: Directory) -> None:
+    def __init__(self, membership: Membership, serve: ServeLimits, directory: AnnouncementStore) -> None:
         self.bodies = BodyStore(serve.stored)
         self.mirrored = MirrorStore(serve.mirrored)
         self.counters: Counter[str] = Counter()

@@ -89,7 +89,7 @@ class NodeStats:
         )
 
 
-class StatsDesk:
+class StatsServer:
     """Answers who asks for this node's figures."""
 
     def __init__(

@@ -35,7 +35,7 @@ KEEP_TIMEOUT = 15.0  # seconds to bring one body to all
 _MAX_TRIES = 6
 
 
-class MirrorDesk:
+class MirrorServer:
     """Takes bodies of members that cannot be dialled into `store`, from where fetches are answered."""
 
     def __init__(self, membership: Membership, store: MirrorStore) -> None:

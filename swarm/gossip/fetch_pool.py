@@ -19,20 +19,20 @@ _STRAGGLERS = 12  # fetches that are waited for no longer, and go on
 
 
 @dataclass(frozen=True, slots=True)
-class _Errand:
+class _PendingFetch:
     announcement: Announcement
     overdue: float  # monotonic seconds after which its place is another's
     body: Future[bytes | None]
 
 
 @dataclass(slots=True)
-class Fetchers:
+class FetchPool:
     """One caller at a time. What comes late is taken in the next call, so nothing that was fetched is lost."""
 
     fetch: Fetch
     parallel: int  # fetches that are waited for at a time
     patience: float  # seconds that one fetch is waited for
-    _running: list[_Errand] = field(default_factory=list)
+    _running: list[_PendingFetch] = field(default_factory=list)
     _threads: ThreadPoolExecutor | None = None
 
     def gather(self, candidates: Iterable[Announcement], wanted: int, deadline: float, take: Take) -> None:
@@ -73,10 +73,10 @@ class Fetchers:
     def _has_room(self) -> bool:
         return len(self._running) < self.parallel + _STRAGGLERS
 
-    def _send(self, announcement: Announcement) -> _Errand:
+    def _send(self, announcement: Announcement) -> _PendingFetch:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self.parallel + _STRAGGLERS, thread_name_prefix="fetch")
         body = self._threads.submit(self.fetch, announcement)
-        errand = _Errand(announcement, time.monotonic() + self.patience, body)
+        errand = _PendingFetch(announcement, time.monotonic() + self.patience, body)
         self._running.append(errand)
         return errand

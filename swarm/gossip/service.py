@@ -15,9 +15,9 @@ import numpy as np
 
 from policies.rollout import Group
 from swarm.admission.verdict import Outcome, Verdict
-from swarm.admission.verifier import Door
+from swarm.admission.verifier import RolloutVerifier
 from swarm.errors import TransportError
-from swarm.gossip.fetch_pool import Fetchers
+from swarm.gossip.fetch_pool import FetchPool
 from swarm.gossip.selection import choose
 from swarm.sampling.external_pool import Pool
 from swarm.transport.base import Transport
@@ -77,7 +77,7 @@ class Gossip:
     def __init__(
         self,
         transport: Transport,
-        door: Door,
+        door: RolloutVerifier,
         pool: Pool,
         clock: Callable[[], float],
         generator: np.random.Generator,
@@ -98,7 +98,7 @@ class Gossip:
         self._failures = 0  # cycles in a row in which the transport failed
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._fetchers = Fetchers(self._fetch, settings.parallel, settings.patience)
+        self._fetchers = FetchPool(self._fetch, settings.parallel, settings.patience)
 
     def publish(self, groups: Iterable[Group], round: int, policy_version: int, fingerprint: str) -> None:
         """Queues own scored groups and returns at once. Nothing to do where nothing is shared."""

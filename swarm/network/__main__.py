@@ -19,7 +19,7 @@ from swarm.errors import DecodeError, FetchFailed, TransportDown
 from swarm.network import ipc as control
 from swarm.network.dht_validator import install_depth_guard
 from swarm.network.ipc import DhtSettings
-from swarm.network.supervisor import Network
+from swarm.network.supervisor import PeerSupervisor
 from swarm.process import die_with_parent
 from swarm.wire.announcement import Announcement
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 class Server:
     """Answers the parent's calls, each in its own task, as they finish."""
 
-    def __init__(self, network: Network, settings: DhtSettings, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, network: PeerSupervisor, settings: DhtSettings, writer: asyncio.StreamWriter) -> None:
         self._network = network
         self._settings = settings
         self._writer = writer
@@ -109,7 +109,7 @@ async def serve(descriptor: int) -> None:
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=descriptor))
     values, key, latest = await receive(reader)
     settings = DhtSettings.from_wire(values)
-    network = Network(settings, Path(key))
+    network = PeerSupervisor(settings, Path(key))
     if latest:
         network.keep(latest[0], control.summary_from_wire(latest[1]))
     server = Server(network, settings, writer)

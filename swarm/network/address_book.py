@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from swarm.discovery.announcement_store import Directory
-from swarm.discovery.mdns_client import Neighbours
+from swarm.discovery.announcement_store import AnnouncementStore
+from swarm.discovery.mdns_client import MdnsClient
 from swarm.exchange.framing import Dial, Stream
 from swarm.network.ipc import DhtSettings
 from swarm.network.p2p_daemon import Daemon
@@ -16,15 +16,15 @@ from swarm.wire.multiaddr import Address, parse_known
 _MAX_JOIN = 8  # peers greeted when the own routing table is empty
 
 
-class Contacts:
+class AddressBook:
     """Of one node; `addresses` are its own, without /p2p, as its daemon last told them."""
 
-    def __init__(self, settings: DhtSettings, swarm: str, peer: str, directory: Directory) -> None:
+    def __init__(self, settings: DhtSettings, swarm: str, peer: str, directory: AnnouncementStore) -> None:
         """`swarm` is its id and `peer` the PeerID of this node."""
         self.addresses: tuple[Address, ...] = ()
         self._settings, self._swarm, self._peer, self._directory = settings, swarm, peer, directory
         self._cache = PeerCache(settings.peer_cache) if settings.peer_cache else None
-        self._neighbours: Neighbours | None = None
+        self._neighbours: MdnsClient | None = None
         self._greeted: set[Address] = set()  # neighbours
 
     @property
@@ -70,7 +70,7 @@ class Contacts:
 
     async def _meet_neighbours(self, daemon: Daemon) -> None:
         if self._neighbours is None:
-            self._neighbours = Neighbours(self._swarm, self.named)
+            self._neighbours = MdnsClient(self._swarm, self.named)
         fresh = [a for a in self._neighbours.found if a not in self._greeted]
         self._greeted.update(fresh)
         await daemon.join(fresh)

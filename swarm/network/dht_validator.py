@@ -15,7 +15,7 @@ from hivemind.dht.validation import DHTRecord, RecordValidatorBase
 from hivemind.utils.serializer import MSGPackSerializer
 from hivemind.utils.timed_storage import ValueWithExpiration
 
-from swarm.discovery.announcement_filter import Gate, Refused
+from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
 from swarm.limits import MAX_ANNOUNCEMENT
 from swarm.wire.announcement import Announcement, shard_key
 from swarm.wire.fields import refuse
@@ -34,7 +34,7 @@ class AnnouncementValidator(RecordValidatorBase):
     hivemind calls it for every record that a peer wants stored and for every one that a peer returns.
     """
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: AnnouncementFilter) -> None:
         self._gate = gate
 
     def validate(self, record: DHTRecord) -> bool:

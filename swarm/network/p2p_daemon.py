@@ -20,7 +20,7 @@ from hivemind.p2p import P2P, PeerID
 from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
 from hivemind.utils.multiaddr import Multiaddr
 
-from swarm.discovery.announcement_filter import Gate
+from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.errors import DecodeError, FetchFailed
 from swarm.exchange.framing import Stream
 from swarm.network.dht_validator import AnnouncementValidator, harden
@@ -67,7 +67,9 @@ class Daemon:
         self._node = node
 
     @classmethod
-    async def start(cls, settings: DhtSettings, key: Path, bootstrap: Sequence[str], gate: Gate) -> Daemon:
+    async def start(
+        cls, settings: DhtSettings, key: Path, bootstrap: Sequence[str], gate: AnnouncementFilter
+    ) -> Daemon:
         """Raises one of DAEMON_ERRORS and leaves nothing running."""
         relays = _relays(bootstrap) if settings.client_mode else []
         p2p = await (_RelayDaemon if settings.relay else _Daemon).create(

@@ -12,10 +12,10 @@ from contextlib import suppress
 
 from swarm.discovery.republish import draw_phase, is_due, next_moment, renewed
 from swarm.errors import TransportDown
-from swarm.exchange.fetch import Exchange
+from swarm.exchange.fetch import BodyExchange
 from swarm.exchange.push_mirror import Mirrors
 from swarm.limits import PUSH_PROTOCOL
-from swarm.network.address_book import Contacts
+from swarm.network.address_book import AddressBook
 from swarm.network.ipc import DhtSettings
 from swarm.network.p2p_daemon import DAEMON_ERRORS, Daemon
 from swarm.wire.announcement import Announcement, Summary, epoch_of, shard_of
@@ -36,8 +36,8 @@ class Publisher:
         settings: DhtSettings,
         identity: Identity,
         membership: Membership,
-        exchange: Exchange,
-        contacts: Contacts,
+        exchange: BodyExchange,
+        contacts: AddressBook,
     ) -> None:
         self.hidden = bool(settings.client_mode)
         self.counters: Counter[str] = Counter()

@@ -16,16 +16,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from swarm.discovery.announcement_filter import Gate
-from swarm.discovery.announcement_store import Directory
-from swarm.discovery.shard_reader import Lookout
+from swarm.discovery.announcement_filter import AnnouncementFilter
+from swarm.discovery.announcement_store import AnnouncementStore
+from swarm.discovery.shard_reader import ShardReader
 from swarm.errors import TransportDown
-from swarm.exchange.autonat import Reach, ReachDesk, find_reach
-from swarm.exchange.fetch import Exchange
-from swarm.exchange.peer_stats import NodeStats, StatsDesk
-from swarm.exchange.push_mirror import MirrorDesk
+from swarm.exchange.autonat import DialBackServer, Reachability, find_reach
+from swarm.exchange.fetch import BodyExchange
+from swarm.exchange.peer_stats import NodeStats, StatsServer
+from swarm.exchange.push_mirror import MirrorServer
 from swarm.limits import FETCH_PROTOCOL, PUSH_PROTOCOL, REACH_PROTOCOL, STATS_PROTOCOL
-from swarm.network.address_book import Contacts
+from swarm.network.address_book import AddressBook
 from swarm.network.ipc import DhtSettings
 from swarm.network.p2p_daemon import DAEMON_ERRORS, Daemon
 from swarm.network.publisher import Publisher
@@ -42,28 +42,28 @@ _REACH_PERIOD = 60.0  # seconds between questions for reachability, until one is
 _MAX_RETURNED = 1024  # announcements by one call: 1 MiB at most
 
 
-class Network:
+class PeerSupervisor:
     def __init__(self, settings: DhtSettings, key: Path) -> None:
         identity = Identity.load_or_create(key)
         self.detail = "starting"
         self._settings = settings
         self._key = key
-        self._gate = Gate(settings.manifest)
-        self._directory = Directory(self._gate, identity.peer_id)
+        self._gate = AnnouncementFilter(settings.manifest)
+        self._directory = AnnouncementStore(self._gate, identity.peer_id)
         membership = Membership.of(settings.manifest, settings.secret, identity.peer_id)
         self._membership = membership
-        self._exchange = Exchange(membership, settings.serve, self._directory)
-        self._contacts = Contacts(settings, membership.swarm, identity.peer_id, self._directory)
+        self._exchange = BodyExchange(membership, settings.serve, self._directory)
+        self._contacts = AddressBook(settings, membership.swarm, identity.peer_id, self._directory)
         self._publisher = Publisher(settings, identity, membership, self._exchange, self._contacts)
-        self._mirror_desk = MirrorDesk(membership, self._exchange.mirrored)
-        self._reach_desk = ReachDesk(membership)
-        self._reach = Reach.UNKNOWN
+        self._mirror_desk = MirrorServer(membership, self._exchange.mirrored)
+        self._reach_desk = DialBackServer(membership)
+        self._reach = Reachability.UNKNOWN
         self._reach_due = 0.0  # monotonic seconds
-        self._stats_desk = StatsDesk(membership.swarm, self._stats, membership.admits)
+        self._stats_desk = StatsServer(membership.swarm, self._stats, membership.admits)
         self._started = time.monotonic()
         self._counters: Counter[str] = Counter()
         self._daemon: Daemon | None = None
-        self._lookout = Lookout(settings.manifest, self._directory, settings.lifetime, random.Random())
+        self._lookout = ShardReader(settings.manifest, self._directory, settings.lifetime, random.Random())
 
     async def run(self) -> None:
         """Keeps a daemon running until cancelled."""
@@ -171,7 +171,7 @@ class Network:
     async def _find_reach(self, daemon: Daemon) -> None:
         """Asks peers to dial back, until some did. A node that is hidden, and was not told so, starts anew as such."""
         if (
-            self._reach is not Reach.UNKNOWN
+            self._reach is not Reachability.UNKNOWN
             or not self._contacts.addresses
             or time.monotonic() < self._reach_due
         ):
@@ -181,7 +181,7 @@ class Network:
         dial = self._contacts.dialler(daemon, REACH_PROTOCOL)
         ports = sorted({a.port for a in told})
         self._reach = await find_reach(self._contacts.joinable(), self._membership, ports, dial)
-        if self._reach is Reach.HIDDEN and self._settings.client_mode is None:
+        if self._reach is Reachability.HIDDEN and self._settings.client_mode is None:
             self._publisher.hidden = True
             raise TransportDown(
                 "peers cannot dial this node: it goes on as one that leaves bodies with mirrors"

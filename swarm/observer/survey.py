@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from swarm import limits
-from swarm.discovery.announcement_filter import Gate
-from swarm.discovery.announcement_store import Directory
+from swarm.discovery.announcement_filter import AnnouncementFilter
+from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.discovery.shard_reader import places
 from swarm.errors import DecodeError, FetchFailed
 from swarm.exchange.framing import Status
@@ -44,8 +44,8 @@ class Survey:
         self._manifest = manifest
         self._bootstrap = parse_known(bootstrap)
         self._request = framed(encode_request(manifest.swarm_id, token))
-        self._gate = Gate(manifest)
-        self._directory = Directory(self._gate, own="")
+        self._gate = AnnouncementFilter(manifest)
+        self._directory = AnnouncementStore(self._gate, own="")
         self._nodes: dict[str, None] = {}  # PeerIDs of DHT nodes that answered, in the order of meeting
         self._lan = not any(a.is_global for a in self._bootstrap)
         self._generator = random.Random()

@@ -14,7 +14,7 @@ from swarm.simulation.links import Links
 from swarm.simulation.outcome import Outcome, summarise
 from swarm.simulation.routing import Routing
 from swarm.simulation.scenario import Partition, Scenario
-from swarm.simulation.shared_filter import Notary
+from swarm.simulation.shared_filter import SharedFilter
 from swarm.simulation.sim_node import Player, World
 from swarm.simulation.virtual_clock import Agenda, Process
 from swarm.wire.identity import Identity
@@ -90,7 +90,7 @@ class Simulation:
             agenda=agenda,
             links=links,
             dht=Dht(links, Routing(self._random("routing")), lambda: agenda.now),
-            notary=Notary(manifest, lambda: agenda.now),
+            notary=SharedFilter(manifest, lambda: agenda.now),
             ledger=Ledger(scenario, _START),
             draws=self._random("gossip"),
             choices=derive_generator(scenario.seed, "simulate", "choice"),

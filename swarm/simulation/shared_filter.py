@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from swarm.discovery.announcement_filter import Gate
+from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.wire.announcement import Announcement
 from swarm.wire.manifest import Manifest
 
 
-class Notary(Gate):
+class SharedFilter(AnnouncementFilter):
     """Sound because a gate is pure and monotone: what passed once passes until it expires.
 
     Without it ten thousand nodes would check each announcement hundreds of times, at a third of a millisecond.

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from swarm.discovery.announcement_store import Directory
+from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.discovery.republish import draw_phase, is_due, next_moment, renewed
-from swarm.discovery.shard_reader import SPARE, Lookout
+from swarm.discovery.shard_reader import SPARE, ShardReader
 from swarm.exchange.body_store import BodyStore, ServeLimits, TokenBucket
 from swarm.exchange.framing import Status
 from swarm.gossip.selection import choose
@@ -26,7 +26,7 @@ from swarm.simulation.counters import Ledger, Tally
 from swarm.simulation.dht import Cost, Dht
 from swarm.simulation.links import Host, Links
 from swarm.simulation.scenario import Scenario
-from swarm.simulation.shared_filter import Notary
+from swarm.simulation.shared_filter import SharedFilter
 from swarm.simulation.virtual_clock import Agenda, Process
 from swarm.wire.announcement import Announcement, Summary, TaskSummary, epoch_of, shard_key, shard_of
 from swarm.wire.identity import Identity
@@ -45,7 +45,7 @@ class World:
     agenda: Agenda
     links: Links
     dht: Dht
-    notary: Notary
+    notary: SharedFilter
     ledger: Ledger
     draws: random.Random
     choices: np.random.Generator
@@ -71,9 +71,9 @@ class Player:
         self._world = world
         self._identity = identity
         self._pace = pace
-        self._directory = Directory(world.notary, host.peer, world.draws)
+        self._directory = AnnouncementStore(world.notary, host.peer, world.draws)
         manifest, lifetime = world.notary.manifest, world.scenario.lifetime
-        self._lookout = Lookout(manifest, self._directory, lifetime, world.draws)
+        self._lookout = ShardReader(manifest, self._directory, lifetime, world.draws)
         self._bodies = BodyStore(_LIMITS.stored)
         self._upload = TokenBucket(_LIMITS.upload_rate, _BURST, lambda: world.agenda.now)
         self._serving = 0

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from swarm.exchange.autonat import Reach
+from swarm.exchange.autonat import Reachability
 from swarm.wire.announcement import Announcement, Summary
 
 
@@ -19,7 +19,7 @@ class TransportStatus:
     peers_seen: int  # distinct publishers with a live announcement
     counters: Mapping[str, int]  # published, fetched, fetched_bytes, served, served_bytes, refused_<why>, ...
     detail: str = ""  # one line: why unhealthy, or empty
-    reach: Reach = Reach.UNKNOWN  # whether others can dial this node
+    reach: Reachability = Reachability.UNKNOWN  # whether others can dial this node
 
 
 class Transport(Protocol):

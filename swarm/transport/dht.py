@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from swarm.errors import TransportDown
-from swarm.exchange.autonat import Reach
+from swarm.exchange.autonat import Reachability
 from swarm.limits import MAX_BODY
 from swarm.network.ipc import DhtSettings as DhtSettings
 from swarm.transport.base import TransportStatus
-from swarm.transport.ipc_client import Link
+from swarm.transport.ipc_client import IpcClient
 from swarm.wire.announcement import Announcement, Summary
 from swarm.wire.identity import Identity
 from swarm.wire.membership import Membership
@@ -50,7 +50,7 @@ class DhtTransport:
         self._key = key
         self._changed = threading.Condition()
         self._status = _down("starting")
-        self._link: Link | None = None
+        self._link: IpcClient | None = None
         self._latest: tuple[bytes, Summary] | None = None
         self._closing = threading.Event()
         self._keeper = threading.Thread(target=self._keep_alive, name="transport", daemon=True)
@@ -120,7 +120,7 @@ class DhtTransport:
     def _live_once(self) -> str:
         """From the start of one process to its end. Returns why it ended."""
         try:
-            link = Link(self._settings, self._key, self._latest)
+            link = IpcClient(self._settings, self._key, self._latest)
         except OSError as error:
             self._set(_down(f"cannot start the transport process: {error}"))
             return self._status.detail
@@ -149,5 +149,5 @@ def _down(detail: str, last: TransportStatus | None = None) -> TransportStatus:
 
 
 def _status(state: dict[str, Any]) -> TransportStatus:
-    typed = {"addresses": tuple(state["addresses"]), "reach": Reach(state["reach"])}
+    typed = {"addresses": tuple(state["addresses"]), "reach": Reachability(state["reach"])}
     return TransportStatus(**state | typed)

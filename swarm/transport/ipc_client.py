@@ -31,7 +31,7 @@ CHILD_ENVIRONMENT = {
 }
 
 
-class Link:
+class IpcClient:
     def __init__(self, settings: DhtSettings, key: Path, latest: tuple[bytes, Summary] | None) -> None:
         """Starts the process, which announces `latest` once it has joined. Raises OSError.
 

@@ -26,7 +26,7 @@ from fakes import (
 
 from swarm.admission.replay_guard import CAPACITY, ReplayGuard
 from swarm.admission.verdict import Reason, Verdict
-from swarm.admission.verifier import Door
+from swarm.admission.verifier import RolloutVerifier
 from swarm.gossip.service import Gossip, GossipSettings
 from swarm.sampling.external_pool import Pool
 from swarm.transport.memory import MemoryHub
@@ -39,7 +39,7 @@ def thoughts(seed: int, *answers: int) -> list[str]:
     return [THOUGHT.format(seed, answer) for answer in answers]
 
 
-def reasons(keeper: Door, *offers: tuple[object, bytes]) -> list[Reason | None]:
+def reasons(keeper: RolloutVerifier, *offers: tuple[object, bytes]) -> list[Reason | None]:
     return [verdict.reason for sent in offers for verdict, _ in keeper.examine(*sent)]
 
 
@@ -135,7 +135,7 @@ def test_honest_peers_with_the_same_problem_are_hardly_ever_taken_for_copycats()
 def test_no_group_reaches_training_twice_however_often_it_is_offered() -> None:
     clock = ManualClock()
     hub, pool = MemoryHub(SWARM, clock), Pool()
-    keeper = Door(SWARM, NODE, {Addition.name: Addition()}, encode, clock)
+    keeper = RolloutVerifier(SWARM, NODE, {Addition.name: Addition()}, encode, clock)
     gossip = Gossip(
         hub.join(NODE), keeper, pool, clock, np.random.default_rng(0), GossipSettings(alone_after=1)
     )

@@ -21,7 +21,7 @@ from fakes import (
 
 from policies.rollout import Group
 from swarm.admission.verdict import Outcome, Reason
-from swarm.admission.verifier import Door
+from swarm.admission.verifier import RolloutVerifier
 from swarm.gossip.service import Gossip
 from swarm.sampling.external_pool import Pool
 from swarm.sampling.sampler import Batch, Mix, draw_batch
@@ -50,7 +50,7 @@ def batch_under(*claims: float) -> tuple[Batch, dict[str, int]]:
     """What a node trains on next, with mallory's group among others in its pool, and its counters."""
     clock = ManualClock()
     hub, pool = MemoryHub(SWARM, clock), Pool()
-    keeper = Door(SWARM, NODE, {Addition.name: Addition()}, encode, clock)
+    keeper = RolloutVerifier(SWARM, NODE, {Addition.name: Addition()}, encode, clock)
     gossip = Gossip(hub.join(NODE), keeper, pool, clock, np.random.default_rng(0))
     hub.offer(*offer(body_of([told(7, *zip(TEXTS, claims, strict=True))], MALLORY)))
     gossip.step()

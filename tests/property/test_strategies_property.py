@@ -13,7 +13,7 @@ from policies.policy import Stale
 from policies.rollout import Finish, Group
 from policies.strategies import build_strategy
 from policies.strategies.base import StepInfo
-from policies.strategies.open_groups import OpenGroup, RolloutPool
+from policies.strategies.open_groups import OpenGroup, OpenGroups
 from policies.strategies.settings import AprilSettings, BrorlSettings, DarsSettings, GrpoSettings
 
 small = st.integers(2, 6)
@@ -34,7 +34,7 @@ inner = st.one_of(
 april = st.builds(
     AprilSettings,
     inner=inner,
-    over=st.floats(1, 3),
+    oversample=st.floats(1, 3),
     max_age=st.integers(1, 4),
     stale=st.sampled_from(list(Stale)),
 )
@@ -50,7 +50,7 @@ def test_nothing_is_lost_or_trained_on_twice(
     chosen: list[AprilSettings | GrpoSettings], wanted: int, restarts: set[int]
 ) -> None:
     """Strategies may even change between rounds: what one left, the next one finishes."""
-    policy, pool = SeededPolicy(), RolloutPool(RUN_SEED)
+    policy, pool = SeededPolicy(), OpenGroups(RUN_SEED)
     opened = sampled = decided = decided_tokens = 0
     for number in range(1, 7):
         strategy = build_strategy(chosen[number % len(chosen)])
@@ -66,7 +66,7 @@ def test_nothing_is_lost_or_trained_on_twice(
         assert max(phase.ages, default=0) <= strategy.max_age or len(chosen) > 1
         if number in restarts:
             kept = json.loads(json.dumps(pool.snapshot()))
-            pool = RolloutPool(RUN_SEED)
+            pool = OpenGroups(RUN_SEED)
             pool.restore(kept)
 
 
@@ -76,7 +76,7 @@ def test_updates_are_centred_and_cover_every_rollout(
     chosen: AprilSettings | GrpoSettings, wanted: int
 ) -> None:
     strategy = build_strategy(chosen)
-    phase = play_round(SeededPolicy(), strategy, RolloutPool(RUN_SEED), number=1, wanted=wanted)
+    phase = play_round(SeededPolicy(), strategy, OpenGroups(RUN_SEED), number=1, wanted=wanted)
     update = strategy.update(StepInfo(1, 0, wanted), phase.admitted)
     assert [train.group.problem for train in update.batch] == [group.problem for group in phase.admitted]
     for train in update.batch:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.discovery.mdns_client import Neighbours
+from swarm.discovery.mdns_client import MdnsClient
 from swarm.wire.identity import Identity
 from swarm.wire.multiaddr import Address
 
@@ -65,23 +65,23 @@ def hosts() -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Neighbours]]:
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., MdnsClient]]:
     """Starts neighbours whose process lives in a namespace."""
     python = sys.executable
     with ExitStack() as stack:
 
-        def started(host: str, swarm: str, *listening: str) -> Neighbours:
+        def started(host: str, swarm: str, *listening: str) -> MdnsClient:
             inside = tmp_path / host
             inside.write_text(f'#!/bin/sh\nexec ip netns exec {host} {python} "$@"\n')
             inside.chmod(0o700)
             monkeypatch.setattr(sys, "executable", str(inside))
-            return stack.enter_context(closing(Neighbours(swarm, [Address.parse(a) for a in listening])))
+            return stack.enter_context(closing(MdnsClient(swarm, [Address.parse(a) for a in listening])))
 
         yield started
 
 
 def test_neighbours_of_one_swarm_find_each_other(
-    hosts: tuple[str, str], start: Callable[..., Neighbours]
+    hosts: tuple[str, str], start: Callable[..., MdnsClient]
 ) -> None:
     alice, bob, carol = (Identity.ephemeral().peer_id for _ in range(3))
     here, there = f"/ip4/10.77.0.1/tcp/4001/p2p/{alice}", f"/ip4/10.77.0.2/tcp/4001/p2p/{bob}"

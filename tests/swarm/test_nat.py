@@ -18,7 +18,7 @@ from test_dht_transport import MANIFEST, PATIENCE, SUMMARY, newest_of, until
 from node.bench.netlab.kernel import obstacle
 from node.bench.netlab.lab import Host, Lab
 from swarm.errors import FetchFailed
-from swarm.exchange.autonat import Reach
+from swarm.exchange.autonat import Reachability
 from swarm.exchange.body_store import ServeLimits
 from swarm.transport.dht import DhtSettings, DhtTransport
 from swarm.wire.announcement import Announcement
@@ -120,7 +120,8 @@ def test_a_node_behind_a_nat_finds_out_and_leaves_its_bodies_with_a_mirror(lab: 
         for name in ("left", "right")
     )
     until(
-        lambda: {ann.status().reach, bea.status().reach} == {Reach.HIDDEN}, "they know that they are hidden"
+        lambda: {ann.status().reach, bea.status().reach} == {Reachability.HIDDEN},
+        "they know that they are hidden",
     )
     for transport in (ann, bea):
         transport.wait_ready(PATIENCE)  # each starts anew as a client

@@ -14,7 +14,7 @@ import pytest
 from test_dht_transport import MANIFEST, PATIENCE, SUMMARY, newest_of, until
 
 from swarm.errors import InviteError, TransportDown
-from swarm.exchange.autonat import Reach
+from swarm.exchange.autonat import Reachability
 from swarm.observer.client import Observer
 from swarm.transport.dht import DhtSettings, DhtTransport
 from swarm.wire.announcement import Announcement
@@ -112,14 +112,14 @@ def test_ipv6_works_as_ipv4_does(start: Start) -> None:
 def test_a_node_that_peers_can_dial_learns_it(start: Start) -> None:
     ann = start("ann")
     bea = start("bea", ann.status().addresses)
-    until(lambda: bea.status().reach is Reach.OPEN, "ann dials bea back")
+    until(lambda: bea.status().reach is Reachability.OPEN, "ann dials bea back")
 
 
 def test_a_node_that_peers_cannot_dial_takes_mirrors_by_itself(start: Start) -> None:
     hub = start("hub")
     wrong = f"/ip4/127.0.0.1/tcp/{free_port()}"  # a port forward that leads nowhere
     ann = start("ann", hub.status().addresses, announce=(wrong,))
-    until(lambda: ann.status().reach is Reach.HIDDEN, "the hub cannot dial ann")
+    until(lambda: ann.status().reach is Reachability.HIDDEN, "the hub cannot dial ann")
     body = os.urandom(1000)
     ann.wait_ready(PATIENCE)
     made: list[Announcement] = []

@@ -13,7 +13,7 @@ from fakes import encode
 from policies.rollout import Finish, Group, Rollout, Segment
 from policies.tasks import build_task
 from policies.tasks.task import Task, TaskSpec
-from swarm.admission.verifier import Door
+from swarm.admission.verifier import RolloutVerifier
 from swarm.gossip.service import Gossip
 from swarm.sampling.draw import by_peer, uniform
 from swarm.sampling.external_pool import Pool
@@ -44,7 +44,7 @@ def exchange(transports: Mapping[str, Transport], peers: Mapping[str, str]) -> P
     pools = {name: Pool() for name in transports}
     gossips = {}
     for name, transport in transports.items():
-        door = Door(MANIFEST.swarm_id, peers[name], TASKS, encode, time.time)
+        door = RolloutVerifier(MANIFEST.swarm_id, peers[name], TASKS, encode, time.time)
         gossips[name] = Gossip(transport, door, pools[name], time.time, np.random.default_rng(0))
     for place, name in enumerate(SENDERS):
         groups = [answered(task, 10 * place + seed, name) for task in TASKS.values() for seed in range(3)]

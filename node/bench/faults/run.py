@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from node.baseline.processes import Fleet
+from node.baseline.processes import NodeProcesses
 from node.bench.faults.cases import CASES, Case
 from node.bench.faults.report import Outcome, checks
 from node.bench.faults.swarm import NODES, POLL_SECONDS, PRESET, Swarm, outliving
@@ -50,7 +50,7 @@ def run(options: BenchOptions, progress: Progress) -> Report:
 def _torment(lab: Lab, folder: Path, cases: Iterable[Case], progress: Progress) -> Iterator[Outcome]:
     """The outcome of each case in one swarm, which has ended when the last is taken."""
     _prepare_weights(progress)
-    with Fleet() as fleet:
+    with NodeProcesses() as fleet:
         swarm = Swarm(lab, fleet, folder)
         progress(f"starting a bootstrap peer and {NODES} nodes; their logs are in {folder}")
         swarm.start()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
 
-from node.baseline.processes import Fleet
+from node.baseline.processes import NodeProcesses
 from node.bench.faults.report import Tape
 from node.bench.kit.options import BenchError
 from node.bench.netlab.lab import Host, Lab
@@ -60,7 +60,7 @@ class Swarm:
     """A bootstrap peer and NODES nodes, all running and sharing once `start` has returned."""
 
     lab: Lab
-    fleet: Fleet
+    fleet: NodeProcesses
     path: Path
     members: list[Member] = field(default_factory=list)
     bootstrap: Member | None = None  # None before the start, and when it is gone for good

@@ -14,7 +14,7 @@ from policies.seeds import derive_generator
 from policies.tasks.task import TaskSpec
 from swarm.errors import TransportDown, TransportError
 from swarm.network.ipc import DhtSettings
-from swarm.network.supervisor import Network
+from swarm.network.supervisor import PeerSupervisor
 from swarm.wire.announcement import Announcement, Summary, TaskSummary
 from swarm.wire.manifest import Manifest
 
@@ -26,7 +26,7 @@ _LOOK = 0.05  # seconds between looks at a node that starts
 class OurNode:
     """A node's network and what it has fetched."""
 
-    def __init__(self, network: Network, generator: np.random.Generator) -> None:
+    def __init__(self, network: PeerSupervisor, generator: np.random.Generator) -> None:
         self.network = network
         self.running = asyncio.create_task(network.run())
         self.ages: list[int] = []  # of the bodies of this round, in rounds
@@ -117,7 +117,7 @@ class OurSwarm:
     async def _join(self, index: int, bootstrap: tuple[str, ...]) -> OurNode:
         settings = DhtSettings(self._manifest, bootstrap)
         generator = derive_generator(self._plan.seed, "bench", "gossip", "choice", index)
-        node = OurNode(Network(settings, self._folder / f"{index}.key"), generator)
+        node = OurNode(PeerSupervisor(settings, self._folder / f"{index}.key"), generator)
         self._nodes.append(node)
         try:
             async with asyncio.timeout(_START_SECONDS):

@@ -36,7 +36,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class LinkConditions:
     """What holds on the internet right now; hosts by address."""
 
     lines: Mapping[str, Line] = field(default_factory=dict)  # hosts that are not named have a perfect one
@@ -66,7 +66,7 @@ class Wire:
     """Carries packets on a thread of its own from the first `plug` to `close`. Owns the devices it is given."""
 
     def __init__(self, generator: np.random.Generator) -> None:
-        self.weather = Weather()  # replaced as a whole, so that the thread never sees half a change
+        self.weather = LinkConditions()  # replaced as a whole, so that the thread never sees half a change
         self.counters: Counter[str] = Counter()  # packets: carried, lost, and stray ones for nobody
         self._generator = generator
         self._devices: dict[str, int] = {}

@@ -16,7 +16,7 @@ ROLLOUTS = 8  # L
 # What the paper prints: cumulative reward over 8 agents and 2,000 rounds (arXiv 2509.08721, sec. 5).
 PAPER: Mapping[str, float] = MappingProxyType({"8/0": 561.79, "6/2": 854.43, "4/4": 1093.31, "2/6": 945.87})
 
-PUBLISHED = {"type": "grpo", "rollouts": ROLLOUTS, "scale_by_std": True, "keep_silent": True}
+PUBLISHED = {"type": "grpo", "rollouts": ROLLOUTS, "scale_by_std": True, "keep_zero_advantage": True}
 FILTERED = {"type": "grpo", "rollouts": ROLLOUTS, "scale_by_std": True}
 # Eight groups with a signal, out of 32 at most.
 RESAMPLED = {"type": "grpo", "rollouts": ROLLOUTS, "scale_by_std": True, "replace": 3.0}
@@ -53,7 +53,7 @@ def arms_of(splits: Sequence[str]) -> list[Arm]:
         Arm(f"{silo.name} filtered", silo.local, 0, dict(FILTERED)),
         Arm(f"{half}/{half} positive", half, half, dict(FILTERED), positive),
         Arm(f"{half}/{half} adaptive", half, half, dict(FILTERED), {**positive, "split": "adaptive"}),
-        Arm(f"{half}/{half} relief", half, half, dict(FILTERED), {**positive, "relief": 0.25}),
+        Arm(f"{half}/{half} relief", half, half, dict(FILTERED), {**positive, "retry_unsolved": 0.25}),
         Arm(f"{silo.name} resampled", silo.local, 0, dict(RESAMPLED)),
     ]
 

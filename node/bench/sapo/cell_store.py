@@ -14,7 +14,7 @@ from node.storage.run_folder import write_atomic
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class CellStore:
     """A folder of cells of one plan."""
 
     folder: Path

@@ -13,7 +13,7 @@ from node.bench.kit.options import BenchError, BenchOptions, refuse_unknown
 from node.bench.kit.report import Interrupted, Progress, Report
 from node.bench.sapo.arms import SPLITS, Arm, arms_of, baseline, starting
 from node.bench.sapo.cell import Cell, play_cell
-from node.bench.sapo.cell_store import Shelf
+from node.bench.sapo.cell_store import CellStore
 from node.bench.sapo.plot import draw_curves
 from node.bench.sapo.population import POLICIES, Plan
 from node.bench.sapo.report import checks, rows
@@ -28,7 +28,7 @@ class Request:
 
     arms: Sequence[Arm]  # the baseline among them
     seeds: Sequence[int]
-    shelf: Shelf
+    shelf: CellStore
     plot: Path | None
 
     @classmethod
@@ -48,7 +48,7 @@ class Request:
             )
         plan = Plan(nodes, options.rounds or ROUNDS, policy, options.unlike)
         seeds = range(options.repeats or SEEDS)
-        return cls(wanted, seeds, Shelf(options.folder or FOLDER, plan), options.plot)
+        return cls(wanted, seeds, CellStore(options.folder or FOLDER, plan), options.plot)
 
 
 def run(options: BenchOptions, progress: Progress) -> Report:

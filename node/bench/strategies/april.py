@@ -21,7 +21,7 @@ from policies.rollout import Group, Problem, Rollout, Segment
 from policies.seeds import derive_generator, derive_seed
 from policies.strategies import build_strategy
 from policies.strategies.base import StepInfo
-from policies.strategies.open_groups import RolloutPool
+from policies.strategies.open_groups import OpenGroups
 from policies.strategies.rollout_phase import RolloutPhase, rollout_phase
 from policies.strategies.settings import AprilSettings, GrpoSettings
 from policies.text.engine import Continuation, Engine, Request
@@ -72,9 +72,9 @@ class Side:
         grpo = GrpoSettings(rollouts=ROLLOUTS)
         self.over = over
         self._strategy = build_strategy(
-            AprilSettings(inner=grpo, over=over, max_age=MAX_AGE) if over > 1 else grpo
+            AprilSettings(inner=grpo, oversample=over, max_age=MAX_AGE) if over > 1 else grpo
         )
-        self._pool = RolloutPool(derive_seed(seed, "april"))
+        self._pool = OpenGroups(derive_seed(seed, "april"))
         self._policy = LawPolicy(count_tokens(SLOTS), vocabulary)
         self._rounds = 0
         for _ in range(SETTLING):

@@ -44,10 +44,10 @@ STRATEGIES: Mapping[str, dict[str, Any]] = MappingProxyType(
             "max_rollouts": 64,
             "breadth": {"epochs": 2, "constant_length": 12},
         },
-        "april": {"type": "april", "over": 1.5, "inner": {"type": "grpo", "rollouts": 8}},
+        "april": {"type": "april", "oversample": 1.5, "inner": {"type": "grpo", "rollouts": 8}},
         "april-dars": {
             "type": "april",
-            "over": 1.5,
+            "oversample": 1.5,
             "inner": {"type": "dars", "rollouts": 16, "max_rollouts": 128},
         },
     }

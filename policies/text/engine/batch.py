@@ -12,7 +12,7 @@ from policies.rollout import Finish
 from policies.text.engine.attention import Seating
 from policies.text.engine.decoder import Decoder, Step
 from policies.text.engine.memory import passes
-from policies.text.engine.prompt_table import Prompt, Shelf
+from policies.text.engine.prompt_table import Prompt, PromptTable
 from policies.text.engine.request import Continuation, Request, Sampling
 from policies.text.engine.sampling import choose
 
@@ -78,7 +78,7 @@ class Call:
         for row in self.rows:
             row.prompt.live, row.prompt.place, row.prompt.logits = 0, None, None
         self._decoder, self._step, self._slots = decoder, step, slots
-        self._shelf = Shelf(decoder)
+        self._shelf = PromptTable(decoder)
 
     def admit(self) -> None:
         """Fills free rows from the queue. First tokens are drawn from their prompts' logits, so that rows

@@ -22,7 +22,7 @@ class Prompt:
     logits: torch.Tensor | None = None  # (V,) after its last token: the first token's distribution
 
 
-class Shelf:
+class PromptTable:
     """The computed prompts of one call. Keeps the places in use at the table's front."""
 
     def __init__(self, decoder: Decoder) -> None:

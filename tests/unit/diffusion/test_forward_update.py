@@ -9,7 +9,7 @@ import torch
 from small_denoiser import SHAPE, SmallDenoiser
 from torch import Tensor
 
-from policies.diffusion.nft_loss import ForwardLoss, Lesson, Sample, lessons, optimality_errors
+from policies.diffusion.nft_loss import ForwardLoss, Sample, WeightedSample, lessons, optimality_errors
 from policies.diffusion.settings import ForwardSettings
 
 PROMPTS = ("the digit 1", "the digit 2")
@@ -24,7 +24,7 @@ def gradient_at(optimality: float, settings: ForwardSettings) -> Tensor:
     denoiser = SmallDenoiser()
     generator = torch.Generator().manual_seed(7)
     images = torch.randn(6, *SHAPE, generator=generator)
-    taught = [Lesson(Sample(PROMPTS[0], image, 0.0), optimality, 1.0) for image in images]
+    taught = [WeightedSample(Sample(PROMPTS[0], image, 0.0), optimality, 1.0) for image in images]
     ForwardLoss(denoiser, settings, nullcontext, rows=5).accumulate(taught, generator)
     return torch.cat([p.grad.flatten() for p in denoiser.module.parameters() if p.grad is not None])
 
@@ -54,7 +54,7 @@ def test_the_reference_pulls_back_with_its_weight() -> None:
     with torch.no_grad():
         for parameter in denoiser.module.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
-    neutral = [Lesson(Sample(PROMPTS[0], torch.randn(SHAPE), 0.0), 0.5, 1.0) for _ in range(20)]
+    neutral = [WeightedSample(Sample(PROMPTS[0], torch.randn(SHAPE), 0.0), 0.5, 1.0) for _ in range(20)]
 
     def distance_after(weight: float) -> float:
         loss = ForwardLoss(denoiser, ForwardSettings(reference_weight=weight), nullcontext, rows=99)

@@ -16,8 +16,8 @@ from policies.diffusion.plan import plan
 from policies.diffusion.pruning import kept_edges
 from policies.diffusion.settings import TreeSettings, WindowSettings
 from policies.diffusion.step import log_prob
-from policies.diffusion.tree_rollout import Trees, grow
-from policies.diffusion.tree_shape import Forest
+from policies.diffusion.tree_rollout import TreeRollouts, grow
+from policies.diffusion.tree_shape import TreeShape
 
 PROMPTS = ("the digit 1", "the digit 7")
 TREE = TreeSettings(splits={0: 2, 2: 2, 4: 2}, noisy=None)
@@ -32,10 +32,10 @@ CASES = {
 }  # fmt: skip
 
 
-def grown(settings: TreeSettings, leaves: int, denoiser: SmallDenoiser) -> Trees:
+def grown(settings: TreeSettings, leaves: int, denoiser: SmallDenoiser) -> TreeRollouts:
     chosen = plan(settings, denoiser.schedule, 0)
     return grow(
-        denoiser, Forest.of(settings.splits, leaves, len(chosen.steps)), chosen, PROMPTS, (3, 4), 1000
+        denoiser, TreeShape.of(settings.splits, leaves, len(chosen.steps)), chosen, PROMPTS, (3, 4), 1000
     )
 
 
@@ -43,7 +43,7 @@ def drawn(leaves: int, seed: int = 0) -> Tensor:
     return torch.randn(len(PROMPTS), leaves, generator=torch.Generator().manual_seed(seed))
 
 
-def tree_loss(settings: TreeSettings, trees: Trees, rewards: Tensor) -> TreeLoss:
+def tree_loss(settings: TreeSettings, trees: TreeRollouts, rewards: Tensor) -> TreeLoss:
     everything = torch.ones_like(rewards, dtype=torch.bool)
     values = fuse(trees.forest, rewards)
     kept = kept_edges(settings, trees, rewards, everything, 0)
@@ -146,7 +146,7 @@ def test_a_stale_tree_may_be_trained_against_the_policy_as_it_is() -> None:
 
 
 def test_without_beta_a_node_is_worth_the_mean_of_its_leaves() -> None:
-    forest, rewards = Forest.of({0: 2, 2: 2, 4: 2}, 16, 8), drawn(16)
+    forest, rewards = TreeShape.of({0: 2, 2: 2, 4: 2}, 16, 8), drawn(16)
     equal: list[Tensor | None] = [torch.zeros(2, size) for size in forest.sizes[1:]]
     for values in (fuse(forest, rewards), fuse(forest, rewards, equal, beta=1.0, dimensions=64)):
         for depth, value in enumerate(values):
@@ -181,7 +181,7 @@ def test_with_beta_leaves_count_by_the_density_of_their_path() -> None:
 
 
 def test_advantages_are_standardised_depth_by_depth() -> None:
-    forest = Forest.of({0: 2, 2: 2, 4: 2}, 8, 8)
+    forest = TreeShape.of({0: 2, 2: 2, 4: 2}, 8, 8)
     advantages = depth_advantages(fuse(forest, 100 * drawn(8)), "depth", 5.0)
     for advantage in advantages:
         torch.testing.assert_close(advantage.mean(1), torch.zeros(2), atol=1e-5, rtol=0)
@@ -196,7 +196,7 @@ def test_advantages_are_standardised_depth_by_depth() -> None:
 
 @pytest.mark.parametrize("scale", ["depth", "leaves"])
 def test_equal_rewards_and_shared_prefixes_have_no_pull(scale: str) -> None:
-    forest = Forest.of({3: 4}, 4, 6)
+    forest = TreeShape.of({3: 4}, 4, 6)
     advantages = depth_advantages(fuse(forest, drawn(4)), scale, 5.0)
     assert all((advantage == 0).all() for advantage in advantages[:3])
     equal = depth_advantages(fuse(forest, torch.full((2, 4), 0.3)), scale, 5.0)
@@ -206,7 +206,7 @@ def test_equal_rewards_and_shared_prefixes_have_no_pull(scale: str) -> None:
 def test_one_split_at_the_start_gives_every_step_the_groups_own_advantage() -> None:
     rewards = drawn(4)
     wanted = (rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-4)
-    for advantage in depth_advantages(fuse(Forest.of({0: 4}, 4, 6), rewards), "depth", 5.0):
+    for advantage in depth_advantages(fuse(TreeShape.of({0: 4}, 4, 6), rewards), "depth", 5.0):
         torch.testing.assert_close(advantage, wanted)
 
 

@@ -11,7 +11,7 @@ from policies.diffusion.plan import deterministic, plan
 from policies.diffusion.settings import PRESETS, TreeSettings, WindowSettings
 from policies.diffusion.step import log_prob
 from policies.diffusion.tree_rollout import grow, replay
-from policies.diffusion.tree_shape import Forest
+from policies.diffusion.tree_shape import TreeShape
 from policies.diffusion.window import window_at
 
 PAPER = {0: 2, 3: 2, 6: 2, 9: 2}
@@ -31,7 +31,7 @@ PROMPTS = ("the digit 1", "the digit 7")
 def test_evaluations_are_counted_by_the_formula(
     splits: dict[int, int], leaves: int, roots: int, evaluations: int, edges: int
 ) -> None:
-    forest = Forest.of(splits, leaves, 20)
+    forest = TreeShape.of(splits, leaves, 20)
     assert (forest.roots, forest.evaluations, forest.edges, forest.leaves) == (
         roots,
         evaluations,
@@ -59,7 +59,7 @@ def test_evaluations_are_counted_by_the_formula(
 def test_any_number_of_leaves_finds_a_forest(
     splits: dict[int, int], leaves: int, roots: int, widths: dict[int, int]
 ) -> None:
-    forest = Forest.of(splits, leaves, 20)
+    forest = TreeShape.of(splits, leaves, 20)
     assert forest.leaves == leaves
     assert forest.roots == roots
     assert {step: width for step, width in enumerate(forest.widths) if width > 1} == widths
@@ -68,12 +68,12 @@ def test_any_number_of_leaves_finds_a_forest(
 def test_the_network_is_asked_once_a_parent() -> None:
     denoiser = SmallDenoiser(steps=20)
     chosen = plan(TreeSettings(splits=PAPER, noisy=None), denoiser.schedule, 0)
-    grow(denoiser, Forest.of(PAPER, 16, 20), chosen, PROMPTS, (1, 2), rows=64)
+    grow(denoiser, TreeShape.of(PAPER, 16, 20), chosen, PROMPTS, (1, 2), rows=64)
     assert denoiser.rows == {False: 2 * 203, True: 0}
 
 
 def test_ancestors_follow_from_the_widths() -> None:
-    forest = Forest(2, (3, 1, 2))
+    forest = TreeShape(2, (3, 1, 2))
     assert [forest.ancestor(leaf, 0) for leaf in range(12)] == [0] * 6 + [1] * 6
     assert [forest.ancestor(leaf, 2) for leaf in range(12)] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     assert [forest.ancestor(leaf, 3) for leaf in range(12)] == list(range(12))
@@ -106,7 +106,7 @@ def test_noise_depends_on_seed_depth_and_node_alone() -> None:
 
 def test_a_leaf_replays_alone_and_chunks_change_nothing() -> None:
     denoiser = SmallDenoiser()
-    chosen, forest = plan(SMALL, denoiser.schedule, 0), Forest.of(SMALL.splits, 8, 8)
+    chosen, forest = plan(SMALL, denoiser.schedule, 0), TreeShape.of(SMALL.splits, 8, 8)
     whole = grow(denoiser, forest, chosen, PROMPTS, (11, 12), rows=1000)
     pieces = grow(denoiser, forest, chosen, PROMPTS[1:], (12,), rows=3)
     torch.testing.assert_close(whole.leaves[1:], pieces.leaves, atol=1e-5, rtol=1e-5)
@@ -122,10 +122,10 @@ def test_a_leaf_replays_alone_and_chunks_change_nothing() -> None:
 def test_siblings_differ_and_a_deterministic_tree_does_not() -> None:
     denoiser = SmallDenoiser()
     trees = grow(
-        denoiser, Forest.of({0: 4}, 4, 8), plan(SMALL, denoiser.schedule, 0), ["the digit 3"], [1], 99
+        denoiser, TreeShape.of({0: 4}, 4, 8), plan(SMALL, denoiser.schedule, 0), ["the digit 3"], [1], 99
     )
     assert torch.pdist(trees.leaves[0].flatten(1)).min() > 0.1
-    flat = grow(denoiser, Forest.of({}, 1, 8), deterministic(denoiser.schedule), ["the digit 3"], [1], 99)
+    flat = grow(denoiser, TreeShape.of({}, 1, 8), deterministic(denoiser.schedule), ["the digit 3"], [1], 99)
     latents = node_noise([1], 0, [0], SHAPE)[0]
     with torch.no_grad():
         for step in range(8):
@@ -141,7 +141,7 @@ def test_one_split_at_the_start_is_a_plain_sequential_group() -> None:
     denoiser = SmallDenoiser()
     settings = TreeSettings(splits={0: 4}, noisy=None)
     chosen = plan(settings, denoiser.schedule, 0)
-    trees = grow(denoiser, Forest.of(settings.splits, 4, 8), chosen, ["the digit 2"], [9], 99)
+    trees = grow(denoiser, TreeShape.of(settings.splits, 4, 8), chosen, ["the digit 2"], [9], 99)
     start = node_noise([9], 0, [0], SHAPE)[0]
     for sample in range(4):
         latents = start

@@ -24,14 +24,14 @@ def april(inner: GroupSettings = GRPO, **changes: object) -> AprilSettings:
 def test_over_one_is_the_inner_strategy_token_for_token(inner: GroupSettings) -> None:
     plain, carried = (
         [(phase.decisions, phase.effort) for phase, _ in play(build_strategy(settings), rounds=8)]
-        for settings in (inner, april(inner, over=1.0))
+        for settings in (inner, april(inner, oversample=1.0))
     )
     assert plain == carried
 
 
 @pytest.mark.parametrize(("over", "groups"), [(1.0, 50), (1.1, 55), (1.25, 63), (1.5, 75), (2.0, 100)])
 def test_what_is_held_open_is_exact(over: float, groups: int) -> None:
-    assert build_strategy(april(over=over)).open_groups(replace(STEP, wanted=50)) == groups
+    assert build_strategy(april(oversample=over)).open_groups(replace(STEP, wanted=50)) == groups
 
 
 def test_it_stops_when_the_wanted_number_is_complete() -> None:
@@ -52,21 +52,21 @@ def test_the_update_is_the_inner_ones_but_for_stale_tokens(stale: Stale) -> None
 @pytest.mark.parametrize("max_age", [1, 2, 4])
 @pytest.mark.parametrize("over", [1.25, 2.0, 5.0])
 def test_no_trained_token_is_older_than_the_maximum_age(over: float, max_age: int) -> None:
-    phases = [phase for phase, _ in play(build_strategy(april(over=over, max_age=max_age)), rounds=30)]
+    phases = [phase for phase, _ in play(build_strategy(april(oversample=over, max_age=max_age)), rounds=30)]
     oldest = max(age for phase in phases for age in phase.ages)
     assert oldest == max_age if over == 5.0 else 0 < oldest <= max_age
 
 
 def test_old_groups_are_finished_and_never_dropped() -> None:
     """At 5 times over, more groups come of age than are wanted, and all of them are decided."""
-    phases = [phase for phase, _ in play(build_strategy(april(over=5.0, max_age=1)), rounds=10)]
+    phases = [phase for phase, _ in play(build_strategy(april(oversample=5.0, max_age=1)), rounds=10)]
     assert max(len(phase.decisions) for phase in phases) > 4
     assert {reason for phase in phases for reason in phase.dropped} <= {"all_right", "all_wrong"}
 
 
 def test_surplus_groups_are_the_next_rounds_first() -> None:
     for inner in INNER:
-        settings = april(inner, over=2.0)
+        settings = april(inner, oversample=2.0)
         waiting: list[int] = []
         surplus = 0
         for phase, pool in play(build_strategy(settings), rounds=20):
@@ -83,7 +83,7 @@ def test_surplus_groups_are_the_next_rounds_first() -> None:
 
 def test_carrying_on_wastes_less_and_reports_how_stale_it_is() -> None:
     idle, stale = [], []
-    for settings in (GRPO, april(over=1.5), april(over=2.0)):
+    for settings in (GRPO, april(oversample=1.5), april(oversample=2.0)):
         phases = [phase for phase, _ in play(build_strategy(settings), rounds=40)]
         idle.append(statistics.fmean(phase.effort.idle_share for phase in phases))
         stale.append(statistics.fmean(phase.stale_share for phase in phases))
@@ -95,7 +95,7 @@ def test_carrying_on_wastes_less_and_reports_how_stale_it_is() -> None:
 def test_rollouts_are_as_long_as_plain_ones_after_warm_up(over: float) -> None:
     plain, carried = (
         [phase for phase, _ in play(build_strategy(settings), rounds=150, wanted=8)]
-        for settings in (GRPO, april(over=over))
+        for settings in (GRPO, april(oversample=over))
     )
     assert mean_length(carried[10:]) == pytest.approx(mean_length(plain[10:]), rel=0.02)
     # The first to finish are the short ones. Whoever drops the others keeps this bias for good.

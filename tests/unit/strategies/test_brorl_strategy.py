@@ -10,7 +10,7 @@ import pytest
 from scored import STEP, group, of, open_group, problem
 
 from policies.policy import UpdateSpec
-from policies.strategies.base import LiveView, Verdict
+from policies.strategies.base import GroupDecision, LiveView
 from policies.strategies.brorl import Brorl
 from policies.strategies.grpo import Grpo
 from policies.strategies.open_groups import OpenGroup
@@ -38,15 +38,19 @@ def test_grpo_advantages_by_hand() -> None:
 
 def test_grpo_drops_keeps_or_replaces_what_has_no_signal() -> None:
     flat, telling = group(*of(0, 8)), group(*of(3, 8))
-    for settings in (GrpoSettings(), GrpoSettings(keep_silent=True), GrpoSettings(replace=0.5)):
-        assert Grpo(settings).admit(STEP, telling).verdict is Verdict.TRAIN
-    assert GRPO.admit(STEP, flat).verdict is Verdict.DROP
-    assert Grpo(GrpoSettings(keep_silent=True)).admit(STEP, flat).verdict is Verdict.TRAIN
+    for settings in (GrpoSettings(), GrpoSettings(keep_zero_advantage=True), GrpoSettings(replace=0.5)):
+        assert Grpo(settings).admit(STEP, telling).verdict is GroupDecision.TRAIN
+    assert GRPO.admit(STEP, flat).verdict is GroupDecision.DROP
+    assert Grpo(GrpoSettings(keep_zero_advantage=True)).admit(STEP, flat).verdict is GroupDecision.TRAIN
     replacing = Grpo(GrpoSettings(replace=0.5))
     verdicts = [replacing.admit(replace(STEP, replaced=n), flat).verdict for n in range(3)]
-    assert verdicts == [Verdict.REPLACE, Verdict.REPLACE, Verdict.DROP]  # half of the four wanted
+    assert verdicts == [
+        GroupDecision.REPLACE,
+        GroupDecision.REPLACE,
+        GroupDecision.DROP,
+    ]  # half of the four wanted
     with pytest.raises(ValueError, match="set one of them"):
-        GrpoSettings(keep_silent=True, replace=1.0)
+        GrpoSettings(keep_zero_advantage=True, replace=1.0)
 
 
 def test_advantages_are_normalised_over_the_batch_and_sum_to_zero_in_each_group() -> None:
@@ -70,9 +74,9 @@ def test_the_learning_rate_grows_with_the_root_of_what_is_trained_on() -> None:
 def test_dynamic_sampling_replaces_until_the_round_has_replaced_enough() -> None:
     limit = math.ceil(1.5 * STEP.wanted)
     verdicts = [BRORL.admit(replace(STEP, replaced=n), group(*of(16, 16))) for n in range(limit + 2)]
-    assert [a.verdict for a in verdicts] == [Verdict.REPLACE] * limit + [Verdict.DROP] * 2
+    assert [a.verdict for a in verdicts] == [GroupDecision.REPLACE] * limit + [GroupDecision.DROP] * 2
     assert {a.reason for a in verdicts} == {"all_right"}
-    assert BRORL.admit(STEP, group(*of(1, 16))).verdict is Verdict.TRAIN
+    assert BRORL.admit(STEP, group(*of(1, 16))).verdict is GroupDecision.TRAIN
 
 
 def test_down_sampling_keeps_half_right_and_half_wrong() -> None:

@@ -9,7 +9,7 @@ import pytest
 from scored import STEP, group, of, open_group, problem
 
 from policies.policy import Stale, UpdateSpec
-from policies.strategies.base import TRAIN, Verdict
+from policies.strategies.base import TRAIN, GroupDecision
 from policies.strategies.dars import Dars
 from policies.strategies.open_groups import OpenGroup
 from policies.strategies.settings import BreadthSettings, DarsSettings
@@ -55,8 +55,8 @@ def test_groups_without_signal_are_dropped_with_the_reason() -> None:
     assert DARS.admit(STEP, group(*of(3, 8))) == TRAIN
     dropped = [DARS.admit(STEP, group(*of(k, 8))) for k in (0, 8)]
     assert [(a.verdict, a.reason) for a in dropped] == [
-        (Verdict.DROP, "all_wrong"),
-        (Verdict.DROP, "all_right"),
+        (GroupDecision.DROP, "all_wrong"),
+        (GroupDecision.DROP, "all_right"),
     ]
 
 

@@ -28,9 +28,9 @@ from policies.policy import RolloutRequest, Stop, never
 from policies.rollout import Finish, Group, Problem, Rollout
 from policies.seeds import derive_seed
 from policies.strategies import build_strategy
-from policies.strategies.base import StepInfo, Verdict
+from policies.strategies.base import GroupDecision, StepInfo
 from policies.strategies.dars import extra_rollouts
-from policies.strategies.open_groups import RolloutPool
+from policies.strategies.open_groups import OpenGroups
 from policies.strategies.rollout_phase import rollout_phase
 from policies.strategies.settings import AprilSettings, DarsSettings, GroupSettings
 
@@ -57,7 +57,7 @@ def begun_tokens(request: RolloutRequest) -> int:
 
 
 def test_grpo_decides_every_wanted_group_in_one_call() -> None:
-    policy, pool = Recorder(), RolloutPool(RUN_SEED)
+    policy, pool = Recorder(), OpenGroups(RUN_SEED)
     phase = play_round(policy, build_strategy(GRPO), pool, number=1)
     assert len(policy.asked) == 1 and len(policy.asked[0]) == 4 * 4
     assert [g.problem for g in phase.groups] == draw_of(1)(0, 4)
@@ -68,7 +68,7 @@ def test_grpo_decides_every_wanted_group_in_one_call() -> None:
 
 def test_keys_and_tokens_follow_from_seed_round_group_and_rollout() -> None:
     policy = Recorder()
-    phase = play_round(policy, build_strategy(GRPO), RolloutPool(RUN_SEED), number=5)
+    phase = play_round(policy, build_strategy(GRPO), OpenGroups(RUN_SEED), number=5)
     keys = [derive_seed(RUN_SEED, "rollout", 5, group, rollout) for group in range(4) for rollout in range(4)]
     assert [request.key for request in policy.asked[0]] == keys
     rollouts = [rollout for group in phase.groups for rollout in group.rollouts]
@@ -116,7 +116,7 @@ def test_a_resumed_rollout_is_what_an_uninterrupted_one_would_be() -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("april")])
 def test_carried_partials_are_decoded_first(name: str) -> None:
-    policy, pool = Recorder(), RolloutPool(RUN_SEED)
+    policy, pool = Recorder(), OpenGroups(RUN_SEED)
     for number in range(1, 9):
         held = {pool.key(group, i): len(group.rollouts[i].token_ids) for group, i in pool.partials}
         policy.asked.clear()
@@ -128,8 +128,8 @@ def test_carried_partials_are_decoded_first(name: str) -> None:
 @pytest.mark.parametrize("max_age", [1, 2])
 @pytest.mark.parametrize("inner", [GRPO, EQUAL], ids=lambda inner: inner.type)
 def test_a_group_of_the_maximum_age_is_not_cut_again(inner: GroupSettings, max_age: int) -> None:
-    strategy = build_strategy(AprilSettings.model_validate({"inner": inner, "over": 3.0, "max_age": max_age}))
-    policy, pool, carried = Recorder(), RolloutPool(RUN_SEED), 0
+    strategy = build_strategy(AprilSettings.model_validate({"inner": inner, "oversample": 3.0, "max_age": max_age}))
+    policy, pool, carried = Recorder(), OpenGroups(RUN_SEED), 0
     for number in range(1, 21):
         oldest = policy.version - max_age
         due = {g.problem for g in pool.groups if g.oldest_version is not None and g.oldest_version <= oldest}
@@ -183,9 +183,9 @@ def test_dynamic_sampling_replaces_groups_up_to_its_limit() -> None:
     phases = [phase for phase, _ in play(build_strategy(BRORL), rounds=20)]
     for phase in phases:
         verdicts = Counter(decision.admission.verdict for decision in phase.decisions)
-        assert verdicts[Verdict.TRAIN] + verdicts[Verdict.DROP] == 4
-        assert verdicts[Verdict.REPLACE] <= 4
-        assert not verdicts[Verdict.DROP] or verdicts[Verdict.REPLACE] == 4
+        assert verdicts[GroupDecision.TRAIN] + verdicts[GroupDecision.DROP] == 4
+        assert verdicts[GroupDecision.REPLACE] <= 4
+        assert not verdicts[GroupDecision.DROP] or verdicts[GroupDecision.REPLACE] == 4
         assert phase.effort.opened == len(phase.decisions)
     assert sum(len(phase.admitted) for phase in phases) > 60
 
@@ -195,14 +195,14 @@ def test_a_task_that_runs_out_ends_the_round_with_what_there_is() -> None:
         return draw_of(1)(first, count)[: max(0, 2 - first)]
 
     for name in NAMES:
-        pool = RolloutPool(RUN_SEED)
+        pool = OpenGroups(RUN_SEED)
         step = StepInfo(1, 0, wanted=4)
         phase = rollout_phase(SeededPolicy(), COMPOSITIONS[name], pool, few, score, step)
         assert len(phase.decisions) == 2 and pool.conserved and not pool.groups
 
 
 def test_idle_is_what_waits_for_the_longest() -> None:
-    phase = play_round(SeededPolicy(), build_strategy(GRPO), RolloutPool(RUN_SEED), number=1)
+    phase = play_round(SeededPolicy(), build_strategy(GRPO), OpenGroups(RUN_SEED), number=1)
     lengths = [len(rollout.token_ids) for group in phase.groups for rollout in group.rollouts]
     assert phase.effort.tokens == sum(lengths)
     assert phase.effort.idle_share == pytest.approx(1 - sum(lengths) / (16 * max(lengths)))
@@ -221,7 +221,7 @@ def test_figures_add_up() -> None:
 
 
 def test_a_group_at_the_cap_is_finished() -> None:
-    capped = AprilSettings(inner=GRPO.model_copy(update={"rollouts": 64}), over=1.5)
+    capped = AprilSettings(inner=GRPO.model_copy(update={"rollouts": 64}), oversample=1.5)
     decisions = [d for phase, _ in play(build_strategy(capped), rounds=4) for d in phase.decisions]
     finishes = Counter(rollout.finish for d in decisions for rollout in d.group.rollouts)
     assert finishes[Finish.LENGTH] > 10 and finishes[Finish.UNFINISHED] == 0

@@ -11,7 +11,7 @@ from scored import open_group, problem, rollout
 from strategy_world import COMPOSITIONS, RUN_SEED, SeededPolicy, play_round
 
 from policies.rollout import Finish, Rollout, Segment
-from policies.strategies.open_groups import UNBEGUN, OpenGroup, RolloutPool
+from policies.strategies.open_groups import UNBEGUN, OpenGroup, OpenGroups
 from policies.strategies.rollout_phase import Decision
 
 ROUNDS = 8
@@ -25,8 +25,8 @@ def through_msgpack(snapshot: dict[str, Any]) -> dict[str, Any]:
     return msgpack.unpackb(msgpack.packb(snapshot))
 
 
-def restored(snapshot: dict[str, Any]) -> RolloutPool:
-    pool = RolloutPool(RUN_SEED)
+def restored(snapshot: dict[str, Any]) -> OpenGroups:
+    pool = OpenGroups(RUN_SEED)
     pool.restore(snapshot)
     return pool
 
@@ -56,7 +56,7 @@ def test_difficulty_needs_all_of_stage_one() -> None:
 
 @pytest.mark.parametrize("through", [through_json, through_msgpack])
 def test_a_snapshot_is_plain_data_and_whole(through: Any) -> None:
-    pool = RolloutPool(RUN_SEED)
+    pool = OpenGroups(RUN_SEED)
     policy = SeededPolicy()
     for number in range(1, 6):
         play_round(policy, COMPOSITIONS["april2-dars-et"], pool, number)
@@ -65,20 +65,20 @@ def test_a_snapshot_is_plain_data_and_whole(through: Any) -> None:
 
 
 def test_restoring_replaces_what_was_there() -> None:
-    pool = RolloutPool(RUN_SEED)
+    pool = OpenGroups(RUN_SEED)
     pool.open(open_group([None, 1.0]))
-    pool.restore(RolloutPool(RUN_SEED).snapshot())
-    assert pool == RolloutPool(RUN_SEED)
+    pool.restore(OpenGroups(RUN_SEED).snapshot())
+    assert pool == OpenGroups(RUN_SEED)
 
 
 def test_log_probs_that_nobody_knows_stay_unknown() -> None:
     unknown = Rollout("x", (Segment(1, (7,)), Segment(2, (), ())), Finish.UNFINISHED)
-    pool = RolloutPool(RUN_SEED, [OpenGroup(1, 0, problem(0), 1, (unknown,))], opened=1)
+    pool = OpenGroups(RUN_SEED, [OpenGroup(1, 0, problem(0), 1, (unknown,))], opened=1)
     assert restored(through_json(pool.snapshot())) == pool
 
 
 def test_counters_notice_a_lost_group() -> None:
-    pool = RolloutPool(RUN_SEED)
+    pool = OpenGroups(RUN_SEED)
     for index in range(3):
         pool.open(open_group([1.0, 0.0], index=index))
     pool.close(open_group([], index=1), dropped=None)
@@ -89,8 +89,8 @@ def test_counters_notice_a_lost_group() -> None:
     assert not pool.conserved
 
 
-def uninterrupted(name: str) -> tuple[list[Decision], RolloutPool]:
-    policy, pool = SeededPolicy(), RolloutPool(RUN_SEED)
+def uninterrupted(name: str) -> tuple[list[Decision], OpenGroups]:
+    policy, pool = SeededPolicy(), OpenGroups(RUN_SEED)
     decisions = [
         d for n in range(1, ROUNDS + 1) for d in play_round(policy, COMPOSITIONS[name], pool, n).decisions
     ]
@@ -101,7 +101,7 @@ def uninterrupted(name: str) -> tuple[list[Decision], RolloutPool]:
 def test_a_kill_at_any_call_and_a_resume_change_nothing(name: str) -> None:
     """The machine goes down at every call of the policy in turn; each time the last checkpoint is resumed."""
     expected, expected_pool = uninterrupted(name)
-    policy, pool, decisions = SeededPolicy(), RolloutPool(RUN_SEED), []
+    policy, pool, decisions = SeededPolicy(), OpenGroups(RUN_SEED), []
     number, call, kills = 1, 1, 0
     while number <= ROUNDS:
         checkpoint, version = through_json(pool.snapshot()), policy.version

@@ -17,7 +17,7 @@ from node.bench.sapo import population as sapo_population
 from node.bench.sapo import run as sapo
 from node.bench.sapo.arms import SPLITS, arms_of, baseline
 from node.bench.sapo.cell import Cell, Course, Judged, play_cell
-from node.bench.sapo.cell_store import Shelf
+from node.bench.sapo.cell_store import CellStore
 from node.bench.sapo.plot import draw_curves
 from node.bench.sapo.population import Plan, config_of, skills_of
 from node.bench.sapo.report import (
@@ -104,12 +104,12 @@ def test_the_plot_is_well_formed_and_has_a_line_for_every_arm() -> None:
 
 
 def test_cells_survive_the_shelf_and_those_of_another_plan_are_refused(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, PLAN)
+    shelf = CellStore(tmp_path, PLAN)
     assert shelf.get("4/4", 0) is None
     shelf.put(SHARING)
     assert asdict(shelf.cells(["8/0", "4/4"], [0, 1])[0]) == asdict(SHARING)
     with pytest.raises(BenchError, match="choose another --dir"):
-        Shelf(tmp_path, Plan(8, 3, "embedded")).get("4/4", 0)
+        CellStore(tmp_path, Plan(8, 3, "embedded")).get("4/4", 0)
     next(tmp_path.glob("*.json")).write_text("{}")
     with pytest.raises(BenchError, match="move it away"):
         shelf.get("4/4", 0)

@@ -7,23 +7,23 @@ import os
 import pytest
 
 from node.bench.netlab.names import Owner, left_behind, namespace_name
-from node.bench.netlab.wire import Line, Weather, destination_of
+from node.bench.netlab.wire import Line, LinkConditions, destination_of
 
 ALICE, BOB, CAROL = "45.10.7.1", "45.11.7.1", "45.12.7.1"
 
 
 def test_a_calm_internet_delivers_at_once() -> None:
-    assert Weather().delay(ALICE, BOB, draw=0.0) == 0.0
+    assert LinkConditions().delay(ALICE, BOB, draw=0.0) == 0.0
 
 
 def test_a_line_delays_and_loses_what_its_host_sends() -> None:
-    rough = Weather(lines={ALICE: Line(loss=0.3, delay=0.2)})
+    rough = LinkConditions(lines={ALICE: Line(loss=0.3, delay=0.2)})
     assert [rough.delay(ALICE, BOB, draw) for draw in (0.0, 0.299, 0.3, 0.999)] == [None, None, 0.2, 0.2]
     assert rough.delay(BOB, ALICE, draw=0.0) == 0.0
 
 
 def test_a_cut_host_neither_sends_nor_receives() -> None:
-    cut = Weather(cut=frozenset({BOB}))
+    cut = LinkConditions(cut=frozenset({BOB}))
     assert [cut.delay(*way, draw=0.9) for way in ((ALICE, BOB), (BOB, ALICE), (ALICE, CAROL))] == [
         None,
         None,
@@ -32,7 +32,7 @@ def test_a_cut_host_neither_sends_nor_receives() -> None:
 
 
 def test_an_island_and_the_mainland_talk_among_themselves_only() -> None:
-    parted = Weather(island=frozenset({ALICE, BOB}))
+    parted = LinkConditions(island=frozenset({ALICE, BOB}))
     assert parted.delay(ALICE, BOB, draw=0.9) == 0.0
     assert parted.delay(CAROL, CAROL, draw=0.9) == 0.0
     assert parted.delay(ALICE, CAROL, draw=0.9) is None

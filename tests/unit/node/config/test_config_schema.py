@@ -38,6 +38,9 @@ def test_override_wins_over_file(tmp_path: Path) -> None:
         ({"tasks": [{"name": "sort", "wight": 2}]}, "tasks.0.wight: unknown key; did you mean 'weight'?"),
         ({"zzz": 1}, "zzz: unknown key; known keys: checkpoint, "),
         ({"strategy": {"type": "brorl", "kep": 1}}, "strategy.kep: unknown key; did you mean 'keep'?"),
+        ({"sampler": {"relief": 0.5}}, "sampler.relief: this key is now called 'retry_unsolved'"),
+        ({"strategy": {"keep_silent": True}}, "this key is now called 'keep_zero_advantage'"),
+        ({"strategy": {"type": "april", "over": 2}}, "strategy.over: this key is now called 'oversample'"),
         (
             {"strategy": {"type": "april", "inner": {"type": "dars", "max_rolouts": 9}}},
             "strategy.inner.max_rolouts: unknown key; did you mean 'max_rollouts'?",
@@ -57,7 +60,7 @@ def test_unknown_key_names_the_nearest(tree: dict[str, object], message: str) ->
         ({"strategy": {"rollouts": 1}}, "strategy.rollouts: 1 in a group leaves nothing to compare with"),
         ({"strategy": {"type": "brorl", "keep": 500}}, "strategy: keep is 500: set 2 to 128"),
         ({"strategy": {"type": "dars", "max_rollouts": 4}}, "max_rollouts is 4 and stage 1 takes 8"),
-        ({"strategy": {"type": "april", "over": 0.5}}, "under 1 a round cannot end"),
+        ({"strategy": {"type": "april", "oversample": 0.5}}, "under 1 a round cannot end"),
         (
             {
                 "strategy": {

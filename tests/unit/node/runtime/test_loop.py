@@ -16,11 +16,11 @@ from node.storage.events import EvaluationEvent, History, RoundEvent, Store
 from policies.policy import DivergedError, RolloutRequest, Stop, UpdateReport, UpdateSpec, never
 from policies.rollout import Finish, Group, Problem, Rollout, Segment, TrainGroup
 from policies.strategies import build_strategy
-from policies.strategies.open_groups import RolloutPool
+from policies.strategies.open_groups import OpenGroups
 from policies.tasks import build_task
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import TaskSpec
-from swarm.admission.verifier import Door
+from swarm.admission.verifier import RolloutVerifier
 from swarm.gossip.service import Gossip, GossipSettings
 from swarm.sampling.external_pool import Pool
 from swarm.transport.base import Transport
@@ -114,12 +114,12 @@ def node_of(folder: Path, peer: str, transport: Transport, external: int = 2, **
     folder.mkdir(exist_ok=True)
     policy, pool = HalfRight(), Pool()
     clock = lambda: 1000.0  # noqa: E731
-    door = Door(SWARM, peer, {TASK.name: TASK}, policy.encode, clock)
+    door = RolloutVerifier(SWARM, peer, {TASK.name: TASK}, policy.encode, clock)
     wanted = GossipSettings(want=8 if external else 0)
     gossip = Gossip(transport, door, pool, clock, np.random.default_rng(0), wanted)
     curriculum = Curriculum([TASK], [1.0], seed=len(peer) + ord(peer[-1]))
     return Node(
-        config, {TASK.name: TASK}, curriculum, policy, build_strategy(config.strategy), RolloutPool(0),
+        config, {TASK.name: TASK}, curriculum, policy, build_strategy(config.strategy), OpenGroups(0),
         door, pool, gossip,
         Store(folder / "events.sqlite"), Checkpoints(folder / "checkpoints", 2), clock,
     )  # fmt: skip
@@ -197,7 +197,7 @@ def test_an_adaptive_split_moves_places_to_whom_they_serve(tmp_path: Path) -> No
 
 def test_relief_takes_up_what_peers_could_not_solve(tmp_path: Path) -> None:
     hub = MemoryHub(SWARM, lambda: 1000.0)
-    sampler = {"local": 2, "external": 2, "relief": 1.0}
+    sampler = {"local": 2, "external": 2, "retry_unsolved": 1.0}
     alice, bob = (node_of(tmp_path / p[-4:], p, hub.join(p), sampler=sampler) for p in (ALICE, BOB))
     alice.policy = NeverRight()
     alice.round = bob.round = 1

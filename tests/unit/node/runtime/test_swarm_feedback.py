@@ -14,8 +14,8 @@ from node.runtime.swarm_feedback import (
     MAX_UNSOLVED,
     MAX_UNSOLVED_OF_PEER,
     MEMORY,
-    Insight,
-    Unsolved,
+    SwarmFeedback,
+    UnsolvedProblem,
     followed,
     noticed,
     ranked,
@@ -62,25 +62,31 @@ def test_a_place_is_worth_what_it_gives_an_update_to_learn_from() -> None:
 
 
 def test_places_go_where_they_were_worth_more() -> None:
-    assert split(4, 4, Insight(own=0.1, external=0.1)) == (4, 4)
-    assert split(4, 4, Insight(own=0.05, external=0.15)) == (2, 6)
-    assert split(4, 4, Insight(own=0.0, external=0.2)) == (1, 7)  # each keeps one, to be measured by
-    assert split(4, 4, Insight(own=0.2, external=0.0)) == (7, 1)
+    assert split(4, 4, SwarmFeedback(own=0.1, external=0.1)) == (4, 4)
+    assert split(4, 4, SwarmFeedback(own=0.05, external=0.15)) == (2, 6)
+    assert split(4, 4, SwarmFeedback(own=0.0, external=0.2)) == (1, 7)  # each keeps one, to be measured by
+    assert split(4, 4, SwarmFeedback(own=0.2, external=0.0)) == (7, 1)
 
 
 @pytest.mark.parametrize(
-    "insight", [Insight(), Insight(own=0.1), Insight(external=0.1), Insight(own=0.0, external=0.0)]
+    "insight",
+    [
+        SwarmFeedback(),
+        SwarmFeedback(own=0.1),
+        SwarmFeedback(external=0.1),
+        SwarmFeedback(own=0.0, external=0.0),
+    ],
 )
-def test_the_split_is_as_given_while_nothing_speaks_for_another(insight: Insight) -> None:
+def test_the_split_is_as_given_while_nothing_speaks_for_another(insight: SwarmFeedback) -> None:
     assert split(5, 3, insight) == (5, 3)
 
 
 def test_a_silo_has_nothing_to_split() -> None:
-    assert split(8, 0, Insight(own=0.0, external=0.5)) == (8, 0)
+    assert split(8, 0, SwarmFeedback(own=0.0, external=0.5)) == (8, 0)
 
 
 def test_a_round_moves_the_means_and_leaves_alone_what_it_did_not_see() -> None:
-    first = noticed(Insight(), [halved(1)], [halved(2)], 2, ())
+    first = noticed(SwarmFeedback(), [halved(1)], [halved(2)], 2, ())
     assert (first.own, first.external) == (pytest.approx(0.25), pytest.approx(0.125))
     second = noticed(first, [hopeless(1)], [], 0, ())
     assert second.own == pytest.approx(0.25 * (1 - 1 / MEMORY))
@@ -90,23 +96,23 @@ def test_a_round_moves_the_means_and_leaves_alone_what_it_did_not_see() -> None:
 def test_only_what_nobody_solved_is_unsolved_until_it_was_taken_up() -> None:
     accepted = replace(set_aside(ALICE, 3), outcome=Outcome.ACCEPTED)
     told = [set_aside(ALICE, 1), set_aside(ALICE, 2, reward=1.0), accepted]
-    insight = noticed(Insight(), [], [], 0, told)
-    assert insight.unsolved == (Unsolved(ALICE, TASK, 1),)
+    insight = noticed(SwarmFeedback(), [], [], 0, told)
+    assert insight.unsolved == (UnsolvedProblem(ALICE, TASK, 1),)
     assert noticed(insight, [hopeless(1)], [], 0, ()).unsolved == ()
 
 
 def test_no_peer_decides_alone_what_others_work_on() -> None:
     flood = [set_aside(MALLORY, seed) for seed in range(1000)]
-    insight = noticed(noticed(Insight(), [], [], 0, [set_aside(ALICE, 7777)]), [], [], 0, flood)
+    insight = noticed(noticed(SwarmFeedback(), [], [], 0, [set_aside(ALICE, 7777)]), [], [], 0, flood)
     counts = Counter(unsolved.peer for unsolved in insight.unsolved)
     assert counts == {ALICE: 1, MALLORY: MAX_UNSOLVED_OF_PEER}
     many = [set_aside(f"peer-{peer}", seed) for peer in range(30) for seed in range(8 * peer, 8 * peer + 8)]
-    assert len(noticed(Insight(), [], [], 0, many).unsolved) == MAX_UNSOLVED
+    assert len(noticed(SwarmFeedback(), [], [], 0, many).unsolved) == MAX_UNSOLVED
 
 
 def test_problems_of_tasks_that_the_node_is_good_at_come_first_as_a_rule() -> None:
-    known, strange = Unsolved(ALICE, "known@1", 1), Unsolved(BOB, "strange@1", 2)
-    insight = Insight(rates={"known@1": 0.8}, unsolved=(strange, known))
+    known, strange = UnsolvedProblem(ALICE, "known@1", 1), UnsolvedProblem(BOB, "strange@1", 2)
+    insight = SwarmFeedback(rates={"known@1": 0.8}, unsolved=(strange, known))
     first = Counter(ranked(insight, np.random.default_rng(seed))[0].task for seed in range(600))
     # Weights of 0.8 and 0.02; five standard deviations of Binomial(600, 0.976) are 19.
     assert abs(first["known@1"] - 600 * 0.8 / 0.82) < 19
@@ -114,6 +120,6 @@ def test_problems_of_tasks_that_the_node_is_good_at_come_first_as_a_rule() -> No
 
 
 def test_a_insight_survives_its_checkpoint() -> None:
-    insight = Insight({TASK: 0.5}, 0.1, None, (Unsolved(ALICE, TASK, 1),))
-    assert Insight.restored(json.loads(json.dumps(insight.snapshot()))) == insight
-    assert Insight.restored(None) == Insight()
+    insight = SwarmFeedback({TASK: 0.5}, 0.1, None, (UnsolvedProblem(ALICE, TASK, 1),))
+    assert SwarmFeedback.restored(json.loads(json.dumps(insight.snapshot()))) == insight
+    assert SwarmFeedback.restored(None) == SwarmFeedback()

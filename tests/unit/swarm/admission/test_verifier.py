@@ -27,7 +27,7 @@ from fakes import (
 
 from policies.rollout import Finish, Problem
 from swarm.admission.verdict import Outcome, Reason, Verdict
-from swarm.admission.verifier import REENCODED, Door
+from swarm.admission.verifier import RETOKENIZED, RolloutVerifier
 from swarm.limits import CLOCK_SKEW, MAX_BODY
 
 
@@ -39,7 +39,7 @@ def test_an_accepted_group_is_rebuilt_by_this_node() -> None:
     assert accepted.origin == ALICE
     assert accepted.rewards == (1.0, 0.25)
     first = accepted.rollouts[0]
-    assert first.segments[0].policy_version == REENCODED
+    assert first.segments[0].policy_version == RETOKENIZED
     assert first.token_ids == (*map(ord, "it is 8"), END)
     assert first.logprobs is None
 
@@ -163,7 +163,7 @@ class Faulty(Addition):
 
 
 def test_a_task_that_fails_on_a_text_costs_that_group_alone() -> None:
-    keeper = Door(SWARM, NODE, {"addition@1": Faulty()}, encode, ManualClock())
+    keeper = RolloutVerifier(SWARM, NODE, {"addition@1": Faulty()}, encode, ManualClock())
     sent = body_of([told(1, ("crash", 1.0)), told(2, ("it is 3", 1.0), ("no", 0.0))], ALICE)
     (fault, _), (fine, _) = keeper.examine(*offer(sent))
     assert (fault.reason, fine.outcome) == (Reason.FAULT, Outcome.ACCEPTED)
@@ -177,7 +177,7 @@ def test_the_tokenizer_hears_how_a_rollout_ended() -> None:
         heard.append(finish)
         return (1,)
 
-    keeper = Door(SWARM, NODE, {"addition@1": Addition()}, listening, ManualClock())
+    keeper = RolloutVerifier(SWARM, NODE, {"addition@1": Addition()}, listening, ManualClock())
     cut = replace(group(7), rollouts=tuple(replace(r, finish=Finish.LENGTH) for r in group(7).rollouts))
     keeper.examine(*offer(body([cut], ALICE)))
     assert heard == [Finish.LENGTH, Finish.LENGTH]

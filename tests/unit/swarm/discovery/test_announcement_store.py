@@ -7,8 +7,8 @@ from collections import Counter
 
 from announcing import MANIFEST, NOW, announce
 
-from swarm.discovery.announcement_filter import Gate
-from swarm.discovery.announcement_store import Directory
+from swarm.discovery.announcement_filter import AnnouncementFilter
+from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.wire.identity import Identity
 
 PEERS = [Identity(bytes([number]) * 32) for number in range(1, 7)]
@@ -19,7 +19,9 @@ class Hall:
 
     def __init__(self, seed: int = 1) -> None:
         self.now = NOW
-        self.directory = Directory(Gate(MANIFEST, lambda: self.now), "own", random.Random(seed))
+        self.directory = AnnouncementStore(
+            AnnouncementFilter(MANIFEST, lambda: self.now), "own", random.Random(seed)
+        )
 
     def learn(self, *lives: float) -> None:
         """One announcement a peer, that lives so many seconds."""

@@ -12,7 +12,7 @@ import pytest
 from announcing import MANIFEST
 
 from swarm.discovery import mdns_client as neighbours
-from swarm.discovery.mdns_client import Neighbours, orders, parse
+from swarm.discovery.mdns_client import MdnsClient, orders, parse
 from swarm.errors import DecodeError, TransportDown
 from swarm.wire.identity import Identity
 from swarm.wire.multiaddr import Address
@@ -84,21 +84,21 @@ def test_only_local_addresses_are_told() -> None:
 
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Neighbours]]:
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], MdnsClient]]:
     """Starts neighbours whose process runs the given script."""
     spawn = subprocess.Popen
     with ExitStack() as stack:
 
-        def started(script: str) -> Neighbours:
+        def started(script: str) -> MdnsClient:
             monkeypatch.setattr(
                 neighbours.subprocess, "Popen", lambda _, **k: spawn([sys.executable, "-c", script], **k)
             )
-            return stack.enter_context(closing(Neighbours(MANIFEST.swarm_id, [HOME])))
+            return stack.enter_context(closing(MdnsClient(MANIFEST.swarm_id, [HOME])))
 
         yield started
 
 
-def settled(script: str, start: Callable[[str], Neighbours]) -> Neighbours:
+def settled(script: str, start: Callable[[str], MdnsClient]) -> MdnsClient:
     """After the process has said all."""
     found = start(script)
     found._process.wait(30.0)
@@ -106,7 +106,7 @@ def settled(script: str, start: Callable[[str], Neighbours]) -> Neighbours:
     return found
 
 
-def test_the_newest_word_of_each_neighbour_counts(start: Callable[[str], Neighbours]) -> None:
+def test_the_newest_word_of_each_neighbour_counts(start: Callable[[str], MdnsClient]) -> None:
     said = [
         line(BOB, "/ip4/192.168.1.8/tcp/4001"),
         b"noise",
@@ -117,13 +117,13 @@ def test_the_newest_word_of_each_neighbour_counts(start: Callable[[str], Neighbo
     assert [str(a) for a in found.found] == [f"/ip4/192.168.1.9/tcp/4001/p2p/{BOB}"]
 
 
-def test_a_crowd_is_bounded(start: Callable[[str], Neighbours]) -> None:
+def test_a_crowd_is_bounded(start: Callable[[str], MdnsClient]) -> None:
     peers = [Identity.ephemeral().peer_id for _ in range(100)]
     said = b"".join(line(peer, "/ip4/192.168.1.8/tcp/4001") + b"\n" for peer in peers)
     assert len(settled(f"import os; os.write(1, {said!r})", start).found) == 64
 
 
-def test_without_mdns_there_are_no_neighbours(start: Callable[[str], Neighbours]) -> None:
+def test_without_mdns_there_are_no_neighbours(start: Callable[[str], MdnsClient]) -> None:
     found = settled("raise SystemExit(1)", start)
     assert found.found == () and not found.running
 
@@ -134,4 +134,4 @@ def test_a_process_that_cannot_be_started_is_named(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(neighbours.subprocess, "Popen", refuse)
     with pytest.raises(TransportDown, match="Cannot allocate memory"):
-        Neighbours(MANIFEST.swarm_id, [HOME])
+        MdnsClient(MANIFEST.swarm_id, [HOME])

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from announcing import MANIFEST, NOW, announce
 
-from swarm.discovery.announcement_filter import Gate, Refused
+from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
 from swarm.discovery.republish import draw_phase, is_due, next_moment, renewed
 from swarm.wire.announcement import shard_of
 from swarm.wire.identity import Identity
@@ -75,7 +75,7 @@ def test_phases_lie_late_in_an_epoch_and_apart() -> None:
 def test_the_gate_admits_one_place_in_each_epoch_of_an_announcements_life(
     at: float, epochs_later: int, admitted: bool
 ) -> None:
-    gate = Gate(MANIFEST, lambda: at)
+    gate = AnnouncementFilter(MANIFEST, lambda: at)
     raw = renewed(announce(ALICE), NOW + epochs_later * LENGTH, LENGTH).sign(ALICE).encode()
     if admitted:
         assert gate.admit(raw).created == NOW

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from announcing import MANIFEST, NOW, announce
 
-from swarm.discovery.announcement_filter import Gate
-from swarm.discovery.announcement_store import Directory
-from swarm.discovery.shard_reader import SPARE, Lookout
+from swarm.discovery.announcement_filter import AnnouncementFilter
+from swarm.discovery.announcement_store import AnnouncementStore
+from swarm.discovery.shard_reader import SPARE, ShardReader
 from swarm.wire.announcement import Announcement, epoch_of, shard_key
 from swarm.wire.identity import Identity
 
@@ -31,8 +31,8 @@ class Library:
         for a in OFFERS if offers is None else offers:
             key = shard_key(a.swarm, a.epoch, a.depth, a.shard)
             self.shelves.setdefault(key, []).append(a.encode())
-        self.directory = Directory(GATE, "own")
-        self.lookout = Lookout(MANIFEST, self.directory, 600.0, random.Random(seed))
+        self.directory = AnnouncementStore(GATE, "own")
+        self.lookout = ShardReader(MANIFEST, self.directory, 600.0, random.Random(seed))
         self.read: list[str] = []
 
     def look(self, current: int = CURRENT, want: int = WANT) -> list[Announcement]:
@@ -42,7 +42,7 @@ class Library:
         return self.lookout.candidates(want)
 
 
-GATE = Gate(MANIFEST, lambda: NOW + 70.0)
+GATE = AnnouncementFilter(MANIFEST, lambda: NOW + 70.0)
 
 
 def test_candidates_are_uniform_over_publishers_whatever_gossip_says() -> None:
@@ -111,8 +111,8 @@ def test_an_unsharded_swarm_knows_everybody() -> None:
     def bare(change: Callable[[Announcement], Announcement], peer: Identity) -> bytes:
         return change(announce(peer, swarm=manifest.swarm_id, depth=0, shard=0)).sign(peer).encode()
 
-    directory = Directory(Gate(manifest, lambda: NOW + 70.0), "own")
-    lookout = Lookout(manifest, directory, 600.0, random.Random(0))
+    directory = AnnouncementStore(AnnouncementFilter(manifest, lambda: NOW + 70.0), "own")
+    lookout = ShardReader(manifest, directory, 600.0, random.Random(0))
     raws = [bare(lambda a: a, peer) for peer in PEERS[:30]]
     read = []
     for keys in lookout.look(CURRENT, WANT):

@@ -7,7 +7,7 @@ from collections import Counter
 
 from announcing import NOW, unsigned
 
-from swarm.discovery.shard_sample import Drawn
+from swarm.discovery.shard_sample import ShardSample
 from swarm.wire.announcement import Announcement
 from swarm.wire.identity import Identity
 
@@ -23,7 +23,7 @@ def test_the_chance_to_be_drawn_does_not_depend_on_the_size_of_the_shard() -> No
     few, many = [offer(peer) for peer in PEERS[:3]], [offer(peer) for peer in PEERS[3:]]
     for _ in range(1000):
         for shard in (few, many):
-            drawn = Drawn(generator)
+            drawn = ShardSample(generator)
             drawn.add(shard, share=0.3)
             counts.update(a.peer for a in drawn.waiting())
     assert all(240 < counts[peer] < 360 for peer in PEERS)  # 300, and four deviations of 14.5
@@ -33,7 +33,7 @@ def test_a_publisher_with_several_announcements_counts_once_with_its_newest() ->
     generator, drawn_times = random.Random(2), 0
     loud = [offer(PEERS[0], created=NOW + age, digest=bytes([age]) * 32) for age in range(5)]
     for _ in range(1000):
-        drawn = Drawn(generator)
+        drawn = ShardSample(generator)
         drawn.add(loud, share=0.3)
         drawn_times += len(drawn)
         assert drawn.waiting() in ([], loud[4:])
@@ -41,7 +41,7 @@ def test_a_publisher_with_several_announcements_counts_once_with_its_newest() ->
 
 
 def test_who_had_a_turn_waits_for_none_until_it_has_a_new_body() -> None:
-    drawn, old = Drawn(random.Random(3)), offer(PEERS[0])
+    drawn, old = ShardSample(random.Random(3)), offer(PEERS[0])
     drawn.add([old], share=1.0)
     drawn.take(old)
     drawn.add([old], share=1.0)
@@ -52,7 +52,7 @@ def test_who_had_a_turn_waits_for_none_until_it_has_a_new_body() -> None:
 
 
 def test_draws_of_old_epochs_are_forgotten() -> None:
-    drawn = Drawn(random.Random(4))
+    drawn = ShardSample(random.Random(4))
     drawn.add([offer(PEERS[number], epoch=number) for number in range(4)], share=1.0)
     drawn.drop_before(2)
     assert [a.epoch for a in drawn.waiting()] == [2, 3]

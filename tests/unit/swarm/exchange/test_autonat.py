@@ -13,7 +13,7 @@ from announcing import MANIFEST
 
 from swarm import limits
 from swarm.errors import FetchFailed
-from swarm.exchange.autonat import Reach, ReachDesk, Sighting, ask, find_reach
+from swarm.exchange.autonat import DialBackServer, Reachability, Sighting, ask, find_reach
 from swarm.exchange.framing import Status, Stream, read_frame, write_frame
 from swarm.wire.identity import Identity
 from swarm.wire.membership import Membership
@@ -43,7 +43,7 @@ class Peer:
     """Answers with one desk and sees the caller at `place`."""
 
     def __init__(self, place: Address | None) -> None:
-        self._desk, self._place = ReachDesk(OWN), place
+        self._desk, self._place = DialBackServer(OWN), place
         self._serving: set[asyncio.Task[None]] = set()
 
     async def dial(self, peer: str = "", addresses: Sequence[str] = ()) -> Stream:
@@ -127,7 +127,7 @@ def test_an_answer_cannot_claim_ports_that_were_not_asked_for() -> None:
 def test_one_peer_that_gets_through_is_enough_and_silence_says_nothing() -> None:
     peers = [Address("ip4", "45.0.0.1", n, Identity(bytes([n]) * 32).peer_id) for n in (1, 2, 3)]
 
-    async def run(greeting: bytes, reachable: int) -> Reach:
+    async def run(greeting: bytes, reachable: int) -> Reachability:
         server, port = await listener(greeting)
         asked = Peer(HOME)
 
@@ -139,6 +139,6 @@ def test_one_peer_that_gets_through_is_enough_and_silence_says_nothing() -> None
         async with server:
             return await find_reach(peers, OWN, [port], dial)
 
-    assert asyncio.run(run(GREETING, 1)) is Reach.OPEN
-    assert asyncio.run(run(b"", 2)) is Reach.HIDDEN
-    assert asyncio.run(run(GREETING, 0)) is Reach.UNKNOWN
+    assert asyncio.run(run(GREETING, 1)) is Reachability.OPEN
+    assert asyncio.run(run(b"", 2)) is Reachability.HIDDEN
+    assert asyncio.run(run(GREETING, 0)) is Reachability.UNKNOWN

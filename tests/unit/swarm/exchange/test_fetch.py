@@ -14,11 +14,11 @@ import pytest
 from announcing import MANIFEST, NOW, announce
 
 from swarm import limits
-from swarm.discovery.announcement_filter import Gate
-from swarm.discovery.announcement_store import Directory
+from swarm.discovery.announcement_filter import AnnouncementFilter
+from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.errors import DecodeError, FetchFailed
 from swarm.exchange.body_store import BodyStore, PeerBuckets, ServeLimits, TokenBucket
-from swarm.exchange.fetch import Exchange
+from swarm.exchange.fetch import BodyExchange
 from swarm.exchange.framing import Status, Stream, read_frame, write_frame
 from swarm.wire.announcement import Announcement
 from swarm.wire.identity import Identity
@@ -37,8 +37,8 @@ class Peer:
     def __init__(self, identity: Identity, serve: ServeLimits | None = None) -> None:
         self.name = identity.peer_id
         self.identity = identity
-        self.directory = Directory(Gate(MANIFEST, clock=lambda: NOW + 1.0), self.name)
-        self.exchange = Exchange(
+        self.directory = AnnouncementStore(AnnouncementFilter(MANIFEST, clock=lambda: NOW + 1.0), self.name)
+        self.exchange = BodyExchange(
             Membership.of(MANIFEST, b"", self.name), serve or ServeLimits(), self.directory
         )
 
@@ -328,7 +328,7 @@ def test_buckets_refill_with_time_and_forget_the_oldest_peer() -> None:
 
 def test_the_directory_keeps_the_newest_live_announcement_of_every_other_peer() -> None:
     now = [NOW + 1.0]
-    directory = Directory(Gate(MANIFEST, clock=lambda: now[0]), BOB.peer_id)
+    directory = AnnouncementStore(AnnouncementFilter(MANIFEST, clock=lambda: now[0]), BOB.peer_id)
     old, new = announce(ALICE), announce(ALICE, created=NOW + 2.0, size=5)
     directory.learn([new.encode(), old.encode(), announce(BOB).encode(), announce(CAROL).encode()])
     assert directory.live() == [new, directory.find(CAROL.peer_id)]

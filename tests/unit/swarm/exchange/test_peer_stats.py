@@ -16,7 +16,7 @@ from announcing import MANIFEST, SUMMARY
 from swarm import limits
 from swarm.errors import DecodeError
 from swarm.exchange.framing import Status, Stream, read_frame, write_frame
-from swarm.exchange.peer_stats import NodeStats, StatsDesk, decode_request, encode_request
+from swarm.exchange.peer_stats import NodeStats, StatsServer, decode_request, encode_request
 from swarm.wire import fields
 from swarm.wire.identity import Identity
 
@@ -127,7 +127,7 @@ async def pair() -> tuple[Stream, Stream]:
     return await asyncio.open_connection(sock=left), await asyncio.open_connection(sock=right)
 
 
-async def ask(desk: StatsDesk, peer: str, request: bytes) -> tuple[Status, bytes]:
+async def ask(desk: StatsServer, peer: str, request: bytes) -> tuple[Status, bytes]:
     (reader, writer), theirs = await pair()
     serving = asyncio.create_task(desk.serve(peer, *theirs))
     await write_frame(writer, Status.OK, request)
@@ -139,7 +139,7 @@ async def ask(desk: StatsDesk, peer: str, request: bytes) -> tuple[Status, bytes
 
 
 def test_the_desk_answers_with_the_figures_of_now() -> None:
-    desk = StatsDesk(SWARM, lambda: replace(STATS, peers_seen=desk.counters["stats_served"]))
+    desk = StatsServer(SWARM, lambda: replace(STATS, peers_seen=desk.counters["stats_served"]))
     for served in range(3):
         status, raw = asyncio.run(ask(desk, BOB, encode_request(SWARM, b"")))
         assert status is Status.OK
@@ -147,7 +147,7 @@ def test_the_desk_answers_with_the_figures_of_now() -> None:
 
 
 def test_only_those_whom_the_swarm_admits_get_an_answer() -> None:
-    desk = StatsDesk(SWARM, lambda: STATS, lambda peer, token: (peer, token) == (BOB, b"b" * 64))
+    desk = StatsServer(SWARM, lambda: STATS, lambda peer, token: (peer, token) == (BOB, b"b" * 64))
     assert asyncio.run(ask(desk, BOB, encode_request(SWARM, b"b" * 64)))[0] is Status.OK
     for peer, request in (
         (ALICE, encode_request(SWARM, b"b" * 64)),
@@ -163,7 +163,7 @@ def test_only_those_whom_the_swarm_admits_get_an_answer() -> None:
 
 def test_one_peer_cannot_hold_all_streams() -> None:
     async def scenario() -> tuple[list[Status], Status]:
-        desk = StatsDesk(SWARM, lambda: STATS)
+        desk = StatsServer(SWARM, lambda: STATS)
         kept, tasks = [], []
         for _ in range(3):  # ask nothing, wait
             ours, theirs = await pair()
@@ -182,7 +182,7 @@ def test_one_peer_cannot_hold_all_streams() -> None:
 
 def test_many_peers_together_cannot_hold_more_than_so_many_streams() -> None:
     async def scenario() -> tuple[Status, int]:
-        desk = StatsDesk(SWARM, lambda: STATS)
+        desk = StatsServer(SWARM, lambda: STATS)
         kept, tasks = [], []
         for _ in range(16):
             ours, theirs = await pair()
@@ -202,7 +202,7 @@ def test_a_peer_that_says_nothing_is_hung_up_on(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("swarm.exchange.peer_stats._TIMEOUT", 0.05)
 
     async def scenario() -> bytes:
-        desk = StatsDesk(SWARM, lambda: STATS)
+        desk = StatsServer(SWARM, lambda: STATS)
         (reader, writer), theirs = await pair()
         await desk.serve(ALICE, *theirs)
         left = await reader.read()

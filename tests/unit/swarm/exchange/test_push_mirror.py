@@ -16,7 +16,7 @@ from swarm import limits
 from swarm.errors import FetchFailed
 from swarm.exchange.body_store import MirrorStore
 from swarm.exchange.framing import Status, Stream, read_frame, write_frame
-from swarm.exchange.push_mirror import WANTED_MIRRORS, MirrorDesk, Mirrors, push
+from swarm.exchange.push_mirror import WANTED_MIRRORS, Mirrors, MirrorServer, push
 from swarm.wire.identity import Identity
 from swarm.wire.membership import Membership
 from swarm.wire.multiaddr import Address
@@ -38,7 +38,7 @@ class Keeper:
     def __init__(self, seed: int, capacity: int = 10**6) -> None:
         self.address = Address("ip4", "45.0.0.1", 4000 + seed, Identity(bytes([seed]) * 32).peer_id)
         self.store = MirrorStore(capacity)
-        self.desk = MirrorDesk(OWN, self.store)
+        self.desk = MirrorServer(OWN, self.store)
 
 
 class Town:
@@ -95,7 +95,7 @@ def test_the_mirrors_of_last_time_are_asked_first() -> None:
     asyncio.run(run())
 
 
-async def offer(desk: MirrorDesk, request: object, body: bytes) -> list[Status]:
+async def offer(desk: MirrorServer, request: object, body: bytes) -> list[Status]:
     """The statuses that come back for a raw request and body."""
     (reader, writer), theirs = await pair()
     serving = asyncio.create_task(desk.serve(NATTED, *theirs))
@@ -134,7 +134,7 @@ SWARM, VERSION = MANIFEST.swarm_id, limits.PROTOCOL_VERSION
 )
 def test_only_the_promised_body_is_kept(request_: object, body: bytes, statuses: list[Status]) -> None:
     store = MirrorStore(10**6)
-    desk = MirrorDesk(OWN, store)
+    desk = MirrorServer(OWN, store)
     assert asyncio.run(offer(desk, request_, body)) == statuses
     kept = len(statuses) == 2
     assert (store.get(DIGEST) is not None) == kept

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from announcing import unsigned
 
-from swarm.gossip.fetch_pool import Fetchers
+from swarm.gossip.fetch_pool import FetchPool
 from swarm.wire.announcement import Announcement
 from swarm.wire.identity import Identity
 
@@ -53,14 +53,14 @@ def woken() -> Iterator[list[Town]]:
 
 def test_no_more_is_fetched_than_wanted() -> None:
     town = Town(set(), set())
-    Fetchers(town.fetch, 4, DEADLINE).gather(OFFERS, 5, DEADLINE, town.take)
+    FetchPool(town.fetch, 4, DEADLINE).gather(OFFERS, 5, DEADLINE, town.take)
     assert set(town.asked) == set(town.taken) == peers(*range(5))
 
 
 def test_failed_and_refused_bodies_are_substituted() -> None:
     town = Town(set(), empty=peers(0, 2))
     town.refused = peers(1)
-    Fetchers(town.fetch, 2, DEADLINE).gather(OFFERS, 3, DEADLINE, town.take)
+    FetchPool(town.fetch, 2, DEADLINE).gather(OFFERS, 3, DEADLINE, town.take)
     assert set(town.asked) == peers(0, 1, 2, 3, 4, 5)
     assert set(town.taken) == peers(1, 3, 4, 5)
 
@@ -70,7 +70,7 @@ def test_silent_publishers_give_way_and_what_they_bring_late_is_taken_in_the_nex
 ) -> None:
     town = Town(silent=peers(0, 1), empty=set())
     woken.append(town)
-    fetchers = Fetchers(town.fetch, 2, patience=0.05)
+    fetchers = FetchPool(town.fetch, 2, patience=0.05)
     fetchers.gather(OFFERS[:6], 4, DEADLINE, town.take)
     assert set(town.taken) == peers(2, 3, 4, 5)
     assert fetchers.busy_with(OFFERS[0]) and not fetchers.busy_with(OFFERS[2])
@@ -86,7 +86,7 @@ def test_silent_publishers_give_way_and_what_they_bring_late_is_taken_in_the_nex
 def test_when_all_are_silent_the_call_ends_and_the_number_of_fetches_is_bounded(woken: list[Town]) -> None:
     town = Town(silent=peers(*range(12)), empty=set())
     woken.append(town)
-    fetchers = Fetchers(town.fetch, 1, patience=0.001)
+    fetchers = FetchPool(town.fetch, 1, patience=0.001)
     for _ in range(5):
         fetchers.gather(OFFERS * 3, 3, 0.05, town.take)
     assert town.taken == []

@@ -12,7 +12,7 @@ import pytest
 from fakes import ALICE, BOB, MALLORY, NODE, SWARM, Addition, ManualClock, body, encode, group, offer
 
 from swarm.admission.verdict import Outcome
-from swarm.admission.verifier import Door
+from swarm.admission.verifier import RolloutVerifier
 from swarm.errors import FetchFailed, TransportDown
 from swarm.gossip.service import Exchanged, Gossip, GossipSettings
 from swarm.sampling.external_pool import Pool
@@ -26,7 +26,7 @@ SECONDS = 10.0  # before a test gives a thread up
 
 def gossip_of(peer: str, transport: Transport, clock: ManualClock, **settings: float) -> tuple[Gossip, Pool]:
     pool = Pool()
-    keeper = Door(SWARM, peer, {Addition.name: Addition()}, encode, clock)
+    keeper = RolloutVerifier(SWARM, peer, {Addition.name: Addition()}, encode, clock)
     generator = np.random.default_rng(0)
     return Gossip(transport, keeper, pool, clock, generator, GossipSettings(**settings)), pool
 

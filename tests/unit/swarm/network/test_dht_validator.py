@@ -19,7 +19,7 @@ from hivemind.utils.serializer import MSGPackSerializer
 from hivemind.utils.timed_storage import ValueWithExpiration
 
 from swarm.discovery import announcement_filter as gate_module
-from swarm.discovery.announcement_filter import Gate, Refused
+from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
 from swarm.errors import DecodeError
 from swarm.limits import CLOCK_SKEW, MAX_LIFETIME
 from swarm.network.dht_validator import MAX_NESTING, AnnouncementValidator, harden, install_depth_guard
@@ -36,16 +36,18 @@ def record(a: Announcement, **changes: Any) -> DHTRecord:
 
 
 @pytest.fixture
-def gate() -> Gate:
-    return Gate(MANIFEST, clock=lambda: NOW + 1.0)
+def gate() -> AnnouncementFilter:
+    return AnnouncementFilter(MANIFEST, clock=lambda: NOW + 1.0)
 
 
 @pytest.fixture
-def validator(gate: Gate) -> AnnouncementValidator:
+def validator(gate: AnnouncementFilter) -> AnnouncementValidator:
     return AnnouncementValidator(gate)
 
 
-def test_an_honest_record_stays_valid_until_it_expires(gate: Gate, validator: AnnouncementValidator) -> None:
+def test_an_honest_record_stays_valid_until_it_expires(
+    gate: AnnouncementFilter, validator: AnnouncementValidator
+) -> None:
     honest = record(announce(ALICE))
     times = iter([NOW + 1.0, NOW + 599.0, NOW + 100_000.0])
     gate._clock = lambda: next(times)
@@ -66,7 +68,7 @@ def test_an_honest_record_stays_valid_until_it_expires(gate: Gate, validator: An
     ],
 )
 def test_a_signed_announcement_in_another_place_is_refused(
-    gate: Gate, validator: AnnouncementValidator, change: dict[str, Any]
+    gate: AnnouncementFilter, validator: AnnouncementValidator, change: dict[str, Any]
 ) -> None:
     assert not validator.validate(record(announce(ALICE), **change))
     assert gate.refused == {"record": 1}
@@ -76,7 +78,7 @@ def test_a_signed_announcement_in_another_place_is_refused(
     "value",
     [b"", b"\xc1", msgpack.packb("text"), msgpack.packb([1]), msgpack.packb(b"x" * 2000), b"\x90" * 5000],
 )
-def test_junk_is_refused(gate: Gate, validator: AnnouncementValidator, value: bytes) -> None:
+def test_junk_is_refused(gate: AnnouncementFilter, validator: AnnouncementValidator, value: bytes) -> None:
     assert not validator.validate(record(announce(ALICE), value=value))
     assert gate.refused == {"malformed": 1}
 
@@ -92,20 +94,20 @@ def test_junk_is_refused(gate: Gate, validator: AnnouncementValidator, value: by
         ({"epoch": 30_000_001}, "epoch"),
     ],
 )
-def test_the_gate_names_why(gate: Gate, changes: dict[str, Any], reason: str) -> None:
+def test_the_gate_names_why(gate: AnnouncementFilter, changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(Refused) as refused:
         gate.admit(announce(ALICE, **changes).encode())
     assert refused.value.reason == reason
     assert gate.refused == {reason: 1}
 
 
-def test_nobody_chooses_a_shard(gate: Gate) -> None:
+def test_nobody_chooses_a_shard(gate: AnnouncementFilter) -> None:
     own = announce(ALICE).shard
     with pytest.raises(Refused, match="shard"):
         gate.admit(announce(ALICE, shard=own ^ 1).encode())
 
 
-def test_nobody_signs_for_another(gate: Gate, validator: AnnouncementValidator) -> None:
+def test_nobody_signs_for_another(gate: AnnouncementFilter, validator: AnnouncementValidator) -> None:
     forged = replace(unsigned(ALICE.peer_id), signature=b"")
     forged = replace(forged, signature=MALLORY.sign(b"murmur-announcement-1\0" + forged.encode()))
     assert not validator.validate(record(forged))
@@ -114,7 +116,7 @@ def test_nobody_signs_for_another(gate: Gate, validator: AnnouncementValidator) 
 
 
 def test_a_signature_is_checked_once_and_what_is_remembered_is_bounded(
-    gate: Gate, monkeypatch: pytest.MonkeyPatch
+    gate: AnnouncementFilter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked: list[str] = []
     check = Announcement.verify_signature

@@ -12,7 +12,7 @@ import trio
 from announcing import MANIFEST, NOW, announce
 
 from swarm import limits
-from swarm.discovery.announcement_filter import Gate
+from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.errors import FetchFailed
 from swarm.exchange.framing import HEADER, Status
 from swarm.exchange.peer_stats import NodeStats
@@ -107,7 +107,9 @@ class FakeHost:
 @pytest.fixture(autouse=True)
 def _now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(survey.time, "time", lambda: NOW + 1.0)
-    monkeypatch.setattr(survey, "Gate", lambda manifest: Gate(manifest, clock=lambda: NOW + 1.0))
+    monkeypatch.setattr(
+        survey, "AnnouncementFilter", lambda manifest: AnnouncementFilter(manifest, clock=lambda: NOW + 1.0)
+    )
 
 
 def look(peers: dict[str, Peer], *bootstrap: str) -> tuple[list[Report], FakeHost]:

@@ -15,7 +15,7 @@ from swarm.simulation.dht import REPLICAS, Dht
 from swarm.simulation.links import Host, Links
 from swarm.simulation.routing import BEAM, Routing, id_of
 from swarm.simulation.scenario import Scenario
-from swarm.simulation.shared_filter import Notary
+from swarm.simulation.shared_filter import SharedFilter
 from swarm.simulation.uniformity import Exposure, Uniformity
 from swarm.simulation.virtual_clock import Agenda, Process
 from swarm.wire.announcement import Announcement, Summary, shard_of
@@ -218,7 +218,7 @@ def test_a_partition_leaves_a_reader_the_replicas_of_its_half() -> None:
 def test_the_notary_admits_what_the_gate_admits_and_forgets_what_expired() -> None:
     now = NOW
     manifest = Manifest("simulated", (TaskSpec("sort"),))
-    notary = Notary(manifest, lambda: now)
+    notary = SharedFilter(manifest, lambda: now)
 
     def signed(identity: Identity, created: float) -> bytes:
         shard = shard_of(identity.peer_id, int(created // 60), 0)

@@ -25,9 +25,9 @@ from fakes import (
 from imagery import Brightness, grey, image_group, photo
 
 from policies.rollout import Finish, Image
-from policies.strategies.open_groups import OpenGroup, RolloutPool
+from policies.strategies.open_groups import OpenGroup, OpenGroups
 from swarm.admission.verdict import Outcome, Reason
-from swarm.admission.verifier import Door, DoorSettings
+from swarm.admission.verifier import RolloutVerifier, VerifierLimits
 from swarm.gossip.service import Gossip
 from swarm.limits import MAX_BODY, MAX_GROUP_IMAGES, MAX_IMAGE_SIDE
 from swarm.sampling.external_pool import Pool, PoolSettings
@@ -42,15 +42,19 @@ LEVELS = [90, 10, 200, 30, 160, 120]
 NOISE = [photo(40, 40, seed) for seed in range(2)]
 
 
-def image_door() -> Door:
+def image_door() -> RolloutVerifier:
     """The door of a node that makes images, in a swarm that adds too."""
-    settings = DoorSettings(beside=frozenset({"addition"}))
-    return Door("swarm-of-tests", NODE, {Brightness.name: Brightness()}, encode, ManualClock(), settings)
+    settings = VerifierLimits(beside=frozenset({"addition"}))
+    return RolloutVerifier(
+        "swarm-of-tests", NODE, {Brightness.name: Brightness()}, encode, ManualClock(), settings
+    )
 
 
-def text_door() -> Door:
-    settings = DoorSettings(beside=frozenset({"brightness"}))
-    return Door("swarm-of-tests", NODE, {Addition.name: Addition()}, encode, ManualClock(), settings)
+def text_door() -> RolloutVerifier:
+    settings = VerifierLimits(beside=frozenset({"brightness"}))
+    return RolloutVerifier(
+        "swarm-of-tests", NODE, {Addition.name: Addition()}, encode, ManualClock(), settings
+    )
 
 
 @pytest.mark.parametrize("image", [grey(7), grey(200, 64), photo(64, 64), photo(5, 700)])
@@ -173,8 +177,8 @@ def test_images_survive_both_pools_snapshots() -> None:
     assert restored.snapshot() == pool.snapshot()
     own = image_group(6, [grey(1), grey(2)])
     open_group = OpenGroup(3, 0, own.problem, 2, own.rollouts)
-    rollouts = RolloutPool(0, [open_group])
-    again = RolloutPool(0)
+    rollouts = OpenGroups(0, [open_group])
+    again = OpenGroups(0)
     again.restore(json.loads(json.dumps(rollouts.snapshot())))
     assert again.groups == [open_group]
 

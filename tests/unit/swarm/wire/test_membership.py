@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from announcing import MANIFEST, NOW, announce
 
-from swarm.discovery.announcement_filter import Gate, Refused
+from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
 from swarm.errors import InviteError
 from swarm.wire.identity import Identity
 from swarm.wire.manifest import Invite, Manifest
@@ -57,7 +57,7 @@ def test_a_private_swarm_has_an_id_that_needs_the_invite() -> None:
 
 
 def test_the_gate_of_a_private_swarm_refuses_who_shows_no_token() -> None:
-    gate = Gate(PRIVATE, clock=lambda: NOW + 1.0)
+    gate = AnnouncementFilter(PRIVATE, clock=lambda: NOW + 1.0)
     token = Membership.of(PRIVATE, SECRET, ALICE.peer_id).token
     inside = {"swarm": PRIVATE.swarm_id}
     assert gate.admit(announce(ALICE, **inside, token=token).encode()).peer == ALICE.peer_id
