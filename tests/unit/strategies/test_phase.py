@@ -128,7 +128,9 @@ def test_carried_partials_are_decoded_first(name: str) -> None:
 @pytest.mark.parametrize("max_age", [1, 2])
 @pytest.mark.parametrize("inner", [GRPO, EQUAL], ids=lambda inner: inner.type)
 def test_a_group_of_the_maximum_age_is_not_cut_again(inner: GroupSettings, max_age: int) -> None:
-    strategy = build_strategy(AprilSettings.model_validate({"inner": inner, "oversample": 3.0, "max_age": max_age}))
+    strategy = build_strategy(
+        AprilSettings.model_validate({"inner": inner, "oversample": 3.0, "max_age": max_age})
+    )
     policy, pool, carried = Recorder(), OpenGroups(RUN_SEED), 0
     for number in range(1, 21):
         oldest = policy.version - max_age
