@@ -291,7 +291,7 @@ async def fails_when_cancelled(*ignored):
 
 async def main():
     network.Daemon.start = fails_when_cancelled
-    node = network.Network(DhtSettings(Manifest("cancelled", (TaskSpec("sort"),))), Path(sys.argv[1]))
+    node = network.PeerSupervisor(DhtSettings(Manifest("cancelled", (TaskSpec("sort"),))), Path(sys.argv[1]))
     running = asyncio.create_task(node.run())
     await asyncio.sleep(0)
     running.cancel()
