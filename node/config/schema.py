@@ -251,9 +251,9 @@ def _explain(problem: Mapping[str, Any]) -> str:
     where = ".".join(str(part) for part in location) or "config"
     if problem["type"] != "extra_forbidden":
         return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
-    if renamed := RENAMED.get(str(location[-1])):
-        return f"{where}: this key is now called {renamed!r}"
     known = _known_keys(Config, problem["loc"][:-1])
+    if (renamed := RENAMED.get(str(location[-1]))) in known:
+        return f"{where}: this key is now called {renamed!r}"
     near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
     return f"{where}: unknown key; {hint}"

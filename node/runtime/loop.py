@@ -1,7 +1,7 @@
 """THE file to read: one round of a node, top to bottom.
 
 A silo, a swarm node and a diffusion node run this same loop; they differ in the transport and policy that
-`node.build` put together. Peers are never waited for: a round takes what has arrived.
+`node.runtime.build` put together. Peers are never waited for: a round takes what has arrived.
 """
 
 from __future__ import annotations
@@ -112,8 +112,17 @@ def play_round(node: Node) -> RoundEvent:
         *describe_peers(node.round, exchanged.verdicts),
         *(describe_external(node.round, batch) if diverged is None else ()),
     )
-    after = len(node.pool), node.policy.version, node.gossip.alone
-    outcome = RoundOutcome(node.round, phase, exchanged, batch, learned, diverged, *after)
+    outcome = RoundOutcome(
+        round=node.round,
+        phase=phase,
+        exchanged=exchanged,
+        batch=batch,
+        update=learned,
+        diverged=diverged,
+        pool=len(node.pool),
+        policy_version=node.policy.version,
+        alone=node.gossip.alone,
+    )
     return describe_round(outcome, watch)
 
 

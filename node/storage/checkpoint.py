@@ -27,7 +27,7 @@ class NodeState:
     pool: Any  # what `Pool.snapshot` gave
     guard: Any  # what `ReplayGuard.snapshot` gave: what was seen, so that nothing is trained on twice
     rollouts: Any  # what `RolloutPool.snapshot` gave: own groups under way
-    insight: Any = None  # what `Insight.snapshot` gave
+    insight: Any = None  # what `SwarmFeedback.snapshot` gave
     format: int = FORMAT
 
 

@@ -1,4 +1,4 @@
-"""The real transport: a Hivemind DHT and libp2p streams, run by a process of its own (`swarm.child`).
+"""The real transport: a Hivemind DHT and libp2p streams, run by a process of its own (`swarm.network`).
 
 This side never imports hivemind. A thread keeps the process alive; meanwhile calls raise TransportDown.
 """

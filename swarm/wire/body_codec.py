@@ -1,6 +1,6 @@
 """The one door between body bytes and objects.
 
-Past `decode_body` every field is typed, bounded and finite. Whether it is true, `swarm.verify` asks.
+Past `decode_body` every field is typed, bounded and finite. Whether it is true, the verifier asks.
 """
 
 from __future__ import annotations
