@@ -1,6 +1,6 @@
 """Peers of the same swarm on the same local network, found by mDNS: no bootstrap, no configuration.
 
-This side starts the process that speaks mDNS (`swarm.discovery.mdns`) and reads what it finds. Whoever is on the network may
+This side starts the process that speaks mDNS (`mdns.py`) and reads what it finds. Whoever is on the network may
 claim anything there, so only private addresses count, and a peer is who its key says once it is dialled.
 """
 

@@ -1,4 +1,4 @@
-"""Takes its orders on stdin, tells what it sees on stdout, ends with its parent. See `swarm.observer.ipc`."""
+"""Takes orders on stdin, tells what it sees on stdout, ends with its parent. See `swarm.observer.ipc`."""
 
 from __future__ import annotations
 

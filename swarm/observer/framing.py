@@ -1,4 +1,4 @@
-"""How answers lie on a stream: varint-delimited messages, or the frames of `exchange.framing`. Bounded before reading."""
+"""How answers lie on a stream: varint-delimited messages, or our own frames. Bounded before they are read."""
 
 from __future__ import annotations
 
