@@ -1,4 +1,4 @@
-"""Attention of many rollouts over prompts that they share, behind transformers' attention interface.
+"""Attention of many rollouts over the prompts that they share, as a function that transformers models call.
 
 The keys of a prompt are read once a step for all of its rollouts: their queries are laid side by side, so
 that one product serves them, and one softmax runs over the prompt's scores and the rollout's own. The
@@ -78,29 +78,29 @@ class PromptView:
 
 
 @dataclass(frozen=True, slots=True)
-class Seating:
-    """Which prompt each of n rows continues, laid out as a grid of prompts x seats."""
+class SlotGrid:
+    """Which prompt each of n rows continues, laid out as a grid of prompts x slots."""
 
-    cells: torch.Tensor  # (n,) place in the grid: prompt * seats + seat
+    cells: torch.Tensor  # (n,) place in the grid: prompt * slots + slot
     prompt_lengths: torch.Tensor  # (n,) tokens
     prompts: int
-    seats: int
+    slots: int
 
     @classmethod
-    def of(cls, prompt_of: Sequence[int], lengths: Sequence[int], device: torch.device) -> Seating:
+    def of(cls, prompt_of: Sequence[int], lengths: Sequence[int], device: torch.device) -> SlotGrid:
         """`prompt_of` names each row's place in the prompts' table, `lengths` are the lengths of those there."""
-        seats = max(Counter(prompt_of).values())
+        slots = max(Counter(prompt_of).values())
         taken: Counter[int] = Counter()
         cells = []
         for prompt in prompt_of:
-            cells.append(prompt * seats + taken[prompt])
+            cells.append(prompt * slots + taken[prompt])
             taken[prompt] += 1
         own_lengths = [lengths[prompt] for prompt in prompt_of]
         return cls(
             torch.tensor(cells, device=device),
             torch.tensor(own_lengths, device=device),
             prompts=max(prompt_of) + 1,
-            seats=seats,
+            slots=slots,
         )
 
 
@@ -110,7 +110,7 @@ class RolloutView:
 
     prompts: Table
     rollouts: Table
-    seating: Seating
+    grid: SlotGrid
     first: int  # row of `rollouts` that the first of the n rows is
     columns: torch.Tensor  # (n, q) places in the completion of the tokens that are fed
     width: int  # completion places that are read
@@ -128,7 +128,7 @@ class RolloutView:
 
     def attend(self, layer: int, query: torch.Tensor, states: Pair, terms: Terms) -> torch.Tensor:
         packed = _packed(query, states[0].shape[1]) * terms.scaling
-        shared = [x[: self.seating.prompts, :, : self.prompt_width] for x in self.prompts.layer(layer)]
+        shared = [x[: self.grid.prompts, :, : self.prompt_width] for x in self.prompts.layer(layer)]
         scores = [self._by_prompt(packed, shared[0].mT), packed @ states[0].mT]
         weights = _softmax(scores, self._bias(terms.window, query.dtype), terms)
         out = self._by_prompt(weights[..., : self.prompt_width], shared[1])
@@ -138,22 +138,22 @@ class RolloutView:
     def _by_prompt(self, rows: torch.Tensor, shared: torch.Tensor) -> torch.Tensor:
         """rows (n, h, r, a) times their prompts' (prompts, h, a, b): (n, h, r, b), each prompt read once."""
         n, heads, queries, inner = rows.shape
-        prompts, seats = self.seating.prompts, self.seating.seats
-        if prompts == 1 and seats == n:  # seated as they come
+        prompts, slots = self.grid.prompts, self.grid.slots
+        if prompts == 1 and slots == n:  # every cell in its place already
             product = rows.transpose(0, 1).reshape(1, heads, n * queries, inner) @ shared
             return product.view(heads, n, queries, -1).transpose(0, 1)
-        grid = rows.new_zeros(prompts * seats, heads, queries, inner)
-        grid[self.seating.cells] = rows
-        grid = grid.view(prompts, seats, heads, queries, inner).transpose(1, 2)
-        product = grid.reshape(prompts, heads, seats * queries, inner) @ shared
-        product = product.view(prompts, heads, seats, queries, -1).transpose(1, 2)
-        return product.reshape(prompts * seats, heads, queries, -1)[self.seating.cells]
+        grid = rows.new_zeros(prompts * slots, heads, queries, inner)
+        grid[self.grid.cells] = rows
+        grid = grid.view(prompts, slots, heads, queries, inner).transpose(1, 2)
+        product = grid.reshape(prompts, heads, slots * queries, inner) @ shared
+        product = product.view(prompts, heads, slots, queries, -1).transpose(1, 2)
+        return product.reshape(prompts * slots, heads, queries, -1)[self.grid.cells]
 
     def _bias(self, window: int | None, dtype: torch.dtype) -> torch.Tensor:
         """The mask of one kind of layer, made once a pass: (n, 1, q, prompt width + width)."""
         if window not in self._biases:
             device = self.columns.device
-            lengths = self.seating.prompt_lengths[:, None]
+            lengths = self.grid.prompt_lengths[:, None]
             before = torch.arange(self.prompt_width, device=device).expand(len(lengths), -1)
             # Padding behind a prompt is moved beyond every query's place.
             before = before.masked_fill(before >= lengths, torch.iinfo(torch.int64).max)

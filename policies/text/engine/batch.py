@@ -1,4 +1,4 @@
-"""One call of the engine: a queue of requests, the rows in flight, and the moves between them."""
+"""The sequences of one engine call: a queue of those that wait, those in flight, and the moves between them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 import torch
 
 from policies.rollout import Finish
-from policies.text.engine.attention import Seating
+from policies.text.engine.attention import SlotGrid
 from policies.text.engine.decoder import Decoder, Step
-from policies.text.engine.memory import passes
+from policies.text.engine.memory_plan import passes
 from policies.text.engine.prompt_table import Prompt, PromptTable
 from policies.text.engine.request import Continuation, Request, Sampling
 from policies.text.engine.sampling import choose
 
 
 @dataclass(slots=True)
-class Row:
-    """A request on its way."""
+class SequenceState:
+    """A request and what it has written so far."""
 
     index: int  # among the call's requests
     request: Request
@@ -43,27 +43,27 @@ class Work:
     decode_rows: int = 0  # summed over the steps; over decode_steps it is the mean number of rows at once
 
 
-class Call:
-    """Rows 0 to len(live) of the rollouts' table belong to `live`, in its order."""
+class Batch:
+    """Rows 0 to len(running) of the rollouts' table belong to `running`, in its order."""
 
     def __init__(self, requests: Sequence[Request], eos_ids: Collection[int], sampling: Sampling) -> None:
         prompts: dict[tuple[int, ...], Prompt] = {}
-        self.rows: list[Row] = []
+        self.sequences: list[SequenceState] = []
         for index, request in enumerate(requests):
             prompt = prompts.setdefault(request.prompt_ids, Prompt(request.prompt_ids))
             prompt.pending += 1
-            self.rows.append(Row(index, request, prompt, list(request.begun_ids)))
-        self.waiting: deque[Row] = deque(self.rows)
-        self.live: list[Row] = []
+            self.sequences.append(SequenceState(index, request, prompt, list(request.begun_ids)))
+        self.waiting: deque[SequenceState] = deque(self.sequences)
+        self.running: list[SequenceState] = []
         self.work = Work()
         self._eos_ids = eos_ids
         self._sampling = sampling
         self._finished: list[int] = []
-        self._seating: Seating | None = None
+        self._grid: SlotGrid | None = None
 
     @property
     def unfinished(self) -> bool:
-        return bool(self.waiting or self.live)
+        return bool(self.waiting or self.running)
 
     def take_finished(self) -> list[int]:
         """Indices of the requests that have finished since this was last asked."""
@@ -71,99 +71,101 @@ class Call:
         return taken
 
     def install(self, decoder: Decoder, step: Step, slots: int) -> None:
-        """Goes on with these tables, which are empty: rows in flight go back to the head of the queue."""
-        self.waiting.extendleft(reversed(self.live))
-        self.live = []
-        self._seating = None
-        for row in self.rows:
-            row.prompt.live, row.prompt.place, row.prompt.logits = 0, None, None
+        """Goes on with these tables, which are empty: sequences in flight go back to the head of the queue."""
+        self.waiting.extendleft(reversed(self.running))
+        self.running = []
+        self._grid = None
+        for sequence in self.sequences:
+            sequence.prompt.running, sequence.prompt.place, sequence.prompt.logits = 0, None, None
         self._decoder, self._step, self._slots = decoder, step, slots
-        self._shelf = PromptTable(decoder)
+        self._prompts = PromptTable(decoder)
 
     def admit(self) -> None:
-        """Fills free rows from the queue. First tokens are drawn from their prompts' logits, so that rows
+        """Fills free slots from the queue. First tokens are drawn from their prompts' logits, so that sequences
         without a past cost nothing here."""
-        while self.waiting and len(self.live) < self._slots:
-            free = self._slots - len(self.live)
+        while self.waiting and len(self.running) < self._slots:
+            free = self._slots - len(self.running)
             entering = [self.waiting.popleft() for _ in range(min(free, len(self.waiting)))]
-            first = len(self.live)
-            self.live.extend(entering)  # before anything can run out of memory: `install` finds them here
-            self._seating = None
-            self.work.prompt_tokens += self._shelf.put([row.prompt for row in entering])
-            for row in entering:
-                row.prompt.live += 1
-            begun = sorted((row for row in entering if row.ids), key=lambda row: len(row.ids))
-            fresh = [row for row in entering if not row.ids]
-            self.live[first:] = [*begun, *fresh]
+            first = len(self.running)
+            self.running.extend(entering)  # before anything can run out of memory: `install` finds them here
+            self._grid = None
+            self.work.prompt_tokens += self._prompts.put([sequence.prompt for sequence in entering])
+            for sequence in entering:
+                sequence.prompt.running += 1
+            begun = sorted(
+                (sequence for sequence in entering if sequence.ids), key=lambda sequence: len(sequence.ids)
+            )
+            fresh = [sequence for sequence in entering if not sequence.ids]
+            self.running[first:] = [*begun, *fresh]
             if begun:
                 self._load_begun(begun, first)
             if fresh:
-                logits = torch.stack([_logits_of(row.prompt) for row in fresh])
+                logits = torch.stack([_logits_of(sequence.prompt) for sequence in fresh])
                 self.draw(fresh, logits)
-                self._dismiss()
+                self._remove_finished()
 
     def step(self) -> None:
-        """One more token for every row in flight."""
+        """One more token for every sequence in flight."""
         device = self._decoder.device
-        tokens = torch.tensor([row.ids[-1] for row in self.live], device=device)
-        columns = torch.tensor([len(row.ids) - 1 for row in self.live], device=device)
-        width = max(len(row.ids) for row in self.live)
-        logits = self._step(tokens, columns, self._seats(), width)
+        tokens = torch.tensor([sequence.ids[-1] for sequence in self.running], device=device)
+        columns = torch.tensor([len(sequence.ids) - 1 for sequence in self.running], device=device)
+        width = max(len(sequence.ids) for sequence in self.running)
+        logits = self._step(tokens, columns, self._current_grid(), width)
         self.work.decode_steps += 1
-        self.work.decode_rows += len(self.live)
-        self.draw(self.live, logits)
-        self._dismiss()
+        self.work.decode_rows += len(self.running)
+        self.draw(self.running, logits)
+        self._remove_finished()
 
-    def draw(self, rows: Sequence[Row], logits: torch.Tensor) -> torch.Tensor:
-        """One token for each of `rows` from its logits (n, V), recorded in the rows; returns them, (n,)."""
-        keys = torch.tensor([row.request.key for row in rows], device=logits.device)
-        positions = torch.tensor([len(row.ids) for row in rows], device=logits.device)
+    def draw(self, sequences: Sequence[SequenceState], logits: torch.Tensor) -> torch.Tensor:
+        """One token for each of `sequences` from its logits (n, V), recorded in them; returns them, (n,)."""
+        keys = torch.tensor([sequence.request.key for sequence in sequences], device=logits.device)
+        positions = torch.tensor([len(sequence.ids) for sequence in sequences], device=logits.device)
         drawn, values = choose(logits, keys, positions, self._sampling)
-        for row, token, logprob in zip(rows, drawn.tolist(), values.tolist(), strict=True):
-            row.ids.append(token)
-            row.logprobs.append(logprob)
+        for sequence, token, logprob in zip(sequences, drawn.tolist(), values.tolist(), strict=True):
+            sequence.ids.append(token)
+            sequence.logprobs.append(logprob)
             if token in self._eos_ids:
-                row.finish = Finish.STOP
-            elif len(row.ids) >= row.request.max_new_tokens:
-                row.finish = Finish.LENGTH
-            if row.finish is not Finish.UNFINISHED:
-                self._finished.append(row.index)
+                sequence.finish = Finish.STOP
+            elif len(sequence.ids) >= sequence.request.max_new_tokens:
+                sequence.finish = Finish.LENGTH
+            if sequence.finish is not Finish.UNFINISHED:
+                self._finished.append(sequence.index)
         return drawn
 
-    def _seats(self) -> Seating:
-        """Anew only when a row has entered or left."""
-        if self._seating is None:
-            self._seating = self._seats_of(self.live)
-        return self._seating
+    def _current_grid(self) -> SlotGrid:
+        """Made anew only when a sequence has entered or left."""
+        if self._grid is None:
+            self._grid = self._grid_of(self.running)
+        return self._grid
 
-    def _seats_of(self, rows: Sequence[Row]) -> Seating:
-        places = [row.prompt.place for row in rows]
+    def _grid_of(self, sequences: Sequence[SequenceState]) -> SlotGrid:
+        places = [sequence.prompt.place for sequence in sequences]
         known = [place for place in places if place is not None]
-        assert len(known) == len(rows)
-        return Seating.of(known, self._shelf.lengths, self._decoder.device)
+        assert len(known) == len(sequences)
+        return SlotGrid.of(known, self._prompts.lengths, self._decoder.device)
 
-    def _load_begun(self, rows: Sequence[Row], first: int) -> None:
-        """`rows` by length, from row `first` of the table on."""
-        for part in passes([len(row.ids) for row in rows]):
-            begun = [tuple(row.ids) for row in rows[part]]
-            self._decoder.load_begun(begun, first + part.start, self._seats_of(rows[part]))
+    def _load_begun(self, sequences: Sequence[SequenceState], first: int) -> None:
+        """`sequences` by length, from row `first` of the table on."""
+        for part in passes([len(sequence.ids) for sequence in sequences]):
+            begun = [tuple(sequence.ids) for sequence in sequences[part]]
+            self._decoder.load_begun(begun, first + part.start, self._grid_of(sequences[part]))
             self.work.begun_tokens += sum(map(len, begun))
 
-    def _dismiss(self) -> None:
-        """Takes finished rows out of the batch; the last rows move into their places."""
-        for place in range(len(self.live) - 1, -1, -1):
-            row = self.live[place]
-            if row.finish is Finish.UNFINISHED:
+    def _remove_finished(self) -> None:
+        """Takes finished sequences out of the tables; the last rows move into their places."""
+        for place in range(len(self.running) - 1, -1, -1):
+            sequence = self.running[place]
+            if sequence.finish is Finish.UNFINISHED:
                 continue
-            self._seating = None
-            last = self.live.pop()
-            if last is not row:
-                self._decoder.rollouts.move(len(self.live), place, len(last.ids))
-                self.live[place] = last
-            row.prompt.live -= 1
-            row.prompt.pending -= 1
-            if row.prompt.pending == 0:
-                self._shelf.remove(row.prompt)
+            self._grid = None
+            last = self.running.pop()
+            if last is not sequence:
+                self._decoder.rollouts.move(len(self.running), place, len(last.ids))
+                self.running[place] = last
+            sequence.prompt.running -= 1
+            sequence.prompt.pending -= 1
+            if sequence.prompt.pending == 0:
+                self._prompts.remove(sequence.prompt)
 
 
 def _logits_of(prompt: Prompt) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Decode steps as CUDA graphs: a step's hundreds of small kernels are launched as one.
 
-A graph replays fixed shapes, so a step is padded up to a bucket: rows, prompts and seats to powers of two, the
+A graph replays fixed shapes, so a step is padded up to a bucket: rows, prompts and slots to powers of two, the
 completion places that are read to multiples of 64. Rows that fill a bucket up compute beside the others and are
 cut off; they write into table rows that no rollout has.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from policies.text.engine.attention import Seating
+from policies.text.engine.attention import SlotGrid
 from policies.text.engine.decoder import Decoder
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Shape:
 
     rows: int
     prompts: int
-    seats: int
+    slots: int
     width: int
 
 
@@ -67,35 +67,33 @@ class BucketedSteps:
         self._made: OrderedDict[Shape, tuple[Buffers, Replay]] = OrderedDict()
 
     def __call__(
-        self, tokens: torch.Tensor, columns: torch.Tensor, seating: Seating, width: int
+        self, tokens: torch.Tensor, columns: torch.Tensor, grid: SlotGrid, width: int
     ) -> torch.Tensor:
         n = len(tokens)
-        shape = self._shape(n, seating, width)
+        shape = self._shape(n, grid, width)
         kept = self._made.get(shape)
         buffers = kept[0] if kept else Buffers.of(shape.rows, self._decoder.device)
-        # Idle rows sit in the last seat of the first prompt, which is nobody's.
-        buffers.cells.fill_(shape.seats - 1)
-        buffers.cells[:n] = seating.cells // seating.seats * shape.seats + seating.cells % seating.seats
+        # Idle rows sit in the last slot of the first prompt, which is nobody's.
+        buffers.cells.fill_(shape.slots - 1)
+        buffers.cells[:n] = grid.cells // grid.slots * shape.slots + grid.cells % grid.slots
         buffers.tokens[:n] = tokens
         buffers.columns.zero_()
         buffers.columns[:n] = columns
-        buffers.prompt_lengths[:n] = seating.prompt_lengths
+        buffers.prompt_lengths[:n] = grid.prompt_lengths
         # Captured only now: the passes that warm it up write into the tables, and must write what belongs there.
         replay = kept[1] if kept else self._captured(shape, buffers)
         self._keep(shape, buffers, replay)
         return replay()[:n]
 
-    def _shape(self, rows: int, seating: Seating, width: int) -> Shape:
+    def _shape(self, rows: int, grid: SlotGrid, width: int) -> Shape:
         padded = bucket(rows)
-        idle_seat = 1 if padded > rows else 0
+        idle_slot = 1 if padded > rows else 0
         width = min(-(-width // PLACES) * PLACES, self._decoder.rollouts.width)
-        return Shape(padded, bucket(seating.prompts), bucket(seating.seats + idle_seat), width)
+        return Shape(padded, bucket(grid.prompts), bucket(grid.slots + idle_slot), width)
 
     def _captured(self, shape: Shape, buffers: Buffers) -> Replay:
-        seating = Seating(buffers.cells, buffers.prompt_lengths, shape.prompts, shape.seats)
-        return self._capture(
-            lambda: self._decoder.step(buffers.tokens, buffers.columns, seating, shape.width)
-        )
+        grid = SlotGrid(buffers.cells, buffers.prompt_lengths, shape.prompts, shape.slots)
+        return self._capture(lambda: self._decoder.step(buffers.tokens, buffers.columns, grid, shape.width))
 
     def _keep(self, shape: Shape, buffers: Buffers, replay: Replay) -> None:
         """The graphs that were used last stay."""

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from transformers import PreTrainedModel
 
-from policies.text.engine.attention import PromptView, RolloutView, Seating
+from policies.text.engine.attention import PromptView, RolloutView, SlotGrid
 from policies.text.engine.cache import Table, View, ViewCache
 
 
@@ -16,7 +16,7 @@ class Step(Protocol):
     """One more token for rows 0 to n of the rollouts' table."""
 
     def __call__(
-        self, tokens: torch.Tensor, columns: torch.Tensor, seating: Seating, width: int
+        self, tokens: torch.Tensor, columns: torch.Tensor, grid: SlotGrid, width: int
     ) -> torch.Tensor:
         """Feeds `tokens` (n,) at completion places `columns` (n,), all under `width`; logits after them (n, V)."""
         ...
@@ -38,7 +38,7 @@ class Decoder:
         positions = torch.arange(ids.shape[1], device=self.device).expand(len(prompts), -1)
         return self._forward(ids, positions, PromptView(self.prompts, first))
 
-    def load_begun(self, begun: Sequence[tuple[int, ...]], first: int, seating: Seating) -> None:
+    def load_begun(self, begun: Sequence[tuple[int, ...]], first: int, grid: SlotGrid) -> None:
         """Computes what partials have written so far into the rollouts' table from row `first`.
 
         All but their last token, which the next step feeds. Shorter ones are padded behind their end, where
@@ -49,22 +49,22 @@ class Decoder:
             return
         padded = [ids[:-1] + ids[-1:] * (longest - len(ids) + 1) for ids in begun]
         columns = torch.arange(longest, device=self.device).expand(len(begun), -1)
-        view = self._rollout_view(seating, first, columns, longest)
-        self._forward(torch.tensor(padded, device=self.device), self._positions(columns, seating), view)
+        view = self._rollout_view(grid, first, columns, longest)
+        self._forward(torch.tensor(padded, device=self.device), self._positions(columns, grid), view)
 
-    def step(self, tokens: torch.Tensor, columns: torch.Tensor, seating: Seating, width: int) -> torch.Tensor:
+    def step(self, tokens: torch.Tensor, columns: torch.Tensor, grid: SlotGrid, width: int) -> torch.Tensor:
         """See `Step`. Every shape follows from those given, so that the pass can be captured."""
-        view = self._rollout_view(seating, 0, columns[:, None], width)
-        return self._forward(tokens[:, None], self._positions(columns[:, None], seating), view)
+        view = self._rollout_view(grid, 0, columns[:, None], width)
+        return self._forward(tokens[:, None], self._positions(columns[:, None], grid), view)
 
-    def _rollout_view(self, seating: Seating, first: int, columns: torch.Tensor, width: int) -> RolloutView:
+    def _rollout_view(self, grid: SlotGrid, first: int, columns: torch.Tensor, width: int) -> RolloutView:
         return RolloutView(
-            self.prompts, self.rollouts, seating, first, columns, width, prompt_width=self.prompts.width
+            self.prompts, self.rollouts, grid, first, columns, width, prompt_width=self.prompts.width
         )
 
     @staticmethod
-    def _positions(columns: torch.Tensor, seating: Seating) -> torch.Tensor:
-        return seating.prompt_lengths[:, None] + columns
+    def _positions(columns: torch.Tensor, grid: SlotGrid) -> torch.Tensor:
+        return grid.prompt_lengths[:, None] + columns
 
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor, view: View) -> torch.Tensor:
         logits: torch.Tensor = self._model(

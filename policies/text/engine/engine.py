@@ -1,4 +1,4 @@
-"""The generation engine: many rollouts at once, each prompt computed once, finished rows replaced at once.
+"""The generation engine: many rollouts at once, each prompt computed once, finished rollouts replaced at once.
 
 A decode loop over a plain transformers model, through its forward pass, its cache interface and its attention
 interface. Token ids in, token ids and behaviour log-probs out.
@@ -16,12 +16,12 @@ import torch
 from transformers import PreTrainedModel
 
 from policies.policy import Stop, never
-from policies.text.engine import memory, weights
-from policies.text.engine.batch import Call
+from policies.text.engine import memory_plan, weights
+from policies.text.engine.batch import Batch
 from policies.text.engine.cache import Table
 from policies.text.engine.cuda_graphs import BucketedSteps, bucket, cuda_graph
 from policies.text.engine.decoder import Decoder, Step
-from policies.text.engine.hf_fallback import PlainGeneration
+from policies.text.engine.hf_fallback import GenerateFallback
 from policies.text.engine.probe import UnsupportedError, shared_attention, token_bytes
 from policies.text.engine.request import Continuation, Request, Sampling
 from policies.text.engine.weights import Arithmetic
@@ -51,7 +51,7 @@ class Engine:
         self._budget = memory_budget
         self._dtype = weights.arithmetic_for(model, arithmetic)
         self._model = self._own_or_trained()
-        self._footprint, self._plain = self._probed()
+        self._footprint, self._fallback = self._probed()
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -64,7 +64,7 @@ class Engine:
 
         Groups of any size fit where one rollout does: they are sampled in waves.
         """
-        memory.plan(self._footprint, [1], [max_new_tokens], 1, self._room())
+        memory_plan.plan(self._footprint, [1], [max_new_tokens], 1, self._room())
 
     def run(
         self, requests: Sequence[Request], sampling: Sampling = Sampling(), stop: Stop = never
@@ -78,61 +78,61 @@ class Engine:
             return []
         budget = self._room()
         plan = self._plan(requests, budget)
-        call = Call(requests, self._eos_ids, sampling)
-        meter = memory.PeakMeter(self._model.device)
+        batch = Batch(requests, self._eos_ids, sampling)
+        meter = memory_plan.PeakMeter(self._model.device)
         with torch.no_grad(), self._autocast():
-            if self._plain:
-                self._plain.run(call, plan.slots, stop)
+            if self._fallback:
+                self._fallback.run(batch, plan.slots, stop)
             else:
                 with shared_attention(self._model):
-                    self._run(call, plan, stop, meter)
+                    self._run(batch, plan, stop, meter)
         meter.read()
         self.figures = {
-            **asdict(call.work),
+            **asdict(batch.work),
             "slots": plan.slots,
             "planned_bytes": plan.bytes,
             "peak_bytes": meter.peak,
             "budget_bytes": budget,
             "arithmetic": str(self._dtype).removeprefix("torch."),
         }
-        return [row.continuation() for row in call.rows]
+        return [sequence.continuation() for sequence in batch.sequences]
 
-    def _run(self, call: Call, plan: memory.Plan, stop: Stop, meter: memory.PeakMeter) -> None:
+    def _run(self, batch: Batch, plan: memory_plan.Plan, stop: Stop, meter: memory_plan.PeakMeter) -> None:
         slots = plan.slots
-        self._install(call, plan, slots)
-        while call.unfinished:
+        self._install(batch, plan, slots)
+        while batch.unfinished:
             try:
-                call.admit()
-                if call.live:
-                    call.step()
+                batch.admit()
+                if batch.running:
+                    batch.step()
             except RuntimeError as error:
-                slots = memory.halved(slots, error)
-                self._install(call, plan, slots)
-                memory.release(self._model.device)
+                slots = memory_plan.halved(slots, error)
+                self._install(batch, plan, slots)
+                memory_plan.release(self._model.device)
                 continue
             meter.read()
-            if stop(call.take_finished()):
+            if stop(batch.take_finished()):
                 break
 
-    def _install(self, call: Call, plan: memory.Plan, slots: int) -> None:
+    def _install(self, batch: Batch, plan: memory_plan.Plan, slots: int) -> None:
         """Fresh tables; they take memory only as they are written."""
         prompts = min(plan.prompts, slots)
         captured = self._model.device.type == "cuda"
         rows = (bucket(prompts), bucket(slots)) if captured else (prompts, slots)
         decoder = Decoder(self._model, Table(rows[0], plan.prompt_width), Table(rows[1], plan.width))
         step: Step = BucketedSteps(decoder, cuda_graph) if captured else decoder.step
-        call.install(decoder, step, slots)
+        batch.install(decoder, step, slots)
 
     def _room(self) -> int:
-        return self._budget or int(memory.FREE_SHARE * memory.free_bytes(self._model.device))
+        return self._budget or int(memory_plan.FREE_SHARE * memory_plan.free_bytes(self._model.device))
 
-    def _plan(self, requests: Sequence[Request], budget: int) -> memory.Plan:
+    def _plan(self, requests: Sequence[Request], budget: int) -> memory_plan.Plan:
         prompts = [len(ids) for ids in {request.prompt_ids for request in requests}]
         widths = [request.max_new_tokens for request in requests]
-        if self._plain:  # shares no prompt
+        if self._fallback:  # shares no prompt
             widths = [len(request.prompt_ids) + request.max_new_tokens for request in requests]
             prompts = [0]
-        return memory.plan(self._footprint, prompts, widths, self._slots, budget)
+        return memory_plan.plan(self._footprint, prompts, widths, self._slots, budget)
 
     def _own_or_trained(self) -> PreTrainedModel:
         """A working copy where there is room for one, else the trained model itself."""
@@ -145,14 +145,14 @@ class Engine:
         weights.refresh(working, self._trained)
         return working
 
-    def _probed(self) -> tuple[memory.Footprint, PlainGeneration | None]:
+    def _probed(self) -> tuple[memory_plan.Footprint, GenerateFallback | None]:
         try:
             with self._autocast():
-                return memory.Footprint.of(self._model, token_bytes(self._model)), None
+                return memory_plan.Footprint.of(self._model, token_bytes(self._model)), None
         except UnsupportedError as error:
             name = type(self._model).__name__
             logger.warning("%s is sampled by transformers' generate, which is slower: %s", name, error)
-            return memory.Footprint.guessed(self._model), PlainGeneration(self._model)
+            return memory_plan.Footprint.guessed(self._model), GenerateFallback(self._model)
 
     def _autocast(self) -> AbstractContextManager[None]:
         """Only the trained weights themselves may be of another type than the arithmetic."""

@@ -1,7 +1,7 @@
-"""transformers' own `generate` behind the engine's interface, for models whose cache or attention it cannot share.
+"""Sampling by transformers' own `generate`, for models whose cache or attention the engine cannot share.
 
-The same draws, log-probs, stops and partials; but every rollout computes its own prompt, and a row that has
-finished is computed on until the last of its batch has.
+Draws, log-probs, stops and partials are the engine's; but every rollout computes its own prompt, and one that has
+finished is computed on until the last of its wave has.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from transformers import (
 
 from policies.policy import Stop
 from policies.rollout import Finish
-from policies.text.engine.batch import Call, Row
-from policies.text.engine.memory import halved, release
+from policies.text.engine.batch import Batch, SequenceState
+from policies.text.engine.memory_plan import halved, release
 
 ANY_TOKEN = 0  # what is padded with, or written behind a finished rollout; nobody reads it
 
 
-class PlainGeneration:
-    """Runs a call's requests in batches of at most `slots` rows."""
+class GenerateFallback:
+    """Runs a call's requests in waves of at most `slots` sequences."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
 
-    def run(self, call: Call, slots: int, stop: Stop) -> None:
+    def run(self, batch: Batch, slots: int, stop: Stop) -> None:
         with _in_evaluation(self._model):
-            while going := [row for row in call.rows if row.finish is Finish.UNFINISHED]:
-                batch = _Batch(call, going[:slots], stop)
+            while going := [sequence for sequence in batch.sequences if sequence.finish is Finish.UNFINISHED]:
+                wave = _Wave(batch, going[:slots], stop)
                 try:
-                    self._generate(batch)
+                    self._generate(wave)
                 except RuntimeError as error:
                     slots = halved(slots, error)
                     release(self._model.device)
-                if batch.stopped:
+                if wave.stopped:
                     return
 
-    def _generate(self, batch: _Batch) -> None:
-        past = [[*row.request.prompt_ids, *row.ids] for row in batch.rows]
+    def _generate(self, wave: _Wave) -> None:
+        past = [[*sequence.request.prompt_ids, *sequence.ids] for sequence in wave.sequences]
         width = max(map(len, past))
         device = self._model.device
-        left = max(row.request.max_new_tokens - len(row.ids) for row in batch.rows)
+        left = max(sequence.request.max_new_tokens - len(sequence.ids) for sequence in wave.sequences)
         self._model.generate(
             input_ids=torch.tensor([[ANY_TOKEN] * (width - len(ids)) + ids for ids in past], device=device),
             attention_mask=torch.tensor(
@@ -58,52 +58,54 @@ class PlainGeneration:
             generation_config=GenerationConfig(
                 max_new_tokens=left, do_sample=False, use_cache=True, pad_token_id=ANY_TOKEN
             ),
-            logits_processor=LogitsProcessorList([_Choice(batch)]),
-            stopping_criteria=StoppingCriteriaList([_Ending(batch)]),
+            logits_processor=LogitsProcessorList([_Choice(wave)]),
+            stopping_criteria=StoppingCriteriaList([_Ending(wave)]),
         )
 
 
-class _Batch:
-    """Rows that are generated together."""
+class _Wave:
+    """Sequences that are generated together."""
 
-    def __init__(self, call: Call, rows: Sequence[Row], stop: Stop) -> None:
-        self.rows = rows
+    def __init__(self, batch: Batch, sequences: Sequence[SequenceState], stop: Stop) -> None:
+        self.sequences = sequences
         self.stopped = False
-        self._call = call
+        self._batch = batch
         self._stop = stop
 
     def draw(self, logits: torch.Tensor) -> torch.Tensor:
-        """One token for every row that goes on; returns what `generate` is to take, (n,)."""
-        going = [place for place, row in enumerate(self.rows) if row.finish is Finish.UNFINISHED]
-        taken = torch.full((len(self.rows),), ANY_TOKEN, device=logits.device)
+        """One token for every sequence that goes on; returns what `generate` is to take, (n,)."""
+        going = [
+            place for place, sequence in enumerate(self.sequences) if sequence.finish is Finish.UNFINISHED
+        ]
+        taken = torch.full((len(self.sequences),), ANY_TOKEN, device=logits.device)
         # On MPS `generate` asks once more after the end.
         if going and not self.stopped:
-            taken[going] = self._call.draw([self.rows[place] for place in going], logits[going])
+            taken[going] = self._batch.draw([self.sequences[place] for place in going], logits[going])
         return taken
 
     def ended(self) -> list[bool]:
-        """Which rows are not to go on."""
-        self.stopped = self.stopped or self._stop(self._call.take_finished())
-        return [self.stopped or row.finish is not Finish.UNFINISHED for row in self.rows]
+        """Which sequences are not to go on."""
+        self.stopped = self.stopped or self._stop(self._batch.take_finished())
+        return [self.stopped or sequence.finish is not Finish.UNFINISHED for sequence in self.sequences]
 
 
 class _Choice(LogitsProcessor):
     """Draws the token itself and leaves `generate` no other."""
 
-    def __init__(self, batch: _Batch) -> None:
-        self._batch = batch
+    def __init__(self, wave: _Wave) -> None:
+        self._wave = wave
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        taken = self._batch.draw(scores)
+        taken = self._wave.draw(scores)
         return torch.full_like(scores, float("-inf")).scatter_(1, taken[:, None], 0.0)
 
 
 class _Ending(StoppingCriteria):
-    def __init__(self, batch: _Batch) -> None:
-        self._batch = batch
+    def __init__(self, wave: _Wave) -> None:
+        self._wave = wave
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: object) -> torch.Tensor:
-        return torch.tensor(self._batch.ended(), device=input_ids.device)
+        return torch.tensor(self._wave.ended(), device=input_ids.device)
 
 
 @contextmanager

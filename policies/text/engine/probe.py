@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from transformers import PreTrainedModel
 
-from policies.text.engine.attention import ATTENTION, Seating
+from policies.text.engine.attention import ATTENTION, SlotGrid
 from policies.text.engine.cache import Table
 from policies.text.engine.decoder import Decoder
 
@@ -81,8 +81,8 @@ def _through_views(
     for place, prompt in enumerate(prompts):
         decoder.load_prompts([prompt], place)
     rows = list(range(len(prompts)))
-    seating = Seating.of(rows, [len(prompt) for prompt in prompts], decoder.device)
-    decoder.load_begun([begun] * len(rows), 0, seating)
+    grid = SlotGrid.of(rows, [len(prompt) for prompt in prompts], decoder.device)
+    decoder.load_begun([begun] * len(rows), 0, grid)
     tokens = torch.tensor([begun[-1]] * len(rows), device=decoder.device)
-    logits = decoder.step(tokens, torch.full_like(tokens, len(begun) - 1), seating, len(begun))
+    logits = decoder.step(tokens, torch.full_like(tokens, len(begun) - 1), grid, len(begun))
     return torch.log_softmax(logits.float(), dim=-1)

@@ -13,7 +13,7 @@ from policies.policy import PolicyError
 from policies.rollout import Finish
 from policies.text.engine import Continuation, Engine, Request, Sampling
 from policies.text.engine import engine as engine_module
-from policies.text.engine.batch import Call
+from policies.text.engine.batch import Batch
 from policies.text.model import attach_lora
 from policies.text.settings import LoraSettings
 
@@ -217,9 +217,9 @@ def test_a_model_that_the_engine_computes_wrongly_falls_back(
     """Whatever the reason: the probe compares numbers. Here attention forgets its scale."""
     attend = engine_module.Decoder._rollout_view
 
-    def wrong(self: object, seating: object, first: int, columns: torch.Tensor, width: int) -> object:
-        view = attend(self, seating, first, columns, width)  # type: ignore[arg-type]
-        view.seating = replace(view.seating, prompt_lengths=view.seating.prompt_lengths - 1)
+    def wrong(self: object, grid: object, first: int, columns: torch.Tensor, width: int) -> object:
+        view = attend(self, grid, first, columns, width)  # type: ignore[arg-type]
+        view.grid = replace(view.grid, prompt_lengths=view.grid.prompt_lengths - 1)
         return view
 
     monkeypatch.setattr(engine_module.Decoder, "_rollout_view", wrong)
@@ -239,7 +239,7 @@ def test_running_out_of_memory_halves_the_wave(
     requests = asked(copies=4)
     engine = Engine(made("llama"), (), slots=16)
     expected = tokens(engine.run(requests))
-    step = Call.step
+    step = Batch.step
     error = (
         torch.OutOfMemoryError("CUDA out of memory")
         if message == "cuda"
@@ -247,14 +247,14 @@ def test_running_out_of_memory_halves_the_wave(
     )
     steps = 0
 
-    def cramped(call: Call) -> None:
+    def cramped(batch: Batch) -> None:
         nonlocal steps
         steps += 1
-        if len(call.live) > 5 and steps > 3:
+        if len(batch.running) > 5 and steps > 3:
             raise error
-        step(call)
+        step(batch)
 
-    monkeypatch.setattr(Call, "step", cramped)
+    monkeypatch.setattr(Batch, "step", cramped)
     assert tokens(engine.run(requests)) == expected
     assert "out of memory with 16 rollouts at once: going on with 8" in caplog.text
     assert "going on with 4" in caplog.text
@@ -268,7 +268,7 @@ def test_running_out_of_memory_in_a_pass_over_prompts_loses_no_request(
     requests = asked(lengths=(9, 14, 11, 20), copies=4)
     engine = Engine(made(name), (), slots=16)
     expected = tokens(engine.run(requests))
-    owner, method = (engine_module.Decoder, "load_prompts") if name == "qwen2" else (Call, "draw")
+    owner, method = (engine_module.Decoder, "load_prompts") if name == "qwen2" else (Batch, "draw")
     plain, calls = getattr(owner, method), 0
 
     def cramped(self: object, *arguments: object) -> object:
@@ -284,19 +284,19 @@ def test_running_out_of_memory_in_a_pass_over_prompts_loses_no_request(
 
 
 def test_memory_that_holds_not_one_row_is_an_error_of_the_owners(monkeypatch: pytest.MonkeyPatch) -> None:
-    def never_fits(call: Call) -> None:
+    def never_fits(batch: Batch) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Call, "step", never_fits)
+    monkeypatch.setattr(Batch, "step", never_fits)
     with pytest.raises(PolicyError, match="not even one rollout fits"):
         Engine(made("llama"), (), slots=4).run(asked())
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(call: Call) -> None:
+    def broken(batch: Batch) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(Call, "step", broken)
+    monkeypatch.setattr(Batch, "step", broken)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         Engine(made("llama"), (), slots=4).run(asked())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.text.engine.memory import PASS_TOKENS, passes
+from policies.text.engine.memory_plan import PASS_TOKENS, passes
 
 
 @given(st.lists(st.integers(1, 3000), max_size=60).map(sorted), st.sampled_from([0.0, 0.2]))

@@ -7,11 +7,11 @@ from tiny_models import SHARED, asked, made
 
 from policies.text.engine import Engine
 from policies.text.engine import engine as engine_module
-from policies.text.engine.batch import Call
+from policies.text.engine.batch import Batch
 from policies.text.engine.cache import Table
 from policies.text.engine.cuda_graphs import BucketedSteps, Replay, bucket
 from policies.text.engine.decoder import Decoder
-from policies.text.engine.memory import Plan
+from policies.text.engine.memory_plan import Plan
 
 
 @pytest.mark.parametrize("name", SHARED)
@@ -26,10 +26,10 @@ def test_padded_steps_sample_what_exact_ones_do(name: str, monkeypatch: pytest.M
         run()  # as the warm-up of a capture does
         return run
 
-    def install(self: Engine, call: Call, plan: Plan, slots: int) -> None:
+    def install(self: Engine, batch: Batch, plan: Plan, slots: int) -> None:
         tables = Table(bucket(plan.prompts), plan.prompt_width), Table(bucket(slots), plan.width)
         decoder = Decoder(self._model, *tables)
-        call.install(decoder, BucketedSteps(decoder, count), slots)
+        batch.install(decoder, BucketedSteps(decoder, count), slots)
 
     monkeypatch.setattr(engine_module.Engine, "_install", install)
     engine = Engine(made(name), (), slots=7)
