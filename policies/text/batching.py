@@ -1,4 +1,4 @@
-"""From groups of any size to the padded micro-batches that TRL's GRPO loss reads. Pure functions."""
+"""Padded micro-batches for TRL's GRPO loss, made from groups of any size. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores completions with the prompt that they share computed once, forward and backward.
+"""A scorer of completions that computes the prompt they share once, forward and backward.
 
 Exact for causal models whose layers all attend to everything before a token: what a prompt leaves behind for
 its completions is its keys and values, and the hidden state of its last token.

@@ -1,4 +1,4 @@
-"""Our settings in TRL's words."""
+"""TRL's configuration object, made from our trainer settings."""
 
 from __future__ import annotations
 

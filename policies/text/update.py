@@ -1,4 +1,4 @@
-"""What an `UpdateSpec` asks of a trainer of text: which tokens train, and what their ratios are taken against."""
+"""The choices of an `UpdateSpec`, applied to rows: which tokens train, and what their ratios are taken against."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decode steps as CUDA graphs: a step's hundreds of small kernels are launched as one.
+"""CUDA graphs of decode steps: the hundreds of small kernels of a step are launched as one.
 
 A graph replays fixed shapes, so a step is padded up to a bucket: rows, prompts and slots to powers of two, the
 completion places that are read to multiples of 64. Rows that fill a bucket up compute beside the others and are

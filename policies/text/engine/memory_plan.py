@@ -1,4 +1,4 @@
-"""How many rollouts fit side by side into a memory budget, found from a probe of the model."""
+"""The number of rollouts that fit side by side into a memory budget, from what a probe of the model measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the engine computes what the model computes, tried on a few tokens before it is trusted with any."""
+"""A comparison of the engine with the model's own forward pass, made before any rollout is sampled."""
 
 from __future__ import annotations
 

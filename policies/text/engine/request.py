@@ -1,4 +1,4 @@
-"""What goes into the engine and what comes out: token ids, never text."""
+"""Requests and results of the generation engine: token ids, never text."""
 
 from __future__ import annotations
 
