@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from node.bench.commands import bench_app
+
 if TYPE_CHECKING:
     from node.config.schema import Config
     from node.storage.run_folder import RunFolder
@@ -27,6 +29,7 @@ app = typer.Typer(
 )
 config_app = typer.Typer(no_args_is_help=True, help="The resolved config, or the schema of all keys.")
 app.add_typer(config_app, name="config")
+app.add_typer(bench_app, name="bench")
 
 ConfigArgument = Annotated[str, typer.Argument(help="TOML file, or the name of a preset in configs/.")]
 SetOption = Annotated[list[str], typer.Option("--set", help="Override one key: --set sampler.local=6.")]
@@ -216,53 +219,6 @@ def doctor(
 
     findings = examine(Invite.decode(invite) if invite else None)
     raise typer.Exit(show_findings(findings, as_json=as_json))
-
-
-@app.command()
-def bench(
-    name: Annotated[
-        str,
-        typer.Argument(
-            help="What to measure: april, branch, brorl, dars, engine, faults, gossip, sapo, step or strategies."
-        ),
-    ],
-    model: Annotated[
-        str | None, typer.Option(help="Hub id, folder or GGUF file in place of the benchmark's own.")
-    ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Repeats, each from its own seed.")] = None,
-    cases: Annotated[list[str], typer.Option("--case", help="Only this case; may be repeated.")] = [],
-    dtypes: Annotated[list[str], typer.Option("--dtype", help="Only this type; may be repeated.")] = [],
-    nodes: Annotated[int | None, typer.Option(help="sapo: nodes of a population.")] = None,
-    splits: Annotated[
-        str | None, typer.Option(help="sapo: own/external groups of an update, as 8/0,6/2,4/4,2/6.")
-    ] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="branch, sapo: iterations of each arm.")] = None,
-    policy: Annotated[str | None, typer.Option(help="sapo: embedded or smollm2.")] = None,
-    unlike: Annotated[bool, typer.Option("--unlike", help="sapo: nodes unlike in size and speed.")] = False,
-    plot: Annotated[
-        Path | None, typer.Option(help="branch, sapo: write the curves to this SVG file.")
-    ] = None,
-    folder: Annotated[
-        Path | None, typer.Option("--dir", help="sapo: keep finished cells here, and go on from them.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Reproduce a figure, both sides in one run. Says on standard error what is being measured."""
-    from node.bench.kit.options import BenchOptions
-    from node.bench.kit.report import Interrupted
-    from node.bench.kit.show import show_report
-    from node.bench.registry import run_benchmark
-
-    split = tuple(splits.split(",")) if splits else ()
-    options = BenchOptions(
-        model, seeds, tuple(cases), tuple(dtypes), nodes, split, rounds, policy, unlike, plot, folder
-    )
-    try:
-        report = run_benchmark(name, options, lambda line: typer.echo(line, err=True))
-    except Interrupted as early:
-        show_report(early.report, as_json=as_json)
-        raise typer.Exit(130) from None
-    show_report(report, as_json=as_json)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What a benchmark is told, and how it refuses."""
+"""Options of a benchmark, and the refusal of names that it does not know."""
 
 from __future__ import annotations
 
@@ -6,23 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from types import MappingProxyType
-
-FLAGS: Mapping[str, str] = MappingProxyType(
-    {
-        "model": "--model",
-        "repeats": "--seeds",
-        "cases": "--case",
-        "dtypes": "--dtype",
-        "nodes": "--nodes",
-        "splits": "--splits",
-        "rounds": "--rounds",
-        "policy": "--policy",
-        "unlike": "--unlike",
-        "plot": "--plot",
-        "folder": "--dir",
-    }
-)
 
 
 class BenchError(ValueError):
@@ -46,10 +29,6 @@ class BenchOptions:
     folder: Path | None = None  # of what a second call goes on from
     # Facts on the machine, for the report; filled in by `run_benchmark`.
     machine: Mapping[str, str | int] = field(default_factory=dict)
-
-    def given(self) -> set[str]:
-        """The names of the options that were set."""
-        return {name for name in FLAGS if getattr(self, name)}
 
 
 def refuse_unknown(kind: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -17,10 +17,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOTrainer
 
 from node.bench.kit.machine import BF16_SETS, best_device, machine_facts, synchronize
-from node.bench.kit.options import BenchOptions
+from node.bench.kit.options import BenchOptions, refuse_unknown
 from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
 from node.bench.step.cases import CASES, Case, draw_rows
-from node.bench.step.memory import measure_memory
+from node.bench.step.memory import MEMORY_CASE, measure_memory
 from policies.text import batching
 from policies.text import model as models
 from policies.text.settings import ModelSettings, TrainerSettings
@@ -72,7 +72,8 @@ class TrlStep(GRPOTrainer):
 
 
 def run(options: BenchOptions, progress: Progress) -> Report:
-    """Memory first, then the pairs of each case. Raises Interrupted with what there is when Ctrl-C comes."""
+    """Memory first, then the pairs of each case. Raises BenchError, or Interrupted with what there is on Ctrl-C."""
+    refuse_unknown("case", options.cases, [MEMORY_CASE.name, *(case.name for case in CASES)])
     device = best_device()
     machine = dict(options.machine or machine_facts(device))
     model = options.model or DEFAULT_MODEL
@@ -82,10 +83,13 @@ def run(options: BenchOptions, progress: Progress) -> Report:
     rows: list[Row] = []
     checks: list[Check] = []
     try:
-        measured = measure_memory(model, bf16, progress)
-        rows += measured[0]
-        checks += measured[1]
+        if not options.cases or MEMORY_CASE.name in options.cases:
+            measured = measure_memory(model, bf16, progress)
+            rows += measured[0]
+            checks += measured[1]
         for case in CASES:
+            if options.cases and case.name not in options.cases:
+                continue
             progress(f"{case.name}: loading {model}")
             pairs = measure_pairs(case, model, bf16, seeds, progress)
             rows += pairs

@@ -1,4 +1,4 @@
-"""`murmur bench dars`: does giving hard problems more rollouts keep more of them solvable (arXiv 2508.13755)?
+"""`murmur bench dars`: whether more rollouts for hard problems keep more of them solvable (arXiv 2508.13755).
 
 The tabular bandit at equal steps and at equal rollouts. In one seed every strategy meets the same problems, so
 strategies are compared seed by seed.
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from node.bench.kit.options import BenchOptions
-from node.bench.kit.report import Check, Progress, Report, Row
+from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
 from node.bench.kit.spread import spread
 from node.bench.strategies.bandit import Allocation, State, World, training
 from policies.seeds import derive_generator
@@ -29,19 +29,36 @@ ORDERS: Mapping[str, Sequence[tuple[Allocation, Allocation]]] = {
     "equal_rollouts": ((HARDNESS, GRPO), (EQUAL, GRPO), (GRPO, NAIVE)),
 }
 
+STRATEGIES = (GRPO, NAIVE, EQUAL, HARDNESS)
+
 # One state a seed, by comparison and strategy.
 Finals: TypeAlias = Mapping[str, Mapping[Allocation, Sequence[State]]]
 
 
 def run(options: BenchOptions, progress: Progress) -> Report:
-    """Both comparisons for every strategy, in seconds; `options.repeats` is the number of seeds."""
+    """Both comparisons for every strategy; `options.repeats` is the number of seeds.
+
+    Raises Interrupted with the seeds that are complete on Ctrl-C.
+    """
     seeds = range(options.repeats or SEEDS)
     finals: dict[str, dict[Allocation, list[State]]] = {comparison: {} for comparison in ("start", *ORDERS)}
-    for strategy in (GRPO, NAIVE, EQUAL, HARDNESS):
-        progress(f"bandit, {len(seeds)} seeds: {strategy.name}")
+    done: list[int] = []
+    try:
         for seed in seeds:
-            for comparison, state in follow(World(), strategy, STEPS, seed).items():
-                finals[comparison].setdefault(strategy, []).append(state)
+            progress(f"bandit, seed {seed} of {len(seeds)}: {', '.join(s.name for s in STRATEGIES)}")
+            followed = {strategy: follow(World(), strategy, STEPS, seed) for strategy in STRATEGIES}
+            done.append(seed)
+            for strategy, states in followed.items():
+                for comparison, state in states.items():
+                    finals[comparison].setdefault(strategy, []).append(state)
+    except KeyboardInterrupt:
+        raise Interrupted(_report(options, done, finals)) from None
+    return _report(options, done, finals)
+
+
+def _report(options: BenchOptions, seeds: Sequence[int], finals: Finals) -> Report:
+    if not seeds:
+        return Report("dars", options.machine, [], [], [])
     return Report("dars", options.machine, seeds, list(rows(finals)), checks(finals))
 
 

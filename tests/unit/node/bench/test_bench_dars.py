@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from node.bench.kit.options import BenchOptions
+from node.bench.kit.report import Interrupted
+from node.bench.strategies import dars
 from node.bench.strategies.bandit import RIGHT, Allocation, State, World, ascent, sample, softmax, training
 from node.bench.strategies.dars import EQUAL, GRPO, HARDNESS, NAIVE, ORDERS, checks, follow, run
 from policies.seeds import derive_generator
@@ -127,3 +129,15 @@ def test_the_report_names_its_checks_and_every_strategy() -> None:
     for comparison, order in ORDERS.items():
         names = [row["strategy"] for row in report.rows if row["comparison"] == comparison]
         assert names == [s.name for s in ARMS] + [f"{more.name} over {less.name}" for more, less in order]
+
+
+def test_ctrl_c_keeps_the_seeds_that_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    def until_the_second_seed(world: World, strategy: Allocation, steps: int, seed: int) -> dict[str, State]:
+        if seed == 1:
+            raise KeyboardInterrupt
+        return follow(SMALL, strategy, 2, seed)
+
+    monkeypatch.setattr(dars, "follow", until_the_second_seed)
+    with pytest.raises(Interrupted) as caught:
+        run(BenchOptions(repeats=3), lambda line: None)
+    assert list(caught.value.report.seeds) == [0] and caught.value.report.rows

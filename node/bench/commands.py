@@ -1,0 +1,171 @@
+"""`murmur bench NAME`: one command an experiment, each with the options that it follows and no others."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from node.bench.kit.options import BenchOptions
+from node.bench.kit.report import Interrupted
+
+bench_app = typer.Typer(
+    no_args_is_help=True,
+    help="Reproduce a figure, both sides in one run; progress goes to standard error.",
+)
+
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="Hub id, folder or GGUF file in place of the benchmark's own.")
+]
+SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Repeats, each from its own seed.")]
+CasesOption = Annotated[list[str], typer.Option("--case", help="Only this case; may be repeated.")]
+ArmsOption = Annotated[
+    list[str],
+    typer.Option("--case", help="Only this arm, and what it is compared with; may be repeated."),
+]
+RoundsOption = Annotated[int | None, typer.Option("--rounds", min=1, help="Iterations of each arm.")]
+PlotOption = Annotated[Path | None, typer.Option("--plot", help="Write the curves to this SVG file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
+
+
+@bench_app.command()
+def april(model: ModelOption = None, seeds: SeedsOption = None, as_json: JsonOption = False) -> None:
+    """APRIL's rounds against waiting for every rollout. Rollouts a second, and none lost."""
+    _run("april", BenchOptions(model=model, repeats=seeds), as_json=as_json)
+
+
+@bench_app.command()
+def branch(
+    cases: CasesOption = [],
+    seeds: SeedsOption = None,
+    rounds: RoundsOption = None,
+    plot: PlotOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """BranchGRPO on digits against sequential groups. Reward over CPU time."""
+    options = BenchOptions(cases=tuple(cases), repeats=seeds, rounds=rounds, plot=plot)
+    _run("branch", options, as_json=as_json)
+
+
+@bench_app.command()
+def brorl(model: ModelOption = None, seeds: SeedsOption = None, as_json: JsonOption = False) -> None:
+    """BroRL's many rollouts of one problem, gain and cost."""
+    _run("brorl", BenchOptions(model=model, repeats=seeds), as_json=as_json)
+
+
+@bench_app.command()
+def dars(seeds: SeedsOption = None, as_json: JsonOption = False) -> None:
+    """DARS on a tabular bandit: do hard problems stay solvable?"""
+    _run("dars", BenchOptions(repeats=seeds), as_json=as_json)
+
+
+@bench_app.command()
+def engine(
+    model: ModelOption = None,
+    cases: CasesOption = [],
+    dtypes: Annotated[list[str], typer.Option("--dtype", help="Only this type; may be repeated.")] = [],
+    seeds: SeedsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The generation engine against TRL and transformers. Seconds a rollout, and peak memory."""
+    options = BenchOptions(model=model, cases=tuple(cases), dtypes=tuple(dtypes), repeats=seeds)
+    _run("engine", options, as_json=as_json)
+
+
+@bench_app.command()
+def faults(cases: CasesOption = [], as_json: JsonOption = False) -> None:
+    """Real nodes while their network breaks. What is still delivered, and how soon all of it is again."""
+    _run("faults", BenchOptions(cases=tuple(cases)), as_json=as_json)
+
+
+@bench_app.command()
+def gossip(cases: CasesOption = [], seeds: SeedsOption = None, as_json: JsonOption = False) -> None:
+    """A swarm's round against the reference pattern. Bytes and seconds, with real daemons."""
+    _run("gossip", BenchOptions(cases=tuple(cases), repeats=seeds), as_json=as_json)
+
+
+@bench_app.command()
+def sapo(
+    cases: ArmsOption = [],
+    seeds: SeedsOption = None,
+    nodes: Annotated[int | None, typer.Option("--nodes", help="Nodes of a population.")] = None,
+    splits: Annotated[
+        str | None, typer.Option("--splits", help="Own/external groups of an update: 8/0,6/2,4/4,2/6.")
+    ] = None,
+    rounds: RoundsOption = None,
+    policy: Annotated[str | None, typer.Option("--policy", help="embedded or smollm2.")] = None,
+    unlike: Annotated[bool, typer.Option("--unlike", help="Nodes unlike in size and speed.")] = False,
+    plot: PlotOption = None,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Keep finished cells here, and go on from them.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """SAPO's experiment: shared rollouts against silos. The real loop, at equal rounds and equal CPU time."""
+    options = BenchOptions(
+        cases=tuple(cases),
+        repeats=seeds,
+        nodes=nodes,
+        splits=tuple(splits.split(",")) if splits else (),
+        rounds=rounds,
+        policy=policy,
+        unlike=unlike,
+        plot=plot,
+        folder=folder,
+    )
+    _run("sapo", options, as_json=as_json)
+
+
+@bench_app.command()
+def step(
+    model: ModelOption = None,
+    cases: CasesOption = [],
+    seeds: SeedsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """One update against TRL's own training step. Seconds and peak memory."""
+    _run("step", BenchOptions(model=model, cases=tuple(cases), repeats=seeds), as_json=as_json)
+
+
+@bench_app.command()
+def strategies(cases: CasesOption = [], seeds: SeedsOption = None, as_json: JsonOption = False) -> None:
+    """Every rollout strategy, at equal steps and equal tokens."""
+    _run("strategies", BenchOptions(cases=tuple(cases), repeats=seeds), as_json=as_json)
+
+
+def _run(name: str, options: BenchOptions, *, as_json: bool) -> None:
+    """Runs one benchmark and prints its report; what was measured before Ctrl-C or SIGTERM is printed as well."""
+    from node.bench.kit.show import show_report
+    from node.bench.registry import run_benchmark
+
+    with sigterm_as_interrupt() as received:
+        try:
+            report = run_benchmark(name, options, lambda line: typer.echo(line, err=True))
+        except Interrupted as early:
+            show_report(early.report, as_json=as_json)
+            raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
+        except KeyboardInterrupt:
+            typer.echo("murmur: interrupted before anything was measured", err=True)
+            raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
+    show_report(report, as_json=as_json)
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[list[int]]:
+    """Inside, SIGTERM raises KeyboardInterrupt as Ctrl-C does; the list names it once it has come."""
+    received: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    before: Any = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)
