@@ -198,7 +198,7 @@ def check_diffusion() -> Finding:
     import torch
 
     from node.config.schema import DiffusionPolicyConfig, load_config
-    from policies.diffusion.pipeline.memory import memory_estimate
+    from policies.diffusion.pipeline.memory_estimate import memory_estimate
     from policies.diffusion.pipeline.settings import PipelineSettings
 
     present = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else 0

@@ -1,4 +1,4 @@
-"""Where things made on this machine are kept between runs, and how they get there."""
+"""The folder of what is made once on this machine, such as warm-started weights, and atomic writes into it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an `UpdateSpec` asks of any optimiser: another rate for one update, and undoing it."""
+"""Optimiser helpers of every policy: another learning rate for one update, and undoing an update that diverged."""
 
 from __future__ import annotations
 

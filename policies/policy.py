@@ -1,4 +1,4 @@
-"""The Policy seam: what a node trains. The loop, store and swarm see a policy through this and nothing else."""
+"""The Policy interface: sampling, updating, saving. All that the node's loop and the swarm see of a policy."""
 
 from __future__ import annotations
 

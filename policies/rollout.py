@@ -1,4 +1,4 @@
-"""The nouns that every other file speaks in. Frozen values; nothing else lives here."""
+"""Problem, rollout, group: the frozen values that every other module works on."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Group:
 class TrainGroup:
     """A group with one advantage a rollout, as the trainer takes it.
 
-    A text policy takes them as they are; of a diffusion policy they are the worth of leaves, which it fuses up a tree.
+    A text policy takes them as they are; a diffusion policy as the rewards of leaves, which it fuses up a tree.
     """
 
     group: Group

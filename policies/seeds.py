@@ -1,4 +1,4 @@
-"""Every random choice derives from (run seed, purpose...), so that a run can be replayed and resumed."""
+"""Seeds of all random choices, derived from (run seed, purpose...) so that a run can be replayed and resumed."""
 
 from __future__ import annotations
 

@@ -38,6 +38,11 @@ COMPOSITIONS: dict[str, Strategy] = {
 }
 
 
+def conserved(pool: OpenGroups) -> bool:
+    """Nothing was lost: opened = trained + dropped + still open."""
+    return pool.opened == pool.trained + pool.dropped.total() + len(pool.groups)
+
+
 def rate(problem: Problem) -> float:
     return RATES[problem.seed % len(RATES)]
 

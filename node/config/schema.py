@@ -23,7 +23,12 @@ from policies.tasks.task import Param, TaskSpec
 from policies.text.settings import EmbeddedSettings, ModelSettings, TextSettings
 
 # Keys of before -> their names of today: refused with the new one named.
-RENAMED = {"relief": "retry_unsolved", "keep_silent": "keep_zero_advantage", "over": "oversample"}
+RENAMED = {
+    "relief": "retry_unsolved",
+    "keep_silent": "keep_zero_advantage",
+    "over": "oversample",
+    "foreign_share": "external_share",
+}
 PRESETS = [Path(__file__).parents[1] / "presets", Path(__file__).parents[2] / "configs"]
 
 

@@ -1,1 +1,1 @@
-"""The diffusion policy: a denoising network, sampled along a tree and trained on what its leaves are worth."""
+"""The diffusion policy: a denoising network, sampled along trees and trained on the rewards of their leaves."""

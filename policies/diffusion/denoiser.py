@@ -1,4 +1,4 @@
-"""What a diffusion policy needs of a network: its prediction at one step, whatever family and parametrisation."""
+"""The network interface of diffusion policies: a prediction at one step, whatever family and parametrisation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the network makes of noisy latents, in float32: the clean latents and the noise that it sees in them."""
+    """The clean latents and the noise that the network sees in noisy latents, in float32."""
 
     clean: torch.Tensor  # (B, *latent_shape)
     noise: torch.Tensor  # (B, *latent_shape)

@@ -1,4 +1,4 @@
-"""From rewards of leaves to an advantage for every edge (arXiv 2509.06040, eq. 3 and 4). Pure functions of tensors."""
+"""Advantages of tree edges from the rewards of the leaves below them (arXiv 2509.06040, eq. 3 and 4)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from policies.diffusion.tree_shape import TreeShape
 
 
 def fuse(
-    forest: TreeShape,
+    shape: TreeShape,
     rewards: Tensor,
     log_probs: Sequence[Tensor | None] | None = None,
     *,
@@ -21,20 +21,20 @@ def fuse(
 ) -> list[Tensor]:
     """Values of all nodes, depth by depth (P, n_d), from the rewards of the leaves (P, leaves).
 
-    A node is worth the mean of the leaves below it, weighted by exp(beta * log p(leaf | node)), where p is the density
-    of the path: `log_probs` of its edges, None for deterministic ones, times `dimensions` because they are averages.
+    The value of a node is the mean of the leaves below it, weighted by exp(beta * log p(leaf | node)), where p is the
+    density of the path: `log_probs` of its edges, None for deterministic ones, times `dimensions` as they are averages.
     Leaves are drawn from p already, so beta = 0 is the unbiased choice; beta = 1 counts p twice.
     """
     values = [rewards]
     path = torch.zeros_like(rewards)  # of each leaf, from the node that is being valued
-    for step in reversed(range(forest.steps)):
-        children = forest.sizes[step + 1]
+    for step in reversed(range(shape.steps)):
+        children = shape.sizes[step + 1]
         edges = None if log_probs is None else log_probs[step]
         if edges is not None:
-            path = path + dimensions * edges.repeat_interleave(forest.leaves // children, 1)
-        shape = (len(rewards), forest.sizes[step], -1)
-        weights = torch.softmax(beta * path.view(shape), 2)
-        values.append((weights * rewards.view(shape)).sum(2))
+            path = path + dimensions * edges.repeat_interleave(shape.leaves // children, 1)
+        families = (len(rewards), shape.sizes[step], -1)
+        weights = torch.softmax(beta * path.view(families), 2)
+        values.append((weights * rewards.view(families)).sum(2))
     return values[::-1]
 
 

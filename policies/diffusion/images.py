@@ -1,4 +1,4 @@
-"""Between tensors and the 8-bit images that are scored, shown and sent."""
+"""Conversion between tensors and the 8-bit images that are scored, shown and sent."""
 
 from __future__ import annotations
 

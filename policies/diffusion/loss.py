@@ -49,7 +49,7 @@ class LossRule:
 
 @dataclass(frozen=True, slots=True)
 class TreeLoss:
-    """Trees with what their edges are worth and which of them are trained: one tensor (P, n_(i+1)) a step each."""
+    """Trees, the advantages of their edges, and the edges that are trained: one tensor (P, n_(i+1)) a step each."""
 
     trees: TreeRollouts
     advantages: Sequence[Tensor]
@@ -66,7 +66,7 @@ class TreeLoss:
         live = [step for step, mask in enumerate(self.kept) if mask.any()]
         for step in live:
             weight = scale * rule.weight(len(live), self.edges, int(self.kept[step].sum()))
-            width = self.trees.forest.widths[step]
+            width = self.trees.shape.widths[step]
             parents = self.kept[step].view(-1, width).any(1).nonzero()[:, 0]
             for first in range(0, len(parents), rule.rows):
                 chunk = parents[first : first + rule.rows]
@@ -77,11 +77,11 @@ class TreeLoss:
         self, denoiser: Denoiser, rule: LossRule, step: int, parents: Tensor, weight: float, tally: Tally
     ) -> None:
         """One micro-batch: `parents` are flat places over trees and nodes of the depth that `step` starts from."""
-        trees, width, taken = self.trees, self.trees.forest.widths[step], self.trees.plan.steps[step]
+        trees, width, taken = self.trees, self.trees.shape.widths[step], self.trees.plan.steps[step]
         before, after, old = trees.latents[step], trees.latents[step + 1], trees.log_probs[step]
         assert before is not None and after is not None and old is not None
         device = next(denoiser.module.parameters()).device
-        nodes = trees.forest.sizes[step]
+        nodes = trees.shape.sizes[step]
         prompts = [trees.prompts[parent // nodes] for parent in parents.tolist()]
         latents = before.flatten(0, 1)[parents].to(device)
         mean = taken.mean(denoiser.predict(latents, trees.plan.points[step], prompts))

@@ -1,4 +1,4 @@
-"""Learning from finished images alone, whoever drew them, with whatever sampler (DiffusionNFT, arXiv 2509.16117).
+"""The forward-process loss on finished images, whichever policy and sampler made them (DiffusionNFT, arXiv 2509.16117).
 
 An image is noised again along the forward process and the network is asked for it back. With c the new and c_old the
 old policy's clean latents, a sample of optimality r in [0, 1] asks for
@@ -35,7 +35,7 @@ class Sample:
     prompt: str
     latents: Tensor  # (*latent_shape), clean, on the CPU
     reward: float
-    foreign: bool = False
+    external: bool = False
     trained: bool = True  # False: it counts in the normalisation only
 
 
@@ -48,21 +48,23 @@ class WeightedSample:
     weight: float  # in the mean of the loss
 
 
-def lessons(samples: Sequence[Sample], most: float, foreign_share: float, own: int) -> list[WeightedSample]:
-    """Samples worth learning from: rewards normalised to mean 0 and deviation 1 over all samples of a prompt, together.
+def weigh_samples(
+    samples: Sequence[Sample], most: float, external_share: float, own: int
+) -> list[WeightedSample]:
+    """The samples to train on: rewards normalised to mean 0 and deviation 1 over all samples of a prompt together.
 
     `most` cuts the normalised rewards, and is where optimality reaches 0 and 1. Normalised by the own samples alone,
     every image of a weaker peer would be a warning and nothing an example: that diverges. Prompts without spread are
-    left out. The samples of peers weigh no more together than `foreign_share` of all, where there are own samples:
+    left out. The samples of peers weigh no more together than `external_share` of all, where there are own samples:
     `own` of them, trained here or by their trees.
     """
     by_prompt: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         by_prompt[sample.prompt].append(sample)
-    foreign = sum(sample.foreign for sample in samples)
-    share = foreign_share / (1 - foreign_share) if foreign_share < 1 else float("inf")
-    weight = min(1.0, share * own / foreign) if own and foreign else 1.0
-    learnt = []
+    external = sum(sample.external for sample in samples)
+    share = external_share / (1 - external_share) if external_share < 1 else float("inf")
+    weight = min(1.0, share * own / external) if own and external else 1.0
+    weighted = []
     for together in by_prompt.values():
         rewards = torch.tensor([sample.reward for sample in together], dtype=torch.float64)
         if len(together) < 2 or rewards.max() == rewards.min():
@@ -70,10 +72,10 @@ def lessons(samples: Sequence[Sample], most: float, foreign_share: float, own: i
         scores = (rewards - rewards.mean()) / (rewards.std() + STD_EPSILON)
         for sample, score in zip(together, scores.clamp(-most, most).tolist(), strict=True):
             if sample.trained:
-                learnt.append(
-                    WeightedSample(sample, score / (2 * most) + 0.5, weight if sample.foreign else 1.0)
+                weighted.append(
+                    WeightedSample(sample, score / (2 * most) + 0.5, weight if sample.external else 1.0)
                 )
-    return learnt
+    return weighted
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +87,13 @@ class ForwardLoss:
     old: Callable[[], AbstractContextManager[None]]  # within it the network has the old policy's weights
     rows: int
 
-    def accumulate(self, taught: Sequence[WeightedSample], generator: torch.Generator) -> float:
-        """Adds the gradient of the loss, the weighted mean over `taught` and their draws; returns the loss.
+    def accumulate(self, samples: Sequence[WeightedSample], generator: torch.Generator) -> float:
+        """Adds the gradient of the loss, the weighted mean over `samples` and their draws; returns the loss.
 
         `generator`, on the CPU, draws noise levels and noise.
         """
-        total = sum(lesson.weight for lesson in taught) * self.settings.draws
-        each = [lesson for lesson in taught for _ in range(self.settings.draws)]
+        total = sum(sample.weight for sample in samples) * self.settings.draws
+        each = [sample for sample in samples for _ in range(self.settings.draws)]
         loss = 0.0
         for first in range(0, len(each), self.rows):
             loss += self._add(each[first : first + self.rows], generator, total)
@@ -99,7 +101,7 @@ class ForwardLoss:
 
     def _add(self, each: Sequence[WeightedSample], generator: torch.Generator, total: float) -> float:
         device = next(self.denoiser.module.parameters()).device
-        clean = torch.stack([lesson.sample.latents for lesson in each])
+        clean = torch.stack([weighted.sample.latents for weighted in each])
         levels = torch.rand(len(each), generator=generator) * (MOST_NOISE - LEAST_NOISE) + LEAST_NOISE
         noise = torch.randn(clean.shape, generator=generator)
         signal, spread = self._levels(levels, clean.dim())
@@ -108,15 +110,15 @@ class ForwardLoss:
             levels.to(device),
             clean.to(device),
         )
-        prompts = [lesson.sample.prompt for lesson in each]
+        prompts = [weighted.sample.prompt for weighted in each]
         with torch.no_grad():
             with self.old():
                 old = self.denoiser.predict_at(noisy, levels, prompts)
             with self.denoiser.reference():
                 reference = self.denoiser.predict_at(noisy, levels, prompts)
         new = self.denoiser.predict_at(noisy, levels, prompts)
-        optimality = torch.tensor([lesson.optimality for lesson in each], device=device)
-        weights = torch.tensor([lesson.weight for lesson in each], device=device) / total
+        optimality = torch.tensor([weighted.optimality for weighted in each], device=device)
+        weights = torch.tensor([weighted.weight for weighted in each], device=device) / total
         errors = optimality_errors(new.clean, old.clean, clean, optimality, self.settings.beta)
         errors = errors + self.settings.reference_weight * _velocity_distance(new, reference)
         loss = (weights * errors).sum()

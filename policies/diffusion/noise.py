@@ -1,4 +1,4 @@
-"""Noise by counter: what a node of a tree draws depends on the tree's seed and the node's place alone.
+"""Counter-based noise: what a node of a tree draws depends on the tree's seed and the node's place alone.
 
 So any path can be replayed by itself, and neither the company of other trees nor the size of a batch changes a result.
 """

@@ -1,13 +1,13 @@
-"""The diffusion policy behind the `Policy` seam: a denoising network that draws, learns and is saved."""
+"""The diffusion policy: a denoising network behind the `Policy` interface."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -15,19 +15,19 @@ from policies.diffusion.denoiser import Denoiser
 from policies.diffusion.fusion import depth_advantages, fuse
 from policies.diffusion.images import to_images, to_pixels
 from policies.diffusion.loss import TreeLoss
-from policies.diffusion.nft_loss import Sample, WeightedSample, lessons
-from policies.diffusion.plan import deterministic, plan
+from policies.diffusion.nft_loss import Sample, WeightedSample, weigh_samples
 from policies.diffusion.pruning import kept_edges
 from policies.diffusion.settings import DiffusionSettings
+from policies.diffusion.step_plan import ode_plan, step_plan
 from policies.diffusion.trainer import DiffusionTrainer
 from policies.diffusion.tree_buffer import MatchedTrees, TreeBuffer
-from policies.diffusion.tree_rollout import grow
+from policies.diffusion.tree_rollout import rollout_trees
 from policies.diffusion.tree_shape import TreeShape
 from policies.policy import PolicyError, RolloutRequest, Stale, Stop, UpdateReport, UpdateSpec, never
+from policies.progress import read_progress, save_progress
 from policies.rollout import Finish, Image, Problem, Rollout, TrainGroup
 
 WEIGHTS_FILE = "weights.safetensors"
-PROGRESS_FILE = "progress.pt"
 GIGABYTE = 1_000_000_000
 
 _Numbered = list[int]  # places in the list of requests
@@ -35,7 +35,7 @@ _Item = TypeVar("_Item")
 
 
 class DiffusionPolicy:
-    """See `policies.policy.Policy`. All requests of one problem in a call are the leaves of one forest.
+    """See `policies.policy.Policy`. All requests of one problem in a call are the leaves of the trees of one shape.
 
     An update learns from own groups by their trees, if it learns in reverse and still has them, and from all others
     as finished images. It takes from a group's advantages how its rollouts compare, and scales anew: depth by depth in
@@ -51,7 +51,7 @@ class DiffusionPolicy:
             )
         self._denoiser, self._settings = denoiser, settings
         self._trainer = DiffusionTrainer(denoiser, settings, seed)
-        self._grove = TreeBuffer(int(settings.trainer.tree_memory_gb * GIGABYTE))
+        self._buffer = TreeBuffer(int(settings.trainer.tree_memory_gb * GIGABYTE))
         self._version = 0
         size = sum(parameter.numel() for parameter in denoiser.module.parameters())
         self._fingerprint = f"{name}-{size}"[-64:]
@@ -67,7 +67,7 @@ class DiffusionPolicy:
     @property
     def waiting(self) -> int:
         """Trees that are kept for an update."""
-        return len(self._grove)
+        return len(self._buffer)
 
     def encode(self, text: str, finish: Finish) -> tuple[int, ...]:
         raise ValueError("a diffusion policy takes no text")
@@ -75,7 +75,7 @@ class DiffusionPolicy:
     def sample(
         self, requests: Sequence[RolloutRequest], *, stop: Stop = never, held_out: bool = False
     ) -> list[Rollout]:
-        """`stop` is asked between batches of forests; what is not begun then stays unfinished, without a trace."""
+        """`stop` is asked between batches of trees; what is not begun then stays unfinished, without a trace."""
         rollouts = [request.begun or Rollout("", (), Finish.UNFINISHED) for request in requests]
         batches = self._singly(requests) if held_out else self._together(requests)
         for batch in batches:
@@ -88,13 +88,13 @@ class DiffusionPolicy:
         return rollouts
 
     def update(self, batch: Sequence[TrainGroup], spec: UpdateSpec = UpdateSpec()) -> UpdateReport | None:
-        harvests, found = self._grove.harvest(batch)
-        forests = [self._tree_loss(harvest, spec) for harvest in harvests]
-        forests = [forest for forest in forests if forest.edges]
-        taught = self._lessons(batch, found)
-        if not forests and not taught:
+        matched, found = self._buffer.match(batch)
+        losses = [self._tree_loss(trees, spec) for trees in matched]
+        losses = [loss for loss in losses if loss.edges]
+        samples = self._weighted_samples(batch, found)
+        if not losses and not samples:
             return None
-        step = self._trainer.step(forests, taught, spec, self._version)
+        step = self._trainer.step(losses, samples, spec, self._version)
         self._version += 1
         edges = step.trees.edges
         return UpdateReport(
@@ -111,26 +111,16 @@ class DiffusionPolicy:
     def save(self, folder: Path) -> None:
         """Trees are not saved: after a resume their groups are learnt from as finished images."""
         save_file(_trained(self._denoiser.module), folder / WEIGHTS_FILE)
-        progress = {
-            "trainer": self._trainer.progress(),
-            "version": self._version,
-            "fingerprint": self._fingerprint,
-        }
-        torch.save(progress, folder / PROGRESS_FILE)
+        save_progress(folder, self._trainer.progress(), self._version, self._fingerprint)
 
     def load(self, folder: Path) -> None:
         """Raises PolicyError when `folder` holds no complete save of a policy of this fingerprint."""
-        file = folder / PROGRESS_FILE
+        progress, version = read_progress(folder, self._fingerprint)
+        file = folder / WEIGHTS_FILE
         try:
-            progress: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-            weights = load_file(folder / WEIGHTS_FILE)
-        except (OSError, RuntimeError, UnpicklingError) as error:
+            weights = load_file(file)
+        except (OSError, SafetensorError) as error:
             raise PolicyError(f"{file} cannot be read ({error}); resume from another checkpoint") from error
-        if progress["fingerprint"] != self._fingerprint:
-            raise PolicyError(
-                f"{folder} holds {progress['fingerprint']}, this policy is {self._fingerprint}; "
-                "resume with the config that it was saved with"
-            )
         parameters = _trained(self._denoiser.module)
         if weights.keys() != parameters.keys():
             raise PolicyError(
@@ -138,19 +128,19 @@ class DiffusionPolicy:
             )
         for name, weight in weights.items():
             parameters[name].copy_(weight)
-        self._trainer.resume(progress["trainer"])
-        self._version = progress["version"]
+        self._trainer.resume(progress)
+        self._version = version
 
     def _together(self, requests: Sequence[RolloutRequest]) -> Iterator[list[_Numbered]]:
-        """The requests of each problem as one forest; forests of one shape in batches that memory bounds."""
+        """The requests of each problem together; those of trees of one shape in batches that memory bounds."""
         by_problem: dict[Problem, _Numbered] = {}
         for place, request in enumerate(requests):
             by_problem.setdefault(request.problem, []).append(place)
         by_leaves: dict[int, list[_Numbered]] = {}
         for places in by_problem.values():
             by_leaves.setdefault(len(places), []).append(places)
-        for leaves, forests in by_leaves.items():
-            yield from _parts(forests, max(1, self._settings.trainer.rows // leaves))
+        for leaves, together in by_leaves.items():
+            yield from _parts(together, max(1, self._settings.trainer.rows // leaves))
 
     def _singly(self, requests: Sequence[RolloutRequest]) -> Iterator[list[_Numbered]]:
         """Every request by itself, as evaluation asks."""
@@ -159,17 +149,17 @@ class DiffusionPolicy:
     def _draw(
         self, batch: Sequence[_Numbered], requests: Sequence[RolloutRequest], *, held_out: bool
     ) -> list[Image]:
-        """The leaves of one forest a problem, in the order of `batch`; their trees are kept if they will be trained."""
+        """The leaves of each problem's trees, in the order of `batch`; their trees are kept if they will be trained."""
         tree, schedule = self._settings.tree, self._denoiser.schedule
-        chosen = deterministic(schedule) if held_out else plan(tree, schedule, self._version)
-        forest = TreeShape.of({} if held_out else tree.splits, len(batch[0]), len(chosen.steps))
+        chosen = ode_plan(schedule) if held_out else step_plan(tree, schedule, self._version)
+        shape = TreeShape.of({} if held_out else tree.splits, len(batch[0]), len(chosen.steps))
         first = [requests[places[0]] for places in batch]
         prompts, seeds = [request.problem.prompt for request in first], [request.key for request in first]
-        trees = grow(self._denoiser, forest, chosen, prompts, seeds, self._settings.trainer.rows)
+        trees = rollout_trees(self._denoiser, shape, chosen, prompts, seeds, self._settings.trainer.rows)
         images = to_images(self._decoded(trees.leaves.flatten(0, 1)))
         if not held_out and tree.learn == "reverse":
             problems = [request.problem for request in first]
-            self._grove.plant(trees, self._version, problems, list(_parts(images, forest.leaves)))
+            self._buffer.add(trees, self._version, problems, list(_parts(images, shape.leaves)))
         return images
 
     @torch.no_grad()
@@ -179,23 +169,25 @@ class DiffusionPolicy:
         parts = [latents[first : first + rows] for first in range(0, len(latents), rows)]
         return torch.cat([self._denoiser.decode(part.to(device)).cpu() for part in parts])
 
-    def _tree_loss(self, harvest: MatchedTrees, spec: UpdateSpec) -> TreeLoss:
-        settings, trees = self._settings.tree, harvest.trees
-        stale = harvest.version != self._version
+    def _tree_loss(self, matched: MatchedTrees, spec: UpdateSpec) -> TreeLoss:
+        settings, trees = self._settings.tree, matched.trees
+        stale = matched.version != self._version
         values = fuse(
-            trees.forest,
-            harvest.worth,
+            trees.shape,
+            matched.rewards,
             trees.log_probs,
             beta=settings.fusion_beta,
             dimensions=trees.leaves[0, 0].numel(),
         )
         advantages = depth_advantages(values, settings.scale, settings.max_advantage)
-        trained = harvest.present & (not (stale and spec.stale is Stale.MASK))
-        kept = kept_edges(settings, trees, harvest.worth, trained, harvest.version)
+        trained = matched.present & (not (stale and spec.stale is Stale.MASK))
+        kept = kept_edges(settings, trees, matched.rewards, trained, matched.version)
         return TreeLoss(trees, advantages, kept, against_own=stale and spec.stale is Stale.RECOMPUTE)
 
-    def _lessons(self, batch: Sequence[TrainGroup], found: Sequence[set[int]]) -> list[WeightedSample]:
-        """What finished images teach: all of every prompt that has one without a tree."""
+    def _weighted_samples(
+        self, batch: Sequence[TrainGroup], found: Sequence[set[int]]
+    ) -> list[WeightedSample]:
+        """The finished images to learn from: all of every prompt that has one without a tree."""
         loose = {
             member.group.problem.prompt
             for member, known in zip(batch, found, strict=True)
@@ -208,7 +200,8 @@ class DiffusionPolicy:
             for sample in self._samples(member)
         ]
         own = sum(len(member.group.rollouts) for member in batch if not member.group.external)
-        return lessons(samples, self._settings.tree.max_advantage, self._settings.forward.foreign_share, own)
+        most, share = self._settings.tree.max_advantage, self._settings.forward.external_share
+        return weigh_samples(samples, most, share, own)
 
     @torch.no_grad()
     def _samples(self, member: TrainGroup) -> Iterator[Sample]:

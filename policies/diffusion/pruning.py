@@ -1,4 +1,4 @@
-"""Which edges are trained (arXiv 2509.06040, sec. 3.4). Masks for the backward pass: the roll-out is what it was."""
+"""Masks of the tree edges that are trained (arXiv 2509.06040, sec. 3.4); pruned ones are sampled all the same."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def kept_edges(
     Below the last split, where a chain leads to one leaf, that leaf must be among those that width pruning keeps.
     `rewards` and `present` (P, leaves); `updates` moves the window of pruned steps.
     """
-    forest = trees.forest
-    dropped = set(window_at(settings.pruned, updates, forest.steps)) if settings.pruned else set()
+    shape = trees.shape
+    dropped = set(window_at(settings.pruned, updates, shape.steps)) if settings.pruned else set()
     masks = []
     leaves = kept_leaves(settings, trees, rewards)
-    last_split = max((step for step, width in enumerate(forest.widths) if width > 1), default=-1)
-    for step in range(forest.steps):
+    last_split = max((step for step, width in enumerate(shape.widths) if width > 1), default=-1)
+    for step in range(shape.steps):
         trained = trees.log_probs[step] is not None and step not in dropped
         below = leaves & present if step > last_split else present
-        masks.append(below.view(len(below), forest.sizes[step + 1], -1).any(2) & trained)
+        masks.append(below.view(len(below), shape.sizes[step + 1], -1).any(2) & trained)
     return masks
 
 
@@ -41,7 +41,7 @@ def kept_leaves(settings: TreeSettings, trees: TreeRollouts, rewards: Tensor) ->
         order = rewards.argsort(1)
         chosen = torch.cat([order[:, :count], order[:, -count:]], 1)
         return torch.zeros_like(everything).scatter_(1, chosen, True)
-    splits = [width for width in trees.forest.widths if width > 1]
+    splits = [width for width in trees.shape.widths if width > 1]
     if settings.width == "all" or not splits:
         return everything
     families = rewards.view(len(rewards), -1, splits[-1])

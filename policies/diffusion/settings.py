@@ -1,4 +1,4 @@
-"""What a diffusion policy can be told: its network, how its trees grow, what of them is trained, and how.
+"""Settings of a diffusion policy: its network, its sampling trees, the part of them that is trained, the optimiser.
 
 Published methods are presets of the same settings. Every default is the setting that was tried.
 """
@@ -79,7 +79,7 @@ class TreeSettings(Settings):
     eta: float = Field(default=0.5, ge=0.0, le=1.0)
     """How noisy a noisy step is; 0 samples by the ODE."""
     noisy: WindowSettings | None = WindowSettings(first=1, size=2)
-    """Steps that are noisy beside the splits. None: all."""
+    """Steps that are noisy besides the splits. None: all."""
     tail: int = Field(default=3, ge=0)
     """Deterministic steps from the last noisy one to the image, longer where they are fewer. 0: the schedule's own."""
     learn: Literal["reverse", "forward"] = "reverse"
@@ -128,7 +128,7 @@ class TreeSettings(Settings):
         return self
 
 
-# Published methods, each as its paper means it; all of them share sampler, trainer and seam.
+# Published methods, each as its paper means it; all of them share sampler, trainer and interface.
 PRESETS: dict[str, dict[str, Any]] = {
     "branch": {},
     "branchgrpo": {  # arXiv 2509.06040: every step noisy, one weight an edge, the late steps pruned in turn
@@ -178,7 +178,7 @@ class ForwardSettings(Settings):
     """The old policy is a running mean of the weights that keeps this share of itself at every update."""
     reference_weight: float = Field(default=1e-3, ge=0.0)
     """Weight of the squared distance of velocities from the reference policy's."""
-    foreign_share: float = Field(default=0.5, ge=0.0, le=1.0)
+    external_share: float = Field(default=0.5, ge=0.0, le=1.0)
     """Most weight that the images of peers have together in an update with own images."""
 
 

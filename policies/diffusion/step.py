@@ -45,9 +45,8 @@ class Step:
             return cls(next_signal, math.sqrt(max(next_noise**2 - std**2, 0.0)), std)
         length = noise - next_noise
         rate = eta
-        if (
-            kind is Kind.FLOW
-        ):  # s / a grows beyond all bounds where there is no signal yet: one step's worth bounds it
+        if kind is Kind.FLOW:
+            # s / a is unbounded where there is no signal yet: the signal is taken to be one step long at least.
             rate = eta * math.sqrt(noise / max(signal, length))
         return cls(next_signal, next_noise - rate**2 * length / (2 * noise), rate * math.sqrt(length))
 

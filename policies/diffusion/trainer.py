@@ -43,7 +43,7 @@ class DiffusionTrainer:
         )
 
     def step(
-        self, forests: Sequence[TreeLoss], taught: Sequence[WeightedSample], spec: UpdateSpec, updates: int
+        self, trees: Sequence[TreeLoss], samples: Sequence[WeightedSample], spec: UpdateSpec, updates: int
     ) -> StepReport:
         """`spec.epochs` times: one optimiser step on all trees together, then those on images.
 
@@ -52,22 +52,22 @@ class DiffusionTrainer:
         """
         generator = torch.Generator().manual_seed(derive_seed(self._seed, "forward", updates))
         losses, norms, tally = [], [], Tally()
-        a_single_step = spec.epochs == 1 and not taught  # its check comes before anything is changed
+        a_single_step = spec.epochs == 1 and not samples  # its check comes before anything is changed
         undoable = nullcontext() if a_single_step else all_or_nothing(self._trained, self._optimizer)
         with (
             undoable,
             scaled_rate(self._optimizer, spec.learning_rate_scale) as learning_rate,
         ):
             for _ in range(spec.epochs):
-                if forests:
-                    tally = self._accumulate_trees(forests, spec.clip)
+                if trees:
+                    tally = self._accumulate_trees(trees, spec.clip)
                     losses.append(tally.loss)
                     norms.append(self._descend(tally.loss))
-                for share in self._shares(taught, generator):
+                for share in self._shares(samples, generator):
                     losses.append(self._forward_loss().accumulate(share, generator))
                     norms.append(self._descend(losses[-1]))
         self._follow()
-        return StepReport(sum(losses) / len(losses), max(norms), learning_rate, tally, len(taught))
+        return StepReport(sum(losses) / len(losses), max(norms), learning_rate, tally, len(samples))
 
     def progress(self) -> dict[str, Any]:
         """Optimiser and old policy, as plain containers of tensors and numbers."""
@@ -80,24 +80,24 @@ class DiffusionTrainer:
             for old, kept in zip(self._old, progress["old"], strict=True):
                 old.copy_(kept)
 
-    def _accumulate_trees(self, forests: Sequence[TreeLoss], clip: tuple[float, float] | None) -> Tally:
-        """Forests of different shapes count by their trees."""
+    def _accumulate_trees(self, trees: Sequence[TreeLoss], clip: tuple[float, float] | None) -> Tally:
+        """Trees of different shapes count alike."""
         low, high = clip or (self._settings.tree.clip, self._settings.tree.clip)
         rule = LossRule(low, high, self._settings.tree.balance == "depth", self._settings.trainer.rows)
-        trees = sum(len(forest.trees.prompts) for forest in forests)
+        count = sum(len(loss.trees.prompts) for loss in trees)
         total = Tally()
-        for forest in forests:
-            total.add(forest.accumulate(self._denoiser, rule, len(forest.trees.prompts) / trees))
+        for loss in trees:
+            total.add(loss.accumulate(self._denoiser, rule, len(loss.trees.prompts) / count))
         return total
 
     def _shares(
-        self, taught: Sequence[WeightedSample], generator: torch.Generator
+        self, samples: Sequence[WeightedSample], generator: torch.Generator
     ) -> Iterator[list[WeightedSample]]:
-        """The lessons in random order, as many equal parts as the settings want optimiser steps."""
-        order = torch.randperm(len(taught), generator=generator)
+        """The samples in random order, as many equal parts as the settings want optimiser steps."""
+        order = torch.randperm(len(samples), generator=generator)
         for part in order.tensor_split(self._settings.forward.steps):
             if len(part):
-                yield [taught[place] for place in part.tolist()]
+                yield [samples[place] for place in part.tolist()]
 
     def _forward_loss(self) -> ForwardLoss:
         settings = self._settings

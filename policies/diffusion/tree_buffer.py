@@ -1,7 +1,7 @@
-"""The trees that wait for their update, and how a batch of groups finds its leaves again.
+"""The buffer of sampled trees that wait for their update; a batch's rollouts are matched to leaves by their images.
 
-A rollout's image is its name. Trees that are gone (after a resume, or pushed out by newer ones) are no error: their
-images can still be learnt from as finished images.
+Trees that are gone (after a resume, or pushed out by newer ones) are no error: their images can still be learnt from
+as finished images.
 """
 
 from __future__ import annotations
@@ -22,15 +22,14 @@ class MatchedTrees:
     """Trees of which leaves are in a batch."""
 
     trees: TreeRollouts
-    version: int  # of the policy that grew them
-    worth: (
-        Tensor  # (P, leaves): what the strategy makes of each leaf; absent ones are worth their tree's mean
-    )
+    version: int  # of the policy that sampled them
+    # (P, leaves): the strategy's advantage of each leaf; absent leaves have the mean of their tree's others
+    rewards: Tensor
     present: Tensor  # (P, leaves), bool
 
 
 @dataclass(slots=True)
-class _Planted:
+class _Entry:
     trees: TreeRollouts
     version: int
     places: dict[tuple[Problem, Image], list[tuple[int, int]]]  # tree and leaf of each image
@@ -47,13 +46,13 @@ class TreeBuffer:
 
     def __init__(self, budget: int) -> None:
         self._budget = budget  # bytes
-        self._planted: deque[_Planted] = deque()
+        self._entries: deque[_Entry] = deque()
 
     def __len__(self) -> int:
         """Trees."""
-        return sum(len(planted.trees.prompts) for planted in self._planted)
+        return sum(len(entry.trees.prompts) for entry in self._entries)
 
-    def plant(
+    def add(
         self,
         trees: TreeRollouts,
         version: int,
@@ -65,39 +64,39 @@ class TreeBuffer:
         for tree, (problem, leaves) in enumerate(zip(problems, images, strict=True)):
             for leaf, image in enumerate(leaves):
                 places.setdefault((problem, image), []).append((tree, leaf))
-        self._planted.append(_Planted(trees, version, places))
-        while len(self._planted) > 1 and sum(planted.size for planted in self._planted) > self._budget:
-            self._planted.popleft()
+        self._entries.append(_Entry(trees, version, places))
+        while len(self._entries) > 1 and sum(entry.size for entry in self._entries) > self._budget:
+            self._entries.popleft()
 
-    def harvest(self, batch: Sequence[TrainGroup]) -> tuple[list[MatchedTrees], list[set[int]]]:
-        """The trees of the batch's rollouts, and for each group the rollouts that were found in one.
+    def match(self, batch: Sequence[TrainGroup]) -> tuple[list[MatchedTrees], list[set[int]]]:
+        """The trees of the batch's own rollouts, and for each group the rollouts that were found in one.
 
         Trees that a rollout was found in are not kept any longer.
         """
         found: list[set[int]] = [set() for _ in batch]
-        harvests, left = [], deque[_Planted]()
-        for planted in self._planted:
-            worth = torch.full((len(planted.trees.prompts), planted.trees.forest.leaves), torch.nan)
+        matched, left = [], deque[_Entry]()
+        for entry in self._entries:
+            rewards = torch.full((len(entry.trees.prompts), entry.trees.shape.leaves), torch.nan)
             for number, member in enumerate(batch):
                 if not member.group.external:
-                    _pick(planted, member, found[number], worth)
-            present = ~worth.isnan()
+                    _match_leaves(entry, member, found[number], rewards)
+            present = ~rewards.isnan()
             if not present.any():
-                left.append(planted)
+                left.append(entry)
                 continue
-            worth = torch.where(present, worth, worth.nanmean(1, keepdim=True)).nan_to_num()
-            harvests.append(MatchedTrees(planted.trees, planted.version, worth, present))
-        self._planted = left
-        return harvests, found
+            rewards = torch.where(present, rewards, rewards.nanmean(1, keepdim=True)).nan_to_num()
+            matched.append(MatchedTrees(entry.trees, entry.version, rewards, present))
+        self._entries = left
+        return matched, found
 
 
-def _pick(planted: _Planted, member: TrainGroup, found: set[int], worth: Tensor) -> None:
+def _match_leaves(entry: _Entry, member: TrainGroup, found: set[int], rewards: Tensor) -> None:
     """Writes the advantages of the group's rollouts to the places of their leaves."""
     problem = member.group.problem
     for index, (rollout, advantage) in enumerate(zip(member.group.rollouts, member.advantages, strict=True)):
         if rollout.image is None or index in found:
             continue
-        free = [place for place in planted.places.get((problem, rollout.image), ()) if worth[place].isnan()]
+        free = [place for place in entry.places.get((problem, rollout.image), ()) if rewards[place].isnan()]
         if free:
-            worth[free[0]] = advantage
+            rewards[free[0]] = advantage
             found.add(index)

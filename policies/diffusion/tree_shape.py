@@ -1,6 +1,6 @@
-"""The shape of a forest: how many roots, where they split, and which nodes follow from which. Pure arithmetic.
+"""The shape of a problem's trees: the number of roots, the steps at which they split, the children of each node.
 
-A sequential group with one start noise is the forest of one root that splits at step 0 only; one with a start noise
+A sequential group with one start noise is one root that splits at step 0 only; one with a start noise
 each is all roots and no splits. BranchGRPO's default (arXiv 2509.06040) is a root that splits in two at 0, 3, 6 and 9.
 Nodes of a depth are numbered from 0; the children of node p are the `width` numbers from p * width.
 """
@@ -23,11 +23,11 @@ class TreeShape:
 
     def __post_init__(self) -> None:
         if self.roots < 1 or not self.widths or min(self.widths) < 1:
-            raise ValueError(f"a forest of {self.roots} roots and widths {self.widths}")
+            raise ValueError(f"trees of {self.roots} roots and widths {self.widths}")
 
     @classmethod
     def of(cls, splits: Mapping[int, int], leaves: int, steps: int) -> TreeShape:
-        """The forest of exactly `leaves` leaves that comes nearest to `splits` (step -> children).
+        """The shape of exactly `leaves` leaves that comes nearest to `splits` (step -> children).
 
         Early splits come first, each as wide as divides what is left; what remains are roots.
         """

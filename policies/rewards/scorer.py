@@ -1,4 +1,4 @@
-"""What a reward for images is, and how it comes to lie in [0, 1]."""
+"""The interface of image reward models, and the mapping of their scores into [0, 1]."""
 
 from __future__ import annotations
 

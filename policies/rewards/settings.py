@@ -1,4 +1,4 @@
-"""Which published reward model judges images, and how it is loaded."""
+"""Settings of the published reward models: which one judges images, and where its weights are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rollout strategies: how many rollouts a problem gets, when sampling stops, and what the update learns."""
+"""Rollout strategies (GRPO, BroRL, DARS, APRIL): rollouts a problem, when sampling stops, the batch of the update."""
 
 from __future__ import annotations
 

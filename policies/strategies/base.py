@@ -1,4 +1,6 @@
-"""The Strategy seam: how many rollouts, when to stop, what to train on, and how. `phase` drives every strategy.
+"""The Strategy interface: rollouts a problem, when sampling stops, the groups to train on, and how to update.
+
+`rollout_phase` drives every strategy.
 
 A strategy is a frozen value without state: what it needs to know is in the groups and in the step.
 """

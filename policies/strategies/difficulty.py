@@ -1,4 +1,4 @@
-"""How hard a problem is for this policy: how many of its rollouts are right, as a ratio and never a float."""
+"""Difficulty of a problem for this policy: the share of its rollouts that are right, as an exact ratio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GRPO (arXiv 2402.03300): N rollouts a problem, each worth its reward minus the group's mean."""
+"""GRPO (arXiv 2402.03300): N rollouts a problem, the advantage of each its reward minus the group's mean."""
 
 from __future__ import annotations
 

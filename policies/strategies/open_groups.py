@@ -81,11 +81,6 @@ class OpenGroups:
     dropped: Counter[str] = field(default_factory=Counter)  # by reason
 
     @property
-    def conserved(self) -> bool:
-        """Nothing was lost: opened = trained + dropped + pooled."""
-        return self.opened == self.trained + self.dropped.total() + len(self.groups)
-
-    @property
     def partials(self) -> list[tuple[OpenGroup, int]]:
         """Every rollout that is not finished, as its group and its index in it."""
         return [(group, i) for group in self.groups for i in group.running]

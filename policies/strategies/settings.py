@@ -1,4 +1,4 @@
-"""What a strategy can be told. Every default is the setting of its paper, or the one that was tried here."""
+"""Settings of the rollout strategies. Every default is that of its paper, or the one that was tried here."""
 
 from __future__ import annotations
 

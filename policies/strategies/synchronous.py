@@ -1,4 +1,4 @@
-"""What strategies share that wait for every rollout and hold open what is wanted: all but APRIL."""
+"""The base of the strategies that wait for every rollout of a round: all but APRIL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which problems a node meets: drawn by weight over its tasks, each from a fresh seed."""
+"""The problems that a node meets: drawn by weight over its tasks, each from a fresh seed."""
 
 from __future__ import annotations
 

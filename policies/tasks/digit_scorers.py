@@ -1,4 +1,4 @@
-"""What tells digits apart: the classifier behind the reward, and a judge that never sees its data."""
+"""Two classifiers of digits: the one behind the reward, and a judge for benchmarks that never sees its data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded image task: draw the asked digit. A small classifier says how well."""
+"""The embedded image task: draw the digit that is asked for; a small classifier gives the reward."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ NAMES: tuple[RewardModel, ...] = get_args(RewardModel)
 PARAMETERS = {"prompts", "weights"}
 # One prompt in so many is asked for in evaluation alone.
 HELD_OUT = 10
-# Images more stretched than this are worth nothing: reward models would blow them up by as much.
+# Images more stretched than this score nothing: reward models would blow them up by as much.
 MAX_STRETCH = 4.0
 
 STYLES = (

@@ -1,4 +1,4 @@
-"""Scores a completion with a library scorer that may evaluate it: in a throw-away process, within a deadline.
+"""The sandbox of library scorers that may evaluate a completion: a throw-away process with a deadline.
 
 The process has no environment, no files, no sockets, no children and bounded memory and time (see
 `sandbox_child`). It is a fence and not a jail: a scorer that evaluates text lets that text choose its own

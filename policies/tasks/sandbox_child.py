@@ -1,4 +1,4 @@
-"""Runs one reasoning-gym scorer in a process of its own. A script: `policies.tasks.sandbox` starts it.
+"""The sandbox's process: runs one reasoning-gym scorer. A script: `policies.tasks.sandbox` starts it.
 
 Reads one JSON object {dataset, params, seed, completion} from standard input and writes the score to standard
 output. Imports nothing of ours: under `python -I` only the installed packages are on the path.

@@ -1,4 +1,4 @@
-"""The Task seam: a generator of problems with a verifier, deterministic in its seed."""
+"""The Task interface: a generator of problems, deterministic in their seeds, with a verifier of answers."""
 
 from __future__ import annotations
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
 import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from policies.policy import PolicyError, RolloutRequest, Stop, UpdateReport, UpdateSpec, never
+from policies.progress import read_progress, save_progress
 from policies.rollout import Finish, Problem, Rollout, Segment, TrainGroup
 from policies.text import model as models
 from policies.text.batching import rows_of
@@ -21,7 +20,6 @@ from policies.text.settings import GenerationSettings, ModelSettings, TextSettin
 from policies.text.trainer import GroupTrainer, NothingToTrainError
 
 WEIGHTS_FOLDER = "weights"
-PROGRESS_FILE = "progress.pt"
 GIGABYTE = 1_000_000_000
 
 
@@ -116,24 +114,14 @@ class TextPolicy:
     def save(self, folder: Path) -> None:
         """Random state needs no file: every draw derives from the seed and the number of updates."""
         models.save_weights(self._model, folder / WEIGHTS_FOLDER)
-        progress = {
-            "trainer": self._trainer.progress(),
-            "version": self._version,
-            "fingerprint": self._fingerprint,
-        }
-        torch.save(progress, folder / PROGRESS_FILE)
+        save_progress(folder, self._trainer.progress(), self._version, self._fingerprint)
 
     def load(self, folder: Path) -> None:
         """Raises PolicyError when `folder` holds no complete save of a policy of this fingerprint."""
-        progress = _read_progress(folder / PROGRESS_FILE)
-        if progress["fingerprint"] != self._fingerprint:
-            raise PolicyError(
-                f"{folder} was saved by {progress['fingerprint']}, this policy is {self._fingerprint}; "
-                "resume with the configuration that wrote it"
-            )
+        progress, version = read_progress(folder, self._fingerprint)
         models.load_weights(self._model, folder / WEIGHTS_FOLDER)
-        self._trainer.resume(progress["trainer"])
-        self._version = progress["version"]
+        self._trainer.resume(progress)
+        self._version = version
         self._engine_is_behind = True
 
     def _rollout(self, request: RolloutRequest, continuation: Continuation) -> Rollout:
@@ -143,15 +131,6 @@ class TextPolicy:
             segments = _extended(segments, new)
         ids = [token for segment in segments for token in segment.token_ids]
         return Rollout(self._encoding.decode(ids), segments, continuation.finish)
-
-
-def _read_progress(file: Path) -> dict[str, Any]:
-    """Reads tensors and plain values only: `weights_only` refuses a pickle that names anything else."""
-    try:
-        progress: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, UnpicklingError) as error:
-        raise PolicyError(f"{file} cannot be read ({error}); resume from another checkpoint") from error
-    return progress
 
 
 def _plain_model(model: torch.nn.Module) -> PreTrainedModel:

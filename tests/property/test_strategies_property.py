@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategy_world import CAP, RUN_SEED, SeededPolicy, play_round
+from strategy_world import CAP, RUN_SEED, SeededPolicy, conserved, play_round
 
 from policies.policy import Stale
 from policies.rollout import Finish, Group
@@ -58,7 +58,7 @@ def test_nothing_is_lost_or_trained_on_twice(
         opened, sampled = opened + phase.effort.opened, sampled + phase.effort.tokens
         decided += len(phase.decisions)
         decided_tokens += tokens(phase.groups)
-        assert pool.conserved and pool.opened == opened
+        assert conserved(pool) and pool.opened == opened
         assert pool.trained + pool.dropped.total() == decided
         assert sampled == decided_tokens + tokens(pool.groups)
         assert all(len(rollout.token_ids) <= CAP for group in phase.groups for rollout in group.rollouts)

@@ -6,12 +6,12 @@ follows the gradient by AdamW. Nothing is approximated, and a run is fixed by it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+
+from policies.repeatable import one_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,9 @@ def simulate(
     world: World, rollouts: int, steps: int, learning_rate: float, generator: np.random.Generator
 ) -> Outcome:
     """`steps` updates on `rollouts` samples each, by AdamW with torch's other defaults."""
-    with one_thread():
+    with (
+        one_thread()
+    ):  # vectors this short lose more at barriers than they win: 23 s against 2 s on two cores
         return _simulate(world, rollouts, steps, learning_rate, generator)
 
 
@@ -80,14 +82,3 @@ def loss_gradient(probabilities: torch.Tensor, sampled: torch.Tensor, correct: i
     rewards = torch.where(sampled < correct, 1.0, -1.0).to(probabilities.dtype)
     weights = torch.zeros_like(probabilities).index_add_(0, sampled, rewards - rewards.mean())
     return -probabilities * (weights - weights @ probabilities) / len(sampled)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Vectors this short lose more at the threads' barriers than they win: 23 s against 2 s on two busy cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from policies.diffusion.denoiser import Prediction, Schedule
-from policies.diffusion.pipeline import latents as latent_forms
 from policies.diffusion.pipeline.call import PipelineCall
+from policies.diffusion.pipeline.latents import encode_images, fitted
 from policies.diffusion.pipeline.levels import Levels, Parametrisation, parametrisation_of
 from policies.diffusion.pipeline.lora import attach_lora, without_adapters
 from policies.diffusion.pipeline.prompts import Prompts
@@ -105,10 +105,10 @@ class PipelineDenoiser:
         return without_adapters(self._network)
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Grey or coloured images of any size: peers may draw larger. See `latents.fitted` and `latents.encode`."""
-        fitted = latent_forms.fitted(images.to(self._device), self._size)
-        pieces = torch.split(fitted, self._decode_batch)
-        return torch.cat([latent_forms.encode(self._pipe, piece, self._shape) for piece in pieces])
+        """Grey or coloured images of any size: peers may draw larger. See `encode_images`."""
+        images = fitted(images.to(self._device), self._size)
+        pieces = torch.split(images, self._decode_batch)
+        return torch.cat([encode_images(self._pipe, piece, self._shape) for piece in pieces])
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """By the pipeline's own code; without gradients. Raises PolicyError for a pipeline that gives a video."""

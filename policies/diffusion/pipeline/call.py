@@ -1,4 +1,4 @@
-"""A pipeline's own `__call__`, entered and left where we want it: no family of models needs code of its own.
+"""One step of a diffusers pipeline's own `__call__`, so that no family of models needs code of its own.
 
 A pipeline draws its prompt embeddings from `encode_prompt` and gives what the network made of the latents to
 its scheduler. With stand-ins in both places one call reads prompts, shows the schedule, evaluates the network
@@ -176,7 +176,7 @@ class PipelineCall:
             return_dict=False,
             generator=torch.Generator().manual_seed(
                 0
-            ),  # what a call draws beside our latents is of no interest
+            ),  # nothing that a call draws besides our latents is used
             **self._arguments,
             **given,
         )

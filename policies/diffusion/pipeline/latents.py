@@ -1,4 +1,4 @@
-"""Images to the latents of a pipeline: the way in, which pipelines that make images do not have.
+"""Encoding of images into a pipeline's latents, which pipelines that only make images do not offer.
 
 The way out is theirs (`PipelineCall.finish`), and its inverse has three forms: how latents are scaled, whether
 they have a dimension of frames, and how they are packed into tokens.
@@ -27,7 +27,7 @@ def fitted(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return torch.nn.functional.interpolate(middle, size, mode="bilinear", antialias=True)
 
 
-def encode(pipe: Any, images: torch.Tensor, latent_shape: tuple[int, ...]) -> torch.Tensor:
+def encode_images(pipe: Any, images: torch.Tensor, latent_shape: tuple[int, ...]) -> torch.Tensor:
     """Images (B, 3, H, W) in [-1, 1] to latents (B, *latent_shape) in float32: the mode of the encoder's posterior.
 
     Raises PolicyError when the pipeline's latents have a form that is not known.

@@ -1,4 +1,4 @@
-"""Noise levels of a pipeline's schedule, and what its network's output means at them."""
+"""Noise levels of a pipeline's schedule, and the meaning of its network's output at them."""
 
 from __future__ import annotations
 

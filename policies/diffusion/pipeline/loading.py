@@ -1,4 +1,4 @@
-"""Loads a pipeline of diffusers. Nothing that is loaded can run code: safetensors only, known libraries only."""
+"""Loading of diffusers pipelines: safetensors and known libraries only, so that nothing loaded can run code."""
 
 from __future__ import annotations
 

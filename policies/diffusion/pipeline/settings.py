@@ -1,4 +1,4 @@
-"""What a diffusion policy on a pipeline of diffusers can be told: which one, its sampling, adapter and memory.
+"""Settings of a diffusion policy on a pipeline of diffusers: which one, its sampling, adapter and memory.
 
 Plain values that validate themselves, so that a config file can hold them as they are.
 """

@@ -1,4 +1,4 @@
-"""The policy behind its seam: forests by problem, trees found again, resumption, peers' images, divergence."""
+"""The policy behind its seam: trees by problem, trees found again, resumption, peers' images, divergence."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def same(left: Sequence[torch.Tensor], right: Sequence[torch.Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
 
 
-def test_a_problems_requests_are_one_forest_and_its_draws_depend_on_its_keys_alone() -> None:
+def test_a_problems_requests_share_trees_and_its_draws_depend_on_its_keys_alone() -> None:
     drawer = policy()
     requests = [RolloutRequest(problem(place % 2), 100 + place) for place in range(16)]
     mixed = drawer.sample(requests)
@@ -124,7 +124,7 @@ def test_a_resumed_policy_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> No
 def test_a_save_of_another_policy_is_refused(tmp_path: Path) -> None:
     policy().save(tmp_path)
     other = DiffusionPolicy(SmallDenoiser(), DiffusionSettings(tree={"splits": {}}), "other")
-    with pytest.raises(PolicyError, match="holds small-"):
+    with pytest.raises(PolicyError, match="was saved by small-"):
         other.load(tmp_path)
     (tmp_path / "weights.safetensors").unlink()
     with pytest.raises(PolicyError, match="cannot be read"):
@@ -134,20 +134,20 @@ def test_a_save_of_another_policy_is_refused(tmp_path: Path) -> None:
 def test_images_of_peers_are_learnt_from_with_the_own_ones_of_their_prompt() -> None:
     drawer, peer = policy(), policy(seed=1)
     own = groups_of(drawer, (1, 2))
-    foreign = replace(groups_of(peer, (1,), rollouts=4, seed=9)[0], origin="peer")
-    report = drawer.update(advised([*own, foreign]))
+    external = replace(groups_of(peer, (1,), rollouts=4, seed=9)[0], origin="peer")
+    report = drawer.update(advised([*own, external]))
     assert report is not None
     assert report.micro_batches > 0  # the own trees
     tree_edges = 2 * 36
-    assert report.tokens == tree_edges + (8 + 4) * 6  # and the images of digit 1, own and foreign
+    assert report.tokens == tree_edges + (8 + 4) * 6  # and the images of digit 1, own and external
     assert report.rollouts == 20
 
 
 def test_only_what_a_peer_recommends_can_be_learnt_from() -> None:
     drawer, peer = policy(), policy(seed=1)
-    foreign = replace(groups_of(peer, (1,), rollouts=4, seed=9)[0], origin="peer")
-    kept = tuple(max(0.0, advantage) for advantage in group_relative(foreign.rewards))
-    report = drawer.update([TrainGroup(foreign, kept)])
+    external = replace(groups_of(peer, (1,), rollouts=4, seed=9)[0], origin="peer")
+    kept = tuple(max(0.0, advantage) for advantage in group_relative(external.rewards))
+    report = drawer.update([TrainGroup(external, kept)])
     assert report is not None and report.tokens == sum(advantage > 0 for advantage in kept) * 6
 
 
@@ -172,7 +172,7 @@ def test_a_part_of_a_group_trains_a_part_of_its_tree() -> None:
     assert report.tokens == 1 + 1 + 2 + 2 + 3 + 3 + 3
 
 
-def test_two_stages_of_one_group_are_two_forests() -> None:
+def test_two_stages_of_one_group_are_two_trees() -> None:
     drawer = policy()
     first, second = (groups_of(drawer, (1,), rollouts=n, seed=n)[0] for n in (4, 2))
     both = replace(first, rollouts=first.rollouts + second.rollouts)

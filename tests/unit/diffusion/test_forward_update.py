@@ -9,14 +9,14 @@ import torch
 from small_denoiser import SHAPE, SmallDenoiser
 from torch import Tensor
 
-from policies.diffusion.nft_loss import ForwardLoss, Sample, WeightedSample, lessons, optimality_errors
+from policies.diffusion.nft_loss import ForwardLoss, Sample, WeightedSample, optimality_errors, weigh_samples
 from policies.diffusion.settings import ForwardSettings
 
 PROMPTS = ("the digit 1", "the digit 2")
 
 
-def sample(reward: float, prompt: str = PROMPTS[0], foreign: bool = False, trained: bool = True) -> Sample:
-    return Sample(prompt, torch.zeros(SHAPE), reward, foreign, trained)
+def sample(reward: float, prompt: str = PROMPTS[0], external: bool = False, trained: bool = True) -> Sample:
+    return Sample(prompt, torch.zeros(SHAPE), reward, external, trained)
 
 
 def gradient_at(optimality: float, settings: ForwardSettings) -> Tensor:
@@ -24,8 +24,8 @@ def gradient_at(optimality: float, settings: ForwardSettings) -> Tensor:
     denoiser = SmallDenoiser()
     generator = torch.Generator().manual_seed(7)
     images = torch.randn(6, *SHAPE, generator=generator)
-    taught = [WeightedSample(Sample(PROMPTS[0], image, 0.0), optimality, 1.0) for image in images]
-    ForwardLoss(denoiser, settings, nullcontext, rows=5).accumulate(taught, generator)
+    samples = [WeightedSample(Sample(PROMPTS[0], image, 0.0), optimality, 1.0) for image in images]
+    ForwardLoss(denoiser, settings, nullcontext, rows=5).accumulate(samples, generator)
     return torch.cat([p.grad.flatten() for p in denoiser.module.parameters() if p.grad is not None])
 
 
@@ -77,13 +77,13 @@ def test_the_reference_pulls_back_with_its_weight() -> None:
 
 
 def test_rewards_are_normalised_over_own_and_foreign_samples_together() -> None:
-    weak = [sample(0.1 + 0.01 * number, foreign=True) for number in range(4)]
+    weak = [sample(0.1 + 0.01 * number, external=True) for number in range(4)]
     strong = [sample(0.8 + 0.01 * number) for number in range(4)]
-    taught = lessons(weak + strong, most=5.0, foreign_share=0.5, own=4)
-    scores = [(lesson.optimality - 0.5) * 10 for lesson in taught]
+    samples = weigh_samples(weak + strong, most=5.0, external_share=0.5, own=4)
+    scores = [(weighted.optimality - 0.5) * 10 for weighted in samples]
     assert sum(scores) == pytest.approx(0, abs=1e-9)
     assert all(score < 0 for score in scores[:4]) and all(score > 0 for score in scores[4:])
-    rewards = torch.tensor([lesson.sample.reward for lesson in taught], dtype=torch.float64)
+    rewards = torch.tensor([weighted.sample.reward for weighted in samples], dtype=torch.float64)
     torch.testing.assert_close(
         torch.tensor(scores, dtype=torch.float64), (rewards - rewards.mean()) / (rewards.std() + 1e-4)
     )
@@ -91,35 +91,35 @@ def test_rewards_are_normalised_over_own_and_foreign_samples_together() -> None:
 
 def test_prompts_are_normalised_apart_and_those_without_spread_are_left_out() -> None:
     easy, hard = [sample(0.9), sample(0.8)], [sample(0.2, PROMPTS[1]), sample(0.1, PROMPTS[1])]
-    optimal = [lesson.optimality for lesson in lessons(easy + hard, 5.0, 0.5, 4)]
+    optimal = [weighted.optimality for weighted in weigh_samples(easy + hard, 5.0, 0.5, 4)]
     assert optimal == pytest.approx([optimal[0], 1 - optimal[0]] * 2, abs=1e-3)
-    assert lessons([sample(0.3), sample(0.3), sample(0.5, PROMPTS[1])], 5.0, 0.5, 3) == []
+    assert weigh_samples([sample(0.3), sample(0.3), sample(0.5, PROMPTS[1])], 5.0, 0.5, 3) == []
 
 
 def test_outliers_are_cut_and_optimality_stays_a_probability() -> None:
     crowd = [sample(0.5 + 1e-3 * (number % 2)) for number in range(200)]
-    taught = lessons([*crowd, sample(1.0), sample(0.0)], 5.0, 0.5, 200)
-    assert taught[-2].optimality == 1.0 and taught[-1].optimality == 0.0
-    assert all(0 <= lesson.optimality <= 1 for lesson in taught)
+    samples = weigh_samples([*crowd, sample(1.0), sample(0.0)], 5.0, 0.5, 200)
+    assert samples[-2].optimality == 1.0 and samples[-1].optimality == 0.0
+    assert all(0 <= weighted.optimality <= 1 for weighted in samples)
 
 
-@pytest.mark.parametrize(("share", "foreign", "own"), [(0.5, 12, 4), (0.25, 4, 4), (0.25, 100, 3)])
-def test_peers_weigh_no_more_than_their_share(share: float, foreign: int, own: int) -> None:
-    samples = [sample(number / 100, foreign=number >= own) for number in range(own + foreign)]
-    taught = lessons(samples, 5.0, share, own)
-    theirs = sum(lesson.weight for lesson in taught if lesson.sample.foreign)
-    assert theirs / sum(lesson.weight for lesson in taught) == pytest.approx(share)
+@pytest.mark.parametrize(("share", "external", "own"), [(0.5, 12, 4), (0.25, 4, 4), (0.25, 100, 3)])
+def test_peers_weigh_no_more_than_their_share(share: float, external: int, own: int) -> None:
+    samples = [sample(number / 100, external=number >= own) for number in range(own + external)]
+    samples = weigh_samples(samples, 5.0, share, own)
+    theirs = sum(weighted.weight for weighted in samples if weighted.sample.external)
+    assert theirs / sum(weighted.weight for weighted in samples) == pytest.approx(share)
 
 
 def test_few_peers_and_peers_alone_weigh_in_full() -> None:
-    few = [sample(number / 10, foreign=number == 0) for number in range(8)]
-    assert {lesson.weight for lesson in lessons(few, 5.0, 0.5, 7)} == {1.0}
-    alone = [sample(number / 10, foreign=True) for number in range(8)]
-    assert {lesson.weight for lesson in lessons(alone, 5.0, 0.5, 0)} == {1.0}
+    few = [sample(number / 10, external=number == 0) for number in range(8)]
+    assert {weighted.weight for weighted in weigh_samples(few, 5.0, 0.5, 7)} == {1.0}
+    alone = [sample(number / 10, external=True) for number in range(8)]
+    assert {weighted.weight for weighted in weigh_samples(alone, 5.0, 0.5, 0)} == {1.0}
 
 
 def test_samples_may_be_compared_with_and_not_learnt_from() -> None:
-    compared = [sample(0.9, foreign=True, trained=False), sample(0.5), sample(0.1)]
-    taught = lessons(compared, 5.0, 0.5, 2)
-    assert [lesson.sample.reward for lesson in taught] == [0.5, 0.1]
-    assert taught[0].optimality == pytest.approx(0.5)
+    compared = [sample(0.9, external=True, trained=False), sample(0.5), sample(0.1)]
+    samples = weigh_samples(compared, 5.0, 0.5, 2)
+    assert [weighted.sample.reward for weighted in samples] == [0.5, 0.1]
+    assert samples[0].optimality == pytest.approx(0.5)

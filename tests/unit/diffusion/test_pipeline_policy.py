@@ -56,11 +56,11 @@ def test_it_draws_learns_from_own_and_foreign_images_and_goes_on_from_a_checkpoi
     rewards = [redness(rollout.image) for rollout in rollouts]
     assert len(set(rewards)) > 4
     batch = []
-    for place, foreign in ((0, False), (4, True)):
+    for place, external in ((0, False), (4, True)):
         members = [rollouts[place + n].scored(rewards[place + n]) for n in range(4)]
         mean = sum(rewards[place : place + 4]) / 4
         advantages = tuple(100 * (reward - mean) for reward in rewards[place : place + 4])
-        asked = problem(1 + place // 4) if not foreign else problem(9)
+        asked = problem(1 + place // 4) if not external else problem(9)
         batch.append(TrainGroup(Group(asked, tuple(members)), advantages))
     report = policy.update(batch)
     assert report is not None and policy.version == 1

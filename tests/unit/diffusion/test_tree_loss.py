@@ -12,11 +12,11 @@ from torch import Tensor
 
 from policies.diffusion.fusion import depth_advantages, fuse
 from policies.diffusion.loss import LossRule, TreeLoss
-from policies.diffusion.plan import plan
 from policies.diffusion.pruning import kept_edges
 from policies.diffusion.settings import TreeSettings, WindowSettings
 from policies.diffusion.step import log_prob
-from policies.diffusion.tree_rollout import TreeRollouts, grow
+from policies.diffusion.step_plan import step_plan
+from policies.diffusion.tree_rollout import TreeRollouts, rollout_trees
 from policies.diffusion.tree_shape import TreeShape
 
 PROMPTS = ("the digit 1", "the digit 7")
@@ -33,8 +33,8 @@ CASES = {
 
 
 def grown(settings: TreeSettings, leaves: int, denoiser: SmallDenoiser) -> TreeRollouts:
-    chosen = plan(settings, denoiser.schedule, 0)
-    return grow(
+    chosen = step_plan(settings, denoiser.schedule, 0)
+    return rollout_trees(
         denoiser, TreeShape.of(settings.splits, leaves, len(chosen.steps)), chosen, PROMPTS, (3, 4), 1000
     )
 
@@ -45,7 +45,7 @@ def drawn(leaves: int, seed: int = 0) -> Tensor:
 
 def tree_loss(settings: TreeSettings, trees: TreeRollouts, rewards: Tensor) -> TreeLoss:
     everything = torch.ones_like(rewards, dtype=torch.bool)
-    values = fuse(trees.forest, rewards)
+    values = fuse(trees.shape, rewards)
     kept = kept_edges(settings, trees, rewards, everything, 0)
     return TreeLoss(trees, depth_advantages(values, "depth", 5.0), kept)
 
@@ -66,8 +66,8 @@ def gradient(denoiser: SmallDenoiser) -> Tensor:
 
 def brute_force(denoiser: SmallDenoiser, loss: TreeLoss, rule: LossRule) -> tuple[float, int]:
     """One edge and one evaluation at a time; returns the loss and how many edges were clipped."""
-    trees, forest = loss.trees, loss.trees.forest
-    live = [step for step in range(forest.steps) if loss.kept[step].any()]
+    trees, shape = loss.trees, loss.trees.shape
+    live = [step for step in range(shape.steps) if loss.kept[step].any()]
     edges = sum(int(mask.sum()) for mask in loss.kept)
     total, clipped = torch.zeros(()), 0
     for step in live:
@@ -76,10 +76,10 @@ def brute_force(denoiser: SmallDenoiser, loss: TreeLoss, rule: LossRule) -> tupl
         before, after, old = trees.latents[step], trees.latents[step + 1], trees.log_probs[step]
         assert before is not None and after is not None and old is not None
         for tree, prompt in enumerate(trees.prompts):
-            for child in range(forest.sizes[step + 1]):
+            for child in range(shape.sizes[step + 1]):
                 if not loss.kept[step][tree, child]:
                     continue
-                latents = before[tree, child // forest.widths[step]][None]
+                latents = before[tree, child // shape.widths[step]][None]
                 mean = trees.plan.steps[step].mean(
                     denoiser.predict(latents, trees.plan.points[step], [prompt])
                 )
@@ -114,7 +114,7 @@ def test_parents_are_evaluated_once_for_all_their_children() -> None:
     denoiser = SmallDenoiser()
     loss = tree_loss(TREE, grown(TREE, 8, denoiser), drawn(8))
     loss.accumulate(denoiser, LossRule(1e-3, 1e-3, True, rows=1000), 1.0)
-    assert denoiser.rows[True] == 2 * sum(loss.trees.forest.sizes[:7]) < loss.edges
+    assert denoiser.rows[True] == 2 * sum(loss.trees.shape.sizes[:7]) < loss.edges
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -146,16 +146,16 @@ def test_a_stale_tree_may_be_trained_against_the_policy_as_it_is() -> None:
 
 
 def test_without_beta_a_node_is_worth_the_mean_of_its_leaves() -> None:
-    forest, rewards = TreeShape.of({0: 2, 2: 2, 4: 2}, 16, 8), drawn(16)
-    equal: list[Tensor | None] = [torch.zeros(2, size) for size in forest.sizes[1:]]
-    for values in (fuse(forest, rewards), fuse(forest, rewards, equal, beta=1.0, dimensions=64)):
+    shape, rewards = TreeShape.of({0: 2, 2: 2, 4: 2}, 16, 8), drawn(16)
+    equal: list[Tensor | None] = [torch.zeros(2, size) for size in shape.sizes[1:]]
+    for values in (fuse(shape, rewards), fuse(shape, rewards, equal, beta=1.0, dimensions=64)):
         for depth, value in enumerate(values):
             wanted = [
                 [
                     torch.stack(
-                        [row[leaf] for leaf in range(16) if forest.ancestor(leaf, depth) == node]
+                        [row[leaf] for leaf in range(16) if shape.ancestor(leaf, depth) == node]
                     ).mean()
-                    for node in range(forest.sizes[depth])
+                    for node in range(shape.sizes[depth])
                 ]
                 for row in rewards
             ]
@@ -165,15 +165,15 @@ def test_without_beta_a_node_is_worth_the_mean_of_its_leaves() -> None:
 def test_with_beta_leaves_count_by_the_density_of_their_path() -> None:
     denoiser = SmallDenoiser()
     trees, rewards = grown(TREE, 8, denoiser), drawn(8)
-    forest, beta, dimensions = trees.forest, 0.05, 64
-    values = fuse(forest, rewards, trees.log_probs, beta=beta, dimensions=dimensions)
-    for depth in range(forest.steps + 1):
-        for node in range(forest.sizes[depth]):
-            leaves = [leaf for leaf in range(8) if forest.ancestor(leaf, depth) == node]
+    shape, beta, dimensions = trees.shape, 0.05, 64
+    values = fuse(shape, rewards, trees.log_probs, beta=beta, dimensions=dimensions)
+    for depth in range(shape.steps + 1):
+        for node in range(shape.sizes[depth]):
+            leaves = [leaf for leaf in range(8) if shape.ancestor(leaf, depth) == node]
             paths = torch.zeros(len(leaves))
-            for step in range(depth, forest.steps):
+            for step in range(depth, shape.steps):
                 if (edge := trees.log_probs[step]) is not None:
-                    paths += torch.stack([edge[1, forest.ancestor(leaf, step + 1)] for leaf in leaves])
+                    paths += torch.stack([edge[1, shape.ancestor(leaf, step + 1)] for leaf in leaves])
             weights = torch.softmax(beta * dimensions * paths, 0)
             torch.testing.assert_close(
                 values[depth][1, node], (weights * rewards[1, leaves]).sum(), atol=1e-4, rtol=1e-4
@@ -181,25 +181,25 @@ def test_with_beta_leaves_count_by_the_density_of_their_path() -> None:
 
 
 def test_advantages_are_standardised_depth_by_depth() -> None:
-    forest = TreeShape.of({0: 2, 2: 2, 4: 2}, 8, 8)
-    advantages = depth_advantages(fuse(forest, 100 * drawn(8)), "depth", 5.0)
+    shape = TreeShape.of({0: 2, 2: 2, 4: 2}, 8, 8)
+    advantages = depth_advantages(fuse(shape, 100 * drawn(8)), "depth", 5.0)
     for advantage in advantages:
         torch.testing.assert_close(advantage.mean(1), torch.zeros(2), atol=1e-5, rtol=0)
         torch.testing.assert_close(advantage.std(1), torch.ones(2), atol=1e-3, rtol=0)
     torch.testing.assert_close(advantages[0].abs(), torch.full((2, 2), 0.5**0.5), atol=1e-3, rtol=0)
-    scaled = depth_advantages(fuse(forest, 100 * drawn(8)), "leaves", 5.0)
+    scaled = depth_advantages(fuse(shape, 100 * drawn(8)), "leaves", 5.0)
     assert not torch.allclose(scaled[0].abs(), torch.full((2, 2), 0.5**0.5), atol=1e-2)
     torch.testing.assert_close(scaled[-1], advantages[-1])
-    cut = depth_advantages(fuse(forest, 100 * drawn(8)), "depth", 0.3)
+    cut = depth_advantages(fuse(shape, 100 * drawn(8)), "depth", 0.3)
     assert max(float(advantage.abs().max()) for advantage in cut) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("scale", ["depth", "leaves"])
 def test_equal_rewards_and_shared_prefixes_have_no_pull(scale: str) -> None:
-    forest = TreeShape.of({3: 4}, 4, 6)
-    advantages = depth_advantages(fuse(forest, drawn(4)), scale, 5.0)
+    shape = TreeShape.of({3: 4}, 4, 6)
+    advantages = depth_advantages(fuse(shape, drawn(4)), scale, 5.0)
     assert all((advantage == 0).all() for advantage in advantages[:3])
-    equal = depth_advantages(fuse(forest, torch.full((2, 4), 0.3)), scale, 5.0)
+    equal = depth_advantages(fuse(shape, torch.full((2, 4), 0.3)), scale, 5.0)
     assert max(float(advantage.abs().max()) for advantage in equal) < 1e-3
 
 

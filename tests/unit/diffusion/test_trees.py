@@ -1,4 +1,4 @@
-"""Forests, their noise, and trees that grow: counts, laws, replay, and equality with the plain sequential group."""
+"""Tree shapes, their noise, and roll-outs: counts, laws, replay, and equality with the plain sequential group."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ import torch
 from small_denoiser import SHAPE, SmallDenoiser
 
 from policies.diffusion.noise import edge_noise, node_noise
-from policies.diffusion.plan import deterministic, plan
 from policies.diffusion.settings import PRESETS, TreeSettings, WindowSettings
 from policies.diffusion.step import log_prob
-from policies.diffusion.tree_rollout import grow, replay
+from policies.diffusion.step_plan import StepPlan, ode_plan, step_plan
+from policies.diffusion.tree_rollout import replay, rollout_trees
 from policies.diffusion.tree_shape import TreeShape
 from policies.diffusion.window import window_at
 
 PAPER = {0: 2, 3: 2, 6: 2, 9: 2}
 SMALL = TreeSettings(splits={0: 2, 2: 2, 4: 2}, noisy=None)
 PROMPTS = ("the digit 1", "the digit 7")
+
+
+def stochastic(plan: StepPlan) -> tuple[int, ...]:
+    """The steps that have noise, and so a density: those that can be trained."""
+    return tuple(number for number, step in enumerate(plan.steps) if step.std > 0)
 
 
 @pytest.mark.parametrize(
@@ -31,8 +36,8 @@ PROMPTS = ("the digit 1", "the digit 7")
 def test_evaluations_are_counted_by_the_formula(
     splits: dict[int, int], leaves: int, roots: int, evaluations: int, edges: int
 ) -> None:
-    forest = TreeShape.of(splits, leaves, 20)
-    assert (forest.roots, forest.evaluations, forest.edges, forest.leaves) == (
+    shape = TreeShape.of(splits, leaves, 20)
+    assert (shape.roots, shape.evaluations, shape.edges, shape.leaves) == (
         roots,
         evaluations,
         edges,
@@ -41,7 +46,7 @@ def test_evaluations_are_counted_by_the_formula(
     below = [roots]
     for step in range(20):
         below.append(below[-1] * splits.get(step, 1))
-    assert forest.evaluations == sum(below[:-1])
+    assert shape.evaluations == sum(below[:-1])
 
 
 @pytest.mark.parametrize(
@@ -56,27 +61,27 @@ def test_evaluations_are_counted_by_the_formula(
         ({0: 4, 5: 3}, 12, 1, {0: 4, 5: 3}),
     ],
 )
-def test_any_number_of_leaves_finds_a_forest(
+def test_any_number_of_leaves_finds_a_shape(
     splits: dict[int, int], leaves: int, roots: int, widths: dict[int, int]
 ) -> None:
-    forest = TreeShape.of(splits, leaves, 20)
-    assert forest.leaves == leaves
-    assert forest.roots == roots
-    assert {step: width for step, width in enumerate(forest.widths) if width > 1} == widths
+    shape = TreeShape.of(splits, leaves, 20)
+    assert shape.leaves == leaves
+    assert shape.roots == roots
+    assert {step: width for step, width in enumerate(shape.widths) if width > 1} == widths
 
 
 def test_the_network_is_asked_once_a_parent() -> None:
     denoiser = SmallDenoiser(steps=20)
-    chosen = plan(TreeSettings(splits=PAPER, noisy=None), denoiser.schedule, 0)
-    grow(denoiser, TreeShape.of(PAPER, 16, 20), chosen, PROMPTS, (1, 2), rows=64)
+    chosen = step_plan(TreeSettings(splits=PAPER, noisy=None), denoiser.schedule, 0)
+    rollout_trees(denoiser, TreeShape.of(PAPER, 16, 20), chosen, PROMPTS, (1, 2), rows=64)
     assert denoiser.rows == {False: 2 * 203, True: 0}
 
 
 def test_ancestors_follow_from_the_widths() -> None:
-    forest = TreeShape(2, (3, 1, 2))
-    assert [forest.ancestor(leaf, 0) for leaf in range(12)] == [0] * 6 + [1] * 6
-    assert [forest.ancestor(leaf, 2) for leaf in range(12)] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
-    assert [forest.ancestor(leaf, 3) for leaf in range(12)] == list(range(12))
+    shape = TreeShape(2, (3, 1, 2))
+    assert [shape.ancestor(leaf, 0) for leaf in range(12)] == [0] * 6 + [1] * 6
+    assert [shape.ancestor(leaf, 2) for leaf in range(12)] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert [shape.ancestor(leaf, 3) for leaf in range(12)] == list(range(12))
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
@@ -106,26 +111,28 @@ def test_noise_depends_on_seed_depth_and_node_alone() -> None:
 
 def test_a_leaf_replays_alone_and_chunks_change_nothing() -> None:
     denoiser = SmallDenoiser()
-    chosen, forest = plan(SMALL, denoiser.schedule, 0), TreeShape.of(SMALL.splits, 8, 8)
-    whole = grow(denoiser, forest, chosen, PROMPTS, (11, 12), rows=1000)
-    pieces = grow(denoiser, forest, chosen, PROMPTS[1:], (12,), rows=3)
+    chosen, shape = step_plan(SMALL, denoiser.schedule, 0), TreeShape.of(SMALL.splits, 8, 8)
+    whole = rollout_trees(denoiser, shape, chosen, PROMPTS, (11, 12), rows=1000)
+    pieces = rollout_trees(denoiser, shape, chosen, PROMPTS[1:], (12,), rows=3)
     torch.testing.assert_close(whole.leaves[1:], pieces.leaves, atol=1e-5, rtol=1e-5)
     for leaf in (0, 3, 7):
         before = denoiser.rows[False]
-        again = replay(denoiser, forest, chosen, PROMPTS[1], 12, leaf)
+        again = replay(denoiser, shape, chosen, PROMPTS[1], 12, leaf)
         torch.testing.assert_close(again, whole.leaves[1, leaf], atol=1e-5, rtol=1e-5)
         assert denoiser.rows[False] - before == 8
-    same = grow(denoiser, forest, chosen, PROMPTS, (11, 12), rows=1000)
+    same = rollout_trees(denoiser, shape, chosen, PROMPTS, (11, 12), rows=1000)
     assert torch.equal(same.leaves, whole.leaves)
 
 
 def test_siblings_differ_and_a_deterministic_tree_does_not() -> None:
     denoiser = SmallDenoiser()
-    trees = grow(
-        denoiser, TreeShape.of({0: 4}, 4, 8), plan(SMALL, denoiser.schedule, 0), ["the digit 3"], [1], 99
+    trees = rollout_trees(
+        denoiser, TreeShape.of({0: 4}, 4, 8), step_plan(SMALL, denoiser.schedule, 0), ["the digit 3"], [1], 99
     )
     assert torch.pdist(trees.leaves[0].flatten(1)).min() > 0.1
-    flat = grow(denoiser, TreeShape.of({}, 1, 8), deterministic(denoiser.schedule), ["the digit 3"], [1], 99)
+    flat = rollout_trees(
+        denoiser, TreeShape.of({}, 1, 8), ode_plan(denoiser.schedule), ["the digit 3"], [1], 99
+    )
     latents = node_noise([1], 0, [0], SHAPE)[0]
     with torch.no_grad():
         for step in range(8):
@@ -140,8 +147,8 @@ def test_one_split_at_the_start_is_a_plain_sequential_group() -> None:
     """States and densities are those of a loop over samples that share nothing but the start noise."""
     denoiser = SmallDenoiser()
     settings = TreeSettings(splits={0: 4}, noisy=None)
-    chosen = plan(settings, denoiser.schedule, 0)
-    trees = grow(denoiser, TreeShape.of(settings.splits, 4, 8), chosen, ["the digit 2"], [9], 99)
+    chosen = step_plan(settings, denoiser.schedule, 0)
+    trees = rollout_trees(denoiser, TreeShape.of(settings.splits, 4, 8), chosen, ["the digit 2"], [9], 99)
     start = node_noise([9], 0, [0], SHAPE)[0]
     for sample in range(4):
         latents = start
@@ -191,18 +198,18 @@ def test_the_window_follows_the_updates() -> None:
 def test_mix_is_noisy_at_splits_and_in_the_moving_window_only() -> None:
     schedule = SmallDenoiser(steps=20).schedule
     mix = TreeSettings(splits=PAPER, noisy=WindowSettings(first=1, size=2, every=10), tail=0)
-    assert plan(mix, schedule, 0).stochastic == (0, 1, 2, 3, 6, 9)
-    assert plan(mix, schedule, 10).stochastic == (0, 2, 3, 6, 9)
-    assert plan(mix, schedule, 35).stochastic == (0, 3, 4, 5, 6, 9)
-    assert plan(TreeSettings(noisy=None), schedule, 0).stochastic == tuple(range(19))
-    short = plan(mix.model_copy(update={"tail": 4}), schedule, 0)
+    assert stochastic(step_plan(mix, schedule, 0)) == (0, 1, 2, 3, 6, 9)
+    assert stochastic(step_plan(mix, schedule, 10)) == (0, 2, 3, 6, 9)
+    assert stochastic(step_plan(mix, schedule, 35)) == (0, 3, 4, 5, 6, 9)
+    assert stochastic(step_plan(TreeSettings(noisy=None), schedule, 0)) == tuple(range(19))
+    short = step_plan(mix.model_copy(update={"tail": 4}), schedule, 0)
     assert short.points == (*range(10), 10, 12, 15, 18, 20)
     assert short.steps[-1].std == 0 and short.steps[-1].noise_weight == 0
-    assert plan(TreeSettings.model_validate("nft"), schedule, 0).points == tuple(range(0, 21, 2))
+    assert step_plan(TreeSettings.model_validate("nft"), schedule, 0).points == tuple(range(0, 21, 2))
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_plans_a_roll_out(preset: str) -> None:
-    chosen = plan(TreeSettings.model_validate(preset), SmallDenoiser(steps=20).schedule, 50)
+    chosen = step_plan(TreeSettings.model_validate(preset), SmallDenoiser(steps=20).schedule, 50)
     assert chosen.points[0] == 0 and chosen.points[-1] == 20
-    assert bool(chosen.stochastic) == (preset != "nft")
+    assert bool(stochastic(chosen)) == (preset != "nft")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from brorl_theory import expected_unsampled, mass_change
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-
-from policies.strategies.brorl_theory import expected_unsampled, mass_change
 
 REWARDS = st.tuples(st.floats(0, 3), st.floats(-3, 0))
 

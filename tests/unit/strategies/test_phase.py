@@ -16,6 +16,7 @@ from strategy_world import (
     GRPO,
     RUN_SEED,
     SeededPolicy,
+    conserved,
     draw_of,
     length_of,
     play,
@@ -200,7 +201,7 @@ def test_a_task_that_runs_out_ends_the_round_with_what_there_is() -> None:
         pool = OpenGroups(RUN_SEED)
         step = StepInfo(1, 0, wanted=4)
         phase = rollout_phase(SeededPolicy(), COMPOSITIONS[name], pool, few, score, step)
-        assert len(phase.decisions) == 2 and pool.conserved and not pool.groups
+        assert len(phase.decisions) == 2 and conserved(pool) and not pool.groups
 
 
 def test_idle_is_what_waits_for_the_longest() -> None:

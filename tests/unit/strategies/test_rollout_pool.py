@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 import pytest
 from scored import open_group, problem, rollout
-from strategy_world import COMPOSITIONS, RUN_SEED, SeededPolicy, play_round
+from strategy_world import COMPOSITIONS, RUN_SEED, SeededPolicy, conserved, play_round
 
 from policies.rollout import Finish, Rollout, Segment
 from policies.strategies.open_groups import UNBEGUN, OpenGroup, OpenGroups
@@ -84,9 +84,9 @@ def test_counters_notice_a_lost_group() -> None:
     pool.close(open_group([], index=1), dropped=None)
     pool.close(open_group([], index=0), dropped="all_wrong")
     assert (pool.opened, pool.trained, dict(pool.dropped), len(pool.groups)) == (3, 1, {"all_wrong": 1}, 1)
-    assert pool.conserved
+    assert conserved(pool)
     pool.groups.clear()
-    assert not pool.conserved
+    assert not conserved(pool)
 
 
 def uninterrupted(name: str) -> tuple[list[Decision], OpenGroups]:
@@ -113,7 +113,7 @@ def test_a_kill_at_any_call_and_a_resume_change_nothing(name: str) -> None:
             call += 1
             pool, policy = restored(checkpoint), SeededPolicy(version)
             continue
-        assert pool.conserved
+        assert conserved(pool)
         number, call = number + 1, 1
     assert kills >= ROUNDS // 2
     assert decisions == expected and pool == expected_pool

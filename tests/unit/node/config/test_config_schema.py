@@ -40,6 +40,10 @@ def test_override_wins_over_file(tmp_path: Path) -> None:
         ({"strategy": {"type": "brorl", "kep": 1}}, "strategy.kep: unknown key; did you mean 'keep'?"),
         ({"sampler": {"relief": 0.5}}, "sampler.relief: this key is now called 'retry_unsolved'"),
         ({"strategy": {"keep_silent": True}}, "this key is now called 'keep_zero_advantage'"),
+        (
+            {"policy": {"type": "diffusion", "forward": {"foreign_share": 0.2}}},
+            "this key is now called 'external_share'",
+        ),
         ({"strategy": {"type": "april", "over": 2}}, "strategy.over: this key is now called 'oversample'"),
         (
             {"strategy": {"type": "april", "inner": {"type": "dars", "max_rolouts": 9}}},

@@ -1,4 +1,4 @@
-"""Which steps a roll-out takes, and which of them are noisy: settings and the number of updates made definite."""
+"""The denoising steps of one roll-out, noisy or deterministic, from settings and the number of updates."""
 
 from __future__ import annotations
 
@@ -12,20 +12,15 @@ from policies.diffusion.window import window_at
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StepPlan:
     """Step i goes from point `points[i]` of the schedule to `points[i + 1]`; T is the last point."""
 
     points: tuple[int, ...]
     steps: tuple[Step, ...]
     split_scale: float = 4.0
 
-    @property
-    def stochastic(self) -> tuple[int, ...]:
-        """The steps that have noise, and so a density: those that can be trained."""
-        return tuple(number for number, step in enumerate(self.steps) if step.std > 0)
 
-
-def plan(settings: TreeSettings, schedule: Schedule, updates: int) -> Plan:
+def step_plan(settings: TreeSettings, schedule: Schedule, updates: int) -> StepPlan:
     """The roll-out of a policy that has made `updates` updates.
 
     Noisy are the splits and, unless that is all steps, a window. The last step never is: noise in it would only be
@@ -39,13 +34,13 @@ def plan(settings: TreeSettings, schedule: Schedule, updates: int) -> Plan:
         Step.between(schedule, start, end, settings.kind, settings.eta if start in noisy else 0.0)
         for start, end in pairwise(points)
     )
-    return Plan(points, steps, settings.split_scale)
+    return StepPlan(points, steps, settings.split_scale)
 
 
-def deterministic(schedule: Schedule) -> Plan:
+def ode_plan(schedule: Schedule) -> StepPlan:
     """The ODE at every point of the schedule, as evaluation samples."""
     points = tuple(range(schedule.steps + 1))
-    return Plan(points, tuple(Step.between(schedule, *pair, Kind.CPS, 0.0) for pair in pairwise(points)))
+    return StepPlan(points, tuple(Step.between(schedule, *pair, Kind.CPS, 0.0) for pair in pairwise(points)))
 
 
 def _points(total: int, tail_from: int, tail: int) -> tuple[int, ...]:

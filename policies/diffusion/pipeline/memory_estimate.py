@@ -1,4 +1,4 @@
-"""How much memory a known pipeline will want, from its published shape alone: nothing is loaded or looked up."""
+"""The memory that a known pipeline will take, from its published shape alone: nothing is loaded or looked up."""
 
 from __future__ import annotations
 

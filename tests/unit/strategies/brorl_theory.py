@@ -1,4 +1,4 @@
-"""What BroRL's mass-balance theorem says of one update (arXiv 2510.01180, sec. 2): an oracle, not a trainer.
+"""The oracle of BroRL's mass-balance theorem: the change of probabilities by one update (arXiv 2510.01180, sec. 2).
 
 One policy-gradient step on the logits of p = softmax(z), first order, linear surrogate, distinct sampled
 token types. A are the sampled correct tokens, B the sampled wrong ones, U those unsampled; X2 = sum of p^2 over X.

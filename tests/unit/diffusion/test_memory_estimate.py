@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from policies.diffusion.pipeline.lora import adapter_parameters, attach_lora
-from policies.diffusion.pipeline.memory import (
+from policies.diffusion.pipeline.memory_estimate import (
     GIB,
     PUBLISHED,
     Blocks,
