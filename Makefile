@@ -26,8 +26,9 @@ contracts: .venv/.installed-dev
 
 check: lint types contracts test
 
-# A broken link or a page outside the menu ends it.
+# A broken link or a page outside the menu ends it. The references are written from the code first.
 docs: .venv/.installed-docs
+	$(BIN)/python docs/generate
 	$(BIN)/mkdocs build --strict --quiet --site-dir build/site
 
 .venv/.installed-run: pyproject.toml
@@ -42,8 +43,8 @@ docs: .venv/.installed-docs
 
 .venv/.installed-docs: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet "mkdocs-material>=9.6,<10"
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	touch $@
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv build dist docs/reference .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -37,6 +37,8 @@ class ConfigError(ValueError):
 
 
 class TaskConfig(Settings):
+    """One task that the policy is trained on; `[[tasks]]` once for each."""
+
     name: str
     """Embedded family (`sort`), `digits`, `pickscore`, `hpsv2` or `imagereward` for images, or reasoning-gym
     dataset (`rg:chain_sum`)."""
@@ -51,6 +53,8 @@ class TaskConfig(Settings):
 
 
 class EmbeddedPolicyConfig(TextSettings):
+    """A tiny language model that murmur makes itself, for any CPU."""
+
     type: Literal["embedded"] = "embedded"
     """The tiny policy that murmur makes itself: nothing is downloaded."""
     warm_start: EmbeddedSettings = EmbeddedSettings()
@@ -58,6 +62,8 @@ class EmbeddedPolicyConfig(TextSettings):
 
 
 class TextPolicyConfig(TextSettings):
+    """A pretrained language model, from the hub or from files."""
+
     type: Literal["text"] = "text"
     """A Hugging Face causal language model."""
     model: ModelSettings
@@ -76,6 +82,8 @@ DiffusionSource = Annotated[
 
 
 class DiffusionPolicyConfig(DiffusionSettings):
+    """A model that draws images."""
+
     type: Literal["diffusion"] = "diffusion"
     """A diffusion model, sampled along trees (BranchGRPO, arXiv 2509.06040)."""
     source: DiffusionSource = DigitsSource()
@@ -134,6 +142,8 @@ VARIANTS = (
 
 
 class EvaluationConfig(Settings):
+    """Held-out problems: what the policy is judged on and never trained on."""
+
     problems: int = Field(default=20, ge=0)
     """Held-out problems of each task, one rollout each. 0 switches evaluation off."""
     every: int = Field(default=0, ge=0)
@@ -141,6 +151,8 @@ class EvaluationConfig(Settings):
 
 
 class CheckpointConfig(Settings):
+    """What a run goes on from after Ctrl-C or a crash."""
+
     every: int = Field(default=5, ge=1)
     """Rounds between checkpoints. One is always written at the end and on Ctrl-C."""
     keep: int = Field(default=2, ge=1)

@@ -13,6 +13,8 @@ MB = 1e6
 
 
 class SiloConfig(Settings):
+    """No swarm: the node trains alone."""
+
     type: Literal["silo"] = "silo"
     """Isolated: no socket is opened, nothing is shared."""
 
@@ -35,6 +37,8 @@ class TrafficConfig(Settings):
 
 
 class DhtConfig(Settings):
+    """A swarm over a Hivemind DHT: where to join it, how others reach this node, and how gossip is paced."""
+
     type: Literal["dht"] = "dht"
     """Share rollouts over a Hivemind DHT."""
     name: str = "murmuration"

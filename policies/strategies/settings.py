@@ -13,7 +13,7 @@ from policies.settings import Settings
 class GroupSettings(Settings):
     """What every strategy that makes groups knows."""
 
-    rollouts: int = 8
+    rollouts: int = Field(default=8, json_schema_extra={"minimum": 2})
     """Rollouts a problem, N."""
     focal_gamma: float = Field(default=0.0, ge=0.0)
     """Weigh a group by (1 - share right) to this power (F-GRPO, arXiv 2602.06717); 0: all the same."""
@@ -55,7 +55,7 @@ class BrorlSettings(GroupSettings):
 
     type: Literal["brorl"] = "brorl"
     """The strategy's name."""
-    rollouts: int = 128
+    rollouts: int = Field(default=128, json_schema_extra={"minimum": 2})
     """Rollouts a problem, N: 512 in the paper, on 64 GPUs."""
     base_batch: PositiveInt = 64
     """Rollouts an update that the learning rate was tuned for; it is scaled by sqrt(trained / base_batch)."""
@@ -127,7 +127,7 @@ class AprilSettings(Settings):
     """The strategy's name."""
     inner: InnerSettings = DarsSettings(rollouts=16, max_rollouts=512)
     """The strategy that makes the groups. The default spends BroRL's breadth on hard problems only."""
-    oversample: float = 1.5
+    oversample: float = Field(default=1.5, json_schema_extra={"minimum": 1, "maximum": 16})
     """Groups held open, as a multiple of those wanted: 1.25 to 2."""
     max_age: PositiveInt = 4
     """Policy versions that a token may be behind; a group that old is finished before the round ends."""
