@@ -6,7 +6,6 @@ Exit codes: 0 done, 2 config or usage, 3 environment, 4 network, 5 diverged.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+import policies  # noqa: F401  settles the Hugging Face libraries' environment before any of them is imported
 from node.bench.commands import bench_app
 
 if TYPE_CHECKING:
@@ -65,14 +65,14 @@ def demo(
         Literal["embedded", "digits"],
         typer.Option(help="What its nodes train: a small language model, or one that draws digits."),
     ] = "embedded",
-    nodes: Annotated[int, typer.Option(min=2, help="Swarm nodes; each gets a silo twin.")] = 3,
+    nodes: Annotated[int, typer.Option(min=2, help="Swarm nodes; each gets a silo baseline.")] = 3,
     overrides: SetOption = [],
     rounds: RoundsOption = None,
     run_dir: RunDirOption = None,
     picture: Annotated[Path | None, typer.Option(help="Write the closing table to this SVG file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The main job, small: a local swarm over a real DHT, each node beside a silo twin. Nothing is downloaded."""
+    """The main job, small: a local swarm over a real DHT, each node beside a silo baseline. Nothing is downloaded."""
     from node.demo.kinds import KINDS
     from node.demo.run import run_demo
     from node.demo.view import DemoView
@@ -130,12 +130,12 @@ def join(
     as_json: JsonOption = False,
 ) -> None:
     """Run as a node of the swarm that an invite names."""
-    from node.config.roles import as_member, invite_in
+    from node.config.roles import as_swarm_node, invite_in
     from node.config.schema import load_config
 
     if resume:
         return _go_on("join", rounds, run_dir, overrides, as_json=as_json)
-    chosen = as_member(load_config(config, _with_rounds(overrides, rounds)), addresses)
+    chosen = as_swarm_node(load_config(config, _with_rounds(overrides, rounds)), addresses)
     invite = invite_in(addresses)
     _start(chosen, "join", run_dir, invite.secret if invite else b"", as_json=as_json)
 
@@ -273,14 +273,13 @@ def config_schema() -> None:
 
 def main() -> None:
     """Entry point: the one place where errors become exit codes."""
-    # Before any Hugging Face import: TRL reports to the hub at start otherwise, and a silo opens no socket.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         app()
     except KeyboardInterrupt:
         sys.exit("interrupted; what was saved is in the run folder")
-    except Exception as error:  # the CLI door: known errors become a message, unknown ones keep their trace
+    except (
+        Exception
+    ) as error:  # the edge of the command: known errors become a message, unknown ones keep their trace
         from node.exit_codes import exit_code
 
         code = exit_code(error)
@@ -321,14 +320,14 @@ def _go_on(
 
 
 def _play(config: Config, folder: RunFolder, *, resumed: bool, as_json: bool) -> None:
-    from node.baseline.silo_baseline import run_with_twin
-    from node.config.roles import wants_twin
+    from node.baseline.silo_baseline import run_with_baseline
+    from node.config.roles import wants_baseline
     from node.runtime.session import run_session
     from node.ui.run_view import RunView, output_style
 
     view = RunView(output_style(as_json=as_json), str(folder.path))
     view.say(f"run folder {folder.path}")
-    play = run_with_twin if wants_twin(config) else run_session
+    play = run_with_baseline if wants_baseline(config) else run_session
     play(config, folder, view, resumed=resumed)
 
 

@@ -2,3 +2,10 @@
 
 Knows no network and no process: `swarm` and `node` import from here, never the other way round.
 """
+
+import os
+
+# Read by the Hugging Face libraries when they are imported, which is after this. A node reports to nobody: TRL
+# would write to the hub at its start, and a silo opens no socket.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

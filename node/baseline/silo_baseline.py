@@ -1,4 +1,4 @@
-"""The silo twin: a control that trains beside a swarm node without peers, to show its owner what sharing brings.
+"""The silo baseline: a control that trains beside a swarm node without peers, to show its owner what sharing brings.
 
 A process of its own, an ordinary silo run in the node's run folder, from the same weights and seed. It plays as many
 rounds and then goes on until it has had the node's CPU seconds.
@@ -10,8 +10,9 @@ import subprocess
 import time
 from contextlib import closing
 
+from node.baseline.equal_compute import even_out, go_on
 from node.baseline.processes import NodeProcesses
-from node.baseline.uplift import compare, cpu_seconds, rounds_to_even
+from node.baseline.uplift import answers_of, compare
 from node.config.roles import as_silo
 from node.config.schema import Config
 from node.runtime.session import run_session
@@ -22,38 +23,30 @@ from node.ui.run_view import RunView
 POLL_SECONDS = 0.5
 
 
-def run_with_twin(config: Config, folder: RunFolder, view: RunView, *, resumed: bool) -> None:
-    """Plays a run beside its twin and tells the uplift when both are done. Raises what `run_session` raises.
+def run_with_baseline(config: Config, folder: RunFolder, view: RunView, *, resumed: bool) -> None:
+    """Plays a run beside its baseline and tells the uplift when both are done. Raises what `run_session` raises.
 
-    A run that is stopped stops its twin too; resumed, both go on.
+    A run that is stopped stops its baseline too; resumed, both go on.
     """
-    with NodeProcesses() as fleet:
-        process = start_twin(fleet, config, folder)
+    with NodeProcesses() as processes:
+        process = start_baseline(processes, config, folder)
         node = run_session(config, folder, view, resumed=resumed)
         if node.round < config.rounds:
             return
-        view.say("waiting for the silo twin to have had as much compute; Ctrl-C leaves it")
+        view.say("waiting for the silo baseline to have had as much compute; Ctrl-C leaves it")
         if not _wait(process, view):
             return
-        seconds = cpu_seconds(History(folder.events).rounds())
-        if rounds := rounds_to_even(History(folder.twin.events).rounds(), seconds):
-            process = _go_on(fleet, folder, rounds)
+        process = even_out(processes, folder, folder.baseline) or process
         if _wait(process, view):
             _tell(folder, config, view)
 
 
-def start_twin(fleet: NodeProcesses, config: Config, folder: RunFolder) -> subprocess.Popen[bytes]:
-    """Starts the twin, or what is left of it."""
-    own = folder.twin
+def start_baseline(processes: NodeProcesses, config: Config, folder: RunFolder) -> subprocess.Popen[bytes]:
+    """Starts the baseline, or what is left of it."""
+    own = folder.baseline
     if not own.config.exists():
-        own.create(as_silo(config.model_copy(update={"twin": False, "identity": ""})))
-    return _go_on(fleet, folder, config.rounds)
-
-
-def _go_on(fleet: NodeProcesses, folder: RunFolder, rounds: int) -> subprocess.Popen[bytes]:
-    path = folder.twin.path
-    command = ["run", "--resume", "--run-dir", str(path), "--rounds", str(rounds), "--json"]
-    return fleet.start(command, path)
+        own.create(as_silo(config.model_copy(update={"silo_baseline": False, "identity": ""})))
+    return go_on(processes, own, config.rounds)
 
 
 def _wait(process: subprocess.Popen[bytes], view: RunView) -> bool:
@@ -66,12 +59,12 @@ def _wait(process: subprocess.Popen[bytes], view: RunView) -> bool:
 
 
 def _tell(folder: RunFolder, config: Config, view: RunView) -> None:
-    histories = History(folder.events), History(folder.twin.events)
-    uplift = compare(*histories, config.evaluation.problems * len(config.tasks))
+    histories = History(folder.events), History(folder.baseline.events)
+    uplift = compare(*histories, answers_of(config))
     if uplift is None:
         return
     with closing(Store(folder.events)) as store:
-        store.append(LifeEvent(config.rounds, "twin", uplift.words, uplift.facts))
+        store.append(LifeEvent(config.rounds, "baseline", uplift.summary, uplift.as_dict))
     if view.style == "json":
-        view.say_json({"event": "twin", **uplift.facts})
-    view.say(uplift.words)
+        view.say_json({"event": "baseline", **uplift.as_dict})
+    view.say(uplift.summary)

@@ -1,4 +1,4 @@
-"""How a node stands against its silo twin: equal compute, and the difference with its interval."""
+"""The difference between a node and its silo baseline in held-out reward, with its interval; over several too."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 
-from node.storage.events import History, RoundEvent
+from node.config.schema import Config
+from node.storage.events import History
 
 LEVEL = 0.95  # of the interval
 
@@ -24,47 +25,56 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Uplift:
-    """Held-out reward of a node and of its twin, and the difference with its interval."""
+    """Held-out reward of a node and of its baseline, and the difference with its interval."""
 
     own: float
-    twin: float
+    baseline: float
     low: float
     high: float
     cpu_seconds: float  # in rounds, up to the evaluation
-    twin_cpu_seconds: float
+    baseline_cpu_seconds: float
 
     @property
     def gain(self) -> float:
-        return self.own - self.twin
+        return self.own - self.baseline
 
     @property
-    def facts(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, float]:
         """Every figure by its name, for scripts and the event store."""
         return {**asdict(self), "gain": self.gain}
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         return (
-            f"what sharing brought: held-out reward {self.own:.3f}, silo twin {self.twin:.3f}: {self.gain:+.3f} "
-            f"({LEVEL:.0%} interval {self.low:+.3f} to {self.high:+.3f}); CPU seconds {self.cpu_seconds:.1f} and "
-            f"{self.twin_cpu_seconds:.1f}"
+            f"what sharing brought: held-out reward {self.own:.3f}, silo baseline {self.baseline:.3f}: "
+            f"{self.gain:+.3f} ({LEVEL:.0%} interval {self.low:+.3f} to {self.high:+.3f}); "
+            f"CPU seconds {self.cpu_seconds:.1f} and {self.baseline_cpu_seconds:.1f}"
         )
 
 
-def cpu_seconds(rounds: Sequence[RoundEvent]) -> float:
-    """Processor time spent in rounds, by all threads."""
-    return sum(event.cpu_seconds for event in rounds)
+@dataclass(frozen=True, slots=True)
+class PooledUplift:
+    """Mean difference over several nodes and their baselines, with its interval."""
+
+    gain: float
+    low: float
+    high: float
+    nodes: int
+
+    @property
+    def summary(self) -> str:
+        return (
+            f"{self.gain:+.3f} over {self.nodes} node{'s' if self.nodes > 1 else ''} "
+            f"({LEVEL:.0%} interval {self.low:+.3f} to {self.high:+.3f})"
+        )
 
 
-def rounds_to_even(rounds: Sequence[RoundEvent], seconds: float) -> int | None:
-    """Up to which round a twin of these `rounds` has to go on to have had `seconds`; None when it has."""
-    own = cpu_seconds(rounds)
-    if not rounds or own >= seconds:
-        return None
-    return rounds[-1].round + math.ceil((seconds - own) * len(rounds) / own)
+def answers_of(config: Config) -> int:
+    """How many held-out problems an evaluation of this config answers."""
+    return config.evaluation.problems * len(config.tasks)
 
 
-def judged(history: History) -> list[Point]:
+def evaluations_by_cpu(history: History) -> list[Point]:
     """The evaluations of a run. One whose round is not stored (yet) stands at the seconds of the one before."""
     rounds = history.rounds()
     spent = accumulate(event.cpu_seconds for event in rounds)
@@ -76,34 +86,47 @@ def judged(history: History) -> list[Point]:
     return points
 
 
-def compare(own: History, twin: History, answers: int) -> Uplift | None:
-    """What the newest evaluations in two event stores say; None without both. Each judged by `answers`."""
-    mine, control = judged(own)[-1:], judged(twin)[-1:]
+def compare(own: History, baseline: History, answers: int) -> Uplift | None:
+    """What the newest evaluations in two event stores say; None without both. Each evaluation is of `answers`."""
+    mine, control = evaluations_by_cpu(own)[-1:], evaluations_by_cpu(baseline)[-1:]
     return difference(mine[0], control[0], answers) if mine and control and answers else None
 
 
-def compare_early(own: History, twin: History, answers: int) -> Uplift | None:
+def compare_early(own: History, baseline: History, answers: int) -> Uplift | None:
     """The same before both are done: the newest evaluation of whichever had less compute, and the other's nearest.
 
-    None until both were judged after their start, where they are equal.
+    None until both were evaluated after their start, where they are equal.
     """
-    mine, control = ([point for point in judged(history) if point.round] for history in (own, twin))
+    mine, control = (
+        [point for point in evaluations_by_cpu(history) if point.round] for history in (own, baseline)
+    )
     if not mine or not control or not answers:
         return None
     seconds = min(mine[-1].cpu_seconds, control[-1].cpu_seconds)
     return difference(_nearest(mine, seconds), _nearest(control, seconds), answers)
 
 
-def difference(own: Point, twin: Point, answers: int) -> Uplift:
-    """One evaluation against another, each by `answers`.
+def difference(own: Point, baseline: Point, answers: int) -> Uplift:
+    """One evaluation against another, each of `answers`.
 
     The interval takes the answers for independent and, of rewards in [0, 1] with this mean, for those of the
     largest variance: right or wrong. Chance in the training itself is not in it.
     """
-    deviation = math.sqrt((own.reward * (1 - own.reward) + twin.reward * (1 - twin.reward)) / answers)
+    deviation = math.sqrt((own.reward * (1 - own.reward) + baseline.reward * (1 - baseline.reward)) / answers)
     reach = NormalDist().inv_cdf((1 + LEVEL) / 2) * deviation
-    gain = own.reward - twin.reward
-    return Uplift(own.reward, twin.reward, gain - reach, gain + reach, own.cpu_seconds, twin.cpu_seconds)
+    gain = own.reward - baseline.reward
+    return Uplift(
+        own.reward, baseline.reward, gain - reach, gain + reach, own.cpu_seconds, baseline.cpu_seconds
+    )
+
+
+def pooled(uplifts: Sequence[Uplift]) -> PooledUplift | None:
+    """The mean of several differences, taken for independent; None of none."""
+    if not uplifts:
+        return None
+    gain = fmean(uplift.gain for uplift in uplifts)
+    reach = math.hypot(*((uplift.high - uplift.low) / 2 for uplift in uplifts)) / len(uplifts)
+    return PooledUplift(gain, gain - reach, gain + reach, len(uplifts))
 
 
 def _nearest(points: Sequence[Point], seconds: float) -> Point:

@@ -1,4 +1,4 @@
-"""Turns a config into a silo's or a swarm member's; pure."""
+"""Roles laid over a config: a silo, or a node of the swarm that an invite names. Pure."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def as_silo(config: Config) -> Config:
     return config.model_copy(update={"swarm": SiloConfig(), "sampler": sampler})
 
 
-def wants_twin(config: Config) -> bool:
-    """A silo has no twin: it is what one would be."""
-    return config.twin and isinstance(config.swarm, DhtConfig)
+def wants_baseline(config: Config) -> bool:
+    """A silo has no baseline: it is what one would be."""
+    return config.silo_baseline and isinstance(config.swarm, DhtConfig)
 
 
-def as_member(config: Config, addresses: Sequence[str]) -> Config:
-    """The same run as a member of the swarm that an invite or bootstrap multiaddrs name.
+def as_swarm_node(config: Config, addresses: Sequence[str]) -> Config:
+    """The same run as a node of the swarm that an invite or bootstrap multiaddrs name.
 
     An invite brings the swarm's task list with it; the config's weights apply to the tasks it names. A config
     without external groups trains on half and half, the paper's best split. Raises InviteError, ConfigError.

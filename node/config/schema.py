@@ -1,19 +1,19 @@
-"""The one place where text becomes config: TOML presets, `--set a.b=c` over them, unknown keys refused.
+"""The config of a run: TOML presets, `--set a.b=c` laid over them, unknown keys refused.
 
 Defaults are the vetted setting. Every field's docstring is its documentation (`murmur config schema`).
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
+from node.config.explain import explain
 from node.config.swarm import DhtConfig, SiloConfig
 from policies.diffusion.pipeline.settings import PipelineSettings
 from policies.diffusion.settings import DiffusionSettings, DigitsSource
@@ -28,6 +28,7 @@ RENAMED = {
     "keep_silent": "keep_zero_advantage",
     "over": "oversample",
     "foreign_share": "external_share",
+    "twin": "silo_baseline",
 }
 PRESETS = [Path(__file__).parents[1] / "presets", Path(__file__).parents[2] / "configs"]
 
@@ -72,7 +73,11 @@ class TextPolicyConfig(TextSettings):
 
 def _type_or(default: str) -> Discriminator:
     """Picks the variant by its `type`, and `default` where a section leaves it out."""
-    return Discriminator(lambda value: value.get("type", default) if isinstance(value, dict) else value.type)
+
+    def variant(value: Any) -> Any:
+        return value.get("type", default) if isinstance(value, dict) else getattr(value, "type", None)
+
+    return Discriminator(variant)
 
 
 DiffusionSource = Annotated[
@@ -126,19 +131,6 @@ StrategyConfig = Annotated[
     | Annotated[AprilSettings, Tag("april")],
     _type_or("grpo"),
 ]
-VARIANTS = (
-    "embedded",
-    "text",
-    "diffusion",
-    "digits",
-    "pipeline",
-    "silo",
-    "dht",
-    "grpo",
-    "brorl",
-    "dars",
-    "april",
-)
 
 
 class EvaluationConfig(Settings):
@@ -180,8 +172,8 @@ class Config(Settings):
     """Which groups an update trains on."""
     swarm: SwarmConfig = SiloConfig()
     """Whom the node shares with: `type` dht, or silo for nobody. Without this section: silo."""
-    twin: bool = False
-    """Train a silo twin beside a swarm node, on as many CPU seconds, and say at the end what sharing brought. It
+    silo_baseline: bool = False
+    """Train a silo baseline beside a swarm node, on as many CPU seconds, and say at the end what sharing brought. It
     takes as much memory and time as the node. Means nothing in a silo."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """When and on how much the policy is judged."""
@@ -211,7 +203,7 @@ def parse_config(tree: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(problem) for problem in error.errors())) from None
+        raise ConfigError(explain(error, Config, RENAMED)) from None
 
 
 def find_config(source: str | Path) -> Path:
@@ -234,8 +226,24 @@ def resolved_json(config: Config) -> str:
 
 
 def read_resolved(path: Path) -> Config:
-    """Reads what `resolved_json` wrote. Raises ConfigError."""
-    return parse_config(json.loads(path.read_text(encoding="utf-8")))
+    """Reads what `resolved_json` wrote, also under keys that were renamed since. Raises ConfigError."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged ({error}): start a new run, or restore the file") from None
+    return parse_config(_with_new_names(tree))
+
+
+def _with_new_names(tree: Any) -> Any:
+    """A stored tree with its keys of before under their names of today; a task's parameters are its own."""
+    if isinstance(tree, list):
+        return [_with_new_names(part) for part in tree]
+    if not isinstance(tree, dict):
+        return tree
+    return {
+        RENAMED.get(key, key): part if key == "params" else _with_new_names(part)
+        for key, part in tree.items()
+    }
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -260,35 +268,3 @@ def _lay_over(tree: dict[str, Any], override: str) -> None:
         branch[last] = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         branch[last] = text
-
-
-def _explain(problem: Mapping[str, Any]) -> str:
-    """One line for one pydantic error: where, what is wrong, and for unknown keys what was meant."""
-    location = [part for part in problem["loc"] if part not in VARIANTS]
-    where = ".".join(str(part) for part in location) or "config"
-    if problem["type"] != "extra_forbidden":
-        return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
-    known = _known_keys(Config, problem["loc"][:-1])
-    if (renamed := RENAMED.get(str(location[-1]))) in known:
-        return f"{where}: this key is now called {renamed!r}"
-    near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
-    return f"{where}: unknown key; {hint}"
-
-
-def _known_keys(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
-    """Field names of the section at an error's location; union tags and list positions are steps in it."""
-    for step in location:
-        if isinstance(step, str) and step in model.model_fields:
-            choices = _models_in(model.model_fields[step].annotation)
-        elif isinstance(step, str):
-            choices = [choice for choice in choices if choice.model_fields["type"].default == step]
-        if choices:
-            model = choices[0]
-    return list(model.model_fields)
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in _models_in(part)]

@@ -1,4 +1,4 @@
-"""What `murmur demo` can show: which preset its nodes run, what sets them apart, and what is drawn at its end."""
+"""The kinds of `murmur demo`: the preset of its nodes, what sets them apart, and the picture at its end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLUMNS = 8  # images of each digit, before the first round and after the last
 
 @dataclass(frozen=True, slots=True)
 class DemoKind:
-    """One demo. `profile` gives the config overrides that are node `number`'s own; its twin takes the same."""
+    """One demo. `profile` gives the config overrides that are node `number`'s own; its baseline takes the same."""
 
     preset: str
     profile: Callable[[int], list[str]]

@@ -1,7 +1,7 @@
-"""`murmur demo`: a local swarm of separate node processes over a real DHT, each beside a silo twin.
+"""`murmur demo`: a local swarm of separate node processes over a real DHT, each beside a silo baseline.
 
 Every process is an ordinary `murmur bootstrap`, `join` or `silo`; the demo starts them, reads their event
-stores and compares. A twin starts from the same weights and seed as its node and draws as many groups a round
+stores and compares. A baseline starts from the same weights and seed as its node and draws as many groups a round
 (SAPO's I + J), all of which it generates itself. It plays as many rounds as its node, and then goes on until it
 has had as many CPU seconds.
 """
@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from node.baseline.equal_compute import even_out
 from node.baseline.processes import NodeProcesses
-from node.baseline.uplift import rounds_to_even
+from node.baseline.uplift import answers_of
 from node.config.schema import Config, load_config
 from node.demo.kinds import DemoKind
-from node.demo.view import DemoView, Member, Role, standing
+from node.demo.view import DemoNode, DemoView, Role, read_status
 from node.runtime.bootstrap import INVITE
 from node.storage.run_folder import RunFolder
 from swarm.errors import TransportDown
@@ -26,7 +27,7 @@ from swarm.errors import TransportDown
 LOOPBACK = 'swarm.listen=["/ip4/127.0.0.1/tcp/0"]'
 INVITE_SECONDS = 90.0  # for the bootstrap peer's daemon to come up on a busy machine
 POLL_SECONDS = 0.5
-ROLES: tuple[Role, ...] = ("swarm", "twin")
+ROLES: tuple[Role, ...] = ("swarm", "baseline")
 
 
 def run_demo(kind: DemoKind, nodes: int, settings: Sequence[str], path: Path, view: DemoView) -> int:
@@ -40,22 +41,22 @@ def run_demo(kind: DemoKind, nodes: int, settings: Sequence[str], path: Path, vi
     overrides = [[*kind.profile(number), *settings] for number in range(1, nodes + 1)]
     configs = [load_config(kind.preset, own) for own in overrides]
     prepare_warm_starts(configs, view)
-    with NodeProcesses() as fleet:
-        invite = start_bootstrap(fleet, kind.preset, path / "bootstrap")
+    with NodeProcesses() as processes:
+        invite = start_bootstrap(processes, kind.preset, path / "bootstrap")
         view.say(f"look at the swarm from outside with:\n  murmur peers {invite}")
         members = [
-            start_member(fleet, Place(kind.preset, number, role, path), own, invite)
+            start_node(processes, Place(kind.preset, number, role, path), own, invite)
             for number, own in enumerate(overrides, 1)
             for role in ROLES
         ]
         with view:
             watch(members, view)
-            members = [even_out(fleet, member, members) for member in members]
+            members = [send_on(processes, member, members) for member in members]
             watch(members, view)
     if kind.picture:
         file = kind.picture(configs[0], members[0].folder, path)
         view.say(f"what node 1 drew at first, and what it draws now: {file}")
-    return view.conclude([standing(member) for member in members])
+    return view.conclude([read_status(member) for member in members], answers_of(configs[0]))
 
 
 def prepare_warm_starts(configs: Sequence[Config], view: DemoView) -> None:
@@ -66,28 +67,25 @@ def prepare_warm_starts(configs: Sequence[Config], view: DemoView) -> None:
         build_policy(config, partial(view.progress, f"node {number}"))
 
 
-def watch(members: Sequence[Member], view: DemoView) -> None:
+def watch(members: Sequence[DemoNode], view: DemoView) -> None:
     """Shows the members until none of their processes runs."""
     while any(member.process.poll() is None for member in members):
-        view.show([standing(member) for member in members])
+        view.show([read_status(member) for member in members])
         time.sleep(POLL_SECONDS)
 
 
-def even_out(fleet: NodeProcesses, member: Member, members: Sequence[Member]) -> Member:
-    """Lets a twin that has had fewer CPU seconds than its node play on until it has had as many."""
-    node = standing(
-        next(other for other in members if (other.number, other.role) == (member.number, "swarm"))
-    )
-    rounds = rounds_to_even(standing(member).rounds, node.cpu_seconds)
-    if member.role == "swarm" or rounds is None:
+def send_on(processes: NodeProcesses, member: DemoNode, members: Sequence[DemoNode]) -> DemoNode:
+    """A baseline that has had fewer CPU seconds than its node plays on until it has had as many."""
+    if member.role == "swarm":
         return member
-    command = ["run", "--resume", "--run-dir", str(member.folder.path), "--rounds", str(rounds), "--json"]
-    return replace(member, process=fleet.start(command, member.folder.path))
+    node = next(other for other in members if (other.number, other.role) == (member.number, "swarm"))
+    process = even_out(processes, node.folder, member.folder)
+    return member if process is None else replace(member, process=process)
 
 
-def start_bootstrap(fleet: NodeProcesses, preset: str, folder: Path) -> str:
+def start_bootstrap(processes: NodeProcesses, preset: str, folder: Path) -> str:
     """Starts `murmur bootstrap` on loopback and waits for its invite. Raises TransportDown if there is none."""
-    process = fleet.start(
+    process = processes.start(
         ["bootstrap", "--config", preset, "--run-dir", str(folder), "--set", LOOPBACK], folder
     )
     deadline = time.monotonic() + INVITE_SECONDS
@@ -114,14 +112,14 @@ class Place:
         return RunFolder(self.demo / f"{self.role}-{self.number}")
 
     def verb(self, invite: str) -> list[str]:
-        """A swarm node joins by the invite, its twin runs as a silo of the same config."""
-        if self.role == "twin":
+        """A swarm node joins by the invite, its baseline runs as a silo of the same config."""
+        if self.role == "baseline":
             return ["silo", self.preset]
         return ["join", invite, "--config", self.preset, "--set", LOOPBACK]
 
 
-def start_member(fleet: NodeProcesses, place: Place, settings: Sequence[str], invite: str) -> Member:
+def start_node(processes: NodeProcesses, place: Place, settings: Sequence[str], invite: str) -> DemoNode:
     """Starts one node."""
     options = [word for override in ("threads=1", *settings) for word in ("--set", override)]
     command = [*place.verb(invite), *options, "--run-dir", str(place.folder.path), "--json"]
-    return Member(place.number, place.role, place.folder, fleet.start(command, place.folder.path))
+    return DemoNode(place.number, place.role, place.folder, processes.start(command, place.folder.path))

@@ -1,4 +1,4 @@
-"""How the demo looks: one row a node while it runs, and at its end the swarm against the twins."""
+"""The terminal view of the demo: one row a node while it runs, and at its end the swarm against its baselines."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from node.baseline.uplift import cpu_seconds
-from node.storage.events import EvaluationEvent, History, LifeEvent, RoundEvent
+from node.baseline.equal_compute import cpu_seconds
+from node.baseline.uplift import Point, PooledUplift, Uplift, difference, evaluations_by_cpu, pooled
+from node.storage.events import History, LifeEvent, RoundEvent
 from node.storage.run_folder import RunFolder
 from node.ui.run_view import PLAIN_WIDTH, OutputStyle, Screen, format_refused, sparkline
 
-Role = Literal["swarm", "twin"]
+Role = Literal["swarm", "baseline"]
 RECENT = 5  # rounds in the moving reward
 PLAIN_ROUNDS = 8  # between two lines of a node where there is no terminal
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class DemoNode:
     """One node process of the demo."""
 
     number: int
@@ -36,11 +37,11 @@ class Member:
 
     @property
     def label(self) -> str:
-        return f"{'node' if self.role == 'swarm' else 'twin'} {self.number}"
+        return f"{'node' if self.role == 'swarm' else 'baseline'} {self.number}"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class NodeStatus:
     """What the demo knows of one member at one moment, all of it read from the member's event store."""
 
     number: int
@@ -48,18 +49,18 @@ class Standing:
     label: str
     peer: str
     rounds: list[RoundEvent]
-    evaluations: list[EvaluationEvent]
+    evaluated: list[Point]  # held-out rewards
     state: str
 
     @property
     def first_reward(self) -> float | None:
         """Held-out reward before the first round."""
-        return self.evaluations[0].reward if self.evaluations else None
+        return self.evaluated[0].reward if self.evaluated else None
 
     @property
     def last_reward(self) -> float | None:
         """Held-out reward after the last round; None before it."""
-        return self.evaluations[-1].reward if len(self.evaluations) > 1 else None
+        return self.evaluated[-1].reward if len(self.evaluated) > 1 else None
 
     @property
     def refused(self) -> dict[str, int]:
@@ -91,30 +92,28 @@ class Standing:
         }
 
 
-def standing(member: Member) -> Standing:
+def read_status(member: DemoNode) -> NodeStatus:
     """Reads a member's store; safe while the member writes it."""
     history = History(member.folder.events)
     life = history.life()
-    return Standing(
+    return NodeStatus(
         number=member.number,
         role=member.role,
         label=member.label,
         peer=next((event.facts["peer"] for event in reversed(life) if "peer" in event.facts), ""),
         rounds=history.rounds(),
-        evaluations=history.evaluations(),
+        evaluated=evaluations_by_cpu(history),
         state=_state(member, life),
     )
 
 
-def uplift(standings: Sequence[Standing]) -> float | None:
-    """Mean over pairs of (node's last held-out reward minus its twin's); None without a finished pair."""
-    twins = {s.number: s.last_reward for s in standings if s.role == "twin"}
-    gains = [
-        s.last_reward - twin
-        for s in standings
-        if s.role == "swarm" and s.last_reward is not None and (twin := twins.get(s.number)) is not None
-    ]
-    return statistics.fmean(gains) if gains else None
+def uplifts(statuses: Sequence[NodeStatus], answers: int) -> list[Uplift]:
+    """Node against baseline for each pair that finished; an evaluation is of `answers`."""
+    ended = {(s.role, s.number): s.evaluated[-1] for s in statuses if s.last_reward is not None}
+    numbers = [number for role, number in ended if role == "swarm" and ("baseline", number) in ended]
+    if not answers:
+        return []
+    return [difference(ended["swarm", n], ended["baseline", n], answers) for n in numbers]
 
 
 class DemoView(Screen):
@@ -124,37 +123,40 @@ class DemoView(Screen):
         super().__init__(style)
         self._path = path
         self._picture = picture
-        self._told: dict[str, int] = {}  # the round that each node's last plain line was about
+        self._shown: dict[str, int] = {}  # the round that each node's last plain line was about
 
     def progress(self, who: str, what: str, done: int, total: int) -> None:
         """Long work before the first round: a line each quarter."""
         if done == total or done % max(1, total // 4) == 0:
             self.say(f"{who}: {what} {done}/{total}")
 
-    def show(self, standings: Sequence[Standing]) -> None:
+    def show(self, statuses: Sequence[NodeStatus]) -> None:
         """The table as of now; where there is no terminal, a line a node each time PLAIN_ROUNDS more are done."""
-        self.redraw(demo_table(standings, str(self._path)))
+        self.redraw(demo_table(statuses, str(self._path)))
         if self.style == "plain":
-            for standing in standings:
-                self._say_news(standing)
+            for status in statuses:
+                self._say_news(status)
 
-    def conclude(self, standings: Sequence[Standing]) -> int:
-        """The comparison, as a table and a sentence or as one JSON line. Returns the exit code."""
-        gain = uplift(standings)
+    def conclude(self, statuses: Sequence[NodeStatus], answers: int) -> int:
+        """The comparison, as a table and a sentence or as one JSON line. Returns the exit code.
+
+        `answers` are the problems of one evaluation.
+        """
+        gain = pooled(uplifts(statuses, answers))
         if self.style == "json":
-            self.say_json({"nodes": [standing.facts() for standing in standings], "uplift": gain})
+            self.say_json({"nodes": [status.facts() for status in statuses], **_gain_facts(gain)})
         else:
-            self.print(demo_table(standings, str(self._path)))
-            self.say(closing_words(standings, gain, self._path))
+            self.print(demo_table(statuses, str(self._path)))
+            self.say(closing_words(statuses, gain, self._path))
         if self._picture:
-            draw_picture(standings, gain, self._path, self._picture)
-        return 3 if any(standing.state.startswith("failed") for standing in standings) else 0
+            draw_picture(statuses, gain, self._path, self._picture)
+        return 3 if any(status.state.startswith("failed") for status in statuses) else 0
 
-    def _say_news(self, standing: Standing) -> None:
-        if standing.rounds and standing.rounds[-1].round >= self._told.get(standing.label, 0) + PLAIN_ROUNDS:
-            self._told[standing.label] = standing.rounds[-1].round
+    def _say_news(self, status: NodeStatus) -> None:
+        if status.rounds and status.rounds[-1].round >= self._shown.get(status.label, 0) + PLAIN_ROUNDS:
+            self._shown[status.label] = status.rounds[-1].round
             self.say(
-                "  ".join(f"{name} {cell}" for name, cell in zip(COLUMNS, row(standing), strict=True) if cell)
+                "  ".join(f"{name} {cell}" for name, cell in zip(COLUMNS, row(status), strict=True) if cell)
             )
 
 
@@ -172,7 +174,7 @@ COLUMNS = (
 )
 
 
-def demo_table(standings: Sequence[Standing], title: str) -> Table:
+def demo_table(statuses: Sequence[NodeStatus], title: str) -> Table:
     """One row a node; rewards are means in [0, 1], `reward` over the node's last RECENT rounds.
 
     `own+ext` counts the groups that were trained on, those of zero advantage left out.
@@ -180,65 +182,66 @@ def demo_table(standings: Sequence[Standing], title: str) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
     for column in COLUMNS:
         table.add_column(column, no_wrap=column != "refused")
-    for standing in standings:
-        table.add_row(*row(standing), end_section=standing.role == "twin")
+    for status in statuses:
+        table.add_row(*row(status), end_section=status.role == "baseline")
     return table
 
 
-def plain_standing(standing: Standing) -> str:
-    """One node's row as a line."""
-    label, *cells = row(standing)
-    named = (f"{name} {cell}" for name, cell in zip(COLUMNS[1:], cells, strict=True) if cell)
-    return f"{label}  " + "  ".join(named)
-
-
-def draw_picture(standings: Sequence[Standing], gain: float | None, path: Path, picture: Path) -> None:
+def draw_picture(
+    statuses: Sequence[NodeStatus], gain: PooledUplift | None, path: Path, picture: Path
+) -> None:
     """The closing table and words as an SVG file."""
     console = Console(record=True, width=PLAIN_WIDTH, file=io.StringIO(), highlight=False)
-    console.print(demo_table(standings, str(path)))
-    console.out(closing_words(standings, gain, path), highlight=False)
+    console.print(demo_table(statuses, str(path)))
+    console.out(closing_words(statuses, gain, path), highlight=False)
     console.save_svg(str(picture), title="murmur demo")
 
 
-def row(standing: Standing) -> tuple[str, ...]:
+def row(status: NodeStatus) -> tuple[str, ...]:
     """One node's cells in the order of COLUMNS."""
-    facts, rewards = standing.facts(), [event.reward for event in standing.rounds]
+    facts, rewards = status.facts(), [event.reward for event in status.rounds]
     recent = statistics.fmean(rewards[-RECENT:]) if rewards else None
     return (
-        standing.label,
-        standing.peer[-8:],
+        status.label,
+        status.peer[-8:],
         str(facts["rounds"]),
         f"{_figure(recent)} {sparkline(rewards, 10)}",
-        f"{_figure(standing.first_reward)} > {_figure(standing.last_reward)}",
+        f"{_figure(status.first_reward)} > {_figure(status.last_reward)}",
         str(facts["published"]),
         str(facts["received"]),
         format_refused(facts["refused"]),
         f"{facts['trained_local']}+{facts['trained_external']}",
-        standing.state,
+        status.state,
     )
 
 
-def closing_words(standings: Sequence[Standing], gain: float | None, path: Path) -> str:
+def closing_words(statuses: Sequence[NodeStatus], gain: PooledUplift | None, path: Path) -> str:
     """What the figures say and where to look next."""
     if gain is None:
-        return f"no pair of node and twin finished; see the logs under {path}"
+        return f"no pair of node and baseline finished; see the logs under {path}"
     compute = {
-        role: statistics.fmean(s.cpu_seconds for s in standings if s.role == role)
-        for role in ("swarm", "twin")
+        role: statistics.fmean(s.cpu_seconds for s in statuses if s.role == role)
+        for role in ("swarm", "baseline")
     }
     return (
-        f"held-out reward, swarm against silo twins at equal compute: {gain:+.3f}\n"
-        f"CPU seconds a node: {compute['swarm']:.1f} in the swarm, {compute['twin']:.1f} as a twin\n"
+        f"held-out reward, swarm against silo baselines at equal compute: {gain.summary}\n"
+        f"CPU seconds a node: {compute['swarm']:.1f} in the swarm, {compute['baseline']:.1f} as a baseline\n"
         f"what a node made of its peers: murmur peers --run-dir {path}/swarm-1\n"
         f"a node that was killed goes on with: murmur run --resume --run-dir {path}/swarm-1"
     )
+
+
+def _gain_facts(gain: PooledUplift | None) -> dict[str, float | None]:
+    if gain is None:
+        return {"uplift": None, "uplift_low": None, "uplift_high": None}
+    return {"uplift": gain.gain, "uplift_low": gain.low, "uplift_high": gain.high}
 
 
 def _figure(value: float | None) -> str:
     return "  -  " if value is None else f"{value:.3f}"
 
 
-def _state(member: Member, life: Sequence[LifeEvent]) -> str:
+def _state(member: DemoNode, life: Sequence[LifeEvent]) -> str:
     code = member.process.poll()
     newest = life[-1].what if life else "starting"
     if code is None or newest in ("finished", "stopped", "resumed"):

@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from node.config.roles import as_member, invite_in, manifest_of
+from node.config.roles import as_swarm_node, invite_in, manifest_of
 from node.config.schema import Config, ConfigError
 from node.config.swarm import DhtConfig
 from node.runtime.transports import build_transport
@@ -71,7 +71,7 @@ def _swarm_of(config: Config, folder: RunFolder, beside: str | None, *, private:
             raise InviteError("--beside takes an invite, as murmur bootstrap prints it")
         if invite.secret:
             folder.keep_secret(invite.secret)
-        return as_member(config, [beside])
+        return as_swarm_node(config, [beside])
     if not isinstance(config.swarm, DhtConfig):
         config = config.model_copy(update={"swarm": DhtConfig()})
     secret = folder.read_secret()

@@ -58,7 +58,7 @@ def build_node(
     peer = Identity.load_or_create(folder.identity(config)).peer_id
     swarm = manifest_of(config).swarm_id if isinstance(config.swarm, DhtConfig) else ""
     limits = VerifierLimits(max_age=max_age, beside=beside)
-    door = RolloutVerifier(swarm, peer, by_name, policy.encode, clock, limits)
+    verifier = RolloutVerifier(swarm, peer, by_name, policy.encode, clock, limits)
     generator = derive_generator(config.seed, "gossip", time.time_ns())  # what peers offer repeats in no run
     return Node(
         config=config,
@@ -67,9 +67,9 @@ def build_node(
         policy=policy,
         strategy=build_strategy(config.strategy),
         rollouts=OpenGroups(config.seed),
-        door=door,
+        verifier=verifier,
         pool=pool,
-        gossip=Gossip(transport, door, pool, clock, generator, gossip_settings(config)),
+        gossip=Gossip(transport, verifier, pool, clock, generator, gossip_settings(config)),
         store=Store(folder.events),
         checkpoints=Checkpoints(folder.checkpoints, config.checkpoint.keep),
         clock=clock,

@@ -1,4 +1,4 @@
-"""THE file to read: one round of a node, top to bottom.
+"""The training loop: one round of a node, top to bottom; the file to read first.
 
 A silo, a swarm node and a diffusion node run this same loop; they differ in the transport and policy that
 `node.runtime.build` put together. Peers are never waited for: a round takes what has arrived.
@@ -23,7 +23,7 @@ from node.runtime.round_events import (
     describe_problems,
     describe_round,
 )
-from node.runtime.swarm_feedback import SwarmFeedback, noticed, split
+from node.runtime.swarm_feedback import SwarmFeedback, adaptive_split, updated
 from node.storage.checkpoint import Checkpoints, NodeState
 from node.storage.events import EvaluationEvent, LifeEvent, RoundEvent, Store
 from policies.advantage import positive_part
@@ -67,7 +67,7 @@ class Node:
     policy: Policy
     strategy: Strategy
     rollouts: OpenGroups  # own groups under way; external ones are in `pool`
-    door: RolloutVerifier
+    verifier: RolloutVerifier
     pool: Pool
     gossip: Gossip
     store: Store
@@ -75,7 +75,7 @@ class Node:
     clock: Callable[[], float]  # Unix seconds
     round: int = 0  # the round being played, or the last one that ended
     diverged: int = 0  # rounds in a row whose update was not finite
-    insight: SwarmFeedback = field(default_factory=SwarmFeedback)
+    feedback: SwarmFeedback = field(default_factory=SwarmFeedback)
 
 
 def play_round(node: Node) -> RoundEvent:
@@ -85,9 +85,9 @@ def play_round(node: Node) -> RoundEvent:
     """
     watch, sampler = Stopwatch(), node.config.sampler
 
-    local, external = shares_of(sampler, node.insight)
+    local, external = local_external_split(sampler, node.feedback)
     step = StepInfo(node.round, node.policy.version, wanted=local)
-    draw = problems_of(node.round, node.curriculum, node.tasks, node.insight, sampler.retry_unsolved)
+    draw = problems_of(node.round, node.curriculum, node.tasks, node.feedback, sampler.retry_unsolved)
     scored = partial(score, tasks=node.tasks)
     phase = rollout_phase(node.policy, node.strategy, node.rollouts, draw, scored, step)
 
@@ -98,12 +98,12 @@ def play_round(node: Node) -> RoundEvent:
     # The strategy chose the own groups; all of them train.
     mix = Mix(len(phase.admitted), external, uniform if sampler.draw == "uniform" else by_peer)
     batch = draw_batch(phase.admitted, node.pool, mix, generator, node.clock())
-    node.insight = noticed(node.insight, phase.groups, batch.external, external, exchanged.verdicts)
+    node.feedback = updated(node.feedback, phase.groups, batch.external, external, exchanged.verdicts)
     update = node.strategy.update(step, batch.groups)
-    advised = [advise(member, sampler) for member in update.batch]
+    filtered = [filter_advantages(member, sampler) for member in update.batch]
     learned, diverged = None, None
     try:
-        learned = node.policy.update(advised, update.spec) if advised else None
+        learned = node.policy.update(filtered, update.spec) if filtered else None
     except DivergedError as error:
         diverged = str(error)
 
@@ -131,13 +131,13 @@ def score(group: Group, tasks: Mapping[str, Task]) -> Group:
     return score_group(tasks[group.problem.task], group)
 
 
-def shares_of(sampler: SamplerConfig, insight: SwarmFeedback) -> tuple[int, int]:
+def local_external_split(sampler: SamplerConfig, feedback: SwarmFeedback) -> tuple[int, int]:
     """I and J of the round to come."""
     given = sampler.local, sampler.external
-    return split(*given, insight) if sampler.split == "adaptive" else given
+    return adaptive_split(*given, feedback) if sampler.split == "adaptive" else given
 
 
-def advise(member: TrainGroup, sampler: SamplerConfig) -> TrainGroup:
+def filter_advantages(member: TrainGroup, sampler: SamplerConfig) -> TrainGroup:
     """The group with the advantages that the config wants of it, where it is an external one."""
     if member.group.external and sampler.external_advantages == "positive":
         return replace(member, advantages=positive_part(member.advantages))
@@ -201,9 +201,9 @@ def save(node: Node) -> None:
         NodeState(
             node.round,
             node.pool.snapshot(),
-            node.door.guard.snapshot(),
+            node.verifier.guard.snapshot(),
             node.rollouts.snapshot(),
-            node.insight.snapshot(),
+            node.feedback.snapshot(),
         ),
     )
 
@@ -215,9 +215,9 @@ def resume(node: Node) -> int:
         return node.store.rewind(-1)
     node.round = state.round
     node.pool.restore(state.pool)
-    node.door.guard.restore(state.guard)
+    node.verifier.guard.restore(state.guard)
     node.rollouts.restore(state.rollouts)
-    node.insight = SwarmFeedback.restored(state.insight)
+    node.feedback = SwarmFeedback.restored(state.feedback)
     return node.store.rewind(state.round)
 
 

@@ -1,11 +1,11 @@
-"""Which problems a round meets: the node's own draw, in which some give way to what peers could not solve."""
+"""The problems of a round: the node's own draw, in which some give way to problems that peers could not solve."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
 
-from node.runtime.swarm_feedback import SwarmFeedback, ranked
+from node.runtime.swarm_feedback import SwarmFeedback, prioritised
 from policies.rollout import Problem
 from policies.seeds import derive_generator
 from policies.strategies.rollout_phase import Draw
@@ -17,24 +17,24 @@ def problems_of(
     round_number: int,
     curriculum: Curriculum,
     tasks: Mapping[str, Task],
-    insight: SwarmFeedback,
-    relief: float,
+    feedback: SwarmFeedback,
+    retry_share: float,
 ) -> Draw:
-    """A place gives way with the chance `relief`, as long as there are unsolved problems. Pure in its arguments.
+    """A place gives way with the chance `retry_share`, as long as there are unsolved problems. Pure in its arguments.
 
     It is the second stage of DARS (arXiv 2508.13755) spread over a swarm: what one node found hard is tried again by
     nodes that are better at the task, and what they publish of it reaches the first like any group.
     """
     own = partial(curriculum.draw, round_number)
-    if not relief:
+    if not retry_share:
         return own
-    order = derive_generator(curriculum.seed, "relief", round_number)
-    waiting = [unsolved for unsolved in ranked(insight, order) if unsolved.task in tasks]
+    order = derive_generator(curriculum.seed, "retry_share", round_number)
+    waiting = [unsolved for unsolved in prioritised(feedback, order) if unsolved.task in tasks]
 
     def draw(first: int, count: int) -> list[Problem]:
         problems = list(own(first, count))
         for place in range(first, min(first + count, len(waiting))):
-            if derive_generator(curriculum.seed, "relief", round_number, place).random() < relief:
+            if derive_generator(curriculum.seed, "retry_share", round_number, place).random() < retry_share:
                 problems[place - first] = tasks[waiting[place].task].problem(waiting[place].seed)
         return problems
 

@@ -1,4 +1,4 @@
-"""One sitting of a node: lock the run folder, build, resume if asked, run, and put everything away again."""
+"""A run from its start or its last checkpoint to its end: lock the folder, build, resume, play, close."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def run_session(config: Config, folder: RunFolder, view: RunView, *, resumed: bo
         node = build_node(config, folder, transport, view.progress)
         stack.enter_context(closing(node.store))
         again = resume(node) if resumed else 0
-        _tell_start(node, view, resumed=resumed, again=again)
+        _report_start(node, view, resumed=resumed, again=again)
         _join(node, transport, view)
         node.gossip.start()
         stack.enter_context(closing(node.gossip))
         stack.enter_context(view)
         run(node, view)
-        _tell_end(node, folder, view)
+        _report_end(node, folder, view)
     return node
 
 
@@ -46,25 +46,25 @@ def _join(node: Node, transport: Transport, view: RunView) -> None:
         return
     try:
         transport.wait_ready(node.config.swarm.join_seconds)
-        note = f"joined swarm {node.door.swarm} as {node.door.peer}"
+        note = f"joined swarm {node.verifier.swarm} as {node.verifier.peer}"
     except TransportDown as error:
         note = f"{error}; going on alone until it answers"
     node.store.append(LifeEvent(node.round, "joined", note))
     view.say(note)
 
 
-def _tell_start(node: Node, view: RunView, *, resumed: bool, again: int) -> None:
+def _report_start(node: Node, view: RunView, *, resumed: bool, again: int) -> None:
     if resumed:
         unsaved = f", {again} unsaved rounds are played again" if again else ""
         note = f"resumed after round {node.round}{unsaved}"
     else:
         note = f"started: {node.policy.fingerprint}, {len(node.tasks)} tasks"
     what = "resumed" if resumed else "started"
-    node.store.append(LifeEvent(node.round, what, note, {"peer": node.door.peer}))
+    node.store.append(LifeEvent(node.round, what, note, {"peer": node.verifier.peer}))
     view.say(note)
 
 
-def _tell_end(node: Node, folder: RunFolder, view: RunView) -> None:
+def _report_end(node: Node, folder: RunFolder, view: RunView) -> None:
     done = node.round >= node.config.rounds
     note = f"finished {node.round} rounds" if done else f"stopped and saved after round {node.round}"
     node.store.append(LifeEvent(node.round, "finished" if done else "stopped", note))

@@ -1,4 +1,4 @@
-"""What a node has noticed of itself and of its peers; from it follows how it shares out its next round."""
+"""Statistics of own and external groups that steer the next round: the adaptive split and unsolved problems."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from policies.rollout import Group
 from swarm.admission.verdict import Outcome, Verdict
 
-MEMORY = 8  # groups of a task, or rounds, over which what was noticed fades
+MEMORY = 8  # groups of a task, or rounds, over which the moving means forget
 MAX_UNSOLVED, MAX_UNSOLVED_OF_PEER = 64, 8  # problems that are remembered
 _LEAST_RATE = 0.02  # a task that the own policy never solved is taken up now and then too
 
@@ -33,7 +33,7 @@ class SwarmFeedback:
     """Plain data, part of the checkpoint."""
 
     rates: Rates = field(default_factory=dict)  # lately
-    # Worth of one place of an update, a moving mean over rounds: see `worth_of`. None: not known yet.
+    # Moving means over rounds of `mean_positive_advantage`, by kind of group. None: not known yet.
     own: float | None = None
     external: float | None = None
     unsolved: tuple[UnsolvedProblem, ...] = ()  # oldest first
@@ -50,7 +50,7 @@ class SwarmFeedback:
         return cls(**{**data, "unsolved": tuple(UnsolvedProblem(**entry) for entry in data["unsolved"])})
 
 
-def followed(rates: Rates, groups: Iterable[Group]) -> dict[str, float]:
+def task_reward_ema(rates: Rates, groups: Iterable[Group]) -> dict[str, float]:
     """The rates after further scored own `groups`: a moving mean by task over about MEMORY groups."""
     after = dict(rates)
     for group in groups:
@@ -59,7 +59,7 @@ def followed(rates: Rates, groups: Iterable[Group]) -> dict[str, float]:
     return after
 
 
-def worth_of(groups: Sequence[Group], places: int) -> float:
+def mean_positive_advantage(groups: Sequence[Group], places: int) -> float:
     """Mean positive advantage of a rollout, over all `places` that the groups were to fill.
 
     Of right-or-wrong rewards it is p (1 - p): nothing for groups without a signal, and nothing for a place that stayed
@@ -69,41 +69,41 @@ def worth_of(groups: Sequence[Group], places: int) -> float:
     return sum(found) / places
 
 
-def noticed(
-    insight: SwarmFeedback,
+def updated(
+    feedback: SwarmFeedback,
     own: Sequence[Group],
-    drawn: Sequence[Group],
+    sampled: Sequence[Group],
     places: int,
     verdicts: Iterable[Verdict],
 ) -> SwarmFeedback:
-    """The insight after a round: its scored `own` groups, those `drawn` for `places` from peers, and what arrived."""
+    """The feedback after a round: its scored `own` groups, those `sampled` for `places` of peers, and all verdicts."""
     return SwarmFeedback(
-        followed(insight.rates, own),
-        _moved(insight.own, worth_of(own, len(own))) if own else insight.own,
-        _moved(insight.external, worth_of(drawn, places)) if places else insight.external,
-        _remembered(insight.unsolved, verdicts, {(g.problem.task, g.problem.seed) for g in own}),
+        task_reward_ema(feedback.rates, own),
+        _moved(feedback.own, mean_positive_advantage(own, len(own))) if own else feedback.own,
+        _moved(feedback.external, mean_positive_advantage(sampled, places)) if places else feedback.external,
+        _remembered(feedback.unsolved, verdicts, {(g.problem.task, g.problem.seed) for g in own}),
     )
 
 
-def split(local: int, external: int, insight: SwarmFeedback) -> tuple[int, int]:
+def adaptive_split(local: int, external: int, feedback: SwarmFeedback) -> tuple[int, int]:
     """(I, J) of the next round, I + J as given: places go where they were lately worth most, one at least to each.
 
     As given until both were seen.
     """
-    if not external or insight.own is None or insight.external is None:
+    if not external or feedback.own is None or feedback.external is None:
         return local, external
-    total, worth = local + external, insight.own + insight.external
-    share = insight.external / worth if worth else external / total
+    total, worth = local + external, feedback.own + feedback.external
+    share = feedback.external / worth if worth else external / total
     j = min(max(1, round(total * share)), total - 1)
     return total - j, j
 
 
-def ranked(insight: SwarmFeedback, generator: np.random.Generator) -> list[UnsolvedProblem]:
+def prioritised(feedback: SwarmFeedback, generator: np.random.Generator) -> list[UnsolvedProblem]:
     """The unsolved problems in random order, those of tasks that the own policy is good at first, as a rule."""
-    weights = [max(_LEAST_RATE, insight.rates.get(u.task, 0.0)) for u in insight.unsolved]
+    weights = [max(_LEAST_RATE, feedback.rates.get(u.task, 0.0)) for u in feedback.unsolved]
     keys = [generator.random() ** (1.0 / weight) for weight in weights]  # Efraimidis and Spirakis, 2006
     order = sorted(range(len(keys)), key=lambda place: -keys[place])
-    return [insight.unsolved[place] for place in order]
+    return [feedback.unsolved[place] for place in order]
 
 
 def _remembered(

@@ -1,4 +1,4 @@
-"""Which transport a config means, and how eagerly its node exchanges. Loads neither torch nor hivemind."""
+"""Transports and gossip settings made from a config. Loads neither torch nor hivemind."""
 
 from __future__ import annotations
 

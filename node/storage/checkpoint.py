@@ -12,7 +12,10 @@ from typing import Any
 from policies.policy import Policy
 
 STATE = "state.json"
-FORMAT = 4
+FORMAT = 5
+RENAMED = {
+    4: {"insight": "feedback"}
+}  # formats of before that are read: their fields, and the names of today
 
 
 class CheckpointError(RuntimeError):
@@ -26,8 +29,8 @@ class NodeState:
     round: int
     pool: Any  # what `Pool.snapshot` gave
     guard: Any  # what `ReplayGuard.snapshot` gave: what was seen, so that nothing is trained on twice
-    rollouts: Any  # what `RolloutPool.snapshot` gave: own groups under way
-    insight: Any = None  # what `SwarmFeedback.snapshot` gave
+    rollouts: Any  # what `OpenGroups.snapshot` gave: own groups under way
+    feedback: Any = None  # what `SwarmFeedback.snapshot` gave
     format: int = FORMAT
 
 
@@ -62,9 +65,7 @@ class Checkpoints:
             return None
         newest = found[-1]
         try:
-            state = NodeState(**json.loads((newest / STATE).read_text(encoding="utf-8")))
-            if state.format != FORMAT:
-                raise ValueError(f"format {state.format}, this murmur reads {FORMAT}")
+            state = _read_state(json.loads((newest / STATE).read_text(encoding="utf-8")))
             policy.load(newest / "policy")
         except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
             message = f"{newest} cannot be read ({error}); move it away to resume from an older one"
@@ -73,6 +74,15 @@ class Checkpoints:
 
     def _all(self) -> list[Path]:
         return sorted(path for path in self._folder.glob("round-*") if (path / STATE).is_file())
+
+
+def _read_state(data: dict[str, Any]) -> NodeState:
+    """Raises ValueError for a format that is not read, TypeError for fields that are not those of its format."""
+    written = data.get("format")
+    if written != FORMAT and written not in RENAMED:
+        raise ValueError(f"format {written}, this murmur reads {FORMAT}")
+    names = RENAMED.get(written, {})
+    return NodeState(**{names.get(name, name): value for name, value in data.items()} | {"format": FORMAT})
 
 
 def _sync(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """The event store of one run: SQLite, append-only, written by the loop and read by everything people see.
 
-Rows become typed events here and nowhere else. Readers in other processes (demo, peers) open it read-only.
+Rows become typed events here and nowhere else. Readers in other processes (demo, dashboard, peers) open it read-only.
 """
 
 from __future__ import annotations
@@ -102,10 +102,13 @@ class ExternalEvent:
 
 @dataclass(frozen=True, slots=True)
 class LifeEvent:
-    """A node that starts, resumes, stops or changes its network standing. `note` is one readable line."""
+    """A node that starts, resumes, joins its swarm, stops or ends; `note` is one readable line.
+
+    `baseline` comes last where a silo baseline ran beside the node, with the uplift in `facts`.
+    """
 
     round: int
-    what: str  # started | resumed | stopped | diverged | network
+    what: str  # started | resumed | joined | diverged | stopped | finished | baseline
     note: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
 

@@ -40,9 +40,10 @@ class RunFolder:
         return self.path / "peers.txt"
 
     @property
-    def twin(self) -> RunFolder:
-        """Where the run's silo twin keeps its own."""
-        return RunFolder(self.path / "twin")
+    def baseline(self) -> RunFolder:
+        """Where the run's silo baseline keeps its own; runs of before called it `twin`."""
+        old = RunFolder(self.path / "twin")
+        return old if old.config.exists() else RunFolder(self.path / "baseline")
 
     @property
     def secret(self) -> Path:
@@ -111,19 +112,20 @@ def latest_run_folder(stem: str, root: Path = Path("runs")) -> RunFolder:
     return RunFolder(root / f"{stem}-{number}")
 
 
-def twin_beside(run: RunFolder) -> RunFolder | None:
-    """The run of a run's silo twin: in its folder or, in a demo, `twin-<n>` beside `swarm-<n>`. None without one."""
+def baseline_of(run: RunFolder) -> RunFolder | None:
+    """The silo baseline of a run: in its folder or, in a demo, `baseline-<n>` beside `swarm-<n>`. None without one."""
     role, _, number = run.path.name.partition("-")
-    demo = [RunFolder(run.path.with_name(f"twin-{number}"))] if role == "swarm" else []
-    return next((twin for twin in (run.twin, *demo) if twin.config.exists()), None)
+    names = (f"baseline-{number}", f"twin-{number}") if role == "swarm" else ()
+    demo = [RunFolder(run.path.with_name(name)) for name in names]
+    return next((baseline for baseline in (run.baseline, *demo) if baseline.config.exists()), None)
 
 
 def newest_run_folder(root: Path = Path("runs")) -> RunFolder | None:
-    """The run whose events were written last; a silo twin counts as part of the run that it stands beside."""
+    """The run whose events were written last; a silo baseline counts as part of the run that it stands beside."""
     runs = [RunFolder(store.parent) for store in root.glob("**/events.sqlite")]
-    twins = {run: twin_beside(run) for run in runs}
-    own = [run for run in runs if run not in twins.values()]
-    return max(own, key=lambda run: max(_written(run), _written(twins[run])), default=None)
+    baselines = {run: baseline_of(run) for run in runs}
+    own = [run for run in runs if run not in baselines.values()]
+    return max(own, key=lambda run: max(_written(run), _written(baselines[run])), default=None)
 
 
 def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:

@@ -22,8 +22,8 @@ from swarm.observer.client import Look, Observer
 from swarm.wire.manifest import Invite
 
 WATCH_SECONDS = 5.0
-_DEALING_COLUMNS = ("peer", "last round", "received", "set aside", "trained on", "refused")
-_OFFER_COLUMNS = (
+_HISTORY_COLUMNS = ("peer", "last round", "received", "set aside", "trained on", "refused")
+_ANNOUNCEMENT_COLUMNS = (
     *("peer", "age", "round", "policy", "groups", "rollouts", "claims"),
     *("version", "up", "fetched", "served", "refused"),
 )
@@ -45,7 +45,7 @@ class StatsRow:
 
 
 @dataclass(frozen=True, slots=True)
-class OfferRow:
+class AnnouncementRow:
     """What one peer announces: its own claims, nothing of it verified but the signature."""
 
     peer: str
@@ -58,11 +58,11 @@ class OfferRow:
     bytes: int
     claimed_rewards: dict[str, float]
     stats: StatsRow | None  # None where the peer gave none
-    silent: str  # why it gave none
+    no_answer: str  # why it gave none
 
 
 @dataclass(frozen=True, slots=True)
-class DealingRow:
+class PeerHistoryRow:
     """What the records of one peer came to in an own run."""
 
     peer: str
@@ -81,27 +81,27 @@ def show_peers(invite: str | None, run_dir: Path | None, *, watch: bool, as_json
             raise ConfigError(
                 "no run under runs/: name one with --run-dir, or give an invite to look at a swarm"
             )
-        return _repeat(lambda: _show_dealings(folder, as_json=as_json), watch=watch)
+        return _repeat(lambda: _show_peer_history(folder, as_json=as_json), watch=watch)
     with closing(Observer(Invite.decode(invite))) as observer:
-        _repeat(lambda: _show_offers(observer.look(), as_json=as_json), watch=watch)
+        _repeat(lambda: _show_announcements(observer.look(), as_json=as_json), watch=watch)
 
 
-def _show_dealings(folder: RunFolder, *, as_json: bool) -> None:
-    rows = dealings(History(folder.events))
+def _show_peer_history(folder: RunFolder, *, as_json: bool) -> None:
+    rows = peer_history(History(folder.events))
     if as_json:
         return _print_json([asdict(row) for row in rows])
-    table = Table(*_DEALING_COLUMNS, title=str(folder.path), title_justify="left")
+    table = Table(*_HISTORY_COLUMNS, title=str(folder.path), title_justify="left")
     for row in rows:
         counts = (row.last_round, row.received, row.set_aside, row.trained_on)
         table.add_row(row.peer, *map(str, counts), format_refused(row.refused))
     new_console().print(table if rows else f"{folder.path}: no records of peers so far")
 
 
-def _show_offers(look: Look, *, as_json: bool) -> None:
-    rows = offers(look, time.time())
+def _show_announcements(look: Look, *, as_json: bool) -> None:
+    rows = announcements(look, time.time())
     if as_json:
         return _print_json([asdict(row) for row in rows])
-    table = Table(*_OFFER_COLUMNS, box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
+    table = Table(*_ANNOUNCEMENT_COLUMNS, box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
     for row in rows:
         claims = "  ".join(f"{task} {reward:.2f}" for task, reward in row.claimed_rewards.items())
         age, counts = f"{row.seconds_ago:.0f} s", (row.round, row.policy, row.groups, row.rollouts)
@@ -115,10 +115,10 @@ def _short(peer: str) -> str:
     return f"…{peer[-8:]}"
 
 
-def _stats_cells(row: OfferRow) -> tuple[str, ...]:
+def _stats_cells(row: AnnouncementRow) -> tuple[str, ...]:
     stats = row.stats
     if stats is None:
-        return (row.silent, "", "", "", "")
+        return (row.no_answer, "", "", "", "")
     counts = (stats.counters.get("fetched", 0), stats.counters.get("served", 0), stats.refused)
     return (stats.version, format_uptime(stats.uptime), *map(str, counts))
 
@@ -131,7 +131,7 @@ def format_uptime(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def dealings(history: History) -> list[DealingRow]:
+def peer_history(history: History) -> list[PeerHistoryRow]:
     """A row a peer, the one with the most accepted groups first."""
     by_peer: dict[str, list[PeerEvent]] = defaultdict(list)
     for event in history.peers():
@@ -143,17 +143,19 @@ def dealings(history: History) -> list[DealingRow]:
         for event in theirs:
             refused.update(event.refused)
         received, set_aside = sum(e.received for e in theirs), sum(e.set_aside for e in theirs)
-        rows.append(DealingRow(peer, theirs[-1].round, received, set_aside, trained_on[peer], dict(refused)))
+        rows.append(
+            PeerHistoryRow(peer, theirs[-1].round, received, set_aside, trained_on[peer], dict(refused))
+        )
     return sorted(rows, key=lambda row: -row.received)
 
 
-def offers(look: Look, now: float) -> list[OfferRow]:
+def announcements(look: Look, now: float) -> list[AnnouncementRow]:
     """What is announced right now, newest first, with what its publishers say of themselves."""
     rows = []
     for announcement in look.announcements:
         summary, peer = announcement.summary, announcement.peer
         rows.append(
-            OfferRow(
+            AnnouncementRow(
                 peer=peer,
                 seconds_ago=max(0.0, now - announcement.created),
                 round=summary.round,
@@ -164,7 +166,7 @@ def offers(look: Look, now: float) -> list[OfferRow]:
                 bytes=announcement.size,
                 claimed_rewards={task.task: task.mean_reward for task in summary.tasks},
                 stats=_stats_row(look.stats[peer]) if peer in look.stats else None,
-                silent=look.silent.get(peer, ""),
+                no_answer=look.silent.get(peer, ""),
             )
         )
     return sorted(rows, key=lambda row: row.seconds_ago)

@@ -1,4 +1,4 @@
-"""How a run looks to its user: a live table on a terminal, plain lines elsewhere, JSON lines for scripts."""
+"""The terminal view of a run: a live table on a terminal, plain lines elsewhere, JSON lines for scripts."""
 
 from __future__ import annotations
 

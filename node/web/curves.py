@@ -9,7 +9,7 @@ from itertools import accumulate
 from node.baseline.uplift import Point
 from node.storage.events import RoundEvent
 
-MAX_POINTS = 400  # of a curve; more are told apart by no screen
+MAX_POINTS = 400  # of a curve; no screen shows more apart
 RECENT = 5  # rounds in the moving mean
 
 

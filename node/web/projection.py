@@ -1,4 +1,4 @@
-"""What the page shows of a run: the events of the node and of its silo twin, as plain data. Reads only.
+"""The dashboard's data: the events of a run and of its silo baseline, read and summed up as plain data.
 
 Rewards are means in [0, 1]. CPU seconds are of all threads and spent in rounds, as wherever compute is compared.
 """
@@ -11,16 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from node.baseline.uplift import LEVEL, Point, compare, compare_early, cpu_seconds, judged, rounds_to_even
-from node.config.roles import wants_twin
+from node.baseline.equal_compute import cpu_seconds, rounds_to_even
+from node.baseline.uplift import LEVEL, Point, answers_of, compare, compare_early, evaluations_by_cpu
+from node.config.roles import wants_baseline
 from node.config.schema import Config
 from node.storage.events import History, LifeEvent, RoundEvent
-from node.ui.peers import DealingRow, dealings
+from node.ui.peers import PeerHistoryRow, peer_history
 from node.web.curves import curve, moving, thinned
 
 STANDINGS = ("started", "resumed", "joined", "finished", "stopped", "diverged")
 
-# none: no twin, or nothing to judge by. awaited: one was not judged yet. early: both were, but are not done.
+# none: no baseline, or nothing to compare by. awaited: one was not evaluated yet. early: both were, but are not done.
 Stage = Literal["none", "awaited", "early", "done"]
 
 
@@ -34,7 +35,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """How one policy, the node's or the twin's, has fared."""
+    """How one policy, the node's or the baseline's, has fared."""
 
     state: str  # starting | running | finished | stopped | diverged
     note: str
@@ -52,7 +53,7 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What can be said of the node against its twin by now; `figures` are those of `Uplift.facts`."""
+    """What can be said of the node against its baseline by now; `figures` are those of `Uplift.as_dict`."""
 
     stage: Stage
     words: str
@@ -81,24 +82,24 @@ class Dashboard:
     name: str
     peer: str  # the node's own PeerID; empty before it is known
     node: Track
-    twin: Track | None
+    baseline: Track | None
     comparison: Comparison
     sharing: Sharing
-    peers: list[DealingRow]
+    peers: list[PeerHistoryRow]
 
 
-def project(name: str, node: Source, twin: Source | None, now: float) -> Dashboard:
+def project(name: str, node: Source, baseline: Source | None, now: float) -> Dashboard:
     """The page's data at `now`, Unix seconds; safe beside running writers."""
     rounds, life = node.history.rounds(), node.history.life()
-    track, control = _track(node, now), _track(twin, now) if twin else None
+    track, control = _track(node, now), _track(baseline, now) if baseline else None
     return Dashboard(
         name=name,
         peer=next((str(event.facts["peer"]) for event in reversed(life) if "peer" in event.facts), ""),
         node=track,
-        twin=control,
-        comparison=_comparison(node, twin, track, control),
+        baseline=control,
+        comparison=_comparison(node, baseline, track, control),
         sharing=_sharing(rounds),
-        peers=dealings(node.history),
+        peers=peer_history(node.history),
     )
 
 
@@ -122,7 +123,7 @@ def _track(source: Source, now: float) -> Track:
         cpu_seconds=cpu_seconds(rounds),
         rewards=thinned(own),
         recent=thinned(moving(own)),
-        held_out=thinned(judged(source.history)),
+        held_out=thinned(evaluations_by_cpu(source.history)),
         first_by_task=evaluations[0].rewards_by_task if evaluations else {},
         last_by_task=evaluations[-1].rewards_by_task if evaluations else {},
     )
@@ -139,51 +140,51 @@ def _standing(life: Sequence[LifeEvent], rounds: Sequence[RoundEvent]) -> tuple[
     return newest.what, newest.note
 
 
-def _comparison(node: Source, twin: Source | None, track: Track, control: Track | None) -> Comparison:
-    answers = node.config.evaluation.problems * len(node.config.tasks)
-    if twin is None or control is None:
-        if wants_twin(node.config):
-            return Comparison("awaited", "The silo twin has not started yet.", None)
+def _comparison(node: Source, baseline: Source | None, track: Track, control: Track | None) -> Comparison:
+    answers = answers_of(node.config)
+    if baseline is None or control is None:
+        if wants_baseline(node.config):
+            return Comparison("awaited", "The silo baseline has not started yet.", None)
         return Comparison(
-            "none", "This run has no silo twin. With twin = true a swarm node trains one.", None
+            "none", "This run has no silo baseline. With silo_baseline = true a swarm node trains one.", None
         )
     if not answers:
         return Comparison("none", "Held-out evaluation is switched off: nothing to compare by.", None)
-    if told := _told(node):
-        return Comparison("done", _verdict(told), told)
-    histories = node.history, twin.history
-    if _even(node, twin) and (uplift := compare(*histories, answers)):
-        return Comparison("done", _verdict(uplift.facts), uplift.facts)
+    if stored := _stored_uplift(node):
+        return Comparison("done", _verdict(stored), stored)
+    histories = node.history, baseline.history
+    if _even(node, baseline) and (uplift := compare(*histories, answers)):
+        return Comparison("done", _verdict(uplift.as_dict), uplift.as_dict)
     if uplift := compare_early(*histories, answers):
-        return Comparison("early", _awaited(track, control), uplift.facts)
+        return Comparison("early", _awaited(track, control), uplift.as_dict)
     return Comparison("awaited", _awaited(track, control), None)
 
 
-def _told(node: Source) -> dict[str, float] | None:
-    """The uplift as the run told it at its end, unless it was resumed since."""
+def _stored_uplift(node: Source) -> dict[str, float] | None:
+    """The uplift that the run stored at its end, unless it was resumed since."""
     newest = node.history.life()[-1:]
-    return newest[0].facts if newest and newest[0].what == "twin" else None
+    return newest[0].facts if newest and newest[0].what == "baseline" else None
 
 
-def _even(node: Source, twin: Source) -> bool:
-    """Whether the node is done, and its twin too and with as many CPU seconds."""
-    own, control = node.history.rounds(), twin.history.rounds()
+def _even(node: Source, baseline: Source) -> bool:
+    """Whether the node is done, and its baseline too and with as many CPU seconds."""
+    own, control = node.history.rounds(), baseline.history.rounds()
     if not own or not control or own[-1].round < node.config.rounds:
         return False
-    ended = control[-1].round >= twin.config.rounds
-    judged_last = [event.round for event in twin.history.evaluations()[-1:]] == [control[-1].round]
+    ended = control[-1].round >= baseline.config.rounds
+    judged_last = [event.round for event in baseline.history.evaluations()[-1:]] == [control[-1].round]
     return ended and judged_last and rounds_to_even(control, cpu_seconds(own)) is None
 
 
-def _awaited(node: Track, twin: Track) -> str:
+def _awaited(node: Track, baseline: Track) -> str:
     if node.round < node.rounds:
         return (
-            f"The node is at round {node.round} of {node.rounds}, its silo twin at round {twin.round}. They are "
-            "compared when both are done and the twin has had as many CPU seconds."
+            f"The node is at round {node.round} of {node.rounds}, its silo baseline at round {baseline.round}. They "
+            "are compared when both are done and the baseline has had as many CPU seconds."
         )
     return (
-        f"The node is done. Its silo twin, at round {twin.round}, goes on until it has had the node's "
-        f"{node.cpu_seconds:.1f} CPU seconds; so far {twin.cpu_seconds:.1f}."
+        f"The node is done. Its silo baseline, at round {baseline.round}, goes on until it has had the node's "
+        f"{node.cpu_seconds:.1f} CPU seconds; so far {baseline.cpu_seconds:.1f}."
     )
 
 

@@ -16,7 +16,7 @@ from socketserver import TCPServer, ThreadingMixIn
 from types import MappingProxyType
 from typing import Any, Final
 
-from node.storage.run_folder import RunFolder, RunFolderError, newest_run_folder, twin_beside
+from node.storage.run_folder import RunFolder, RunFolderError, baseline_of, newest_run_folder
 from node.ui.run_view import new_console
 from node.web.kept import KeptHistory
 from node.web.projection import Source, plain, project
@@ -106,8 +106,8 @@ class Watched:
         """What the page shows of the run right now, ready for JSON. Raises ConfigError, sqlite3.Error."""
         name = self._folder.path.absolute().name
         with self._lock:
-            twin = twin_beside(self._folder)
-            node, control = self._source(self._folder), self._source(twin) if twin else None
+            baseline = baseline_of(self._folder)
+            node, control = self._source(self._folder), self._source(baseline) if baseline else None
             return plain(project(name, node, control, time.time()))
 
     def _source(self, run: RunFolder) -> Source:

@@ -2,7 +2,6 @@
 
 import os
 
-# Read when the libraries are imported and when they load a model. A node reports to nobody, and a repository
-# that holds only pickles is refused, not sent to the hub's conversion service.
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# Read when a model is loaded: a repository that holds only pickles is refused, not sent to the hub's conversion
+# service.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")

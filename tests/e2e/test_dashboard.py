@@ -55,8 +55,8 @@ def written(path: Path, rounds: int, cpu_seconds: float, *more: Event) -> RunFol
 def run(tmp_path: Path) -> RunFolder:
     """A node that is done, and told what sharing brought."""
     hostile = [PeerEvent(3, HOSTILE, 3, 1, {"stale": 2}), ExternalEvent(3, HOSTILE, "sort@1", 7)]
-    told = LifeEvent(20, "twin", UPLIFT.words, UPLIFT.facts)
-    written(tmp_path / "run-1" / "twin", 26, 1.6)
+    told = LifeEvent(20, "baseline", UPLIFT.words, UPLIFT.facts)
+    written(tmp_path / "run-1" / "baseline", 26, 1.6)
     return written(tmp_path / "run-1", 20, 2.0, *hostile, LifeEvent(20, "finished", HOSTILE), told)
 
 
@@ -118,9 +118,9 @@ def test_the_page_shows_the_uplift_and_takes_nothing_of_a_peer_for_markup(
     text = text_of(markup)
     for words in (
         "finished · round 20 of 20 · policy version 1 ·",
-        "+0.160 held-out reward over the silo twin’s, at equal compute 95 % interval +0.033 to +0.287",
+        "+0.160 held-out reward over the silo baseline’s, at equal compute 95 % interval +0.033 to +0.287",
         "In this run sharing helped: the whole interval is above 0.",
-        "this node 0.580 40.0 s finished silo twin 0.420 41.3 s",
+        "this node 0.580 40.0 s finished silo baseline 0.420 41.3 s",
         "trained on from peers 25 % 20 of 80 groups",
     ):
         assert words in text
@@ -141,17 +141,17 @@ def test_curves_can_be_read_by_compute(server: DashboardServer, tmp_path: Path) 
     markup, complaints = browse(server, tmp_path / "profile", 2.0)
     assert complaints == []
     held_out = (
-        "Held-out reward by CPU seconds. silo twin: from 0.000 to 0.500. this node: from 0.000 to 0.500."
+        "Held-out reward by CPU seconds. silo baseline: from 0.000 to 0.500. this node: from 0.000 to 0.500."
     )
     assert f'aria-label="{held_out}"' in markup
     places = {
         (who, after): float(x)
         for x, who, after in re.findall(r'cx="([\d.]+)"[^>]*><title>([a-z ]+), round (\d+),', markup)
     }
-    assert places["this node", "0"] == places["silo twin", "0"]
+    assert places["this node", "0"] == places["silo baseline", "0"]
     # 20 rounds of 2 CPU seconds against 20 of 1.6.
     origin = places["this node", "0"]
-    ratio = (places["this node", "20"] - origin) / (places["silo twin", "20"] - origin)
+    ratio = (places["this node", "20"] - origin) / (places["silo baseline", "20"] - origin)
     assert ratio == pytest.approx(2.0 / 1.6)
 
 
@@ -172,7 +172,7 @@ def test_the_page_follows_a_run_and_says_when_it_no_longer_can(
     monkeypatch.setattr(server.run, "look", look_and_play_on)
     text = text_of(browse(server, tmp_path / "profile", 14.0)[0])
     assert "round 7 of 20" in text
-    assert "The node is at round 7 of 20, its silo twin at round 26." in text
+    assert "The node is at round 7 of 20, its silo baseline at round 26." in text
     assert "The run cannot be read: StopIteration" in text and "Shown is what was known at" in text
 
 

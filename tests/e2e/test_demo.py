@@ -67,13 +67,13 @@ def test_demo_survives_a_kill_and_the_killed_node_resumes(tmp_path: Path) -> Non
 
     report = json.loads(output.splitlines()[-1])
     swarm = [node for node in report["nodes"] if node["role"] == "swarm"]
-    twins = [node for node in report["nodes"] if node["role"] == "twin"]
-    assert all(node["rounds"] >= ROUNDS for node in twins)
+    baselines = [node for node in report["nodes"] if node["role"] == "baseline"]
+    assert all(node["rounds"] >= ROUNDS for node in baselines)
     # The last rounds may take less than the mean by which their number was chosen.
-    assert twins[0]["cpu_seconds"] >= 0.9 * swarm[0]["cpu_seconds"]
+    assert baselines[0]["cpu_seconds"] >= 0.9 * swarm[0]["cpu_seconds"]
     assert swarm[0]["rounds"] == ROUNDS and swarm[1]["rounds"] < ROUNDS
     assert swarm[0]["received"] > 0 and swarm[0]["trained_external"] > 0 and swarm[0]["published"] > 0
-    assert all(node["received"] == node["trained_external"] == 0 for node in twins)
+    assert all(node["received"] == node["trained_external"] == 0 for node in baselines)
     assert all(0 <= node["first_reward"] <= 1 for node in report["nodes"])
     assert isinstance(report["uplift"], float)
 

@@ -1,6 +1,6 @@
 """Unlike nodes share: two sizes, two vocabularies, a slow node, one that joins late and one that leaves.
 
-None may end below its silo twin by more than chance, and together they must end above.
+None may end below its silo baseline by more than chance, and together they must end above.
 """
 
 from __future__ import annotations
@@ -113,17 +113,17 @@ def test_unlike_nodes_lose_nothing_by_sharing(tmp_path: Path) -> None:
     configs = [load_config("tiny", overrides) for overrides in settings]
     hub = MemoryHub(manifest_of(configs[0]).swarm_id, clock)
     newborns = [newborn(kind, config) for kind, config in zip(KINDS, configs, strict=True)]
-    nodes, twins, imported = [], [], [0] * len(KINDS)
+    nodes, baselines, imported = [], [], [0] * len(KINDS)
     for place, (config, born) in enumerate(zip(configs, newborns, strict=True)):
         nodes.append(build(config, tmp_path / f"node-{place}", hub, clock, born()))
-        twins.append(build(as_silo(config), tmp_path / f"twin-{place}", None, clock, born())[0])
+        baselines.append(build(as_silo(config), tmp_path / f"baseline-{place}", None, clock, born())[0])
 
     for number in range(1, ROUNDS + 1):
         for place, kind in enumerate(KINDS):
             node, transport = nodes[place]
             if kind.plays(number):
                 imported[place] += play(node).trained_external
-                play(twins[place])
+                play(baselines[place])
                 node.gossip.step()
             elif number == kind.last + 1:
                 transport.close()
@@ -131,16 +131,16 @@ def test_unlike_nodes_lose_nothing_by_sharing(tmp_path: Path) -> None:
 
     gains = []
     for place, kind in enumerate(KINDS):
-        own, control = judge(nodes[place][0]).pass_1, judge(twins[place]).pass_1
+        own, control = judge(nodes[place][0]).pass_1, judge(baselines[place]).pass_1
         chance = math.sqrt((own * (1 - own) + control * (1 - control)) / ANSWERED)
         gains.append(own - control)
-        print(f"{kind.name}: {own:.3f}, twin {control:.3f}, imported {imported[place]}")  # noqa: T201
+        print(f"{kind.name}: {own:.3f}, baseline {control:.3f}, imported {imported[place]}")  # noqa: T201
         assert own - control > -2 * chance, kind
         assert imported[place] > 0, kind
     assert statistics.fmean(gains) > 0
     assert len({node.policy.fingerprint for node, _ in nodes}) == 3
     heard = {event.peer for node, _ in nodes for event in _peers(node)}
-    assert heard == {node.door.peer for node, _ in nodes}
+    assert heard == {node.verifier.peer for node, _ in nodes}
     for node, _ in nodes:
         with closing(node.store):
             assert node.diverged == 0

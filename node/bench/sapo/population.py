@@ -138,7 +138,7 @@ def _build(config: Config, path: Path, hub: MemoryHub | None, clock: Callable[[]
     node = build_node(config, folder, transport, _silent, clock)
     # In a run, which bodies a node fetches repeats in no other; here it is a matter of the seed.
     generator = derive_generator(config.seed, "gossip")
-    node.gossip = Gossip(transport, node.door, node.pool, clock, generator, gossip_settings(config))
+    node.gossip = Gossip(transport, node.verifier, node.pool, clock, generator, gossip_settings(config))
     return node
 
 

@@ -33,7 +33,7 @@ const isKnown = (point) => point.reward !== null && point.cpu_seconds !== null;
 const decimals = (values) => (values.length > 1 ? Math.max(0, -Math.floor(Math.log10(values[1] - values[0]) + 1e-9)) : 2);
 
 // `across`: {key: round | cpu_seconds, name, right}, the last the end of the axis.
-// `lines`: {kind: node | twin, label, style: thin | plain | dotted, points: [{round, cpu_seconds, reward}]}.
+// `lines`: {kind: node | baseline, label, style: thin | plain | dotted, points: [{round, cpu_seconds, reward}]}.
 export function drawCurves(title, across, lines) {
   const points = lines.flatMap((line) => line.points).filter(isKnown);
   if (!points.length) return document.createTextNode("Nothing yet.");

@@ -53,14 +53,14 @@ function reasons(refused) {
 
 const total = (refused) => Object.values(refused).reduce((sum, count) => sum + count, 0);
 
-function showUplift({ comparison, node, twin }) {
+function showUplift({ comparison, node, baseline }) {
   const facts = comparison.figures;
   const parts = []; // on the left; the table of both sides is on the right
   if (facts) {
     const level = `${Math.round(comparison.level * 100)} % interval ${signed(facts.low)} to ${signed(facts.high)}`;
     const early = comparison.stage === "early";
     const headline = make("p", { class: "headline" }, make("strong", { class: early ? "early" : "" }, signed(facts.gain)));
-    headline.append(make("span", {}, `held-out reward over the silo twin\u2019s, ${early ? "so far, where their compute is nearest" : "at equal compute"}`));
+    headline.append(make("span", {}, `held-out reward over the silo baseline\u2019s, ${early ? "so far, where their compute is nearest" : "at equal compute"}`));
     headline.append(make("span", { class: "quiet" }, level));
     parts.push(headline, drawInterval(facts, level));
   }
@@ -70,41 +70,41 @@ function showUplift({ comparison, node, twin }) {
     sides.append(
       table("Evaluations compared", ["", "held-out reward", "CPU seconds", "state"], [
         ["this node", figure(facts.own), seconds(facts.cpu_seconds), node.state],
-        ["silo twin", figure(facts.twin), seconds(facts.twin_cpu_seconds), twin ? twin.state : "\u2013"],
+        ["silo baseline", figure(facts.baseline), seconds(facts.baseline_cpu_seconds), baseline ? baseline.state : "\u2013"],
       ]),
       make("p", { class: "quiet" }, "The interval is that of the held-out answers. Chance in training is not in it: another seed may differ by more.")
     );
-  } else if (twin) {
+  } else if (baseline) {
     sides.append(
       table("So far", ["", "round", "CPU seconds", "state"], [
         ["this node", node.round, seconds(node.cpu_seconds), node.state],
-        ["silo twin", twin.round, seconds(twin.cpu_seconds), twin.state],
+        ["silo baseline", baseline.round, seconds(baseline.cpu_seconds), baseline.state],
       ])
     );
   }
   byId("uplift").replaceChildren(make("div", {}, ...parts), sides);
 }
 
-function showCurves({ node, twin }) {
+function showCurves({ node, baseline }) {
   const across = document.querySelector("input[name=across]:checked").value;
-  const tracks = [["twin", "silo twin", twin], ["node", "this node", node]].filter(([, , track]) => track);
+  const tracks = [["baseline", "silo baseline", baseline], ["node", "this node", node]].filter(([, , track]) => track);
   const lines = (key, style) => tracks.map(([kind, label, track]) => ({ kind, label, style, points: track[key] }));
   const right = Math.max(1, ...tracks.map(([, , track]) => track[across]));
   const axis = { key: across, name: across === "round" ? "round" : "CPU seconds", right };
   byId("held-out").replaceChildren(drawCurves("Held-out reward", axis, lines("held_out", "dotted")));
   byId("rewards").replaceChildren(drawCurves("Reward of own rollouts", axis, [...lines("rewards", "thin"), ...lines("recent", "plain")]));
-  document.querySelector(".of-twin").hidden = !twin;
+  document.querySelector(".of-baseline").hidden = !baseline;
 }
 
-function showTasks({ node, twin }) {
+function showTasks({ node, baseline }) {
   const names = Object.keys(node.last_by_task).sort();
   byId("tasks").hidden = !names.length;
-  const heads = ["task", "at first", "this node now", ...(twin ? ["silo twin now"] : [])];
+  const heads = ["task", "at first", "this node now", ...(baseline ? ["silo baseline now"] : [])];
   const rows = names.map((task) => [
     task,
     figure(node.first_by_task[task]),
     figure(node.last_by_task[task]),
-    ...(twin ? [figure(twin.last_by_task[task])] : []),
+    ...(baseline ? [figure(baseline.last_by_task[task])] : []),
   ]);
   byId("tasks").replaceChildren(table("Held-out reward by task", heads, rows));
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -105,7 +104,6 @@ def _left_out(index: Mapping[str, Any]) -> dict[str, None]:
 
 
 def _diffusers() -> Any:
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         import diffusers
     except ImportError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,7 @@ def test_override_wins_over_file(tmp_path: Path) -> None:
             {"policy": {"type": "diffusion", "forward": {"foreign_share": 0.2}}},
             "this key is now called 'external_share'",
         ),
+        ({"twin": True}, "twin: this key is now called 'silo_baseline'"),
         ({"strategy": {"type": "april", "over": 2}}, "strategy.over: this key is now called 'oversample'"),
         (
             {"strategy": {"type": "april", "inner": {"type": "dars", "max_rolouts": 9}}},
@@ -82,6 +84,67 @@ def test_unknown_key_names_the_nearest(tree: dict[str, object], message: str) ->
 def test_bad_value_names_its_key(tree: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_config(SORT | tree)
+
+
+WORDS = [
+    ({"tasks": []}, "tasks: must have at least 1, has 0"),
+    ({"tasks": "sort"}, "tasks: must be a list; it is 'sort'"),
+    ({"tasks": [{}]}, "tasks.0.name: missing; it must be given"),
+    ({"tasks": [{"name": "sort", "params": {"n": [1]}}]}, "tasks.0.params.n: must be "),
+    ({"rounds": 0}, "rounds: must be at least 1; it is 0"),
+    ({"rounds": "many"}, "rounds: must be a whole number; it is 'many'"),
+    ({"rounds": 1.5}, "rounds: must be a whole number; it is 1.5"),
+    (
+        {"device": "cudo"},
+        "device: must be 'auto', 'cpu', 'cuda' or 'mps'; it is 'cudo'; did you mean 'cuda'?",
+    ),
+    ({"strategy": {"type": "ppo"}}, "strategy.type: must be 'grpo', 'brorl', 'dars', 'april'; it is 'ppo'"),
+    ({"strategy": {"type": 3}}, "strategy.type: must be "),
+    ({"strategy": {"type": ["grpo"]}}, "strategy.type: must be "),
+    ({"strategy": [3]}, "strategy: must be a section of keys; it is [3]"),
+    ({"strategy": "grpo"}, "strategy: must be a section of keys; it is 'grpo'"),
+    ({"policy": {"type": "embeded"}}, "did you mean 'embedded'?"),
+    ({"policy": {"type": "text"}}, "policy.model: missing; it must be given"),
+    ({"swarm": {"type": "dht", "client_mode": "maybe"}}, "must be true or false or 'auto'; it is 'maybe'"),
+    ({"swarm": {"type": "dht", "lan": 7}}, "swarm.lan: must be true or false; it is 7"),
+    ({"swarm": {"type": "dht", "member_key": "x"}}, "swarm.member_key: must be a string of the form "),
+    ({"swarm": {"type": "dht", "bootstrap": [3]}}, "swarm.bootstrap.0: must be a string; it is 3"),
+    ({"evaluation": 3}, "evaluation: must be a section of keys; it is 3"),
+    (
+        {"policy": {"trainer": {"learning_rate": "fast"}}},
+        "policy.trainer.learning_rate: must be a number; it is 'fast'",
+    ),
+    ({"sampler": {"max_age": float("nan")}}, "sampler.max_age: must be "),
+    (
+        {"policy": {"type": "diffusion", "source": {"type": "dig"}}},
+        "policy.source.type: must be 'digits', 'pipeline'",
+    ),
+    ({"strategy": {"type": "april", "inner": {"type": "x"}}}, "strategy.inner.type: must be "),
+]
+
+
+@pytest.mark.parametrize(("tree", "message"), WORDS)
+def test_a_wrong_value_is_told_in_the_words_of_the_config(tree: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(SORT | tree)
+    said = str(caught.value)
+    assert message in said
+    assert not re.search("lambda|pydantic|Input|instance|discriminat|validat|found using|dict|tuple", said)
+    assert "another kind of value" not in said
+
+
+def test_a_config_of_before_is_read_from_its_run_folder(tmp_path: Path) -> None:
+    kept = tmp_path / "config.json"
+    tree = json.loads(resolved_json(parse_config(SORT)))
+    tree["twin"] = tree.pop("silo_baseline")
+    tree["sampler"]["relief"] = tree["sampler"].pop("retry_unsolved")
+    tree["tasks"][0]["params"] = {"over": 2}
+    kept.write_text(json.dumps(tree))
+    assert read_resolved(kept).tasks[0].params == {"over": 2}
+    for damage in ("", "{", "[]", "3", '{"tasks": 1}'):
+        kept.write_text(damage)
+        with pytest.raises(ConfigError):
+            read_resolved(kept)
 
 
 def test_all_problems_are_told_at_once() -> None:

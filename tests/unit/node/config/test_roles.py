@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from node.config.roles import as_member, as_silo, manifest_of
+from node.config.roles import as_silo, as_swarm_node, manifest_of
 from node.config.schema import Config, ConfigError, parse_config
 from node.config.swarm import DhtConfig
 from swarm.errors import InviteError
@@ -28,14 +28,14 @@ def test_silo_trains_on_as_many_groups_all_of_them_own() -> None:
 def test_member_takes_the_tasks_of_the_invite_and_keeps_its_weights() -> None:
     founder = config(swarm={"type": "dht", "name": "pond", "epoch_seconds": 30.0})
     invite = Invite(manifest_of(founder), (ADDRESS,))
-    joined = as_member(parse_config({"tasks": [{"name": "sort", "weight": 5.0}]}), [invite.encode()])
+    joined = as_swarm_node(parse_config({"tasks": [{"name": "sort", "weight": 5.0}]}), [invite.encode()])
     assert [(task.name, task.weight) for task in joined.tasks] == [("sort", 5.0), ("reverse", 1.0)]
     assert isinstance(joined.swarm, DhtConfig) and joined.swarm.bootstrap == (ADDRESS,)
     assert manifest_of(joined).swarm_id == manifest_of(founder).swarm_id
 
 
 def test_member_by_multiaddr_keeps_its_tasks() -> None:
-    joined = as_member(config(), [ADDRESS])
+    joined = as_swarm_node(config(), [ADDRESS])
     assert joined.tasks == config().tasks
     assert isinstance(joined.swarm, DhtConfig) and joined.swarm.bootstrap == (ADDRESS,)
 
@@ -43,13 +43,13 @@ def test_member_by_multiaddr_keeps_its_tasks() -> None:
 @pytest.mark.parametrize(("local", "external", "expected"), [(8, 0, (4, 4)), (1, 0, (1, 1)), (6, 2, (6, 2))])
 def test_member_trains_on_peers(local: int, external: int, expected: tuple[int, int]) -> None:
     swarm = {"type": "dht"} if external else {"type": "silo"}
-    joined = as_member(config(sampler={"local": local, "external": external}, swarm=swarm), [ADDRESS])
+    joined = as_swarm_node(config(sampler={"local": local, "external": external}, swarm=swarm), [ADDRESS])
     assert (joined.sampler.local, joined.sampler.external) == expected
 
 
 @pytest.mark.parametrize("address", ["nonsense", "/ip4/1.2.3.4/tcp/4001", "murmur1:%%%"])
 def test_bad_addresses_are_told(address: str) -> None:
     with pytest.raises(InviteError):
-        as_member(config(), [address])
+        as_swarm_node(config(), [address])
     with pytest.raises(InviteError):
-        as_member(config(), [address, ADDRESS])
+        as_swarm_node(config(), [address, ADDRESS])

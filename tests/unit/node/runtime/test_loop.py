@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from node.config.schema import Config, SamplerConfig, parse_config
-from node.runtime.loop import MAX_DIVERGED_ROUNDS, Node, advise, play_round, resume, run, save
+from node.runtime.loop import MAX_DIVERGED_ROUNDS, Node, filter_advantages, play_round, resume, run, save
 from node.storage.checkpoint import Checkpoints
 from node.storage.events import EvaluationEvent, History, RoundEvent, Store
 from policies.policy import DivergedError, RolloutRequest, Stop, UpdateReport, UpdateSpec, never
@@ -170,19 +170,19 @@ def test_what_an_external_rollout_is_worth(kind: str, expected: tuple[float, flo
     problem = TASK.problem(1)
     rollouts = tuple(Rollout("x", (), Finish.STOP, reward) for reward in (1.0, 0.0))
     foreign, own = (TrainGroup(Group(problem, rollouts, origin), (0.5, -0.5)) for origin in (ALICE, None))
-    assert advise(foreign, sampler).advantages == expected
-    assert advise(own, sampler).advantages == (0.5, -0.5)
+    assert filter_advantages(foreign, sampler).advantages == expected
+    assert filter_advantages(own, sampler).advantages == (0.5, -0.5)
 
 
 def test_what_a_node_notices_survives_a_resume(tmp_path: Path) -> None:
     alice, bob = pair(tmp_path)
     alice.round = 1
     play_round(alice)
-    assert alice.insight.rates == {TASK.name: 0.5}
+    assert alice.feedback.rates == {TASK.name: 0.5}
     save(alice)
     again = node_of(tmp_path / ALICE[-4:], ALICE, bob.gossip._transport)
     resume(again)
-    assert again.insight == alice.insight
+    assert again.feedback == alice.feedback
 
 
 def test_an_adaptive_split_moves_places_to_whom_they_serve(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_relief_takes_up_what_peers_could_not_solve(tmp_path: Path) -> None:
     play_round(bob)  # hears of it
     save(bob)
     hard = {problem.seed for problem in alice.store.problems(1)}
-    assert {unsolved.seed for unsolved in bob.insight.unsolved} == hard
+    assert {unsolved.seed for unsolved in bob.feedback.unsolved} == hard
     assert len(hard) == 2
     again = node_of(tmp_path / BOB[-4:], BOB, hub.join(BOB), sampler=sampler)
     resume(again)
@@ -215,7 +215,7 @@ def test_relief_takes_up_what_peers_could_not_solve(tmp_path: Path) -> None:
         node.round = 2
         play_round(node)
         assert {problem.seed for problem in node.store.problems(2)} == hard
-        assert node.insight.unsolved == ()
+        assert node.feedback.unsolved == ()
         node.store.rewind(1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,15 @@ def test_failed_save_leaves_the_last_one_whole(tmp_path: Path) -> None:
     assert state is not None and state.round == 1 and policy.value == "weights of 1"
     save(checkpoints, 2)  # the draft that was left behind is no obstacle
     assert checkpoints.load_latest(policy).round == 2  # type: ignore[arg-type, union-attr]
+
+
+def test_a_checkpoint_of_before_is_read_under_the_names_of_today(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    save(checkpoints, 1)
+    state = tmp_path / "round-00000001" / "state.json"
+    old = {"round": 1, "pool": [], "guard": {}, "rollouts": {}, "insight": {"rates": {}}, "format": 4}
+    state.write_text(json.dumps(old))
+    assert checkpoints.load_latest(Weights()) == NodeState(1, [], {}, {}, {"rates": {}})  # type: ignore[arg-type]
 
 
 def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:

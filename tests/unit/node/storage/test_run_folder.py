@@ -11,10 +11,10 @@ from node.config.schema import load_config
 from node.storage.run_folder import (
     RunFolder,
     RunFolderError,
+    baseline_of,
     latest_run_folder,
     new_run_folder,
     newest_run_folder,
-    twin_beside,
     write_atomic,
 )
 
@@ -50,19 +50,23 @@ def run_written(path: Path, at: float) -> RunFolder:
     return folder
 
 
-def test_a_twin_is_found_in_its_run_and_in_a_demo(tmp_path: Path) -> None:
+def test_a_baseline_is_found_in_its_run_and_in_a_demo(tmp_path: Path) -> None:
     run, other = run_written(tmp_path / "join-1", 1.0), run_written(tmp_path / "join-2", 1.0)
-    twin = run_written(tmp_path / "join-1" / "twin", 2.0)
-    assert (twin_beside(run), twin_beside(other), twin_beside(twin)) == (twin, None, None)
-    node, control = (run_written(tmp_path / "demo-1" / name, 1.0) for name in ("swarm-2", "twin-2"))
-    assert (twin_beside(node), twin_beside(control)) == (control, None)
+    baseline = run_written(tmp_path / "join-1" / "baseline", 2.0)
+    assert (baseline_of(run), baseline_of(other), baseline_of(baseline)) == (baseline, None, None)
+    node, control = (run_written(tmp_path / "demo-1" / name, 1.0) for name in ("swarm-2", "baseline-2"))
+    assert (baseline_of(node), baseline_of(control)) == (control, None)
+    old = run_written(tmp_path / "old-1" / "twin", 1.0)  # as runs of before have it
+    assert baseline_of(run_written(tmp_path / "old-1", 1.0)) == old
+    node, control = (run_written(tmp_path / "demo-2" / name, 1.0) for name in ("swarm-1", "twin-1"))
+    assert baseline_of(node) == control
 
 
-def test_the_newest_run_is_the_node_whose_twin_wrote_last(tmp_path: Path) -> None:
+def test_the_newest_run_is_the_node_whose_baseline_wrote_last(tmp_path: Path) -> None:
     assert newest_run_folder(tmp_path) is None
     run = run_written(tmp_path / "join-1", 1.0)
     other = run_written(tmp_path / "demo-1" / "swarm-1", 2.0)
-    run_written(tmp_path / "join-1" / "twin", 3.0)
+    run_written(tmp_path / "join-1" / "baseline", 3.0)
     assert newest_run_folder(tmp_path) == run
     log = other.events.with_name("events.sqlite-wal")  # where a store in use writes first
     log.touch()

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from node.ui import peers
-from node.ui.peers import format_uptime, offers
+from node.ui.peers import announcements, format_uptime
 from policies.tasks.task import TaskSpec
 from swarm.exchange.peer_stats import NodeStats
 from swarm.observer.client import Look
@@ -48,11 +48,11 @@ LOOK = Look(
 
 
 def test_an_offer_comes_with_what_its_publisher_says_of_itself() -> None:
-    newest, oldest = offers(LOOK, NOW)
-    assert (newest.peer, newest.stats, newest.silent) == (BOB, None, "cannot be reached")
+    newest, oldest = announcements(LOOK, NOW)
+    assert (newest.peer, newest.stats, newest.no_answer) == (BOB, None, "cannot be reached")
     assert (oldest.peer, oldest.seconds_ago, oldest.claimed_rewards) == (ALICE, 5.0, {"sort@1": 0.25})
     assert oldest.stats and oldest.stats.counters["served"] == 5
-    assert oldest.stats.refused == 3 and oldest.silent == ""
+    assert oldest.stats.refused == 3 and oldest.no_answer == ""
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def _now(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_table_names_peers_figures_and_silences(capsys: pytest.CaptureFixture[str]) -> None:
-    peers._show_offers(LOOK, as_json=False)
+    peers._show_announcements(LOOK, as_json=False)
     shown = capsys.readouterr().out
     alice = next(line for line in shown.splitlines() if ALICE[-8:] in line)
     bob = next(line for line in shown.splitlines() if BOB[-8:] in line)
@@ -73,11 +73,11 @@ def test_the_table_names_peers_figures_and_silences(capsys: pytest.CaptureFixtur
 
 
 def test_json_has_whole_names_and_all_counters(capsys: pytest.CaptureFixture[str]) -> None:
-    peers._show_offers(LOOK, as_json=True)
+    peers._show_announcements(LOOK, as_json=True)
     rows = json.loads(capsys.readouterr().out)
     assert [row["peer"] for row in rows] == [BOB, ALICE]
     assert rows[1]["stats"]["counters"] == dict(STATS.counters)
-    assert rows[0]["stats"] is None and rows[0]["silent"] == "cannot be reached"
+    assert rows[0]["stats"] is None and rows[0]["no_answer"] == "cannot be reached"
 
 
 @pytest.mark.parametrize(

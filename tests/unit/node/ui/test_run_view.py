@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from sample_events import ROUND
 
-from node.demo.view import DemoView, Standing, uplift
+from node.baseline.uplift import Point, pooled
+from node.demo.view import DemoView, NodeStatus, uplifts
 from node.storage.events import EvaluationEvent, ExternalEvent, History, PeerEvent, Store
-from node.ui.peers import dealings
+from node.ui.peers import peer_history
 from node.ui.run_view import RunView, format_refused, plain_round, sparkline
 
 
@@ -41,32 +42,41 @@ def test_json_output_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) ->
     assert lines[0]["refused"] == {"stale": 2}
 
 
-def standing(number: int, role: str, *rewards: float) -> Standing:
-    evaluations = [EvaluationEvent(index, reward, {}) for index, reward in enumerate(rewards)]
-    return Standing(number, role, f"{role} {number}", "peer", [ROUND], evaluations, "finished")  # type: ignore[arg-type]
+def read_status(number: int, role: str, *rewards: float) -> NodeStatus:
+    evaluated = [Point(index, float(index), reward) for index, reward in enumerate(rewards)]
+    return NodeStatus(number, role, f"{role} {number}", "peer", [ROUND], evaluated, "finished")  # type: ignore[arg-type]
 
 
 def test_uplift_is_the_mean_over_finished_pairs() -> None:
-    members = [standing(1, "swarm", 0.2, 0.6), standing(1, "twin", 0.2, 0.5), standing(2, "swarm", 0.1, 0.9)]
-    assert uplift(members) == pytest.approx(0.1)  # node 2 has no twin that finished
-    assert uplift([*members, standing(2, "twin", 0.1, 0.6)]) == pytest.approx(0.2)
-    assert uplift([standing(1, "swarm", 0.2), standing(1, "twin", 0.2, 0.5)]) is None
+    members = [
+        read_status(1, "swarm", 0.2, 0.6),
+        read_status(1, "baseline", 0.2, 0.5),
+        read_status(2, "swarm", 0.1, 0.9),
+    ]
+    one = pooled(uplifts(members, 100))  # node 2 has no baseline that finished
+    assert one is not None and (one.gain, one.nodes) == (pytest.approx(0.1), 1)
+    two = pooled(uplifts([*members, read_status(2, "baseline", 0.1, 0.6)], 100))
+    assert two is not None and (two.gain, two.nodes) == (pytest.approx(0.2), 2)
+    assert two.high - two.low < one.high - one.low  # two nodes say more than one
+    started = [read_status(1, "swarm", 0.2), read_status(1, "baseline", 0.2, 0.5)]
+    assert pooled(uplifts(started, 100)) is None
 
 
 def test_demo_report_holds_what_scripts_rely_on(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    members = [standing(1, "swarm", 0.2, 0.6), standing(1, "twin", 0.2, 0.5)]
+    members = [read_status(1, "swarm", 0.2, 0.6), read_status(1, "baseline", 0.2, 0.5)]
     picture = tmp_path / "demo.svg"
-    assert DemoView("json", tmp_path, picture).conclude(members) == 0
+    assert DemoView("json", tmp_path, picture).conclude(members, 100) == 0
     report = json.loads(capsys.readouterr().out)
     promised = {"peer", "role", "rounds", "first_reward", "last_reward", "published", "received", "refused"}
     assert promised | {"trained_external", "seconds"} <= report["nodes"][0].keys()
     assert report["uplift"] == pytest.approx(0.1)
+    assert report["uplift_low"] < 0.1 < report["uplift_high"]
     assert picture.read_text().startswith("<svg")
 
 
 def test_a_failed_member_is_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    failed = replace(standing(1, "swarm", 0.2), state="failed with exit code 3")
-    assert DemoView("plain", tmp_path).conclude([failed]) == 3
+    failed = replace(read_status(1, "swarm", 0.2), state="failed with exit code 3")
+    assert DemoView("plain", tmp_path).conclude([failed], 100) == 3
     assert "no pair" in capsys.readouterr().out
 
 
@@ -76,7 +86,7 @@ def test_dealings_add_up_by_peer(tmp_path: Path) -> None:
     store.append(PeerEvent(3, "alice", 1, 0, {"stale": 2, "length": 1}))
     store.append(*(ExternalEvent(3, "alice", "sort@1", seed) for seed in (1, 2)))
     store.close()
-    rows = dealings(History(tmp_path / "events.sqlite"))
+    rows = peer_history(History(tmp_path / "events.sqlite"))
     assert [(row.peer, row.last_round, row.received) for row in rows] == [("bob", 2, 5), ("alice", 3, 3)]
     assert rows[1].refused == {"stale": 3, "length": 1} and rows[1].set_aside == 1
     assert [row.trained_on for row in rows] == [0, 2]

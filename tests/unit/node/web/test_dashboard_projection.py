@@ -1,4 +1,4 @@
-"""What the page shows of a run and its twin, made from stores as the product writes them."""
+"""What the page shows of a run and its baseline, made from stores as the product writes them."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ from node.web.projection import Dashboard, Source, plain, project
 NOW = 4_000_000_000.0  # Unix seconds, after whatever the tests write
 FACTS = {
     "own": 0.6,
-    "twin": 0.4,
+    "baseline": 0.4,
     "low": 0.08,
     "high": 0.32,
     "cpu_seconds": 8.0,
-    "twin_cpu_seconds": 8.1,
+    "baseline_cpu_seconds": 8.1,
     "gain": 0.2,
 }
 
 
-def config(rounds: int, *, twin: bool = True, problems: int = 60) -> Config:
+def config(rounds: int, *, baseline: bool = True, problems: int = 60) -> Config:
     return parse_config(
         {
             "tasks": [{"name": "sort"}],
             "rounds": rounds,
-            "twin": twin,
+            "silo_baseline": baseline,
             "swarm": {"type": "dht"},
             "evaluation": {"problems": problems},
         }
@@ -69,10 +69,14 @@ def source(path: Path, configured: Config, *events: Event) -> Source:
     return Source(configured, History(path))
 
 
-def shown(tmp_path: Path, own: Sequence[Event], twin: Sequence[Event] | None, length: int = 4) -> Dashboard:
-    """A node of `length` rounds and its twin, which was sent on to 8 rounds, as `murmur run` sends it."""
+def shown(
+    tmp_path: Path, own: Sequence[Event], baseline: Sequence[Event] | None, length: int = 4
+) -> Dashboard:
+    """A node of `length` rounds and its baseline, which was sent on to 8 rounds, as `murmur run` sends it."""
     node = source(tmp_path / "own", config(length), *own)
-    control = None if twin is None else source(tmp_path / "twin", config(8, twin=False), *twin)
+    control = (
+        None if baseline is None else source(tmp_path / "baseline", config(8, baseline=False), *baseline)
+    )
     return project("run-1", node, control, NOW)
 
 
@@ -101,11 +105,11 @@ def test_a_run_that_has_not_begun_is_shown_as_such(tmp_path: Path) -> None:
     assert page.comparison.stage == "awaited" and "not started" in page.comparison.words
 
 
-def test_without_a_twin_or_an_evaluation_nothing_is_promised(tmp_path: Path) -> None:
-    alone = project("a", source(tmp_path / "alone", config(4, twin=False)), None, NOW).comparison
-    assert (alone.stage, alone.figures) == ("none", None) and "no silo twin" in alone.words
+def test_without_a_baseline_or_an_evaluation_nothing_is_promised(tmp_path: Path) -> None:
+    alone = project("a", source(tmp_path / "alone", config(4, baseline=False)), None, NOW).comparison
+    assert (alone.stage, alone.figures) == ("none", None) and "no silo baseline" in alone.words
     node = source(tmp_path / "own", config(4, problems=0))
-    blind = project("b", node, source(tmp_path / "twin", config(4, problems=0)), NOW).comparison
+    blind = project("b", node, source(tmp_path / "baseline", config(4, problems=0)), NOW).comparison
     assert (blind.stage, blind.figures) == ("none", None) and "switched off" in blind.words
 
 
@@ -113,43 +117,48 @@ def test_until_both_were_judged_after_the_start_no_figure_is_given(tmp_path: Pat
     start = evaluation(0, 0.1)
     told = shown(tmp_path, [start, *rounds(2, 2.0), evaluation(2, 0.4)], [start, *rounds(3, 1.0)]).comparison
     assert (told.stage, told.figures) == ("awaited", None)
-    assert "round 2 of 4, its silo twin at round 3." in told.words
+    assert "round 2 of 4, its silo baseline at round 3." in told.words
 
 
 def test_an_early_figure_is_that_of_evaluations_at_like_compute(tmp_path: Path) -> None:
     own = [evaluation(0, 0.1), *rounds(4, 2.0), evaluation(1, 0.3), evaluation(2, 0.6), evaluation(4, 0.9)]
-    twin = [evaluation(0, 0.1), *rounds(4, 1.0), evaluation(4, 0.4), replace(ROUND, round=5, cpu_seconds=1.0)]
-    told = shown(tmp_path, own, twin).comparison
+    baseline = [
+        evaluation(0, 0.1),
+        *rounds(4, 1.0),
+        evaluation(4, 0.4),
+        replace(ROUND, round=5, cpu_seconds=1.0),
+    ]
+    told = shown(tmp_path, own, baseline).comparison
     assert told.stage == "early" and told.figures is not None
-    assert (told.figures["cpu_seconds"], told.figures["twin_cpu_seconds"]) == (4.0, 4.0)
+    assert (told.figures["cpu_seconds"], told.figures["baseline_cpu_seconds"]) == (4.0, 4.0)
     assert told.figures["gain"] == pytest.approx(0.2)
     assert told.words.endswith("had the node's 8.0 CPU seconds; so far 5.0.")
 
 
 def test_once_compute_is_equal_it_is_done_though_the_run_did_not_tell_it(tmp_path: Path) -> None:
     own = [evaluation(0, 0.1), *rounds(4, 2.0), evaluation(4, 0.6)]
-    twin = [evaluation(0, 0.1), *rounds(8, 1.0), evaluation(8, 0.6)]
-    told = shown(tmp_path, own, twin).comparison
+    baseline = [evaluation(0, 0.1), *rounds(8, 1.0), evaluation(8, 0.6)]
+    told = shown(tmp_path, own, baseline).comparison
     assert told.stage == "done" and told.figures is not None and told.figures["gain"] == 0.0
     assert told.words.startswith("The interval includes 0")
 
 
 def test_the_uplift_that_the_run_told_is_the_one_shown(tmp_path: Path) -> None:
-    own = [evaluation(0, 0.1), *rounds(4, 2.0), LifeEvent(4, "twin", "what sharing brought", FACTS)]
+    own = [evaluation(0, 0.1), *rounds(4, 2.0), LifeEvent(4, "baseline", "what sharing brought", FACTS)]
     told = shown(tmp_path, own, rounds(8, 1.0)).comparison
     assert (told.stage, told.figures) == ("done", FACTS)
     assert told.words == "In this run sharing helped: the whole interval is above 0."
 
 
 def test_an_uplift_told_before_the_run_was_resumed_for_more_rounds_is_not_shown(tmp_path: Path) -> None:
-    own = [evaluation(0, 0.1), *rounds(4, 2.0), LifeEvent(4, "twin", "", FACTS), LifeEvent(4, "resumed")]
+    own = [evaluation(0, 0.1), *rounds(4, 2.0), LifeEvent(4, "baseline", "", FACTS), LifeEvent(4, "resumed")]
     assert shown(tmp_path, own, rounds(8, 1.0), length=6).comparison.stage == "awaited"
 
 
 @pytest.mark.parametrize(
     ("events", "state"),
     [
-        ([LifeEvent(4, "finished"), LifeEvent(4, "twin")], "finished"),
+        ([LifeEvent(4, "finished"), LifeEvent(4, "baseline")], "finished"),
         ([LifeEvent(3, "stopped"), LifeEvent(3, "resumed")], "running"),
         ([LifeEvent(5, "diverged")], "diverged"),
         ([LifeEvent(2, "diverged")], "running"),  # and played on

@@ -70,15 +70,17 @@ def test_the_data_is_that_of_the_run_and_hostile_names_stay_data(server: Dashboa
     response, body = ask(server, "/data.json")
     data = json.loads(body)
     assert (response.status, response.headers["Content-Type"]) == (200, "application/json")
-    assert (data["name"], data["node"]["round"], data["twin"]) == ("run-1", 1, None)
+    assert (data["name"], data["node"]["round"], data["baseline"]) == ("run-1", 1, None)
     assert data["peers"][0]["peer"] == HOSTILE and data["peers"][0]["refused"] == {HOSTILE: 2}
 
 
-def test_a_twin_that_begins_while_the_page_is_open_is_shown(server: DashboardServer, tmp_path: Path) -> None:
-    assert json.loads(ask(server, "/data.json")[1])["twin"] is None
-    make_run(tmp_path / "run-1" / "twin", rounds=5)
+def test_a_baseline_that_begins_while_the_page_is_open_is_shown(
+    server: DashboardServer, tmp_path: Path
+) -> None:
+    assert json.loads(ask(server, "/data.json")[1])["baseline"] is None
+    make_run(tmp_path / "run-1" / "baseline", rounds=5)
     data = json.loads(ask(server, "/data.json")[1])
-    assert (data["twin"]["round"], data["twin"]["rounds"]) == (1, 5)
+    assert (data["baseline"]["round"], data["baseline"]["rounds"]) == (1, 5)
     assert data["comparison"]["stage"] == "awaited"
 
 
