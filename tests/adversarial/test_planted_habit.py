@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from node.bench.sapo.arms import SPLITS, arms_of
-from node.bench.sapo.population import Plan, RoundClock, populate
+from node.bench.sapo.population import PopulationPlan, RoundClock, populate
 from node.runtime.loop import Node, play_round
 from policies.policy import sample_groups
 from policies.rollout import Finish, Group, Problem, Rollout
@@ -50,7 +50,7 @@ def test_a_habit_of_right_answers_is_taken_up(arm: str, least: float, most: floa
     chosen = next(one for one in arms_of(SPLITS) if one.name == arm)
     clock = RoundClock()
     with ExitStack() as stack:
-        honest, mallory = populate(chosen, 0, Plan(2, ROUNDS, "embedded"), tmp_path, clock, stack)
+        honest, mallory = populate(chosen, 0, PopulationPlan(2, ROUNDS, "embedded"), tmp_path, clock, stack)
         assert share_marked(honest) == 0.0
         for number in range(1, ROUNDS + 1):
             problems = mallory.curriculum.draw(number, 0, 4)

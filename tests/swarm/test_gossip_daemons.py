@@ -13,8 +13,8 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from node.bench.gossip.plan import OURS, REFERENCE, Plan, Round
 from node.bench.gossip.process import measure
+from node.bench.gossip.swarm_plan import OURS, REFERENCE, SwarmPlan, SwarmRound
 from swarm.errors import TransportDown
 
 pytestmark = [
@@ -27,8 +27,8 @@ SIZE = 20_000
 PATIENCE = 120.0  # seconds that a loaded machine may take for anything here
 
 
-def a_plan(side: str, rounds: int = 1) -> Plan:
-    return Plan("small", side, nodes=3, size=SIZE, seed=0, rounds=rounds)
+def a_plan(side: str, rounds: int = 1) -> SwarmPlan:
+    return SwarmPlan("small", side, nodes=3, size=SIZE, seed=0, rounds=rounds)
 
 
 def descendants(pid: int) -> list[psutil.Process]:
@@ -53,7 +53,7 @@ def test_a_small_swarm_delivers_everything_and_leaves_nothing(side: str) -> None
     seen: list[psutil.Process] = []
     counts: list[int] = []
 
-    def look(played: Round) -> None:
+    def look(played: SwarmRound) -> None:
         seen.extend(descendants(os.getpid()))
         counts.append(count_daemons(descendants(os.getpid())))
 
@@ -70,7 +70,7 @@ def test_a_small_swarm_delivers_everything_and_leaves_nothing(side: str) -> None
 def test_a_swarm_that_dies_is_an_error_and_leaves_nothing() -> None:
     seen: list[psutil.Process] = []
 
-    def kill(played: Round) -> None:
+    def kill(played: SwarmRound) -> None:
         if not seen:
             seen.extend(descendants(os.getpid()))
             assert count_daemons(seen) == 3

@@ -20,7 +20,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from node.bench.sapo.cell import judge
+from node.bench.kit.trained_node import judge
 from node.bench.sapo.population import RoundClock
 from node.config.roles import as_silo, manifest_of
 from node.config.schema import Config, load_config

@@ -1,4 +1,4 @@
-"""From timings to rows and checks: medians, ratios of pairs, and shares of what the machine could do."""
+"""Rows and checks of `murmur bench engine`: medians, ratios of pairs, and shares of what the machine could do."""
 
 from __future__ import annotations
 

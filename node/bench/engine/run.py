@@ -1,7 +1,7 @@
 """`murmur bench engine`: our generation engine against three others in one process, run by run beside them.
 
-The rivals are TRL's own path, `model.generate` and transformers' continuous batching. `engine_cases` says what they
-are given to do, `engine_report` what is made of the timings.
+The rivals are TRL's own path, `model.generate` and transformers' continuous batching. `workloads` holds what they
+are given to do, `report` what is made of the timings.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Literal
 
 import torch
 
-from node.bench.engine.arena import Arena, rival_runs
-from node.bench.engine.memory import MEMORY_CASE, measure_memory
+from node.bench.engine.comparison import Comparison, rival_runs
+from node.bench.engine.memory_budget import MEMORY_CASE, measure_memory
 from node.bench.engine.report import Cost, Timing, checks_of, rows_of
 from node.bench.engine.trl_generation import require_known_signature
 from node.bench.kit.machine import Limits, best_device, measure_limits
@@ -28,7 +28,7 @@ DTYPES: tuple[Literal["bfloat16", "float32"], ...] = ("bfloat16", "float32")  # 
 
 
 @dataclass(slots=True)
-class Ledger:
+class EngineMeasurements:
     """What has been measured so far; a report can be made of it at any time."""
 
     machine: Mapping[str, str | int | float]
@@ -55,30 +55,34 @@ def run(options: BenchOptions, progress: Progress) -> Report:
     progress("the machine's limits")
     limits = measure_limits(device)
     model = options.model or DEFAULT_MODEL
-    ledger = Ledger({**options.machine, **limits.facts(), "model": model}, limits)
+    measured = EngineMeasurements({**options.machine, **limits.facts(), "model": model}, limits)
     try:
         for dtype in DTYPES:
             if not options.dtypes or dtype in options.dtypes:
-                _measure(ledger, ModelSettings(path=model, dtype=dtype), device, options, progress)
+                _measure(measured, ModelSettings(path=model, dtype=dtype), device, options, progress)
     except KeyboardInterrupt:
-        raise Interrupted(ledger.report()) from None
-    return ledger.report()
+        raise Interrupted(measured.report()) from None
+    return measured.report()
 
 
 def _measure(
-    ledger: Ledger, settings: ModelSettings, device: torch.device, options: BenchOptions, progress: Progress
+    measured: EngineMeasurements,
+    settings: ModelSettings,
+    device: torch.device,
+    options: BenchOptions,
+    progress: Progress,
 ) -> None:
     """All chosen cases in one type of weights; the memory case once, in the first type."""
     progress(f"{settings.dtype}: loading {settings.path}")
     model, tokenizer = models.load(settings, device)
-    ledger.cost = Cost.of(model)
-    arena = Arena(model, tokenizer)
+    measured.cost = Cost.of(model)
+    comparison = Comparison(model, tokenizer)
     for case in CASES:
         if not options.cases or case.name in options.cases:
             runs = rival_runs(case, settings.dtype, device, options.repeats)
-            for timing in arena.compete(case, runs, progress):
-                ledger.timings.append(timing)  # one by one: Ctrl-C keeps them
+            for timing in comparison.compete(case, runs, progress):
+                measured.timings.append(timing)  # one by one: Ctrl-C keeps them
     wanted = not options.cases or MEMORY_CASE.name in options.cases
-    if wanted and not ledger.memory:
+    if wanted and not measured.memory:
         progress(f"{settings.dtype} {MEMORY_CASE.name}")
-        ledger.memory.append(measure_memory(model))
+        measured.memory.append(measure_memory(model))

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
-from node.bench.faults.swarm import START_SECONDS, Member, Swarm
+from node.bench.faults.swarm import START_SECONDS, Member, TestedSwarm
 from node.bench.netlab.wire import Line
 
 ROUGH = Line(loss=0.3, delay=0.2)
 
 
 @dataclass(frozen=True, slots=True)
-class Damage:
+class InjectedFault:
     """What a fault did to a swarm."""
 
     at: float  # Unix seconds
@@ -24,35 +24,35 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class FaultCase:
     name: str
     seconds: float  # how long the fault lasts
-    strike: Callable[[Swarm], Damage]
-    mend: Callable[[Swarm, Damage], None]
+    strike: Callable[[TestedSwarm], InjectedFault]
+    mend: Callable[[TestedSwarm, InjectedFault], None]
 
 
-def lose_packets(swarm: Swarm) -> Damage:
+def lose_packets(swarm: TestedSwarm) -> InjectedFault:
     """Each host's packets take 200 ms longer, and 30 % of them never arrive."""
     swarm.lab.shape((member.host for member in swarm.everybody), ROUGH)
-    return Damage(time.time(), frozenset(permutations((member.name for member in swarm.members), 2)))
+    return InjectedFault(time.time(), frozenset(permutations((member.name for member in swarm.members), 2)))
 
 
-def calm(swarm: Swarm, damage: Damage) -> None:
+def calm(swarm: TestedSwarm, fault: InjectedFault) -> None:
     swarm.lab.shape((member.host for member in swarm.everybody), Line())
 
 
-def part(swarm: Swarm) -> Damage:
+def part(swarm: TestedSwarm) -> InjectedFault:
     """Every second node cannot reach the others and the bootstrap peer, nor they it."""
     island, mainland = swarm.members[::2], swarm.members[1::2]
     swarm.lab.part([member.host for member in island])
-    return Damage(time.time(), _ways(island, mainland))
+    return InjectedFault(time.time(), _ways(island, mainland))
 
 
-def heal(swarm: Swarm, damage: Damage) -> None:
+def heal(swarm: TestedSwarm, fault: InjectedFault) -> None:
     swarm.lab.heal()
 
 
-def lose_publisher(swarm: Swarm) -> Damage:
+def lose_publisher(swarm: TestedSwarm) -> InjectedFault:
     """A node's whole host is gone, without a farewell, right after its round and thus its newest announcement."""
     publisher = swarm.members[0]
     known = len(publisher.history.rounds())
@@ -60,39 +60,39 @@ def lose_publisher(swarm: Swarm) -> Damage:
     swarm.lab.cut([publisher.host])
     at = time.time()
     left = swarm.kill([publisher])
-    return Damage(at, _ways([publisher], swarm.members[1:]), [publisher], left)
+    return InjectedFault(at, _ways([publisher], swarm.members[1:]), [publisher], left)
 
 
-def kill_half(swarm: Swarm) -> Damage:
+def kill_half(swarm: TestedSwarm) -> InjectedFault:
     """Every second node gets SIGKILL at the same moment, wherever in its round it is."""
     at, victims = time.time(), swarm.members[::2]
     left = swarm.kill(victims)
-    return Damage(at, _ways(victims, swarm.members[1::2]), victims, left)
+    return InjectedFault(at, _ways(victims, swarm.members[1::2]), victims, left)
 
 
-def lose_bootstrap(swarm: Swarm) -> Damage:
+def lose_bootstrap(swarm: TestedSwarm) -> InjectedFault:
     """The bootstrap peer's host is gone for good; after that a node dies, which has to come back without it."""
     bootstrap, swarm.bootstrap, victim = swarm.bootstrap, None, swarm.members[-1]
     assert bootstrap is not None  # the swarm has been started, and this is the last case
     at = time.time()
     swarm.lab.cut([bootstrap.host])
     left = swarm.kill([bootstrap, victim])
-    return Damage(at, _ways([victim], swarm.members[:-1]), [victim], left)
+    return InjectedFault(at, _ways([victim], swarm.members[:-1]), [victim], left)
 
 
-def bring_back(swarm: Swarm, damage: Damage) -> None:
+def bring_back(swarm: TestedSwarm, fault: InjectedFault) -> None:
     """The killed nodes play on, on hosts that can be reached again. What follows is the network's part."""
-    swarm.lab.mend(victim.host for victim in damage.victims)
-    swarm.restart(damage.victims)
+    swarm.lab.mend(victim.host for victim in fault.victims)
+    swarm.restart(fault.victims)
 
 
 # In this order they share one swarm: the last one cannot be undone.
 CASES = (
-    Case("loss", 40.0, lose_packets, calm),
-    Case("partition", 30.0, part, heal),
-    Case("publisher", 30.0, lose_publisher, bring_back),
-    Case("half_killed", 30.0, kill_half, bring_back),
-    Case("bootstrap_gone", 20.0, lose_bootstrap, bring_back),
+    FaultCase("loss", 40.0, lose_packets, calm),
+    FaultCase("partition", 30.0, part, heal),
+    FaultCase("publisher", 30.0, lose_publisher, bring_back),
+    FaultCase("half_killed", 30.0, kill_half, bring_back),
+    FaultCase("bootstrap_gone", 20.0, lose_bootstrap, bring_back),
 )
 
 

@@ -1,4 +1,4 @@
-"""From what nodes did around a fault to the rows and checks of `murmur bench faults`. Pure."""
+"""Rows and checks of `murmur bench faults`, computed from what nodes did around each fault."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RECOVERY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Tape:
+class NodeRecord:
     """What one node did in the time of a case; times in Unix seconds."""
 
     node: str
@@ -31,7 +31,7 @@ class Tape:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class FaultOutcome:
     """One case as it went. The fault holds from `struck` to `mended`; times in Unix seconds."""
 
     case: str
@@ -39,36 +39,38 @@ class Outcome:
     struck: float
     mended: float
     ended: float
-    tapes: Sequence[Tape]
+    records: Sequence[NodeRecord]
     victims: frozenset[str]  # nodes that were killed
     across: frozenset[tuple[str, str]]  # (receiver, sender): the ways on which the fault disturbs delivery
     left_over: int  # processes that outlived a killed node
 
     @property
-    def survivors(self) -> list[Tape]:
-        return [tape for tape in self.tapes if tape.node not in self.victims]
+    def survivors(self) -> list[NodeRecord]:
+        return [record for record in self.records if record.node not in self.victims]
 
     @property
     def median_round(self) -> float:
         """Seconds from the end of one round of a survivor to that of its next."""
-        gaps = [later - earlier for tape in self.survivors for earlier, later in pairwise(tape.rounds)]
+        gaps = [later - earlier for record in self.survivors for earlier, later in pairwise(record.rounds)]
         return statistics.median(gaps) if gaps else math.inf
 
     @property
     def longest_gap(self) -> float:
         """The longest time without the end of a round at any survivor, in median rounds of that node."""
-        return max(_longest_gap(tape.rounds, self.begun, self.ended) for tape in self.survivors)
+        return max(_longest_gap(record.rounds, self.begun, self.ended) for record in self.survivors)
 
     @property
     def recovery(self) -> float:
         """Seconds from the end of the fault until each receiver has got something over a disturbed way."""
         receivers = {receiver for receiver, _ in self.across}
-        return max(self._first_delivery(tape) for tape in self.tapes if tape.node in receivers)
+        return max(self._first_delivery(record) for record in self.records if record.node in receivers)
 
     @property
     def trained_twice(self) -> int:
         """Groups of peers that a node trained on again."""
-        return sum(sum(Counter(tape.trained).values()) - len(set(tape.trained)) for tape in self.tapes)
+        return sum(
+            sum(Counter(record.trained).values()) - len(set(record.trained)) for record in self.records
+        )
 
     def row(self) -> Row:
         """One line of the report."""
@@ -84,36 +86,36 @@ class Outcome:
             "longest_gap": self.longest_gap,
             "recovery_s": self.recovery if math.isfinite(self.recovery) else None,
             "trained_twice": self.trained_twice,
-            "replays": sum(tape.replays for tape in self.tapes),
+            "replays": sum(record.replays for record in self.records),
             "left_over": self.left_over,
         }
 
     def _rounds(self, start: float, end: float) -> int:
-        return sum(start <= at < end for tape in self.survivors for at in tape.rounds)
+        return sum(start <= at < end for record in self.survivors for at in record.rounds)
 
     def _received(self, start: float, end: float) -> int:
         """Groups that arrived at the survivors, from whomever."""
-        return sum(n for tape in self.survivors for at, _, n in tape.deliveries if start <= at < end)
+        return sum(n for record in self.survivors for at, _, n in record.deliveries if start <= at < end)
 
     def _crossed(self, start: float, end: float) -> int:
         """Groups that arrived over the disturbed ways."""
         return sum(
             n
-            for tape in self.tapes
-            for at, sender, n in tape.deliveries
-            if start <= at < end and (tape.node, sender) in self.across
+            for record in self.records
+            for at, sender, n in record.deliveries
+            if start <= at < end and (record.node, sender) in self.across
         )
 
-    def _first_delivery(self, tape: Tape) -> float:
+    def _first_delivery(self, record: NodeRecord) -> float:
         arrivals = (
             at - self.mended
-            for at, sender, n in tape.deliveries
-            if n and at >= self.mended and (tape.node, sender) in self.across
+            for at, sender, n in record.deliveries
+            if n and at >= self.mended and (record.node, sender) in self.across
         )
         return min(arrivals, default=math.inf)
 
 
-def checks(outcomes: Sequence[Outcome], left_over: int) -> list[Check]:
+def checks(outcomes: Sequence[FaultOutcome], left_over: int) -> list[Check]:
     """The worst of all cases against each band. `left_over`: processes that outlived the whole benchmark."""
     if not outcomes:
         return []

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from node.baseline.processes import NodeProcesses
-from node.bench.faults.cases import CASES, Case
-from node.bench.faults.report import Outcome, checks
-from node.bench.faults.swarm import NODES, POLL_SECONDS, PRESET, Swarm, outliving
+from node.bench.faults.cases import CASES, FaultCase
+from node.bench.faults.report import FaultOutcome, checks
+from node.bench.faults.swarm import NODES, POLL_SECONDS, PRESET, TestedSwarm, outliving
 from node.bench.kit.options import BenchOptions, refuse_unknown
 from node.bench.kit.report import Interrupted, Progress, Report
 from node.bench.netlab.lab import Lab
@@ -33,12 +33,12 @@ def run(options: BenchOptions, progress: Progress) -> Report:
     chosen = [case for case in CASES if case.name in options.cases or not options.cases]
     folder = new_run_folder("faults").path
     machine = dict(options.machine) | {"nodes": NODES, "folder": str(folder)}
-    outcomes: list[Outcome] = []
+    outcomes: list[FaultOutcome] = []
     left_over = 0
     try:
         with Lab(SEED) as lab:
             try:
-                for outcome in _torment(lab, folder, chosen, progress):
+                for outcome in _inject_faults(lab, folder, chosen, progress):
                     outcomes.append(outcome)
             finally:
                 left_over = outliving(lab.hosts)
@@ -47,35 +47,37 @@ def run(options: BenchOptions, progress: Progress) -> Report:
     return _report(machine, outcomes, left_over)
 
 
-def _torment(lab: Lab, folder: Path, cases: Iterable[Case], progress: Progress) -> Iterator[Outcome]:
+def _inject_faults(
+    lab: Lab, folder: Path, cases: Iterable[FaultCase], progress: Progress
+) -> Iterator[FaultOutcome]:
     """The outcome of each case in one swarm, which has ended when the last is taken."""
     _prepare_weights(progress)
-    with NodeProcesses() as fleet:
-        swarm = Swarm(lab, fleet, folder)
+    with NodeProcesses() as processes:
+        swarm = TestedSwarm(lab, processes, folder)
         progress(f"starting a bootstrap peer and {NODES} nodes; their logs are in {folder}")
         swarm.start()
         for case in cases:
             yield play(case, swarm, progress)
 
 
-def play(case: Case, swarm: Swarm, progress: Progress) -> Outcome:
+def play(case: FaultCase, swarm: TestedSwarm, progress: Progress) -> FaultOutcome:
     """Some time in peace, the fault, and then until delivery has recovered or patience ends."""
     progress(f"{case.name}: {BEFORE_SECONDS:g} s before the fault")
     begun = time.time()
     time.sleep(BEFORE_SECONDS)
-    damage = case.strike(swarm)
+    fault = case.strike(swarm)
     progress(f"{case.name}: the fault holds for {case.seconds:g} s")
-    time.sleep(max(0.0, damage.at + case.seconds - time.time()))
-    case.mend(swarm, damage)
+    time.sleep(max(0.0, fault.at + case.seconds - time.time()))
+    case.mend(swarm, fault)
     mended = time.time()
     progress(f"{case.name}: until delivery has recovered")
 
-    def outcome() -> Outcome:
+    def outcome() -> FaultOutcome:
         ended = time.time()
-        victims = frozenset(victim.name for victim in damage.victims)
-        tapes = swarm.tapes(begun, ended)
-        return Outcome(
-            case.name, begun, damage.at, mended, ended, tapes, victims, damage.across, damage.left_over
+        victims = frozenset(victim.name for victim in fault.victims)
+        records = swarm.records(begun, ended)
+        return FaultOutcome(
+            case.name, begun, fault.at, mended, ended, records, victims, fault.across, fault.left_over
         )
 
     while (now := outcome()).ended < mended + PATIENCE_SECONDS:
@@ -90,14 +92,14 @@ def _prepare_weights(progress: Progress) -> None:
     """Makes the starting weights if they are not cached yet, so that no node has to."""
     from node.runtime.build import build_policy
 
-    build_policy(load_config(PRESET), partial(_tell_progress, progress))
+    build_policy(load_config(PRESET), partial(_report_warm_start, progress))
 
 
-def _tell_progress(progress: Progress, what: str, done: int, total: int) -> None:
+def _report_warm_start(progress: Progress, what: str, done: int, total: int) -> None:
     if done == total or done % max(1, total // 4) == 0:
         progress(f"{what} {done}/{total}")
 
 
-def _report(machine: dict[str, str | int], outcomes: Sequence[Outcome], left_over: int) -> Report:
+def _report(machine: dict[str, str | int], outcomes: Sequence[FaultOutcome], left_over: int) -> Report:
     rows = [outcome.row() for outcome in outcomes]
     return Report("faults", machine, [SEED], rows, checks(outcomes, left_over))

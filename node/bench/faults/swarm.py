@@ -1,4 +1,4 @@
-"""The swarm that `murmur bench faults` torments: ordinary node processes, each on a host of the network lab."""
+"""The swarm that `murmur bench faults` breaks: ordinary node processes, each on a host of the network lab."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from subprocess import Popen
 
 from node.baseline.processes import NodeProcesses
-from node.bench.faults.report import Tape
+from node.bench.faults.report import NodeRecord
 from node.bench.kit.options import BenchError
 from node.bench.netlab.lab import Host, Lab
 from node.runtime.bootstrap import INVITE
@@ -56,11 +56,11 @@ class Member:
 
 
 @dataclass(slots=True)
-class Swarm:
+class TestedSwarm:
     """A bootstrap peer and NODES nodes, all running and sharing once `start` has returned."""
 
     lab: Lab
-    fleet: NodeProcesses
+    processes: NodeProcesses
     path: Path
     members: list[Member] = field(default_factory=list)
     bootstrap: Member | None = None  # None before the start, and when it is gone for good
@@ -119,10 +119,10 @@ class Swarm:
                 raise BenchError(f"no sign of {what}: {cause}; see {where}, or try murmur doctor")
             time.sleep(POLL_SECONDS)
 
-    def tapes(self, begin: float, end: float) -> list[Tape]:
+    def records(self, begin: float, end: float) -> list[NodeRecord]:
         """What each node did between two moments, in Unix seconds, by the names of the nodes."""
         names = {member.peer: member.name for member in self.members}
-        return [_tape(member, names, begin, end) for member in self.members]
+        return [_record(member, names, begin, end) for member in self.members]
 
     def _start_bootstrap(self) -> str:
         folder = self.path / "bootstrap"
@@ -133,7 +133,7 @@ class Swarm:
 
     def _launch(self, name: str, host: Host, command: Sequence[str]) -> Member:
         with host.inside():
-            process = self.fleet.start(command, self.path / name)
+            process = self.processes.start(command, self.path / name)
         return Member(name, host, RunFolder(self.path / name), process)
 
 
@@ -145,12 +145,12 @@ def outliving(hosts: Iterable[Host]) -> int:
     return left
 
 
-def _tape(member: Member, names: dict[str, str], begin: float, end: float) -> Tape:
+def _record(member: Member, names: dict[str, str], begin: float, end: float) -> NodeRecord:
     rounds, peers, external = (member.history.timed(kind) for kind in ("round", "peer", "external"))
     ended = [(at, event) for at, event in rounds if isinstance(event, RoundEvent) and begin <= at < end]
     dealt = [(at, event) for at, event in peers if isinstance(event, PeerEvent) and begin <= at < end]
     trained = [event for _, event in external if isinstance(event, ExternalEvent)]
-    return Tape(
+    return NodeRecord(
         node=member.name,
         rounds=tuple(at for at, _ in ended),
         deliveries=tuple((at, names.get(event.peer, event.peer), event.received) for at, event in dealt),

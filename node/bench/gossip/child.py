@@ -13,23 +13,23 @@ from pathlib import Path
 from typing import Protocol
 
 from node.bench.gossip.netspace import enter_own_network, loopback_bytes
-from node.bench.gossip.plan import OURS, Meter, Plan, Round
+from node.bench.gossip.swarm_plan import OURS, Meter, SwarmPlan, SwarmRound
 from swarm.process import die_with_parent
 
 OWN_NETWORK, SHARED_NETWORK = "own", "shared"  # the first line
 
 
-class Swarm(Protocol):
+class PlayedSwarm(Protocol):
     """All nodes of one side."""
 
     async def start(self) -> None: ...
 
-    async def play(self, number: int, meter: Meter) -> Round: ...
+    async def play(self, number: int, meter: Meter) -> SwarmRound: ...
 
     async def stop(self) -> None: ...
 
 
-async def play(plan: Plan, folder: Path) -> None:
+async def play(plan: SwarmPlan, folder: Path) -> None:
     """Plays until the rounds are over or the parent closes our standard input. Stops the swarm in either case."""
     swarm = _swarm(plan, folder)
     playing = asyncio.create_task(_play_rounds(swarm, plan))
@@ -44,12 +44,12 @@ async def play(plan: Plan, folder: Path) -> None:
         playing.result()
 
 
-async def _play_rounds(swarm: Swarm, plan: Plan) -> None:
+async def _play_rounds(swarm: PlayedSwarm, plan: SwarmPlan) -> None:
     await swarm.start()
     for number in range(plan.settling + plan.rounds):
         played = await swarm.play(number, Meter(loopback_bytes))
         if number >= plan.settling:
-            _say(played.encode())
+            _print_line(played.encode())
 
 
 async def _end_of_input() -> None:
@@ -60,7 +60,7 @@ async def _end_of_input() -> None:
     await reader.read()
 
 
-def _swarm(plan: Plan, folder: Path) -> Swarm:
+def _swarm(plan: SwarmPlan, folder: Path) -> PlayedSwarm:
     if plan.side == OURS:
         from node.bench.gossip.ours import OurSwarm
         from swarm.network.dht_validator import install_depth_guard
@@ -72,16 +72,16 @@ def _swarm(plan: Plan, folder: Path) -> Swarm:
     return ReferenceSwarm(plan)
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def main() -> None:
-    plan = Plan.decode(sys.argv[1])
+    plan = SwarmPlan.decode(sys.argv[1])
     own = enter_own_network()  # before the lifeline: a change of rights cuts it
     die_with_parent()
-    _say(OWN_NETWORK if own else SHARED_NETWORK)
+    _print_line(OWN_NETWORK if own else SHARED_NETWORK)
     with tempfile.TemporaryDirectory(prefix="murmur-bench-") as folder:
         asyncio.run(play(plan, Path(folder)))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from node.bench.gossip.plan import Meter, Plan, Round
+from node.bench.gossip.swarm_plan import Meter, SwarmPlan, SwarmRound
 from policies.seeds import derive_generator
 from policies.tasks.task import TaskSpec
 from swarm.errors import TransportDown, TransportError
@@ -20,7 +20,7 @@ from swarm.wire.manifest import Manifest
 
 _START_SECONDS = 120.0  # for one node; daemons start slowly on a busy machine
 _STARTED_AT_ONCE = 4
-_LOOK = 0.05  # seconds between looks at a node that starts
+_LOOK = 0.05  # seconds between samples at a node that starts
 
 
 class OurNode:
@@ -67,7 +67,7 @@ class OurNode:
 
 
 class OurSwarm:
-    def __init__(self, plan: Plan, folder: Path) -> None:
+    def __init__(self, plan: SwarmPlan, folder: Path) -> None:
         self._plan = plan
         self._folder = folder
         self._manifest = Manifest("bench", (TaskSpec("sort"),), shard_depth=plan.shard_depth)
@@ -85,7 +85,7 @@ class OurSwarm:
 
         await asyncio.gather(*(join(index) for index in range(1, self._plan.nodes)))
 
-    async def play(self, number: int, meter: Meter) -> Round:
+    async def play(self, number: int, meter: Meter) -> SwarmRound:
         """All announce, then all look, then all fetch."""
         failures = self._failures()
         bodies = [
@@ -100,7 +100,7 @@ class OurSwarm:
         await self._all(node.fetch(self._plan.wanted, number) for node in self._nodes)
         await meter.lap("fetch")
         ages = [age for node in self._nodes for age in node.ages]
-        return Round(
+        return SwarmRound(
             seconds=meter.seconds,
             received=meter.by_verb,
             got=tuple(len(node.ages) for node in self._nodes),

@@ -15,25 +15,25 @@ from typing import IO
 import psutil
 
 from node.bench.gossip.child import OWN_NETWORK
-from node.bench.gossip.plan import Plan, Round
+from node.bench.gossip.swarm_plan import SwarmPlan, SwarmRound
 from swarm.errors import TransportDown
 from swarm.transport.ipc_client import CHILD_ENVIRONMENT
 
 _END_SECONDS = 20.0  # for a swarm to stop its daemons
 _KILL_SECONDS = 5.0
-_TOLD = 400  # characters of a failed process's last words
+_LAST_WORDS_LENGTH = 400  # characters of a failed process's last words
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """All measured rounds of one swarm."""
 
-    plan: Plan
-    rounds: Sequence[Round]
+    plan: SwarmPlan
+    rounds: Sequence[SwarmRound]
     own_network: bool  # nothing else was counted
 
 
-def measure(plan: Plan, on_round: Callable[[Round], None]) -> Measurement:
+def measure(plan: SwarmPlan, on_round: Callable[[SwarmRound], None]) -> Measurement:
     """Plays `plan` in a process of its own. Raises TransportDown with its last words when that fails."""
     with tempfile.TemporaryFile() as words:
         process = _start(plan, words)
@@ -46,7 +46,7 @@ def measure(plan: Plan, on_round: Callable[[Round], None]) -> Measurement:
     return measurement
 
 
-def _start(plan: Plan, words: IO[bytes]) -> subprocess.Popen[str]:
+def _start(plan: SwarmPlan, words: IO[bytes]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "node.bench.gossip.child", plan.encode()],
         stdin=subprocess.PIPE,
@@ -58,12 +58,14 @@ def _start(plan: Plan, words: IO[bytes]) -> subprocess.Popen[str]:
     )
 
 
-def _listen(plan: Plan, process: subprocess.Popen[str], on_round: Callable[[Round], None]) -> Measurement:
+def _listen(
+    plan: SwarmPlan, process: subprocess.Popen[str], on_round: Callable[[SwarmRound], None]
+) -> Measurement:
     assert process.stdout
     first = process.stdout.readline().strip()
     rounds = []
     for line in itertools.islice(process.stdout, plan.rounds):
-        rounds.append(Round.decode(line))
+        rounds.append(SwarmRound.decode(line))
         on_round(rounds[-1])
     return Measurement(plan, rounds, first == OWN_NETWORK)
 
@@ -95,4 +97,4 @@ def _family(pid: int) -> list[psutil.Process]:
 def _last_line(words: IO[bytes]) -> str:
     words.seek(0)
     lines = [line for line in words.read().decode(errors="replace").splitlines() if line.strip()]
-    return lines[-1][-_TOLD:] if lines else "it said nothing"
+    return lines[-1][-_LAST_WORDS_LENGTH:] if lines else "it said nothing"

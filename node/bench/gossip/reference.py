@@ -15,7 +15,7 @@ from hivemind.dht.node import DHTNode
 from hivemind.p2p import P2P
 from hivemind.utils import get_dht_time
 
-from node.bench.gossip.plan import Meter, Plan, Round
+from node.bench.gossip.swarm_plan import Meter, SwarmPlan, SwarmRound
 from policies.seeds import derive_generator
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class ReferenceNode:
 
 
 class ReferenceSwarm:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: SwarmPlan) -> None:
         self._plan = plan
         self._nodes: list[ReferenceNode] = []
         self._limit = asyncio.Semaphore(plan.at_once)
@@ -80,7 +80,7 @@ class ReferenceSwarm:
 
         await asyncio.gather(*(join() for _ in range(1, self._plan.nodes)))
 
-    async def play(self, number: int, meter: Meter) -> Round:
+    async def play(self, number: int, meter: Meter) -> SwarmRound:
         """All store, then all read."""
         key = str(number)
         bodies = {
@@ -94,7 +94,7 @@ class ReferenceSwarm:
         await meter.lap("announce")
         seen = await self._all(node.read(key) for node in self._nodes)
         await meter.lap("read")
-        return Round(
+        return SwarmRound(
             seconds=meter.seconds,
             received=meter.by_verb,
             got=tuple(

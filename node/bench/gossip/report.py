@@ -1,12 +1,12 @@
-"""What is made of measured swarms: rows of bytes, seconds and delivery, and the checks of `bench gossip`."""
+"""Rows and checks of `bench gossip`: bytes, seconds and delivery of measured swarms."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 
-from node.bench.gossip.plan import OURS, REFERENCE, Plan, Round
 from node.bench.gossip.process import Measurement
+from node.bench.gossip.swarm_plan import OURS, REFERENCE, SwarmPlan, SwarmRound
 from node.bench.kit.report import Check, Row
 
 FLATNESS_CEILING = 1.25
@@ -45,12 +45,12 @@ def checks_of(measurements: Sequence[Measurement]) -> list[Check]:
     return checks
 
 
-def delivered_share(played: Round, wanted: int) -> float:
+def delivered_share(played: SwarmRound, wanted: int) -> float:
     """Bodies got over bodies wanted, over all nodes of a round."""
     return sum(played.got) / (wanted * len(played.got))
 
 
-def _row(plan: Plan, rounds: Sequence[Round]) -> Row:
+def _row(plan: SwarmPlan, rounds: Sequence[SwarmRound]) -> Row:
     received = [r.bytes_per_node() for r in rounds]
     return {
         "case": plan.case,
@@ -79,17 +79,17 @@ def _median(column: str, figures: Sequence[float]) -> dict[str, float]:
     }
 
 
-def _median_of_verb(rounds: Iterable[Round], verb: str) -> float:
+def _median_of_verb(rounds: Iterable[SwarmRound], verb: str) -> float:
     return statistics.median(played.bytes_per_node(verb) for played in rounds)
 
 
-def _ratios(above: Sequence[Round], below: Sequence[Round]) -> list[float]:
+def _ratios(above: Sequence[SwarmRound], below: Sequence[SwarmRound]) -> list[float]:
     """Bytes per node over bytes per node, round by round. After Ctrl-C one may have fewer repeats."""
     return [a.bytes_per_node() / b.bytes_per_node() for a, b in zip(above, below, strict=False)]
 
 
-def _by_place(measurements: Sequence[Measurement]) -> dict[tuple[str, str], list[Round]]:
-    places: dict[tuple[str, str], list[Round]] = {}
+def _by_place(measurements: Sequence[Measurement]) -> dict[tuple[str, str], list[SwarmRound]]:
+    places: dict[tuple[str, str], list[SwarmRound]] = {}
     for measurement in measurements:
         place = measurement.plan.case, measurement.plan.side
         places.setdefault(place, []).extend(measurement.rounds)

@@ -1,4 +1,4 @@
-"""What a benchmark ran on: plain facts, and the limits that were measured just before it.
+"""The machine that a benchmark ran on: plain facts, and limits that are measured just before it.
 
 A figure without its machine says little; a figure beside the machine's limits says how much is left to win.
 """

@@ -1,4 +1,4 @@
-"""What every `murmur bench NAME` reports: one JSON object for scripts, a table for people.
+"""The report of a benchmark: one JSON object for scripts, a table for people.
 
 `{"name", "machine", "seeds", "rows": [...], "checks": [{"name", "paper", "ours", "low", "high", "band", "holds"}]}`
 """

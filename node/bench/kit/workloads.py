@@ -27,7 +27,7 @@ Run: TypeAlias = Callable[[Sequence[Request], Stop], list[Continuation]]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EnginePlan:
     """One way for the engine to play a case."""
 
     name: str
@@ -38,7 +38,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class Workload:
     """Rollouts that are wanted at once, and the plans that are measured on them."""
 
     name: str
@@ -46,58 +46,58 @@ class Case:
     per_prompt: int
     prompt_tokens: int
     new_tokens: int | None  # None: by the long-tail law
-    plans: tuple[Plan, ...]
+    plans: tuple[EnginePlan, ...]
 
 
 CASES = (
-    Case(
+    Workload(
         "equal16",
         rollouts=16,
         per_prompt=16,
         prompt_tokens=57,
         new_tokens=32,
         plans=(
-            Plan("equal16", slots=16, floor=2.0),
-            Plan("equal16_bf16", slots=16, arithmetic="bfloat16"),
+            EnginePlan("equal16", slots=16, floor=2.0),
+            EnginePlan("equal16_bf16", slots=16, arithmetic="bfloat16"),
         ),
     ),
-    Case(
+    Workload(
         "longtail",
         rollouts=16,
         per_prompt=ROLLOUTS_PER_PROMPT,
         prompt_tokens=57,
         new_tokens=None,
         plans=(
-            Plan("longtail", slots=16, floor=2.0),
-            Plan("longtail_april", slots=32, in_flight=32, floor=6.0),
-            Plan("longtail_april_3x", slots=48, in_flight=48),
+            EnginePlan("longtail", slots=16, floor=2.0),
+            EnginePlan("longtail_april", slots=32, in_flight=32, floor=6.0),
+            EnginePlan("longtail_april_3x", slots=48, in_flight=48),
         ),
     ),
-    Case(
+    Workload(
         "one_prompt_128",
         rollouts=128,
         per_prompt=128,
         prompt_tokens=57,
         new_tokens=32,
-        plans=(Plan("one_prompt_128", slots=128, floor=2.0),),
+        plans=(EnginePlan("one_prompt_128", slots=128, floor=2.0),),
     ),
-    Case(
+    Workload(
         "long_prompt_64",
         rollouts=64,
         per_prompt=64,
         prompt_tokens=512,
         new_tokens=16,
-        plans=(Plan("long_prompt_64", slots=64, floor=8.0),),
+        plans=(EnginePlan("long_prompt_64", slots=64, floor=8.0),),
     ),
 )
 
 
-def draw_requests(case: Case, seed: int, vocabulary: int) -> list[Request]:
+def draw_requests(case: Workload, seed: int, vocabulary: int) -> list[Request]:
     """The requests of one repeat. Equal seeds give equal requests, whichever plan or contender plays them."""
     return [draw_request(case, seed, number, vocabulary) for number in range(case.rollouts)]
 
 
-def draw_request(case: Case, seed: int, number: int, vocabulary: int) -> Request:
+def draw_request(case: Workload, seed: int, number: int, vocabulary: int) -> Request:
     """Request `number` of an endless row; neighbours share a prompt."""
     generator = derive_generator(seed, case.name, "prompt", number // case.per_prompt)
     prompt = generator.integers(0, vocabulary, case.prompt_tokens).tolist()
@@ -137,7 +137,7 @@ class AprilRounds:
     rollouts only, and their figures flatter.
     """
 
-    def __init__(self, case: Case, plan: Plan, seed: int, vocabulary: int) -> None:
+    def __init__(self, case: Workload, plan: EnginePlan, seed: int, vocabulary: int) -> None:
         self._case = case
         self._in_flight = plan.in_flight or case.rollouts
         self._seed = seed

@@ -1,4 +1,4 @@
-"""What the lab asks of Linux: commands with a deadline, TUN devices, and entering a namespace."""
+"""Calls of the lab to Linux: commands with a deadline, TUN devices, and entering a namespace."""
 
 from __future__ import annotations
 

@@ -125,22 +125,22 @@ class Lab:
 
     def shape(self, hosts: Iterable[Host], line: Line) -> None:
         """From now on `hosts` send over such a line."""
-        lines = {**self.wire.weather.lines, **{host.seen_as: line for host in hosts}}
-        self.wire.weather = replace(self.wire.weather, lines=lines)
+        lines = {**self.wire.conditions.lines, **{host.seen_as: line for host in hosts}}
+        self.wire.conditions = replace(self.wire.conditions, lines=lines)
 
     def cut(self, hosts: Iterable[Host]) -> None:
         """From now on nothing leaves or reaches `hosts`."""
-        cut = self.wire.weather.cut | {host.seen_as for host in hosts}
-        self.wire.weather = replace(self.wire.weather, cut=cut)
+        cut = self.wire.conditions.cut | {host.seen_as for host in hosts}
+        self.wire.conditions = replace(self.wire.conditions, cut=cut)
 
     def mend(self, hosts: Iterable[Host]) -> None:
         """Undoes `cut`."""
-        cut = self.wire.weather.cut - {host.seen_as for host in hosts}
-        self.wire.weather = replace(self.wire.weather, cut=cut)
+        cut = self.wire.conditions.cut - {host.seen_as for host in hosts}
+        self.wire.conditions = replace(self.wire.conditions, cut=cut)
 
     def part(self, hosts: Collection[Host]) -> None:
         """From now on `hosts` reach each other only, and so do all others."""
-        self.wire.weather = replace(self.wire.weather, island=frozenset(host.seen_as for host in hosts))
+        self.wire.conditions = replace(self.wire.conditions, island=frozenset(host.seen_as for host in hosts))
 
     def heal(self) -> None:
         """Undoes `part`."""

@@ -1,4 +1,4 @@
-"""Whose a network namespace is: its name says it, so that what a killed lab left behind can be found."""
+"""Names of network namespaces: each names its owner, so that what a killed lab left behind can be found."""
 
 from __future__ import annotations
 

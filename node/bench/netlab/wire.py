@@ -66,7 +66,7 @@ class Wire:
     """Carries packets on a thread of its own from the first `plug` to `close`. Owns the devices it is given."""
 
     def __init__(self, generator: np.random.Generator) -> None:
-        self.weather = LinkConditions()  # replaced as a whole, so that the thread never sees half a change
+        self.conditions = LinkConditions()  # replaced as a whole, so that the thread never sees half a change
         self.counters: Counter[str] = Counter()  # packets: carried, lost, and stray ones for nobody
         self._generator = generator
         self._devices: dict[str, int] = {}
@@ -114,7 +114,7 @@ class Wire:
         if destination not in self._devices:
             self.counters["stray"] += 1
             return
-        delay = self.weather.delay(source, destination, self._generator.random())
+        delay = self.conditions.delay(source, destination, self._generator.random())
         if delay is None or len(self._under_way) >= _MAX_UNDER_WAY:
             self.counters["lost"] += 1
             return

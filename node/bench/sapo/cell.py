@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -13,36 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from node.bench.kit.report import Progress
-from node.bench.kit.scoring import pass_at
+from node.bench.kit.trained_node import NOT_SCORED, HeldOutScore, judge, next_round
 from node.bench.sapo.arms import ROLLOUTS, Arm
-from node.bench.sapo.population import Plan, RoundClock, populate
-from node.runtime.loop import Node, play_round, score
+from node.bench.sapo.population import PopulationPlan, RoundClock, populate
+from node.runtime.loop import Node
 from node.storage.events import ProblemEvent, RoundEvent
-from policies.policy import DivergedError, sample_groups
-from policies.rollout import Group
-from policies.seeds import derive_seed
 
-JUDGED = 20  # held-out problems of each task, the same for all nodes, arms and seeds
-TOLD = 10  # progress lines a cell
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A policy's answers to the held-out problems, ROLLOUTS to each."""
-
-    pass_1: float
-    pass_k: float
-    by_task: dict[str, float]  # pass@1
-
-
-UNJUDGED = Judged(0.0, 0.0, {})
+PROGRESS_LINES = 10  # progress lines a cell
 
 
 @dataclass(slots=True)
-class Course:
+class NodeCourse:
     """One node's run. Lists have one entry a round."""
 
-    end: Judged
+    end: HeldOutScore
     rewards: list[float] = field(default_factory=list)  # mean of the own rollouts
     by_task: list[dict[str, float]] = field(default_factory=list)  # the same by task, where one was drawn
     update_rewards: list[float] = field(
@@ -70,8 +53,8 @@ class Cell:
 
     arm: str
     seed: int
-    plan: Plan
-    nodes: list[Course]
+    plan: PopulationPlan
+    nodes: list[NodeCourse]
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -79,50 +62,32 @@ class Cell:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Cell:
         """Reads what `as_json` gave. Raises TypeError and KeyError on anything else."""
-        nodes = [Course(**{**node, "end": Judged(**node["end"])}) for node in data["nodes"]]
-        return cls(data["arm"], data["seed"], Plan(**data["plan"]), nodes)
+        nodes = [NodeCourse(**{**node, "end": HeldOutScore(**node["end"])}) for node in data["nodes"]]
+        return cls(data["arm"], data["seed"], PopulationPlan(**data["plan"]), nodes)
 
 
-def play_cell(arm: Arm, seed: int, plan: Plan, progress: Progress) -> Cell:
+def play_cell(arm: Arm, seed: int, plan: PopulationPlan, progress: Progress) -> Cell:
     """Trains the population for the plan's rounds, all nodes in one process, one after the other."""
     clock = RoundClock()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         nodes = populate(arm, seed, plan, Path(folder), clock, stack)
-        courses = [Course(UNJUDGED) for _ in nodes]
+        courses = [NodeCourse(NOT_SCORED) for _ in nodes]
         for number in range(1, plan.rounds + 1 if arm.trains else 1):
             for place, (node, course) in enumerate(zip(nodes, courses, strict=True)):
                 _play(node, course) if number % plan.pace_of(place) == 0 else course.rest()
             _exchange(nodes, courses)
             clock.advance()
-            if number % max(1, plan.rounds // TOLD) == 0:
+            if number % max(1, plan.rounds // PROGRESS_LINES) == 0:
                 own = statistics.fmean(course.rewards[-1] for course in courses)
                 progress(f"seed {seed}: {arm.name}, round {number} of {plan.rounds}, own reward {own:.3f}")
         for node, course in zip(nodes, courses, strict=True):
-            course.end = judge(node)
+            course.end = judge(node, ROLLOUTS, ROLLOUTS)
     return Cell(arm.name, seed, plan, courses)
 
 
-def judge(node: Node) -> Judged:
-    """Answers the held-out problems, drawn alike for every node, arm and seed."""
-    problems = node.curriculum.held_out(JUDGED)
-    sampled = sample_groups(node.policy, problems, ROLLOUTS, derive_seed(0, "judge"), held_out=True)
-    groups = [score(group, node.tasks) for group in sampled]
-    by_task: dict[str, list[float]] = defaultdict(list)
-    for group in groups:
-        by_task[group.problem.task].append(pass_at(1, group))
-    return Judged(
-        _mean_pass(1, groups),
-        _mean_pass(ROLLOUTS, groups),
-        {task: statistics.fmean(passes) for task, passes in sorted(by_task.items())},
-    )
-
-
-def _play(node: Node, course: Course) -> None:
+def _play(node: Node, course: NodeCourse) -> None:
     """One round of one node. The update's own groups are read back from the node's store."""
-    node.round += 1
-    event = play_round(node)
-    if event.diverged:
-        raise DivergedError(event.diverged)
+    event = next_round(node)
     decided = node.store.problems(node.round)
     course.rewards.append(event.reward)
     course.by_task.append(event.rewards_by_task)
@@ -136,7 +101,7 @@ def _play(node: Node, course: Course) -> None:
     course.missing += event.missing_external
 
 
-def _exchange(nodes: Sequence[Node], courses: Sequence[Course]) -> None:
+def _exchange(nodes: Sequence[Node], courses: Sequence[NodeCourse]) -> None:
     """All publish, and then all collect what was published; each pays for its own."""
     for _ in range(2):
         for node, course in zip(nodes, courses, strict=True):
@@ -150,7 +115,3 @@ def _update_reward(event: RoundEvent, decided: Sequence[ProblemEvent]) -> float:
     rewards = [problem.reward for problem in decided if problem.dropped is None]
     rewards += [event.external_reward or 0.0] * event.trained_external
     return statistics.fmean(rewards) if rewards else 0.0
-
-
-def _mean_pass(k: int, groups: Sequence[Group]) -> float:
-    return statistics.fmean(pass_at(k, group) for group in groups)

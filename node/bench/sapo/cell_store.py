@@ -9,7 +9,7 @@ from pathlib import Path
 
 from node.bench.kit.options import BenchError
 from node.bench.sapo.cell import Cell
-from node.bench.sapo.population import Plan
+from node.bench.sapo.population import PopulationPlan
 from node.storage.run_folder import write_atomic
 
 
@@ -18,7 +18,7 @@ class CellStore:
     """A folder of cells of one plan."""
 
     folder: Path
-    plan: Plan
+    plan: PopulationPlan
 
     def put(self, cell: Cell) -> None:
         """Writes a cell whole or not at all."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from node.bench.kit.trained_node import no_progress
 from node.bench.sapo.arms import ROUND_SECONDS, Arm
 from node.config.roles import manifest_of
 from node.config.schema import Config, load_config, parse_config
@@ -49,7 +50,7 @@ GYM_TASKS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PopulationPlan:
     """What all cells of one run of the bench have in common."""
 
     nodes: int
@@ -76,7 +77,7 @@ class RoundClock:
 
 
 def populate(
-    arm: Arm, seed: int, plan: Plan, folder: Path, clock: Callable[[], float], stack: ExitStack
+    arm: Arm, seed: int, plan: PopulationPlan, folder: Path, clock: Callable[[], float], stack: ExitStack
 ) -> list[Node]:
     """Builds the nodes of an arm under `folder`; `stack` closes their stores."""
     configs = [config_of(arm, seed, plan, number) for number in range(plan.nodes)]
@@ -87,7 +88,7 @@ def populate(
     return nodes
 
 
-def config_of(arm: Arm, seed: int, plan: Plan, number: int) -> Config:
+def config_of(arm: Arm, seed: int, plan: PopulationPlan, number: int) -> Config:
     """The config of node `number`: alike in all arms but for the arm's own two sections."""
     tree: dict[str, Any] = {
         "seed": 1000 * seed + number,
@@ -107,11 +108,11 @@ def skills_of(number: int, able: float = ABLE) -> dict[str, float]:
     return {task: able if task == own else UNABLE for task in FAMILIES}
 
 
-def _tasks(plan: Plan) -> tuple[str, ...]:
+def _tasks(plan: PopulationPlan) -> tuple[str, ...]:
     return tuple(FAMILIES) if plan.policy == "embedded" else GYM_TASKS
 
 
-def _policy(plan: Plan, number: int) -> Mapping[str, Any]:
+def _policy(plan: PopulationPlan, number: int) -> Mapping[str, Any]:
     if plan.policy != "embedded":
         return load_config(plan.policy).policy.model_dump()
     return {
@@ -122,7 +123,7 @@ def _policy(plan: Plan, number: int) -> Mapping[str, Any]:
     }
 
 
-def _start(plan: Plan, number: int) -> Mapping[str, Any]:
+def _start(plan: PopulationPlan, number: int) -> Mapping[str, Any]:
     """Every second node of an unlike population is small, and every third and fourth of four is weak."""
     if not plan.unlike:
         return {"skills": skills_of(number)}
@@ -135,12 +136,8 @@ def _build(config: Config, path: Path, hub: MemoryHub | None, clock: Callable[[]
     folder.create(config)
     peer = Identity.load_or_create(folder.identity(config)).peer_id
     transport: Transport = hub.join(peer) if hub else SiloTransport()
-    node = build_node(config, folder, transport, _silent, clock)
+    node = build_node(config, folder, transport, no_progress, clock)
     # In a run, which bodies a node fetches repeats in no other; here it is a matter of the seed.
     generator = derive_generator(config.seed, "gossip")
     node.gossip = Gossip(transport, node.verifier, node.pool, clock, generator, gossip_settings(config))
     return node
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """The warm start's progress: made once, then read from the user's cache."""

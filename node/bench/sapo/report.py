@@ -1,4 +1,4 @@
-"""What the cells of `murmur bench sapo` say: a row an arm, and the figures that the paper's headline is held to.
+"""Rows and checks of `murmur bench sapo`: one row an arm, and the figures that the paper's headline is held to.
 
 Uplifts are fractions: 0.94 is the paper's +94 %. Each compares with the silo of the same seed.
 """
@@ -12,7 +12,7 @@ from itertools import accumulate
 from node.bench.kit.report import Check, Row
 from node.bench.kit.spread import spread
 from node.bench.sapo.arms import PAPER
-from node.bench.sapo.cell import Cell, Course
+from node.bench.sapo.cell import Cell, NodeCourse
 
 PAPER_UPLIFT = 0.94
 SMOOTHED = 10  # rounds in the moving mean of a curve
@@ -128,7 +128,7 @@ def _row(name: str, mine: Sequence[Cell], cells: Sequence[Cell], silo: str) -> R
     return row | {"paper": paper, "paper_uplift": paper / PAPER["8/0"] - 1.0 if paper else None}
 
 
-def _effort(nodes: Sequence[Course]) -> dict[str, float]:
+def _effort(nodes: Sequence[NodeCourse]) -> dict[str, float]:
     """Means a node: CPU seconds, tokens sampled, groups generated and groups with a signal in its updates."""
     cpu = [sum(node.cpu) for node in nodes]
     wanted = sum(node.external + node.missing for node in nodes)

@@ -15,7 +15,7 @@ from node.bench.sapo.arms import SPLITS, Arm, arms_of, baseline, starting
 from node.bench.sapo.cell import Cell, play_cell
 from node.bench.sapo.cell_store import CellStore
 from node.bench.sapo.plot import draw_curves
-from node.bench.sapo.population import POLICIES, Plan
+from node.bench.sapo.population import POLICIES, PopulationPlan
 from node.bench.sapo.report import checks, rows
 
 NODES, ROUNDS, SEEDS = 8, 60, 3
@@ -23,16 +23,16 @@ FOLDER = Path("runs/bench-sapo")
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Experiment:
     """What one call of the bench is to measure."""
 
     arms: Sequence[Arm]  # the baseline among them
     seeds: Sequence[int]
-    shelf: CellStore
+    store: CellStore
     plot: Path | None
 
     @classmethod
-    def of(cls, options: BenchOptions) -> Request:
+    def of(cls, options: BenchOptions) -> Experiment:
         """Raises BenchError for what cannot be measured."""
         policy, nodes = options.policy or POLICIES[0], options.nodes or NODES
         refuse_unknown("policy", [policy], POLICIES)
@@ -46,41 +46,41 @@ class Request:
             raise BenchError(
                 "only the embedded policy is made in unlike sizes: leave out --unlike or --policy"
             )
-        plan = Plan(nodes, options.rounds or ROUNDS, policy, options.unlike)
+        plan = PopulationPlan(nodes, options.rounds or ROUNDS, policy, options.unlike)
         seeds = range(options.repeats or SEEDS)
         return cls(wanted, seeds, CellStore(options.folder or FOLDER, plan), options.plot)
 
 
 def run(options: BenchOptions, progress: Progress) -> Report:
     """Plays the cells that are not finished yet, seed by seed. Raises Interrupted with the finished ones on Ctrl-C."""
-    request = Request.of(options)
+    experiment = Experiment.of(options)
     try:
-        _play_missing(request, progress)
+        _play_missing(experiment, progress)
     except KeyboardInterrupt:
-        raise Interrupted(_report(request, options)) from None
-    report = _report(request, options)
-    if request.plot:
-        request.plot.write_text(draw_curves(_cells(request)), encoding="utf-8")
+        raise Interrupted(_report(experiment, options)) from None
+    report = _report(experiment, options)
+    if experiment.plot:
+        experiment.plot.write_text(draw_curves(_cells(experiment)), encoding="utf-8")
     return report
 
 
-def _play_missing(request: Request, progress: Progress) -> None:
-    arms, shelf = request.arms, request.shelf
-    wanted = [(starting(arms), 0), *((arm, seed) for seed in request.seeds for arm in arms)]
+def _play_missing(experiment: Experiment, progress: Progress) -> None:
+    arms, store = experiment.arms, experiment.store
+    wanted = [(starting(arms), 0), *((arm, seed) for seed in experiment.seeds for arm in arms)]
     for done, (arm, seed) in enumerate(wanted):
-        if shelf.get(arm.name, seed) is None:
+        if store.get(arm.name, seed) is None:
             progress(f"cell {done + 1} of {len(wanted)}: {arm.name}, seed {seed}")
-            shelf.put(play_cell(arm, seed, shelf.plan, progress))
+            store.put(play_cell(arm, seed, store.plan, progress))
 
 
-def _cells(request: Request) -> list[Cell]:
-    return request.shelf.cells([arm.name for arm in request.arms], request.seeds)
+def _cells(experiment: Experiment) -> list[Cell]:
+    return experiment.store.cells([arm.name for arm in experiment.arms], experiment.seeds)
 
 
-def _report(request: Request, options: BenchOptions) -> Report:
-    start = request.shelf.cells([starting(request.arms).name], [0])
-    cells, silo = _cells(request), baseline(request.arms).name
-    plan = request.shelf.plan
+def _report(experiment: Experiment, options: BenchOptions) -> Report:
+    start = experiment.store.cells([starting(experiment.arms).name], [0])
+    cells, silo = _cells(experiment), baseline(experiment.arms).name
+    plan = experiment.store.plan
     facts = {
         **options.machine,
         "nodes": plan.nodes,
@@ -88,6 +88,6 @@ def _report(request: Request, options: BenchOptions) -> Report:
         "policy": plan.policy,
         "unlike": plan.unlike,
     }
-    shares = [arm.name for arm in request.arms if arm.shares]
+    shares = [arm.name for arm in experiment.arms if arm.shares]
     table = rows([*start, *cells], silo)
-    return Report("sapo", facts, list(request.seeds), table, checks(cells, silo, shares))
+    return Report("sapo", facts, list(experiment.seeds), table, checks(cells, silo, shares))

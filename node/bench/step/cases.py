@@ -1,4 +1,4 @@
-"""What `murmur bench step` trains on: one prompt and rollouts of equal length, random tokens of a seed."""
+"""Cases of `murmur bench step`: one prompt and rollouts of equal length, random tokens of a seed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from policies.text.batching import Row
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class StepCase:
     """Rollouts of one prompt, all as long, so that both sides can be given the same micro-batches."""
 
     name: str
@@ -22,12 +22,12 @@ class Case:
 
 # Micro-batches of about 1,400 tokens for TRL, which with two trainers of SmolLM2 in memory come to 9 GB.
 CASES = (
-    Case("prompt57", prompt_tokens=57, new_tokens=128, rollouts=16, batch_rows=8, floor=1.5),
-    Case("prompt256", prompt_tokens=256, new_tokens=64, rollouts=16, batch_rows=4, floor=2.5),
+    StepCase("prompt57", prompt_tokens=57, new_tokens=128, rollouts=16, batch_rows=8, floor=1.5),
+    StepCase("prompt256", prompt_tokens=256, new_tokens=64, rollouts=16, batch_rows=4, floor=2.5),
 )
 
 
-def draw_rows(case: Case, seed: int, vocabulary: int) -> list[Row]:
+def draw_rows(case: StepCase, seed: int, vocabulary: int) -> list[Row]:
     """Advantages of both signs, no behaviour log-probs: every ratio is 1 and no token is clipped."""
     generator = derive_generator(seed, "bench step", case.name)
     prompt = tuple(map(int, generator.integers(vocabulary, size=case.prompt_tokens)))

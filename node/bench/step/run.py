@@ -19,8 +19,8 @@ from trl import GRPOTrainer
 from node.bench.kit.machine import BF16_SETS, best_device, machine_facts, synchronize
 from node.bench.kit.options import BenchOptions, refuse_unknown
 from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
-from node.bench.step.cases import CASES, Case, draw_rows
-from node.bench.step.memory import MEMORY_CASE, measure_memory
+from node.bench.step.cases import CASES, StepCase, draw_rows
+from node.bench.step.memory_peak import MEMORY_CASE, measure_memory
 from policies.text import batching
 from policies.text import model as models
 from policies.text.settings import ModelSettings, TrainerSettings
@@ -100,7 +100,9 @@ def run(options: BenchOptions, progress: Progress) -> Report:
     return Report("step", machine, list(seeds), rows, checks)
 
 
-def measure_pairs(case: Case, model: str, bf16: bool, seeds: Sequence[int], progress: Progress) -> list[Row]:
+def measure_pairs(
+    case: StepCase, model: str, bf16: bool, seeds: Sequence[int], progress: Progress
+) -> list[Row]:
     """Seconds of our update and of TRL's on the same rollouts, one pair a seed; who goes first alternates."""
     device = best_device()
     loaded, tokenizer = models.load(ModelSettings(path=model), device)
@@ -130,7 +132,7 @@ def measure_pairs(case: Case, model: str, bf16: bool, seeds: Sequence[int], prog
     return pairs
 
 
-def _row(case: Case, seed: int, seconds: dict[str, float], norms: dict[str, float]) -> Row:
+def _row(case: StepCase, seed: int, seconds: dict[str, float], norms: dict[str, float]) -> Row:
     tokens = case.rollouts * case.new_tokens
     return {
         "case": case.name,

@@ -1,4 +1,4 @@
-"""How many groups are usable, neither all right nor all wrong, by the number of rollouts a problem gets."""
+"""Share of groups that are usable, neither all right nor all wrong, by the number of rollouts a problem gets."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ ACCURACY_RANGE = (1e-4, 0.98)
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class BanditWorld:
     """How many problems there are and how hard they start: accuracy ~ Beta(alpha, beta), mostly hard."""
 
     problems: int = 512
@@ -59,7 +59,7 @@ class Allocation:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class BanditState:
     """The policy after some steps, and what it has cost."""
 
     logits: Floats  # (problems, answers)
@@ -76,16 +76,18 @@ class State:
         return float((1 - (1 - softmax(self.logits)[:, RIGHT]) ** 128).mean())
 
 
-def training(world: World, allocation: Allocation, generator: np.random.Generator) -> Iterator[State]:
+def training(
+    world: BanditWorld, allocation: Allocation, generator: np.random.Generator
+) -> Iterator[BanditState]:
     """The states from the start on, one a step, without end."""
     extra = allocation.extra()
-    state = State(world.logits(generator), 0, 0)
+    state = BanditState(world.logits(generator), 0, 0)
     while True:
         yield state
         probabilities = softmax(state.logits)
         counts = sample(probabilities, allocation.first, extra, generator)
         logits = state.logits + world.learning_rate * ascent(counts)
-        state = State(logits, state.steps + 1, state.rollouts + int(counts.sum()))
+        state = BanditState(logits, state.steps + 1, state.rollouts + int(counts.sum()))
 
 
 def sample(probabilities: Floats, first: int, extra: Counts, generator: np.random.Generator) -> Counts:

@@ -1,4 +1,4 @@
-"""`murmur bench brorl`: what many rollouts of one problem buy, and what they cost (arXiv 2510.01180).
+"""`murmur bench brorl`: gain and cost of many rollouts of one problem (arXiv 2510.01180).
 
 Three parts: the token simulator at equal steps and at equal samples; how many groups are usable at N = 16 and 512;
 and how many rollouts a second a real small model samples at N = 8 and 128.
@@ -18,7 +18,7 @@ from node.bench.kit.options import BenchOptions
 from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
 from node.bench.kit.spread import spread
 from node.bench.strategies.accuracy_mix import AccuracyMix, calibrated
-from node.bench.strategies.token_simulator import Outcome, World, simulate
+from node.bench.strategies.token_simulator import TokenOutcome, TokenWorld, simulate
 from policies.seeds import derive_generator
 
 SEEDS = 3
@@ -38,7 +38,7 @@ DECIDED = (0.0, 0.1, 0.2, 0.3, 0.4)
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class SimulatorSchedule:
     """One N of the simulator, for how long and how fast."""
 
     rollouts: int
@@ -46,16 +46,16 @@ class Schedule:
     learning_rate: float
 
     @classmethod
-    def at_equal_samples(cls, rollouts: int) -> Schedule:
+    def at_equal_samples(cls, rollouts: int) -> SimulatorSchedule:
         """As many samples as BASE takes in STEPS steps, by BroRL's rule for the learning rate: sqrt(B / B0)."""
         wider = rollouts / BASE
         return cls(rollouts, int(STEPS / wider), LEARNING_RATE * math.sqrt(wider))
 
 
-Outcomes: TypeAlias = Mapping[Schedule, Sequence[Outcome]]  # one a seed
+TokenOutcomes: TypeAlias = Mapping[SimulatorSchedule, Sequence[TokenOutcome]]  # one a seed
 
-EQUAL_STEPS = [Schedule(rollouts, STEPS, LEARNING_RATE) for rollouts in ROLLOUTS]
-EQUAL_SAMPLES = [Schedule.at_equal_samples(rollouts) for rollouts in ROLLOUTS if rollouts <= WIDE]
+EQUAL_STEPS = [SimulatorSchedule(rollouts, STEPS, LEARNING_RATE) for rollouts in ROLLOUTS]
+EQUAL_SAMPLES = [SimulatorSchedule.at_equal_samples(rollouts) for rollouts in ROLLOUTS if rollouts <= WIDE]
 
 
 def run(options: BenchOptions, progress: Progress) -> Report:
@@ -83,21 +83,23 @@ def run(options: BenchOptions, progress: Progress) -> Report:
     return report
 
 
-def simulate_all(schedules: Iterable[Schedule], seeds: Iterable[int], progress: Progress) -> Outcomes:
+def simulate_all(
+    schedules: Iterable[SimulatorSchedule], seeds: Iterable[int], progress: Progress
+) -> TokenOutcomes:
     """Every schedule in every seed."""
-    outcomes: dict[Schedule, list[Outcome]] = {}
+    outcomes: dict[SimulatorSchedule, list[TokenOutcome]] = {}
     for schedule in schedules:
         progress(f"token simulator: N = {schedule.rollouts}, {schedule.steps} steps")
         outcomes[schedule] = [_simulate(schedule, seed) for seed in seeds]
     return outcomes
 
 
-def _simulate(schedule: Schedule, seed: int) -> Outcome:
+def _simulate(schedule: SimulatorSchedule, seed: int) -> TokenOutcome:
     generator = derive_generator(seed, "bench", "brorl", schedule.rollouts, schedule.steps)
-    return simulate(World(), schedule.rollouts, schedule.steps, schedule.learning_rate, generator)
+    return simulate(TokenWorld(), schedule.rollouts, schedule.steps, schedule.learning_rate, generator)
 
 
-def simulator_rows(comparison: str, outcomes: Outcomes) -> Iterator[Row]:
+def simulator_rows(comparison: str, outcomes: TokenOutcomes) -> Iterator[Row]:
     for schedule, runs in outcomes.items():
         yield {
             "simulator": comparison,
@@ -111,7 +113,7 @@ def simulator_rows(comparison: str, outcomes: Outcomes) -> Iterator[Row]:
         }
 
 
-def simulator_check(outcomes: Outcomes) -> Check:
+def simulator_check(outcomes: TokenOutcomes) -> Check:
     """The share of seeds in which the paper's picture comes out; it is asked of all."""
     by_seed = zip(*outcomes.values(), strict=True)
     wide = [schedule.rollouts >= WIDE for schedule in outcomes]
@@ -120,7 +122,7 @@ def simulator_check(outcomes: Outcomes) -> Check:
     return Check.of("simulator", [held], paper=paper, floor=1)
 
 
-def _as_published(runs: Sequence[Outcome], wide: Sequence[bool]) -> bool:
+def _as_published(runs: Sequence[TokenOutcome], wide: Sequence[bool]) -> bool:
     """Whether, with N rising through `runs`, Q_pos rises, no fewer tokens gain, and the wide lose none."""
     rises = all(narrow.q_pos < wider.q_pos for narrow, wider in pairwise(runs))
     spreads = all(narrow.gained <= wider.gained for narrow, wider in pairwise(runs))

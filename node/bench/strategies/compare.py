@@ -16,22 +16,20 @@ from typing import Any
 
 from node.bench.kit.options import BenchOptions, refuse_unknown
 from node.bench.kit.report import Interrupted, Progress, Report, Row
-from node.bench.kit.scoring import pass_at
 from node.bench.kit.spread import spread
+from node.bench.kit.trained_node import HeldOutScore, judge, next_round, no_progress
 from node.config.schema import Config, parse_config
 from node.runtime.build import build_node
-from node.runtime.loop import Node, play_round, score
+from node.runtime.loop import Node
 from node.storage.events import RoundEvent
 from node.storage.run_folder import RunFolder
-from policies.policy import DivergedError, sample_groups
-from policies.seeds import derive_seed
 from swarm.transport.silo import SiloTransport
 
 STEPS = 24
 TOKENS = 30_000  # GRPO samples a fifth of it in STEPS steps, the broad strategies all of it
 SEEDS = 3
 PASS_K = 8
-JUDGED, ANSWERS = 20, 16  # held-out problems of each task, answers to each
+ANSWERS = 16  # to each held-out problem
 SKILL = 0.3
 STRATEGIES: Mapping[str, dict[str, Any]] = MappingProxyType(
     {
@@ -55,21 +53,13 @@ STRATEGIES: Mapping[str, dict[str, Any]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A policy's answers to the held-out problems."""
-
-    pass_1: float
-    pass_k: float
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
+class StrategyCourse:
     """One strategy in one seed."""
 
     strategy: str
-    start: Judged
-    equal_steps: Judged
-    equal_tokens: Judged
+    start: HeldOutScore
+    equal_steps: HeldOutScore
+    equal_tokens: HeldOutScore
     tokens: int  # sampled in STEPS steps
     steps_to_budget: int  # steps until TOKENS were sampled
     usable: float  # share of decided groups that were trained on
@@ -81,7 +71,7 @@ def run(options: BenchOptions, progress: Progress) -> Report:
     """Every strategy in every seed. Raises Interrupted with the courses that have ended on Ctrl-C."""
     refuse_unknown("strategy", options.cases, STRATEGIES)
     seeds = range(options.repeats or SEEDS)
-    courses: list[Course] = []
+    courses: list[StrategyCourse] = []
     try:
         for seed in seeds:
             for name in options.cases or STRATEGIES:
@@ -93,39 +83,26 @@ def run(options: BenchOptions, progress: Progress) -> Report:
     return Report("strategies", options.machine, list(seeds), rows(courses), [])
 
 
-def follow(name: str, seed: int) -> Course:
+def follow(name: str, seed: int) -> StrategyCourse:
     """Trains one policy for STEPS rounds and for as many as it takes to sample TOKENS; judges it at both."""
     with tempfile.TemporaryDirectory() as folder:
         node = _node(name, seed, Path(folder))
-        start = judge(node)
+        start = judge(node, ANSWERS, PASS_K)
         events: list[RoundEvent] = []
         at_steps = at_tokens = None
         sampled = steps_to_budget = tokens = 0
         while at_steps is None or at_tokens is None:
-            node.round += 1
-            events.append(play_round(node))
-            if events[-1].diverged:
-                raise DivergedError(events[-1].diverged)
+            events.append(next_round(node))
             sampled += events[-1].tokens
             if at_tokens is None and sampled >= TOKENS:
-                at_tokens, steps_to_budget = judge(node), len(events)
+                at_tokens, steps_to_budget = judge(node, ANSWERS, PASS_K), len(events)
             if len(events) == STEPS:
-                at_steps, tokens = judge(node), sampled
+                at_steps, tokens = judge(node, ANSWERS, PASS_K), sampled
         node.store.close()
-    return Course(name, start, at_steps, at_tokens, tokens, steps_to_budget, *_effort(events[:STEPS]))
+    return StrategyCourse(name, start, at_steps, at_tokens, tokens, steps_to_budget, *_effort(events[:STEPS]))
 
 
-def judge(node: Node) -> Judged:
-    """Answers the held-out problems, alike for every strategy and seed."""
-    problems = node.curriculum.held_out(JUDGED)
-    sampled = sample_groups(node.policy, problems, ANSWERS, derive_seed(0, "judge"), held_out=True)
-    groups = [score(group, node.tasks) for group in sampled]
-    return Judged(
-        statistics.fmean(pass_at(1, g) for g in groups), statistics.fmean(pass_at(PASS_K, g) for g in groups)
-    )
-
-
-def rows(courses: Sequence[Course]) -> list[Row]:
+def rows(courses: Sequence[StrategyCourse]) -> list[Row]:
     """One row a strategy: means over seeds with their range."""
     table: list[Row] = []
     for name in dict.fromkeys(course.strategy for course in courses):
@@ -172,8 +149,4 @@ def _node(name: str, seed: int, folder: Path) -> Node:
     )
     run_folder = RunFolder(folder)
     run_folder.create(config)
-    return build_node(config, run_folder, SiloTransport(), _silent)
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """The warm start's progress: made once, then read from the user's cache."""
+    return build_node(config, run_folder, SiloTransport(), no_progress)

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from node.bench.kit.options import BenchOptions
 from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
 from node.bench.kit.spread import spread
-from node.bench.strategies.bandit import Allocation, State, World, training
+from node.bench.strategies.bandit import Allocation, BanditState, BanditWorld, training
 from policies.seeds import derive_generator
 
 SEEDS = 5
@@ -32,7 +32,7 @@ ORDERS: Mapping[str, Sequence[tuple[Allocation, Allocation]]] = {
 STRATEGIES = (GRPO, NAIVE, EQUAL, HARDNESS)
 
 # One state a seed, by comparison and strategy.
-Finals: TypeAlias = Mapping[str, Mapping[Allocation, Sequence[State]]]
+Finals: TypeAlias = Mapping[str, Mapping[Allocation, Sequence[BanditState]]]
 
 
 def run(options: BenchOptions, progress: Progress) -> Report:
@@ -41,12 +41,14 @@ def run(options: BenchOptions, progress: Progress) -> Report:
     Raises Interrupted with the seeds that are complete on Ctrl-C.
     """
     seeds = range(options.repeats or SEEDS)
-    finals: dict[str, dict[Allocation, list[State]]] = {comparison: {} for comparison in ("start", *ORDERS)}
+    finals: dict[str, dict[Allocation, list[BanditState]]] = {
+        comparison: {} for comparison in ("start", *ORDERS)
+    }
     done: list[int] = []
     try:
         for seed in seeds:
             progress(f"bandit, seed {seed} of {len(seeds)}: {', '.join(s.name for s in STRATEGIES)}")
-            followed = {strategy: follow(World(), strategy, STEPS, seed) for strategy in STRATEGIES}
+            followed = {strategy: follow(BanditWorld(), strategy, STEPS, seed) for strategy in STRATEGIES}
             done.append(seed)
             for strategy, states in followed.items():
                 for comparison, state in states.items():
@@ -62,7 +64,7 @@ def _report(options: BenchOptions, seeds: Sequence[int], finals: Finals) -> Repo
     return Report("dars", options.machine, seeds, list(rows(finals)), checks(finals))
 
 
-def follow(world: World, strategy: Allocation, steps: int, seed: int) -> dict[str, State]:
+def follow(world: BanditWorld, strategy: Allocation, steps: int, seed: int) -> dict[str, BanditState]:
     """Trains by one strategy: the start, the state after `steps`, and the last that GRPO's rollouts could buy.
 
     `seed` fixes the problems and every draw.
@@ -93,7 +95,7 @@ def rows(finals: Finals) -> Iterator[Row]:
             }
 
 
-def _row(comparison: str, strategy: str, states: Sequence[State]) -> Row:
+def _row(comparison: str, strategy: str, states: Sequence[BanditState]) -> Row:
     return {
         "comparison": comparison,
         "strategy": strategy,
@@ -130,7 +132,7 @@ def checks(finals: Finals) -> list[Check]:
 
 
 def _held(
-    reached: Mapping[Allocation, Sequence[State]], order: Sequence[tuple[Allocation, Allocation]]
+    reached: Mapping[Allocation, Sequence[BanditState]], order: Sequence[tuple[Allocation, Allocation]]
 ) -> list[float]:
     """For each seed, 1.0 where every pair of `order` has the higher pass@128 on its left."""
     seeds = range(len(reached[GRPO]))

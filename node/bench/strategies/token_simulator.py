@@ -15,7 +15,7 @@ from policies.repeatable import one_thread
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class TokenWorld:
     """The starting policy, at a tenth of the paper's size. Correct tokens come first; token 0 is the anchor."""
 
     tokens: int = 12_800
@@ -32,7 +32,7 @@ class World:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TokenOutcome:
     """What became of the correct tokens between the first and the last step."""
 
     start: float  # Q_pos, the probability of all correct tokens together, before the first step
@@ -42,18 +42,17 @@ class Outcome:
 
 
 def simulate(
-    world: World, rollouts: int, steps: int, learning_rate: float, generator: np.random.Generator
-) -> Outcome:
+    world: TokenWorld, rollouts: int, steps: int, learning_rate: float, generator: np.random.Generator
+) -> TokenOutcome:
     """`steps` updates on `rollouts` samples each, by AdamW with torch's other defaults."""
-    with (
-        one_thread()
-    ):  # vectors this short lose more at barriers than they win: 23 s against 2 s on two cores
+    # Vectors this short lose more at the threads' barriers than they win: 23 s against 2 s on two busy cores.
+    with one_thread():
         return _simulate(world, rollouts, steps, learning_rate, generator)
 
 
 def _simulate(
-    world: World, rollouts: int, steps: int, learning_rate: float, generator: np.random.Generator
-) -> Outcome:
+    world: TokenWorld, rollouts: int, steps: int, learning_rate: float, generator: np.random.Generator
+) -> TokenOutcome:
     logits = world.logits()
     before = logits.softmax(0)[: world.correct]
     optimizer = torch.optim.AdamW([logits], lr=learning_rate)
@@ -64,7 +63,7 @@ def _simulate(
     after = logits.softmax(0)[: world.correct]
     change = after - before
     gained = (change > 0).double().mean()
-    return Outcome(float(before.sum()), float(after.sum()), float(gained), float(change.min()))
+    return TokenOutcome(float(before.sum()), float(after.sum()), float(gained), float(change.min()))
 
 
 def sample(probabilities: torch.Tensor, rollouts: int, generator: np.random.Generator) -> torch.Tensor:

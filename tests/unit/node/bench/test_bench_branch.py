@@ -9,11 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from node.bench.branch import arms as branch_arms
-from node.bench.branch import run as branch
+from node.bench.branch import arms, run
 from node.bench.branch.arms import ARMS, Point
 from node.bench.branch.plot import draw
-from node.bench.branch.run import at, checks, place_of, run
+from node.bench.branch.run import at, checks, place_of
 from node.bench.kit.options import BenchError, BenchOptions
 from policies.diffusion.settings import DigitsSource, TreeSettings
 from policies.tasks import digit_scorers
@@ -69,12 +68,12 @@ def test_a_small_race_counts_what_it_evaluates(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(digit_scorers, "STEPS", 2)
     tiny = DigitsSource(layers=1, heads=2, head_width=4, prompt_width=8, start_steps=3, batch=8)
-    monkeypatch.setattr(branch, "DigitsSource", lambda: tiny)
-    monkeypatch.setattr(branch_arms, "SHOWN", 10)
-    monkeypatch.setattr(branch_arms, "PROMPTS", 1)
+    monkeypatch.setattr(run, "DigitsSource", lambda: tiny)
+    monkeypatch.setattr(arms, "SHOWN", 10)
+    monkeypatch.setattr(arms, "PROMPTS", 1)
     picture = tmp_path / "curves.svg"
     options = BenchOptions(repeats=1, rounds=1, cases=("branchgrpo", "nft"), plot=picture)
-    report = run(options, lambda line: None)
+    report = run.run(options, lambda line: None)
     assert {(row["arm"], row["iteration"]) for row in report.rows} == {
         (arm, iteration) for arm in options.cases for iteration in (0, 1)
     }
@@ -88,7 +87,7 @@ def test_a_small_race_counts_what_it_evaluates(tmp_path: Path, monkeypatch: pyte
 
 def test_an_unknown_arm_is_refused() -> None:
     with pytest.raises(BenchError, match="did you mean 'branch'"):
-        run(BenchOptions(cases=("brunch",)), lambda line: None)
+        run.run(BenchOptions(cases=("brunch",)), lambda line: None)
 
 
 def test_the_picture_has_a_curve_and_a_name_an_arm() -> None:

@@ -11,11 +11,11 @@ from node.bench.kit.options import BenchOptions
 from node.bench.kit.report import Interrupted
 from node.bench.strategies import brorl
 from node.bench.strategies.accuracy_mix import AccuracyMix, calibrated
-from node.bench.strategies.brorl import Outcomes, Schedule
-from node.bench.strategies.token_simulator import Outcome, World, loss_gradient, sample, simulate
+from node.bench.strategies.brorl import SimulatorSchedule, TokenOutcomes
+from node.bench.strategies.token_simulator import TokenOutcome, TokenWorld, loss_gradient, sample, simulate
 from policies.seeds import derive_generator
 
-SMALL = World(tokens=60, correct=12)
+SMALL = TokenWorld(tokens=60, correct=12)
 
 
 def surrogate(logits: torch.Tensor, sampled: torch.Tensor, correct: int) -> torch.Tensor:
@@ -66,7 +66,7 @@ def test_a_run_is_fixed_by_its_generator() -> None:
 
 
 def test_the_paper_starts_where_we_do() -> None:
-    assert simulate(World(), 4, 1, 1e-3, derive_generator(0)).start == pytest.approx(0.630, abs=0.002)
+    assert simulate(TokenWorld(), 4, 1, 1e-3, derive_generator(0)).start == pytest.approx(0.630, abs=0.002)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_paper_starts_where_we_do() -> None:
 )
 def test_the_unsampled_mass_falls_as_lemma_2_says(rollouts: int, published: float) -> None:
     """E[sum of p^2 over unsampled tokens] = sum p^2 (1-p)^N."""
-    probabilities = World(tokens=2000, correct=160).logits().softmax(0)
+    probabilities = TokenWorld(tokens=2000, correct=160).logits().softmax(0)
     expected = float((probabilities**2 * (1 - probabilities) ** rollouts).sum())
     generator = derive_generator(2, rollouts)
     left = []
@@ -89,12 +89,12 @@ def test_the_unsampled_mass_falls_as_lemma_2_says(rollouts: int, published: floa
 def test_equal_samples_are_equal_and_the_rate_follows_the_root() -> None:
     for schedule in brorl.EQUAL_SAMPLES:
         assert 0 <= 16_000 - schedule.rollouts * schedule.steps < schedule.rollouts
-    assert Schedule.at_equal_samples(64) == Schedule(64, 250, 2e-3)
-    assert Schedule.at_equal_samples(16) == Schedule(16, 1000, 1e-3)
+    assert SimulatorSchedule.at_equal_samples(64) == SimulatorSchedule(64, 250, 2e-3)
+    assert SimulatorSchedule.at_equal_samples(16) == SimulatorSchedule(16, 1000, 1e-3)
 
 
-def outcomes(*runs: tuple[int, float, float, float]) -> Outcomes:
-    return {Schedule(n, 1000, 1e-3): [Outcome(0.63, *figures)] for n, *figures in runs}
+def outcomes(*runs: tuple[int, float, float, float]) -> TokenOutcomes:
+    return {SimulatorSchedule(n, 1000, 1e-3): [TokenOutcome(0.63, *figures)] for n, *figures in runs}
 
 
 def test_the_simulator_check_wants_all_of_the_papers_picture() -> None:
@@ -106,8 +106,8 @@ def test_the_simulator_check_wants_all_of_the_papers_picture() -> None:
 
 
 def test_one_seed_in_two_is_not_enough() -> None:
-    good, bad = Outcome(0.63, 0.75, 1.0, 1e-5), Outcome(0.63, 0.75, 1.0, -1e-3)
-    check = brorl.simulator_check({Schedule(512, 1000, 1e-3): [good, bad]})
+    good, bad = TokenOutcome(0.63, 0.75, 1.0, 1e-5), TokenOutcome(0.63, 0.75, 1.0, -1e-3)
+    check = brorl.simulator_check({SimulatorSchedule(512, 1000, 1e-3): [good, bad]})
     assert (check.ours, check.holds) == (0.5, False)
 
 
@@ -136,8 +136,8 @@ def test_calibration_hits_the_rate_it_is_given_and_refuses_what_cannot_be() -> N
 def test_a_report_holds_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
     few, full, many = (case.name for case in sampling_rate.CASES)
     rates = {few: [2.0, 2.0, 4.0], full: [5.0, 5.0, 5.0], many: [4.0, 5.0, 6.0]}
-    monkeypatch.setattr(brorl, "EQUAL_STEPS", [Schedule(n, 2, 1e-3) for n in (4, 16)])
-    monkeypatch.setattr(brorl, "EQUAL_SAMPLES", [Schedule.at_equal_samples(512)])
+    monkeypatch.setattr(brorl, "EQUAL_STEPS", [SimulatorSchedule(n, 2, 1e-3) for n in (4, 16)])
+    monkeypatch.setattr(brorl, "EQUAL_SAMPLES", [SimulatorSchedule.at_equal_samples(512)])
     monkeypatch.setattr(sampling_rate, "measure", lambda model, seeds, progress: rates)
     report = brorl.run(BenchOptions(repeats=2), lambda line: None)
     checks = {check.name: check for check in report.checks}
@@ -153,7 +153,7 @@ def test_ctrl_c_keeps_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(brorl, "EQUAL_STEPS", [Schedule(4, 1, 1e-3)])
+    monkeypatch.setattr(brorl, "EQUAL_STEPS", [SimulatorSchedule(4, 1, 1e-3)])
     monkeypatch.setattr(brorl, "EQUAL_SAMPLES", [])
     monkeypatch.setattr(sampling_rate, "measure", interrupt)
     with pytest.raises(Interrupted) as caught:

@@ -9,11 +9,20 @@ import torch
 from node.bench.kit.options import BenchOptions
 from node.bench.kit.report import Interrupted
 from node.bench.strategies import dars
-from node.bench.strategies.bandit import RIGHT, Allocation, State, World, ascent, sample, softmax, training
+from node.bench.strategies.bandit import (
+    RIGHT,
+    Allocation,
+    BanditState,
+    BanditWorld,
+    ascent,
+    sample,
+    softmax,
+    training,
+)
 from node.bench.strategies.dars import EQUAL, GRPO, HARDNESS, NAIVE, ORDERS, checks, follow, run
 from policies.seeds import derive_generator
 
-SMALL = World(problems=40, answers=5)
+SMALL = BanditWorld(problems=40, answers=5)
 ARMS = (GRPO, NAIVE, EQUAL, HARDNESS)
 
 
@@ -62,13 +71,13 @@ def test_how_often_a_hard_problem_is_solved_at_all(strategy: Allocation, hit: fl
 
 
 def test_problems_are_as_hard_as_the_law_says_and_start_as_drawn() -> None:
-    logits = World(problems=50_000).logits(derive_generator(2))
+    logits = BanditWorld(problems=50_000).logits(derive_generator(2))
     assert softmax(logits)[:, RIGHT].mean() == pytest.approx(0.35 / 1.25, abs=0.005)
     assert np.ptp(softmax(logits)[:, RIGHT + 1 :], axis=1).max() < 1e-12
 
 
 def test_pass_rates_are_exact() -> None:
-    state = State(np.log([[0.25, 0.75], [0.01, 0.99]]), steps=0, rollouts=0)
+    state = BanditState(np.log([[0.25, 0.75], [0.01, 0.99]]), steps=0, rollouts=0)
     assert state.pass_1 == pytest.approx(0.13)
     assert state.pass_128 == pytest.approx(1 - (0.75**128 + 0.99**128) / 2)
 
@@ -93,11 +102,12 @@ def test_strategies_meet_the_same_problems_and_grpo_can_afford_all_its_steps() -
     assert courses[1]["equal_rollouts"].steps == 1  # of naive-32's four times dearer steps
 
 
-def finals(*seeds: tuple[float, float, float, float]) -> dict[str, dict[Allocation, list[State]]]:
+def finals(*seeds: tuple[float, float, float, float]) -> dict[str, dict[Allocation, list[BanditState]]]:
     """Both comparisons with these accuracies of GRPO, naive, ET and HW in each seed."""
     states = {
         strategy: [
-            State(np.log([[seed[place], 1 - seed[place]]]), 1, (32, 32, 11, 15)[place]) for seed in seeds
+            BanditState(np.log([[seed[place], 1 - seed[place]]]), 1, (32, 32, 11, 15)[place])
+            for seed in seeds
         ]
         for place, strategy in enumerate(ARMS)
     }
@@ -132,7 +142,9 @@ def test_the_report_names_its_checks_and_every_strategy() -> None:
 
 
 def test_ctrl_c_keeps_the_seeds_that_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
-    def until_the_second_seed(world: World, strategy: Allocation, steps: int, seed: int) -> dict[str, State]:
+    def until_the_second_seed(
+        world: BanditWorld, strategy: Allocation, steps: int, seed: int
+    ) -> dict[str, BanditState]:
         if seed == 1:
             raise KeyboardInterrupt
         return follow(SMALL, strategy, 2, seed)

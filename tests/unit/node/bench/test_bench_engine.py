@@ -11,12 +11,11 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from node.bench.engine import run as engine
-from node.bench.engine import trl_generation
-from node.bench.engine.arena import Arena, rival_runs
-from node.bench.engine.memory import MEMORY_CASE, measure_memory
+from node.bench.engine import run, trl_generation
+from node.bench.engine.comparison import Comparison, rival_runs
+from node.bench.engine.memory_budget import MEMORY_CASE, measure_memory
 from node.bench.engine.report import Cost, Timing, checks_of, ratios, rows_of
-from node.bench.kit import workloads as engine_cases
+from node.bench.kit import workloads
 from node.bench.kit.machine import Limits
 from node.bench.kit.options import BenchError, BenchOptions
 from node.bench.kit.report import Interrupted
@@ -25,9 +24,9 @@ from node.bench.kit.workloads import (
     MAX_LENGTH,
     MEDIAN_LENGTH,
     AprilRounds,
-    Case,
-    Plan,
+    EnginePlan,
     Played,
+    Workload,
     count_tokens,
     draw_length,
     draw_requests,
@@ -41,13 +40,16 @@ from policies.text.engine import Continuation, Request
 VOCABULARY = 32
 LONGTAIL = next(case for case in CASES if case.name == "longtail")
 APRIL = next(plan for plan in LONGTAIL.plans if plan.in_flight)
-SMALL = Case(
+SMALL = Workload(
     "equal16",
     rollouts=4,
     per_prompt=2,
     prompt_tokens=5,
     new_tokens=3,
-    plans=(Plan("equal16", slots=2, floor=2.0), Plan("equal16_bf16", slots=2, arithmetic="bfloat16")),
+    plans=(
+        EnginePlan("equal16", slots=2, floor=2.0),
+        EnginePlan("equal16_bf16", slots=2, arithmetic="bfloat16"),
+    ),
 )
 
 
@@ -213,7 +215,7 @@ def test_everybody_plays_every_run_that_is_asked_for() -> None:
     said: list[str] = []
     model = llama().to(torch.bfloat16)
     runs = {"generate": 1, "batching": 1, "trl": 2}
-    timings = list(Arena(model, tokenizer()).compete(SMALL, runs, said.append))
+    timings = list(Comparison(model, tokenizer()).compete(SMALL, runs, said.append))
     who = [(each.plan or each.contender, each.seed) for each in timings]
     first = ["generate", "batching", "trl", "equal16", "equal16_bf16"]
     assert who == [(name, 0) for name in first] + [(name, 1) for name in ("equal16_bf16", "equal16", "trl")]
@@ -227,26 +229,28 @@ def test_everybody_plays_every_run_that_is_asked_for() -> None:
 
 
 def test_april_is_played_by_the_engine_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_cases, "MEDIAN_LENGTH", 4)
-    monkeypatch.setattr(engine_cases, "MAX_LENGTH", 12)
-    arena = Arena(llama(), tokenizer())
-    timings = {each.plan: each for each in arena.compete(LONGTAIL, {"trl": 1}, lambda line: None)}
+    monkeypatch.setattr(workloads, "MEDIAN_LENGTH", 4)
+    monkeypatch.setattr(workloads, "MAX_LENGTH", 12)
+    comparison = Comparison(llama(), tokenizer())
+    timings = {each.plan: each for each in comparison.compete(LONGTAIL, {"trl": 1}, lambda line: None)}
     assert set(timings) == {None, "longtail", "longtail_april", "longtail_april_3x"}
     assert len(timings["longtail"].played.finished) == 16 <= len(timings["longtail_april"].played.finished)
     assert timings[None].played.finished == timings["longtail"].played.finished
 
 
 def test_ctrl_c_keeps_the_timings_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(arena: Arena, case: Case, runs: object, progress: object) -> Iterator[Timing]:
+    def interrupted(
+        comparison: Comparison, case: Workload, runs: object, progress: object
+    ) -> Iterator[Timing]:
         yield TIMINGS[0]
         raise KeyboardInterrupt
 
     limits = Limits(read_gb_s=1.0, matmul_gflop_s={"float32": 1.0, "bfloat16": 1.0})
-    monkeypatch.setattr(engine, "measure_limits", lambda device: limits)
-    monkeypatch.setattr(engine.models, "load", lambda settings, device: (llama(), tokenizer()))
-    monkeypatch.setattr(Arena, "compete", interrupted)
+    monkeypatch.setattr(run, "measure_limits", lambda device: limits)
+    monkeypatch.setattr(run.models, "load", lambda settings, device: (llama(), tokenizer()))
+    monkeypatch.setattr(Comparison, "compete", interrupted)
     with pytest.raises(Interrupted) as ended:
-        engine.run(BenchOptions(cases=("equal16",)), lambda line: None)
+        run.run(BenchOptions(cases=("equal16",)), lambda line: None)
     assert [(row["contender"], row["seconds"]) for row in ended.value.report.rows] == [("trl", 8.0)]
 
 
@@ -261,7 +265,7 @@ def test_rivals_run_often_only_where_a_check_needs_them() -> None:
 
 def test_memory_is_reported_against_the_budget() -> None:
     case = dataclasses.replace(
-        MEMORY_CASE, rollouts=8, per_prompt=8, new_tokens=4, plans=(Plan("", slots=8),)
+        MEMORY_CASE, rollouts=8, per_prompt=8, new_tokens=4, plans=(EnginePlan("", slots=8),)
     )
     row = measure_memory(llama(), case, budget=64 * 2**20)
     assert row["rollouts"] == 8 and row["budget_mib"] == 64

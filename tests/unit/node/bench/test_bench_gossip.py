@@ -12,33 +12,32 @@ from types import SimpleNamespace
 
 import pytest
 
-from node.bench.gossip import memory as gossip_memory
-from node.bench.gossip import report as gossip_report
-from node.bench.gossip import run as gossip
-from node.bench.gossip import scale as gossip_scale
-from node.bench.gossip.memory import Look, Resident
-from node.bench.gossip.plan import OURS, REFERENCE, Meter, Plan, Round
+from node.bench.gossip import memory_growth, run, scale
+from node.bench.gossip.memory_growth import MemorySample, Resident
 from node.bench.gossip.process import Measurement
+from node.bench.gossip.report import checks_of, rows_of
+from node.bench.gossip.scale import simulated_scale
+from node.bench.gossip.swarm_plan import OURS, REFERENCE, Meter, SwarmPlan, SwarmRound
 from node.bench.kit.options import BenchError, BenchOptions
 from node.bench.kit.report import Check, Interrupted
 
 
-def a_plan(case: str, side: str = OURS, nodes: int = 8, seed: int = 0) -> Plan:
-    return Plan(case, side, nodes, 100_000, seed, rounds=3)
+def a_plan(case: str, side: str = OURS, nodes: int = 8, seed: int = 0) -> SwarmPlan:
+    return SwarmPlan(case, side, nodes, 100_000, seed, rounds=3)
 
 
-def a_round(kilobytes: int, nodes: int, got: int, fetch: int = 0) -> Round:
+def a_round(kilobytes: int, nodes: int, got: int, fetch: int = 0) -> SwarmRound:
     """Every node received so many kB to read with, and `fetch` kB of bodies."""
     received = {"announce": 0, "read": kilobytes * 1000 * nodes, "fetch": fetch * 1000 * nodes}
-    return Round(2.0, received, (got,) * nodes, failures=1, lag=0.5)
+    return SwarmRound(2.0, received, (got,) * nodes, failures=1, lag=0.5)
 
 
-def measured(plan: Plan, *rounds: Round, own: bool = True) -> Measurement:
+def measured(plan: SwarmPlan, *rounds: SwarmRound, own: bool = True) -> Measurement:
     return Measurement(plan, rounds, own)
 
 
 def check(name: str, *measurements: Measurement) -> Check:
-    return next(c for c in gossip_report.checks_of(measurements) if c.name == name)
+    return next(c for c in checks_of(measurements) if c.name == name)
 
 
 def test_a_meter_sorts_bytes_by_phase_and_leaves_its_own_waiting_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,8 +64,8 @@ def test_a_meter_sorts_bytes_by_phase_and_leaves_its_own_waiting_out(monkeypatch
 
 def test_plans_and_rounds_survive_the_way_between_processes() -> None:
     plan, played = a_plan("n8"), a_round(470, 8, 4)
-    assert Plan.decode(plan.encode()) == plan
-    assert Round.decode(played.encode()) == played
+    assert SwarmPlan.decode(plan.encode()) == plan
+    assert SwarmRound.decode(played.encode()) == played
 
 
 def test_shards_appear_with_the_41st_node() -> None:
@@ -80,7 +79,7 @@ def test_of_few_nodes_nobody_wants_more_than_there_are() -> None:
 
 def test_a_row_gives_medians_ranges_and_what_was_delivered() -> None:
     rounds = [a_round(60, 8, 4, fetch=400), a_round(40, 8, 4, fetch=400), a_round(90, 8, 2, fetch=400)]
-    (row,) = gossip_report.rows_of([measured(a_plan("n8"), *rounds)])
+    (row,) = rows_of([measured(a_plan("n8"), *rounds)])
     assert (row["mb"], row["mb_low"], row["mb_high"]) == (0.46, 0.44, 0.49)
     assert (row["announce_kb"], row["read_kb"], row["fetch_kb"]) == (0, 60, 400)
     assert row["overhead_kb"] == pytest.approx(60)  # over four bodies of 100 kB
@@ -91,9 +90,7 @@ def test_a_row_gives_medians_ranges_and_what_was_delivered() -> None:
 
 def test_repeats_share_a_row_and_sides_do_not() -> None:
     ours = [measured(a_plan("n8", seed=seed), a_round(460 + seed, 8, 4)) for seed in range(3)]
-    rows = list(
-        gossip_report.rows_of([*ours, measured(a_plan("n8", REFERENCE), a_round(6000, 8, 7, fetch=0))])
-    )
+    rows = list(rows_of([*ours, measured(a_plan("n8", REFERENCE), a_round(6000, 8, 7, fetch=0))]))
     assert [(row["side"], row["rounds"], row["mb"]) for row in rows] == [
         (OURS, 3, 0.461),
         (REFERENCE, 1, 6.0),
@@ -102,7 +99,7 @@ def test_repeats_share_a_row_and_sides_do_not() -> None:
 
 def test_who_got_nothing_is_told_beside_the_share() -> None:
     starved = replace(a_round(900, 32, 0), got=(31,) * 5 + (0,) * 27)
-    (row,) = gossip_report.rows_of([measured(a_plan("cliff", REFERENCE, nodes=32), starved)])
+    (row,) = rows_of([measured(a_plan("cliff", REFERENCE, nodes=32), starved)])
     assert row["delivered"] == pytest.approx(5 / 32)
     assert row["empty_handed"] == pytest.approx(27 / 32)
 
@@ -134,21 +131,21 @@ def test_the_cliff_asks_that_ours_still_deliver(lost: int, holds: bool) -> None:
 
 
 def test_cases_that_were_not_measured_make_no_check() -> None:
-    assert gossip_report.checks_of([measured(a_plan("n8"), a_round(460, 8, 4))]) == []
-    assert gossip_memory.checks_of([Look(100, (Resident(1, 1),), 0, 0)]) == []
+    assert checks_of([measured(a_plan("n8"), a_round(460, 8, 4))]) == []
+    assert memory_growth.checks_of([MemorySample(100, (Resident(1, 1),), 0, 0)]) == []
 
 
 @pytest.mark.parametrize(("late", "holds"), [(115, True), (116, False)])
 def test_memory_is_the_growth_of_process_and_daemon_since_they_settled(late: int, holds: bool) -> None:
-    looks = [
-        Look(50, (Resident(10, 10),), 1, 0),
-        Look(100, (Resident(60, 40),), 2, 0),
-        Look(500, (Resident(60, late - 60),), 3, 0),
+    samples = [
+        MemorySample(50, (Resident(10, 10),), 1, 0),
+        MemorySample(100, (Resident(60, 40),), 2, 0),
+        MemorySample(500, (Resident(60, late - 60),), 3, 0),
     ]
-    (memory,) = gossip_memory.checks_of(looks)
+    (memory,) = memory_growth.checks_of(samples)
     assert memory.name == "memory_500" and memory.ours == pytest.approx(late / 100)
     assert memory.holds is holds
-    assert [row["round"] for row in gossip_memory.rows_of(looks)] == [50, 100, 500]
+    assert [row["round"] for row in memory_growth.rows_of(samples)] == [50, 100, 500]
 
 
 def simulated(
@@ -170,21 +167,21 @@ def simulated(
     ],
 )
 def test_every_statement_on_10000_nodes_has_to_be_true(large: SimpleNamespace, share: float) -> None:
-    scale = gossip_scale.simulated_scale(simulated(), large)
-    assert (scale.name, scale.ours, scale.holds) == ("simulated_10000", share, share == 1.0)
-    (row,) = gossip_scale.rows_of({10_000: large})
+    check = simulated_scale(simulated(), large)
+    assert (check.name, check.ours, check.holds) == ("simulated_10000", share, share == 1.0)
+    (row,) = scale.rows_of({10_000: large})
     assert row["simulated"] == 10_000 and row["control_kb"] == large.control_bytes / 1e3
 
 
-def stand_in(plan: Plan, on_round: object) -> Measurement:
+def stand_in(plan: SwarmPlan, on_round: object) -> Measurement:
     return measured(plan, a_round(500, plan.nodes, 4))
 
 
 def test_without_a_case_all_but_the_long_ones_run(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(gossip, "measure", stand_in)
-    monkeypatch.setattr(gossip.simulation, "simulate", lambda scenario, _: simulated())
-    report = gossip.run(BenchOptions(repeats=2), said.append)
+    monkeypatch.setattr(run, "measure", stand_in)
+    monkeypatch.setattr(run.simulation, "simulate", lambda scenario, _: simulated())
+    report = run.run(BenchOptions(repeats=2), said.append)
     real = [row for row in report.rows if "case" in row]
     assert list(dict.fromkeys(row["case"] for row in real)) == ["n4", "n8", "n16", "n32", "cliff"]
     assert {row["side"] for row in real} == {OURS, REFERENCE}
@@ -196,44 +193,44 @@ def test_without_a_case_all_but_the_long_ones_run(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_report_says_when_other_traffic_was_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gossip, "measure", lambda plan, _: replace(stand_in(plan, None), own_network=False))
-    report = gossip.run(BenchOptions(cases=("n4",)), lambda line: None)
+    monkeypatch.setattr(run, "measure", lambda plan, _: replace(stand_in(plan, None), own_network=False))
+    report = run.run(BenchOptions(cases=("n4",)), lambda line: None)
     assert "other programs" in str(report.machine["bytes_on"])
 
 
 def test_bodies_of_the_cliff_pass_hivemind_s_limit_and_others_do_not() -> None:
-    for case, plans in gossip.CASES.items():
+    for case, plans in run.CASES.items():
         for plan in plans:
             if plan.side == REFERENCE:
                 assert (plan.nodes * plan.size > plan.message_limit) is (case == "cliff"), case
 
 
 def test_ctrl_c_keeps_the_swarms_that_were_complete(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(plan: Plan, on_round: object) -> Measurement:
+    def interrupted(plan: SwarmPlan, on_round: object) -> Measurement:
         if plan.nodes == 8:
             raise KeyboardInterrupt
         return stand_in(plan, on_round)
 
-    monkeypatch.setattr(gossip, "measure", interrupted)
+    monkeypatch.setattr(run, "measure", interrupted)
     with pytest.raises(Interrupted) as ended:
-        gossip.run(BenchOptions(), lambda line: None)
+        run.run(BenchOptions(), lambda line: None)
     assert [row["case"] for row in ended.value.report.rows] == ["n4", "n4"]
 
 
 def test_ctrl_c_keeps_the_looks_at_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    def watch(seed: int, progress: object) -> Iterator[Look]:
-        yield Look(50, (Resident(1, 1),), 4, 0)
+    def watch(seed: int, progress: object) -> Iterator[MemorySample]:
+        yield MemorySample(50, (Resident(1, 1),), 4, 0)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gossip_memory, "watch", watch)
+    monkeypatch.setattr(memory_growth, "watch", watch)
     with pytest.raises(Interrupted) as ended:
-        gossip.run(BenchOptions(cases=("memory",)), lambda line: None)
+        run.run(BenchOptions(cases=("memory",)), lambda line: None)
     assert [row["fetched"] for row in ended.value.report.rows] == [4]
 
 
 def test_an_unknown_case_is_refused_before_anything_starts() -> None:
     with pytest.raises(BenchError, match="did you mean 'n32'"):
-        gossip.run(BenchOptions(cases=("n33",)), lambda line: pytest.fail(line))
+        run.run(BenchOptions(cases=("n33",)), lambda line: pytest.fail(line))
 
 
 NETWORK = """

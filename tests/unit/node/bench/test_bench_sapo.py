@@ -1,4 +1,4 @@
-"""`murmur bench sapo`: its arithmetic on made-up cells, its shelf, and a tiny population played for real."""
+"""`murmur bench sapo`: its arithmetic on made-up cells, its store, and a tiny population played for real."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
+from node.bench.kit import trained_node
 from node.bench.kit.options import BenchError, BenchOptions
-from node.bench.sapo import cell as sapo_cell
-from node.bench.sapo import population as sapo_population
-from node.bench.sapo import run as sapo
+from node.bench.kit.trained_node import HeldOutScore
+from node.bench.sapo import population, run
 from node.bench.sapo.arms import SPLITS, arms_of, baseline
-from node.bench.sapo.cell import Cell, Course, Judged, play_cell
+from node.bench.sapo.cell import Cell, NodeCourse, play_cell
 from node.bench.sapo.cell_store import CellStore
 from node.bench.sapo.plot import draw_curves
-from node.bench.sapo.population import Plan, config_of, skills_of
+from node.bench.sapo.population import PopulationPlan, config_of, skills_of
 from node.bench.sapo.report import (
     checks,
     cumulative,
@@ -32,12 +32,12 @@ from node.bench.sapo.report import (
 from node.config.schema import load_config
 from policies.tasks import build_task
 
-PLAN = Plan(nodes=2, rounds=3, policy="embedded")
+PLAN = PopulationPlan(nodes=2, rounds=3, policy="embedded")
 
 
-def course(rewards: Sequence[float], cpu: float = 1.0, end: float = 0.5) -> Course:
-    return Course(
-        end=Judged(end, end, {"sort@1": end}),
+def course(rewards: Sequence[float], cpu: float = 1.0, end: float = 0.5) -> NodeCourse:
+    return NodeCourse(
+        end=HeldOutScore(end, end, {"sort@1": end}),
         rewards=list(rewards),
         by_task=[{"sort@1": reward} for reward in rewards],
         update_rewards=[2 * reward for reward in rewards],
@@ -46,18 +46,18 @@ def course(rewards: Sequence[float], cpu: float = 1.0, end: float = 0.5) -> Cour
     )
 
 
-def cell(arm: str, *rewards: Sequence[float], seed: int = 0, cpu: float = 1.0, end: float = 0.5) -> Cell:
+def a_cell(arm: str, *rewards: Sequence[float], seed: int = 0, cpu: float = 1.0, end: float = 0.5) -> Cell:
     return Cell(arm, seed, PLAN, [course(line, cpu, end) for line in rewards])
 
 
-SILO = cell("8/0", [0.1, 0.1, 0.2], [0.1, 0.1, 0.2], end=0.2)
-SHARING = cell("4/4", [0.1, 0.3, 0.6], [0.1, 0.3, 0.4], cpu=2.0, end=0.6)
+SILO = a_cell("8/0", [0.1, 0.1, 0.2], [0.1, 0.1, 0.2], end=0.2)
+SHARING = a_cell("4/4", [0.1, 0.3, 0.6], [0.1, 0.3, 0.4], cpu=2.0, end=0.6)
 
 
 def test_uplifts_compare_with_the_silo_of_the_same_seed() -> None:
     assert cumulative(SILO) == pytest.approx(0.8)
     assert uplifts([SILO, SHARING], "4/4", "8/0", cumulative) == [pytest.approx(1.8 / 0.8 - 1.0)]
-    elsewhere = cell("4/4", [9.0, 9.0, 9.0], seed=1)
+    elsewhere = a_cell("4/4", [9.0, 9.0, 9.0], seed=1)
     assert len(uplifts([SILO, SHARING, elsewhere], "4/4", "8/0", cumulative)) == 1
 
 
@@ -69,7 +69,7 @@ def test_equal_time_counts_the_rounds_that_the_same_cpu_seconds_buy() -> None:
 
 
 def test_the_best_sharing_arm_is_held_to_the_papers_figure() -> None:
-    weak = cell("6/2", [0.1, 0.1, 0.25], [0.1, 0.1, 0.25], end=0.25)
+    weak = a_cell("6/2", [0.1, 0.1, 0.25], [0.1, 0.1, 0.25], end=0.25)
     found = {check.name: check for check in checks([SILO, SHARING, weak], "8/0", ["6/2", "4/4", "2/6"])}
     assert list(found) == ["uplift_4_4", "uplift_best", "uplift_best_equal_time", "uplift_best_heldout"]
     assert found["uplift_best"].ours == found["uplift_4_4"].ours == pytest.approx(1.25)
@@ -81,8 +81,8 @@ def test_the_best_sharing_arm_is_held_to_the_papers_figure() -> None:
 
 def test_a_curve_that_swings_falls_and_one_that_rises_does_not() -> None:
     rising, swinging = [i / 40 for i in range(40)], [0.0] * 10 + [0.8] * 10 + [0.1] * 10 + [0.9] * 10
-    assert deepest_fall(cell("4/4", rising)) == pytest.approx(0.0)
-    assert deepest_fall(cell("2/6", swinging)) == pytest.approx(0.7)
+    assert deepest_fall(a_cell("4/4", rising)) == pytest.approx(0.0)
+    assert deepest_fall(a_cell("2/6", swinging)) == pytest.approx(0.7)
 
 
 def test_rows_hold_the_papers_figures_beside_ours() -> None:
@@ -96,23 +96,23 @@ def test_rows_hold_the_papers_figures_beside_ours() -> None:
 
 
 def test_the_plot_is_well_formed_and_has_a_line_for_every_arm() -> None:
-    picture = ElementTree.fromstring(draw_curves([SILO, SHARING, cell("4/4 <x>", [0.1, 0.2, 0.3])]))
+    picture = ElementTree.fromstring(draw_curves([SILO, SHARING, a_cell("4/4 <x>", [0.1, 0.2, 0.3])]))
     lines = picture.findall("{http://www.w3.org/2000/svg}polyline")
     labels = [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")]
     assert len(lines) == 3
     assert labels[-3:] == ["8/0", "4/4", "4/4 <x>"]
 
 
-def test_cells_survive_the_shelf_and_those_of_another_plan_are_refused(tmp_path: Path) -> None:
-    shelf = CellStore(tmp_path, PLAN)
-    assert shelf.get("4/4", 0) is None
-    shelf.put(SHARING)
-    assert asdict(shelf.cells(["8/0", "4/4"], [0, 1])[0]) == asdict(SHARING)
+def test_cells_survive_the_store_and_those_of_another_plan_are_refused(tmp_path: Path) -> None:
+    store = CellStore(tmp_path, PLAN)
+    assert store.get("4/4", 0) is None
+    store.put(SHARING)
+    assert asdict(store.cells(["8/0", "4/4"], [0, 1])[0]) == asdict(SHARING)
     with pytest.raises(BenchError, match="choose another --dir"):
-        CellStore(tmp_path, Plan(8, 3, "embedded")).get("4/4", 0)
+        CellStore(tmp_path, PopulationPlan(8, 3, "embedded")).get("4/4", 0)
     next(tmp_path.glob("*.json")).write_text("{}")
     with pytest.raises(BenchError, match="move it away"):
-        shelf.get("4/4", 0)
+        store.get("4/4", 0)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_cells_survive_the_shelf_and_those_of_another_plan_are_refused(tmp_path:
 )
 def test_what_cannot_be_measured_is_refused(options: BenchOptions, message: str) -> None:
     with pytest.raises(BenchError, match=message):
-        sapo.run(options, lambda line: None)
+        run.run(options, lambda line: None)
 
 
 def test_arms_differ_in_nothing_but_their_own_sections() -> None:
@@ -142,7 +142,7 @@ def test_arms_differ_in_nothing_but_their_own_sections() -> None:
 
 
 def test_unlike_nodes_differ_in_size_strength_and_pace() -> None:
-    plan = Plan(4, 4, "embedded", unlike=True)
+    plan = PopulationPlan(4, 4, "embedded", unlike=True)
     starts = [config_of(arms_of(SPLITS)[0], 0, plan, number).policy.warm_start for number in range(4)]
     assert [start.size for start in starts] == ["normal", "small", "normal", "small"]
     assert [max(start.skills.values()) for start in starts] == [0.6, 0.6, 0.3, 0.3]
@@ -154,13 +154,13 @@ def test_a_slow_node_keeps_its_reward_through_rounds_that_it_does_not_play() -> 
     slow = course([0.25])
     slow.rest()
     assert (slow.rewards, slow.cpu, slow.tokens) == ([0.25, 0.25], [1.0, 0.0], [10, 0])
-    fresh = Course(end=Judged(0.0, 0.0, {}))
+    fresh = NodeCourse(end=HeldOutScore(0.0, 0.0, {}))
     fresh.rest()
     assert fresh.rewards == [0.0]
 
 
 def test_a_real_model_meets_tasks_of_the_paper() -> None:
-    config = config_of(arms_of(SPLITS)[0], 0, Plan(2, 1, "smollm2"), 0)
+    config = config_of(arms_of(SPLITS)[0], 0, PopulationPlan(2, 1, "smollm2"), 0)
     assert config.policy.type == "text"
     tasks = [build_task(task.spec) for task in config.tasks]
     assert len(tasks) == 7
@@ -183,13 +183,13 @@ def test_the_preset_is_the_papers_4_4_arm() -> None:
 def newborn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Policies after a single supervised step, made in a moment."""
 
-    def policy(plan: Plan, number: int) -> Mapping[str, Any]:
+    def policy(plan: PopulationPlan, number: int) -> Mapping[str, Any]:
         start = {"steps": 1, "batch": 6, "skills": skills_of(number)}
         return {"type": "embedded", "generation": {"max_new_tokens": 4}, "warm_start": start}
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(sapo_population, "_policy", policy)
-    monkeypatch.setattr(sapo_cell, "JUDGED", 1)
+    monkeypatch.setattr(population, "_policy", policy)
+    monkeypatch.setattr(trained_node, "JUDGED", 1)
 
 
 @pytest.mark.usefixtures("newborn")
@@ -215,11 +215,11 @@ def test_a_second_call_plays_only_what_is_missing(tmp_path: Path) -> None:
     options = BenchOptions(
         repeats=1, cases=("4/4",), nodes=2, rounds=1, folder=tmp_path / "cells", plot=tmp_path / "plot.svg"
     )
-    report = sapo.run(options, lines.append)
+    report = run.run(options, lines.append)
     assert sum(line.startswith("cell ") for line in lines) == 3  # the start, 8/0 and 4/4
     assert (tmp_path / "plot.svg").read_text().startswith("<svg")
     lines.clear()
-    again = sapo.run(options, lines.append)
+    again = run.run(options, lines.append)
     assert lines == []
     assert json.dumps(again.as_json()) == json.dumps(report.as_json())
     assert baseline(arms_of(SPLITS)).name == "8/0"

@@ -12,10 +12,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from node.bench.kit.options import BenchOptions
 from node.bench.kit.report import Interrupted
-from node.bench.step import memory as step_memory
-from node.bench.step import run as step
+from node.bench.step import memory_peak, run
 from node.bench.step.cases import CASES, draw_rows
-from node.bench.step.memory import measure_memory, peak_of_step
+from node.bench.step.memory_peak import measure_memory, peak_of_step
 
 SMALL = tuple(replace(case, prompt_tokens=80, new_tokens=4, rollouts=6, batch_rows=3) for case in CASES)
 
@@ -54,7 +53,7 @@ def test_both_sides_take_the_same_step_in_the_same_micro_batches(
     model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: dict[str, list[int]] = {"ours": [], "trl": []}
-    for name, trainer in (("ours", step.GroupTrainer), ("trl", step.TrlStep)):
+    for name, trainer in (("ours", run.GroupTrainer), ("trl", run.TrlStep)):
         original = trainer.training_step
 
         def counted(self: object, *args: object, name: str = name, original: object = original) -> object:
@@ -63,7 +62,7 @@ def test_both_sides_take_the_same_step_in_the_same_micro_batches(
 
         monkeypatch.setattr(trainer, "training_step", counted)
     lines: list[str] = []
-    (pair,) = step.measure_pairs(SMALL[0], model, False, [0], lines.append)
+    (pair,) = run.measure_pairs(SMALL[0], model, False, [0], lines.append)
     assert {name: sizes[-2:] for name, sizes in taken.items()} == {"ours": [3, 3], "trl": [3, 3]}
     assert float(pair["gradient_difference"]) < 1e-3
     assert float(pair["ratio"]) == pytest.approx(float(pair["trl_s"]) / float(pair["ours_s"]))
@@ -71,9 +70,9 @@ def test_both_sides_take_the_same_step_in_the_same_micro_batches(
 
 
 def test_the_report_has_the_checks_that_the_issue_names(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step, "CASES", SMALL)
-    monkeypatch.setattr(step_memory, "COUNTS", (16,))
-    report = step.run(BenchOptions(model=model, repeats=2), lambda _: None)
+    monkeypatch.setattr(run, "CASES", SMALL)
+    monkeypatch.setattr(memory_peak, "COUNTS", (16,))
+    report = run.run(BenchOptions(model=model, repeats=2), lambda _: None)
     assert [(check.name, check.floor, check.ceiling) for check in report.checks[1:]] == [
         ("prompt57", 1.5, float("inf")),
         ("prompt256", 2.5, float("inf")),
@@ -109,7 +108,7 @@ def test_the_memory_check_compares_the_most_with_the_fewest(monkeypatch: pytest.
         def result(self) -> dict[str, float]:
             return self.row
 
-    monkeypatch.setattr(step_memory, "ProcessPoolExecutor", Told)
+    monkeypatch.setattr(memory_peak, "ProcessPoolExecutor", Told)
     lines: list[str] = []
     rows, (check,) = measure_memory("any", False, lines.append)
     assert [row["rollouts"] for row in rows] == [16, 64, 512]
@@ -121,8 +120,8 @@ def test_ctrl_c_keeps_what_was_measured(model: str, monkeypatch: pytest.MonkeyPa
     def interrupted(*_: object) -> list[object]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(step, "measure_memory", lambda *_: ([{"case": "memory_512"}], []))
-    monkeypatch.setattr(step, "measure_pairs", interrupted)
+    monkeypatch.setattr(run, "measure_memory", lambda *_: ([{"case": "memory_512"}], []))
+    monkeypatch.setattr(run, "measure_pairs", interrupted)
     with pytest.raises(Interrupted) as caught:
-        step.run(BenchOptions(model=model), lambda _: None)
+        run.run(BenchOptions(model=model), lambda _: None)
     assert [row["case"] for row in caught.value.report.rows] == ["memory_512"]

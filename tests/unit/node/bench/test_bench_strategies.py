@@ -10,8 +10,8 @@ import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from node.bench.kit.options import BenchError, BenchOptions
-from node.bench.strategies import april
-from node.bench.strategies import compare as strategies
+from node.bench.kit.trained_node import pass_at
+from node.bench.strategies import april, compare
 from policies.rollout import Finish, Group, Problem, Rollout
 
 
@@ -25,16 +25,16 @@ def test_pass_at_k_is_the_share_of_k_answers_with_a_right_one_among_them(k: int)
     group = answered(1.0, 0.0, 0.5, 1.0, 0.0)
     draws = list(combinations(group.rewards, k))
     expected = sum(max(draw) == 1.0 for draw in draws) / len(draws)
-    assert strategies.pass_at(k, group) == pytest.approx(expected)
+    assert pass_at(k, group) == pytest.approx(expected)
 
 
 def test_rows_give_the_mean_and_range_over_seeds() -> None:
-    low, high = strategies.Judged(0.2, 0.5), strategies.Judged(0.4, 0.7)
+    low, high = compare.HeldOutScore(0.2, 0.5), compare.HeldOutScore(0.4, 0.7)
     courses = [
-        strategies.Course("grpo", low, low, low, 100, 24, 0.5, 0.1, 0.0),
-        strategies.Course("grpo", low, high, low, 300, 30, 0.7, 0.3, 0.0),
+        compare.StrategyCourse("grpo", low, low, low, 100, 24, 0.5, 0.1, 0.0),
+        compare.StrategyCourse("grpo", low, high, low, 300, 30, 0.7, 0.3, 0.0),
     ]
-    (row,) = strategies.rows(courses)
+    (row,) = compare.rows(courses)
     assert row["steps_pass_1"] == pytest.approx(0.3)
     assert (row["steps_pass_1_low"], row["steps_pass_1_high"]) == (0.2, 0.4)
     assert (row["tokens"], row["steps_to_budget"], row["usable_share"]) == (200, 27, pytest.approx(0.6))
@@ -43,13 +43,13 @@ def test_rows_give_the_mean_and_range_over_seeds() -> None:
 def test_every_strategy_that_is_compared_can_be_configured(tmp_path: Path) -> None:
     from node.config.schema import parse_config
 
-    for settings in strategies.STRATEGIES.values():
+    for settings in compare.STRATEGIES.values():
         parse_config({"tasks": [{"name": "sort"}], "strategy": settings})
 
 
 def test_an_unknown_strategy_is_refused() -> None:
     with pytest.raises(BenchError, match="no strategy 'dras'; did you mean 'dars'"):
-        strategies.run(BenchOptions(cases=("dras",)), lambda line: None)
+        compare.run(BenchOptions(cases=("dras",)), lambda line: None)
 
 
 def test_april_loses_nothing_and_idles_less(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from node.bench.kit.machine import best_device
 from node.bench.kit.peak_memory import PeakMemory
 from node.bench.kit.report import Check, Progress, Row
-from node.bench.step.cases import Case, draw_rows
+from node.bench.step.cases import StepCase, draw_rows
 from policies.text import model as models
 from policies.text.batching import cost
 from policies.text.settings import ModelSettings, TrainerSettings
@@ -18,7 +18,7 @@ from policies.text.trainer import GroupTrainer
 
 MEBI = 2**20
 # 16 rollouts fill a micro-batch; more of them make more micro-batches, and must not take more memory.
-MEMORY_CASE = Case("memory_512", prompt_tokens=57, new_tokens=32, rollouts=16, batch_rows=16)
+MEMORY_CASE = StepCase("memory_512", prompt_tokens=57, new_tokens=32, rollouts=16, batch_rows=16)
 COUNTS = (16, 64, 512)
 CEILING = 1.15
 

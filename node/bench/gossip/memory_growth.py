@@ -23,7 +23,7 @@ from swarm.wire.announcement import Summary, TaskSummary
 from swarm.wire.manifest import Manifest
 
 NODES = 3
-ROUNDS, LOOKED_EVERY = 500, 50
+ROUNDS, SAMPLED_EVERY = 500, 50
 SETTLED = 100  # rounds after which memory has to stay
 CEILING = 1.15
 LARGE, SMALL = 100_000, 1_000  # bytes of a body; every third one is small
@@ -48,7 +48,7 @@ class Resident:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class MemorySample:
     """All nodes after so many rounds."""
 
     round: int
@@ -57,8 +57,8 @@ class Look:
     failed: int  # fetches and publications
 
 
-def watch(seed: int, progress: Progress) -> Iterator[Look]:
-    """Plays ROUNDS rounds; gives a look every LOOKED_EVERY. Raises TransportDown when a node does not start."""
+def watch(seed: int, progress: Progress) -> Iterator[MemorySample]:
+    """Plays ROUNDS rounds; gives a look every SAMPLED_EVERY. Raises TransportDown when a node does not start."""
     with tempfile.TemporaryDirectory(prefix="murmur-bench-") as folder, ExitStack() as stack:
         transports: list[DhtTransport] = []
         for index in range(NODES):
@@ -70,10 +70,10 @@ def watch(seed: int, progress: Progress) -> Iterator[Look]:
         failed = 0
         for number in range(1, ROUNDS + 1):
             failed += _play(transports, number, seed)
-            if number % LOOKED_EVERY == 0:
+            if number % SAMPLED_EVERY == 0:
                 progress(f"memory: round {number} of {ROUNDS}")
                 fetched = sum(t.status().counters.get("fetched", 0) for t in transports)
-                yield Look(number, tuple(map(resident, transports)), fetched, failed)
+                yield MemorySample(number, tuple(map(resident, transports)), fetched, failed)
 
 
 def resident(transport: DhtTransport) -> Resident:
@@ -85,24 +85,24 @@ def resident(transport: DhtTransport) -> Resident:
     return Resident(process.memory_info().rss, sum(daemon.memory_info().rss for daemon in daemons))
 
 
-def rows_of(looks: Sequence[Look]) -> Iterator[Row]:
+def rows_of(samples: Sequence[MemorySample]) -> Iterator[Row]:
     """One row a look: the mean node."""
-    for look in looks:
-        count = len(look.nodes)
+    for sample in samples:
+        count = len(sample.nodes)
         yield {
             "case": "memory",
-            "round": look.round,
+            "round": sample.round,
             "nodes": count,
-            "transport_mib": sum(node.transport for node in look.nodes) / count / _MIB,
-            "daemon_mib": sum(node.daemon for node in look.nodes) / count / _MIB,
-            "fetched": look.fetched,
-            "failed": look.failed,
+            "transport_mib": sum(node.transport for node in sample.nodes) / count / _MIB,
+            "daemon_mib": sum(node.daemon for node in sample.nodes) / count / _MIB,
+            "fetched": sample.fetched,
+            "failed": sample.failed,
         }
 
 
-def checks_of(looks: Sequence[Look]) -> list[Check]:
+def checks_of(samples: Sequence[MemorySample]) -> list[Check]:
     """Once the last round is over: each node's growth since it had settled."""
-    by_round = {look.round: look.nodes for look in looks}
+    by_round = {sample.round: sample.nodes for sample in samples}
     if SETTLED not in by_round or ROUNDS not in by_round:
         return []
     pairs = zip(by_round[SETTLED], by_round[ROUNDS], strict=True)

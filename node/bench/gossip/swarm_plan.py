@@ -1,4 +1,4 @@
-"""What one swarm of `bench gossip` is to do, and what one of its rounds gave. Plain data between two processes."""
+"""The plan of one swarm of `bench gossip`, and the figures of its rounds. Plain data between two processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _IN_FLIGHT = 0.3  # seconds until what was sent has been received and counted
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SwarmPlan:
     """One swarm: so many nodes, each with a fresh body of `size` bytes in every round."""
 
     case: str
@@ -52,12 +52,12 @@ class Plan:
         return json.dumps(asdict(self))
 
     @classmethod
-    def decode(cls, text: str) -> Plan:
+    def decode(cls, text: str) -> SwarmPlan:
         return cls(**json.loads(text))
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class SwarmRound:
     """One measured round of a whole swarm."""
 
     seconds: float  # in which all nodes were through
@@ -75,7 +75,7 @@ class Round:
         return json.dumps(asdict(self))
 
     @classmethod
-    def decode(cls, text: str) -> Round:
+    def decode(cls, text: str) -> SwarmRound:
         values = json.loads(text)
         return cls(**values | {"got": tuple(values["got"])})
 

@@ -1,4 +1,4 @@
-"""Where the engine and its rivals meet: one model, one case, one run after the other."""
+"""The engine and its rivals on one model and one case, timed one run after the other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from node.bench.engine.hf_generation import ContinuousBatching, PlainGeneration
 from node.bench.engine.report import CHECKED_DTYPE, ENGINE, RIVALS, Timing
 from node.bench.engine.trl_generation import TrlGeneration
 from node.bench.kit.report import Progress
-from node.bench.kit.workloads import AprilRounds, Case, Plan, count_tokens, draw_requests, play
+from node.bench.kit.workloads import AprilRounds, EnginePlan, Workload, count_tokens, draw_requests, play
 from policies.policy import Stop
 from policies.text.engine import Continuation, Engine, Request, Sampling
 
@@ -37,7 +37,7 @@ class Rival(Protocol):
         ...
 
 
-def rival_runs(case: Case, dtype: str, device: torch.device, asked: int | None) -> dict[str, int]:
+def rival_runs(case: Workload, dtype: str, device: torch.device, asked: int | None) -> dict[str, int]:
     """How often each rival runs a case; the engine's plans run beside every one of them.
 
     On a CPU without bf16 units one run takes 20 to 200 s, so there only TRL's path in bfloat16, which the checks
@@ -50,7 +50,7 @@ def rival_runs(case: Case, dtype: str, device: torch.device, asked: int | None) 
     return runs if checked and case.name != "equal16" else runs | dict.fromkeys(OTHERS, 1)
 
 
-class Arena:
+class Comparison:
     """One model in one type of weights, and everyone who samples from it."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -61,7 +61,7 @@ class Arena:
         self._dtype = str(model.dtype).removeprefix("torch.")
         self._rivals: dict[str, Rival] = {}
 
-    def compete(self, case: Case, runs: Mapping[str, int], progress: Progress) -> Iterator[Timing]:
+    def compete(self, case: Workload, runs: Mapping[str, int], progress: Progress) -> Iterator[Timing]:
         """Timings as they come, `runs[name]` of each rival and one of every plan beside each of them.
 
         Who runs first alternates, so that a machine's drift favours nobody.
@@ -76,11 +76,11 @@ class Arena:
                 progress(f"{self._dtype} {case.name}, run {seed + 1} of {pairs}: {who}")
                 yield turns[name](seed)
 
-    def _plans(self, case: Case) -> list[Plan]:
+    def _plans(self, case: Workload) -> list[EnginePlan]:
         """A forced arithmetic is only of interest where the engine's own choice may be another."""
         return [plan for plan in case.plans if plan.arithmetic in ("auto", self._dtype)]
 
-    def _plan_runner(self, case: Case, plan: Plan) -> Runner:
+    def _plan_runner(self, case: Workload, plan: EnginePlan) -> Runner:
         engine = Engine(self._model, (), slots=plan.slots, arithmetic=plan.arithmetic)
         rounds = AprilRounds(case, plan, 0, self._vocabulary) if plan.in_flight else None
 
@@ -98,7 +98,7 @@ class Arena:
         play(self._warm_up(case), sample)
         return measure
 
-    def _rival_runner(self, case: Case, name: str) -> Runner:
+    def _rival_runner(self, case: Workload, name: str) -> Runner:
         rival = self._rival(name)
 
         def measure(seed: int) -> Timing:
@@ -129,7 +129,7 @@ class Arena:
             return PlainGeneration(self._model, never_sampled)
         return ContinuousBatching(self._model, never_sampled)
 
-    def _warm_up(self, case: Case) -> Sequence[Request]:
+    def _warm_up(self, case: Workload) -> Sequence[Request]:
         """On an accelerator the case itself, for kernels and graphs are made for its shapes; else next to nothing."""
         if self._model.device.type == "cpu":
             return WARM_UP
