@@ -8,7 +8,7 @@ from functools import partial
 from node.runtime.swarm_feedback import SwarmFeedback, prioritised
 from policies.rollout import Problem
 from policies.seeds import derive_generator
-from policies.strategies.rollout_phase import Draw
+from policies.strategies.rollout_phase import DrawProblems
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import Task
 
@@ -19,7 +19,7 @@ def problems_of(
     tasks: Mapping[str, Task],
     feedback: SwarmFeedback,
     retry_share: float,
-) -> Draw:
+) -> DrawProblems:
     """A place gives way with the chance `retry_share`, as long as there are unsolved problems. Pure in its arguments.
 
     It is the second stage of DARS (arXiv 2508.13755) spread over a swarm: what one node found hard is tried again by

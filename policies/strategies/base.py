@@ -47,9 +47,9 @@ class GroupDecision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A verdict, and why a group is not trained on."""
+    """A decision, and why a group is not trained on."""
 
-    verdict: GroupDecision
+    decision: GroupDecision
     reason: str | None = None  # None for TRAIN alone
 
 

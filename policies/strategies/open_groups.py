@@ -1,6 +1,6 @@
 """The node's own open groups: partials, finished rollouts that wait for their siblings, surplus groups.
 
-A strategy keeps no state of its own, so a checkpoint of this pool is a checkpoint of the strategy. Every
+A strategy keeps no state of its own, so a checkpoint of these is a checkpoint of the strategy. Every
 opened group is trained on, dropped for a named reason, or still here.
 """
 

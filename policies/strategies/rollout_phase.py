@@ -17,7 +17,7 @@ from policies.strategies.open_groups import OpenGroup, OpenGroups
 
 # (first, count): the round's problems number first to first + count - 1. Equal arguments must give equal
 # problems, whatever was drawn before; fewer than count when a task has no more.
-Draw = Callable[[int, int], Sequence[Problem]]
+DrawProblems = Callable[[int, int], Sequence[Problem]]
 Score = Callable[[Group], Group]  # the group with the reward of every rollout
 
 
@@ -63,7 +63,7 @@ class RolloutPhase:
     @property
     def admitted(self) -> tuple[Group, ...]:
         """The groups to train on."""
-        return tuple(d.group for d in self.decisions if d.admission.verdict is GroupDecision.TRAIN)
+        return tuple(d.group for d in self.decisions if d.admission.decision is GroupDecision.TRAIN)
 
     @property
     def dropped(self) -> Counter[str]:
@@ -78,24 +78,29 @@ class RolloutPhase:
 
 
 def rollout_phase(
-    policy: RolloutSource, strategy: Strategy, pool: OpenGroups, draw: Draw, score: Score, step: StepInfo
+    policy: RolloutSource,
+    strategy: Strategy,
+    open_groups: OpenGroups,
+    draw: DrawProblems,
+    score: Score,
+    step: StepInfo,
 ) -> RolloutPhase:
     """Plays the sampling of one round; called once a round.
 
-    Ends when `step.wanted` groups are decided and no group in the pool has reached the strategy's maximum
-    age, or when there are no more problems. What is then unfinished or surplus stays in the pool.
+    Ends when `step.wanted` groups are decided and no open group has reached the strategy's maximum
+    age, or when there are no more problems. What is then unfinished or surplus stays open.
     """
-    phase = _Phase(policy, strategy, pool, score, step)
-    phase.effort.carried = len(pool.partials)
+    phase = _Phase(policy, strategy, open_groups, score, step)
+    phase.effort.carried = len(open_groups.partials)
     phase.advance()
     while phase.wants_more:
         phase.top_up(draw)
         if not phase.sample():
             break
         phase.advance()
-    phase.effort.left = len(pool.partials)
+    phase.effort.left = len(open_groups.partials)
     decisions = tuple(phase.decisions)
-    admitted = [d.group for d in decisions if d.admission.verdict is GroupDecision.TRAIN]
+    admitted = [d.group for d in decisions if d.admission.decision is GroupDecision.TRAIN]
     return RolloutPhase(decisions, phase.effort, _ages(admitted, step.policy_version))
 
 
@@ -105,7 +110,7 @@ class _Phase:
 
     policy: RolloutSource
     strategy: Strategy
-    pool: OpenGroups
+    open_groups: OpenGroups
     score: Score
     step: StepInfo
     effort: Effort = field(default_factory=Effort)
@@ -118,7 +123,7 @@ class _Phase:
 
     @property
     def wants_more(self) -> bool:
-        return self.missing > 0 or any(map(self.overdue, self.pool.groups))
+        return self.missing > 0 or any(map(self.overdue, self.open_groups.groups))
 
     def overdue(self, group: OpenGroup) -> bool:
         """So old that it has to be decided in this round."""
@@ -127,30 +132,30 @@ class _Phase:
 
     def advance(self) -> None:
         """Extends the groups of which more is wanted, and decides on the complete ones, oldest first."""
-        groups = tuple(self.pool.groups)
+        groups = tuple(self.open_groups.groups)
         for group, extra in zip(groups, self.strategy.demand(self.step, groups), strict=True):
             if extra:
-                self.pool.put(group.extended(extra))
+                self.open_groups.put(group.extended(extra))
             elif group.settled and (self.missing > 0 or self.overdue(group)):
                 self.decide(group)
 
     def decide(self, group: OpenGroup) -> None:
         admission = self.strategy.admit(self.step, group.group)
-        if admission.verdict is GroupDecision.REPLACE:
+        if admission.decision is GroupDecision.REPLACE:
             self.step = replace(self.step, replaced=self.step.replaced + 1)
-        self.pool.close(group, admission.reason)
+        self.open_groups.close(group, admission.reason)
         difficulty = group.difficulty(self.step.correct_reward)
         self.decisions.append(Decision(group.group, admission, difficulty))
 
-    def top_up(self, draw: Draw) -> None:
+    def top_up(self, draw: DrawProblems) -> None:
         """Opens new groups while the round still wants some, up to what the strategy holds open."""
         decided = self.step.wanted - self.missing
-        places = self.strategy.open_groups(self.step) - decided - len(self.pool.groups)
+        places = self.strategy.open_groups(self.step) - decided - len(self.open_groups.groups)
         if self.missing <= 0 or places <= 0:
             return
         for problem in draw(self.effort.opened, places):
             bare = OpenGroup(self.step.round, self.effort.opened, problem)
-            self.pool.open(bare.extended(self.strategy.demand(self.step, [bare])[0]))
+            self.open_groups.open(bare.extended(self.strategy.demand(self.step, [bare])[0]))
             self.effort.opened += 1
 
     def sample(self) -> bool:
@@ -158,12 +163,14 @@ class _Phase:
 
         False when there is nothing to sample.
         """
-        running = self.pool.partials
+        running = self.open_groups.partials
         if not running:
             return False
-        requests = [RolloutRequest(g.problem, self.pool.key(g, i), _begun(g.rollouts[i])) for g, i in running]
+        requests = [
+            RolloutRequest(g.problem, self.open_groups.key(g, i), _begun(g.rollouts[i])) for g, i in running
+        ]
         owners = [group.place for group, _ in running]
-        overdue = {group.place for group in self.pool.groups if group.running and self.overdue(group)}
+        overdue = {group.place for group in self.open_groups.groups if group.running and self.overdue(group)}
         watch = _Watch(self.strategy, owners, overdue, self.missing)
         rollouts = self.policy.sample(requests, stop=watch)
         self.count([g.rollouts[i] for g, i in running], rollouts)
@@ -175,9 +182,9 @@ class _Phase:
         changed: dict[tuple[int, int], dict[int, Rollout]] = {}
         for (group, i), rollout in zip(running, rollouts, strict=True):
             changed.setdefault(group.place, {})[i] = rollout
-        for group in tuple(self.pool.groups):
+        for group in tuple(self.open_groups.groups):
             if fresh := changed.get(group.place):
-                self.pool.put(group.with_rollouts(self.scored(group.problem, fresh)))
+                self.open_groups.put(group.with_rollouts(self.scored(group.problem, fresh)))
 
     def scored(self, problem: Problem, fresh: dict[int, Rollout]) -> dict[int, Rollout]:
         finished = [i for i, rollout in fresh.items() if rollout.finish is not Finish.UNFINISHED]

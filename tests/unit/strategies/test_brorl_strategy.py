@@ -39,12 +39,12 @@ def test_grpo_advantages_by_hand() -> None:
 def test_grpo_drops_keeps_or_replaces_what_has_no_signal() -> None:
     flat, telling = group(*of(0, 8)), group(*of(3, 8))
     for settings in (GrpoSettings(), GrpoSettings(keep_zero_advantage=True), GrpoSettings(replace=0.5)):
-        assert Grpo(settings).admit(STEP, telling).verdict is GroupDecision.TRAIN
-    assert GRPO.admit(STEP, flat).verdict is GroupDecision.DROP
-    assert Grpo(GrpoSettings(keep_zero_advantage=True)).admit(STEP, flat).verdict is GroupDecision.TRAIN
+        assert Grpo(settings).admit(STEP, telling).decision is GroupDecision.TRAIN
+    assert GRPO.admit(STEP, flat).decision is GroupDecision.DROP
+    assert Grpo(GrpoSettings(keep_zero_advantage=True)).admit(STEP, flat).decision is GroupDecision.TRAIN
     replacing = Grpo(GrpoSettings(replace=0.5))
-    verdicts = [replacing.admit(replace(STEP, replaced=n), flat).verdict for n in range(3)]
-    assert verdicts == [
+    decisions = [replacing.admit(replace(STEP, replaced=n), flat).decision for n in range(3)]
+    assert decisions == [
         GroupDecision.REPLACE,
         GroupDecision.REPLACE,
         GroupDecision.DROP,
@@ -73,10 +73,10 @@ def test_the_learning_rate_grows_with_the_root_of_what_is_trained_on() -> None:
 
 def test_dynamic_sampling_replaces_until_the_round_has_replaced_enough() -> None:
     limit = math.ceil(1.5 * STEP.wanted)
-    verdicts = [BRORL.admit(replace(STEP, replaced=n), group(*of(16, 16))) for n in range(limit + 2)]
-    assert [a.verdict for a in verdicts] == [GroupDecision.REPLACE] * limit + [GroupDecision.DROP] * 2
-    assert {a.reason for a in verdicts} == {"all_right"}
-    assert BRORL.admit(STEP, group(*of(1, 16))).verdict is GroupDecision.TRAIN
+    decisions = [BRORL.admit(replace(STEP, replaced=n), group(*of(16, 16))) for n in range(limit + 2)]
+    assert [a.decision for a in decisions] == [GroupDecision.REPLACE] * limit + [GroupDecision.DROP] * 2
+    assert {a.reason for a in decisions} == {"all_right"}
+    assert BRORL.admit(STEP, group(*of(1, 16))).decision is GroupDecision.TRAIN
 
 
 def test_down_sampling_keeps_half_right_and_half_wrong() -> None:

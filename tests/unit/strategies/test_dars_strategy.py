@@ -54,7 +54,7 @@ def test_both_stages_share_one_mean_and_their_order_is_immaterial() -> None:
 def test_groups_without_signal_are_dropped_with_the_reason() -> None:
     assert DARS.admit(STEP, group(*of(3, 8))) == TRAIN
     dropped = [DARS.admit(STEP, group(*of(k, 8))) for k in (0, 8)]
-    assert [(a.verdict, a.reason) for a in dropped] == [
+    assert [(a.decision, a.reason) for a in dropped] == [
         (GroupDecision.DROP, "all_wrong"),
         (GroupDecision.DROP, "all_right"),
     ]

@@ -185,10 +185,10 @@ def test_a_token_budget_bounds_the_rounds_tokens() -> None:
 def test_dynamic_sampling_replaces_groups_up_to_its_limit() -> None:
     phases = [phase for phase, _ in play(build_strategy(BRORL), rounds=20)]
     for phase in phases:
-        verdicts = Counter(decision.admission.verdict for decision in phase.decisions)
-        assert verdicts[GroupDecision.TRAIN] + verdicts[GroupDecision.DROP] == 4
-        assert verdicts[GroupDecision.REPLACE] <= 4
-        assert not verdicts[GroupDecision.DROP] or verdicts[GroupDecision.REPLACE] == 4
+        decided = Counter(decision.admission.decision for decision in phase.decisions)
+        assert decided[GroupDecision.TRAIN] + decided[GroupDecision.DROP] == 4
+        assert decided[GroupDecision.REPLACE] <= 4
+        assert not decided[GroupDecision.DROP] or decided[GroupDecision.REPLACE] == 4
         assert phase.effort.opened == len(phase.decisions)
     assert sum(len(phase.admitted) for phase in phases) > 60
 
