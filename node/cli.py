@@ -250,7 +250,7 @@ def simulate(
     try:
         outcome = play(scenario, lambda line: typer.echo(line, err=True))
     except Interrupted as early:
-        show_outcome(early.outcome, as_json=as_json)
+        show_outcome(early.result, as_json=as_json)
         raise typer.Exit(130) from None
     show_outcome(outcome, as_json=as_json)
 

@@ -1,4 +1,4 @@
-"""Moving groups between strangers: identity, records, transports, gossip, verification and the pool.
+"""The swarm moves groups between nodes that do not trust each other: wire, transport, gossip, admission, sampling.
 
 Knows the nouns and tasks of `policies` and nothing else of it.
 """

@@ -1,4 +1,4 @@
-"""A process that must not outlive the one that started it, however that ends."""
+"""Child processes that must not outlive the process that started them, however that ends."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def body(groups: Iterable[Group], sender: str, round: int = 1) -> Body:
     return share(chosen, SWARM, sender, summarise(chosen, round, policy_version=3, fingerprint="tiny"))
 
 
-def told(seed: int, *rollouts: tuple[str, float], task: str = Addition.name) -> SharedGroup:
+def shared_group(seed: int, *rollouts: tuple[str, float], task: str = Addition.name) -> SharedGroup:
     """A group as it travels, of (text, claimed reward)."""
     return SharedGroup(task, seed, tuple(SharedRollout(text, Finish.STOP, claim) for text, claim in rollouts))
 
@@ -111,7 +111,7 @@ def offer(content: Body, created: float = START, **changes: object) -> tuple[Ann
     return announce(content, wire, created, **changes), wire
 
 
-def door(clock: ManualClock | None = None, **settings: float) -> RolloutVerifier:
-    """The door of `NODE`, which knows `Addition` alone."""
+def verifier(clock: ManualClock | None = None, **settings: float) -> RolloutVerifier:
+    """The verifier of `NODE`, which knows `Addition` alone."""
     tasks = {Addition.name: Addition()}
     return RolloutVerifier(SWARM, NODE, tasks, encode, clock or ManualClock(), VerifierLimits(**settings))

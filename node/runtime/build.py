@@ -29,7 +29,7 @@ from policies.text.embedded import load_embedded
 from policies.text.policy import TextPolicy
 from swarm.admission.verifier import RolloutVerifier, VerifierLimits
 from swarm.gossip.service import Gossip
-from swarm.sampling.external_pool import Pool, PoolSettings
+from swarm.sampling.external_pool import ExternalPool, PoolSettings
 from swarm.transport.base import Transport
 from swarm.wire.identity import Identity
 
@@ -46,7 +46,7 @@ def build_node(
     clock: Callable[[], float] = time.time,
 ) -> Node:
     """Loads the policy and connects the parts. Raises TaskError, PolicyError, IdentityError, ConfigError."""
-    chosen, beside = tasks_of(config)
+    chosen, unsupported = tasks_of(config)
     tasks = [build_task(task.spec) for task in chosen]
     by_name = {task.name: task for task in tasks}
     for task in tasks:
@@ -54,10 +54,10 @@ def build_node(
             task.load()  # now, and not after the first images
     policy = build_policy(config, progress)
     max_age = config.sampler.max_age
-    pool = Pool(PoolSettings(max_age=max_age))
+    pool = ExternalPool(PoolSettings(max_age=max_age))
     peer = Identity.load_or_create(folder.identity(config)).peer_id
     swarm = manifest_of(config).swarm_id if isinstance(config.swarm, DhtConfig) else ""
-    limits = VerifierLimits(max_age=max_age, beside=beside)
+    limits = VerifierLimits(max_age=max_age, unsupported_tasks=unsupported)
     verifier = RolloutVerifier(swarm, peer, by_name, policy.encode, clock, limits)
     generator = derive_generator(config.seed, "gossip", time.time_ns())  # what peers offer repeats in no run
     return Node(
@@ -127,13 +127,17 @@ def tasks_of(config: Config) -> tuple[list[TaskConfig], frozenset[str]]:
     """
     draws = isinstance(config.policy, DiffusionPolicyConfig)
     mine = [task for task in config.tasks if asks_for_images(task.spec) == draws]
-    beside = frozenset(task.name for task in config.tasks if task not in mine)
+    unsupported = frozenset(task.name for task in config.tasks if task not in mine)
     if not mine:
         made, asked = ("images", "text") if draws else ("text", "images")
-        raise ConfigError(f"tasks: {', '.join(sorted(beside))} ask for {asked}, and this policy makes {made}")
-    if beside:
-        logger.info("left to other nodes, as the own policy cannot take them: %s", ", ".join(sorted(beside)))
-    return mine, beside
+        raise ConfigError(
+            f"tasks: {', '.join(sorted(unsupported))} ask for {asked}, and this policy makes {made}"
+        )
+    if unsupported:
+        logger.info(
+            "left to other nodes, as the own policy cannot take them: %s", ", ".join(sorted(unsupported))
+        )
+    return mine, unsupported
 
 
 def _best_device() -> str:

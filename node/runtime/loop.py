@@ -37,8 +37,8 @@ from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import Task, score_group
 from swarm.admission.verifier import RolloutVerifier
 from swarm.gossip.service import Gossip
-from swarm.sampling.draw import by_peer, uniform
-from swarm.sampling.external_pool import Pool
+from swarm.sampling.external_pool import ExternalPool
+from swarm.sampling.group_selection import uniform_over_groups, uniform_over_peers
 from swarm.sampling.sampler import Mix, draw_batch
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Node:
     strategy: Strategy
     rollouts: OpenGroups  # own groups under way; external ones are in `pool`
     verifier: RolloutVerifier
-    pool: Pool
+    pool: ExternalPool
     gossip: Gossip
     store: Store
     checkpoints: Checkpoints
@@ -96,7 +96,11 @@ def play_round(node: Node) -> RoundEvent:
 
     generator = derive_generator(node.config.seed, "sample", node.round)
     # The strategy chose the own groups; all of them train.
-    mix = Mix(len(phase.admitted), external, uniform if sampler.draw == "uniform" else by_peer)
+    mix = Mix(
+        len(phase.admitted),
+        external,
+        uniform_over_groups if sampler.draw == "uniform" else uniform_over_peers,
+    )
     batch = draw_batch(phase.admitted, node.pool, mix, generator, node.clock())
     node.feedback = updated(node.feedback, phase.groups, batch.external, external, exchanged.verdicts)
     update = node.strategy.update(step, batch.groups)

@@ -27,7 +27,7 @@ class NodeState:
     """Everything of a node that is not in its policy. Plain data, kept as JSON."""
 
     round: int
-    pool: Any  # what `Pool.snapshot` gave
+    pool: Any  # what `ExternalPool.snapshot` gave
     guard: Any  # what `ReplayGuard.snapshot` gave: what was seen, so that nothing is trained on twice
     rollouts: Any  # what `OpenGroups.snapshot` gave: own groups under way
     feedback: Any = None  # what `SwarmFeedback.snapshot` gave

@@ -1,4 +1,4 @@
-"""A simulation's outcome on standard output: a table for a person, one JSON object for a script."""
+"""A simulation's result on standard output: a table for a person, one JSON object for a script."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from rich import box
 from rich.table import Table
 
 from node.ui.run_view import new_console
-from swarm.simulation.outcome import Outcome, Recovery
+from swarm.simulation.result import Recovery, SimulationResult
 
 _Line: TypeAlias = tuple[str, str, str]  # figure, value, what it means
 
 
-def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
+def show_outcome(result: SimulationResult, *, as_json: bool) -> None:
     console = new_console()
     if as_json:
-        console.out(json.dumps(outcome_json(outcome), allow_nan=False), highlight=False)
+        console.out(json.dumps(outcome_json(result), allow_nan=False), highlight=False)
         return
-    scenario = outcome.scenario
+    scenario = result.scenario
     title = (
-        f"{scenario.nodes} nodes, {2**scenario.depth} shards, seed {scenario.seed}, {outcome.seconds:.0f} s"
+        f"{scenario.nodes} nodes, {2**scenario.depth} shards, seed {scenario.seed}, {result.seconds:.0f} s"
     )
     table = Table(
         "a node's round", "", "", title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1)
     )
-    for line in [*_costs(outcome), *_bodies(outcome), *_servers(outcome), *_invariants(outcome)]:
+    for line in [*_costs(result), *_bodies(result), *_servers(result), *_invariants(result)]:
         table.add_row(*line)
-    if outcome.recovery:
-        for line in _recovery(outcome.recovery):
+    if result.recovery:
+        for line in _recovery(result.recovery):
             table.add_row(*line)
     console.print(table)
 
 
-def outcome_json(outcome: Outcome) -> dict[str, object]:
+def outcome_json(result: SimulationResult) -> dict[str, object]:
     """All fields by their names; the uniformity's figures lie flat."""
-    fields = asdict(outcome)
+    fields = asdict(result)
     del fields["uniformity"]
-    tested = outcome.uniformity
+    tested = result.uniformity
     return {
         **fields,
         "uniformity_chi_square": tested.chi_square,
@@ -52,7 +52,7 @@ def outcome_json(outcome: Outcome) -> dict[str, object]:
     }
 
 
-def _costs(o: Outcome) -> Iterator[_Line]:
+def _costs(o: SimulationResult) -> Iterator[_Line]:
     yield (
         "bytes",
         _bytes(o.bytes_per_round),
@@ -72,7 +72,7 @@ def _costs(o: Outcome) -> Iterator[_Line]:
     yield "DHT requests", f"{o.rpcs_per_round:.1f}", ""
 
 
-def _bodies(o: Outcome) -> Iterator[_Line]:
+def _bodies(o: SimulationResult) -> Iterator[_Line]:
     tested = o.uniformity
     p = f"p {tested.p:.3g}, chi-square {tested.chi_square:.0f} of {tested.degrees}"
     yield "bodies", f"{o.bodies_per_round:.2f}", f"{o.failed_share:.1%} of the fetches failed"
@@ -81,12 +81,12 @@ def _bodies(o: Outcome) -> Iterator[_Line]:
     yield "  busiest publisher", f"{tested.most:.2f}", "fetches of it over those expected"
 
 
-def _servers(o: Outcome) -> Iterator[_Line]:
+def _servers(o: SimulationResult) -> Iterator[_Line]:
     yield "requests to a server", f"{o.server_requests:.0f}", f"{_bytes(o.server_bytes)} in a round's time"
     yield "  hottest over mean", f"{o.hottest_share:.2f}", ""
 
 
-def _invariants(o: Outcome) -> Iterator[_Line]:
+def _invariants(o: SimulationResult) -> Iterator[_Line]:
     never = "must be 0"
     yield "trained twice", str(o.trained_twice), never
     yield "never offered", str(o.never_offered), never

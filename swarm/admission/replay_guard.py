@@ -27,7 +27,7 @@ class GuardState(TypedDict):
 class ReplayGuard:
     """Says whether a body, a peer's group or another peer's texts were here before. Thread-safe.
 
-    When full it forgets the oldest; what is older than the door's maximum age is refused as stale anyway.
+    When full it forgets the oldest; what is older than the verifier's maximum age is refused as stale anyway.
     """
 
     def __init__(self, capacity: int = CAPACITY) -> None:

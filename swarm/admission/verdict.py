@@ -1,4 +1,4 @@
-"""The verdict on what a peer sent: an outcome, and one reason from a closed list where it is refused."""
+"""Verdicts on what peers sent: an outcome, and one reason from a closed list where it is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The door between bodies of strangers and groups that a node may train on.
+"""The rollout verifier turns bodies of unknown peers into groups that a node may train on.
 
 Prompt, token ids and reward of an accepted group are this node's own; of the wire only text or pixels, finish
 and seed are left. What is refused becomes a `Verdict` with one `Reason`, never an exception.
@@ -18,7 +18,7 @@ from swarm.admission.replay_guard import ReplayGuard
 from swarm.admission.verdict import Outcome, Reason, Verdict
 from swarm.errors import DecodeError
 from swarm.limits import CLOCK_SKEW, MAX_BODY, MAX_BODY_PIXELS, MAX_TASKS_ANNOUNCED
-from swarm.wire import images as pictures
+from swarm.wire import images
 from swarm.wire.announcement import Announcement
 from swarm.wire.body import Body, SharedGroup, SharedRollout
 from swarm.wire.body_codec import decode_body
@@ -33,7 +33,7 @@ CLAIM_TOLERANCE = 1e-6
 Encode = Callable[[str, Finish], tuple[int, ...]]
 
 
-Examined = tuple[Verdict, Group | None]
+Verified = tuple[Verdict, Group | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class VerifierLimits:
     """A node's own bounds on what it takes from others."""
 
     # Tasks of the swarm that the own policy cannot take, by the part of their name before the @.
-    beside: frozenset[str] = frozenset()
+    unsupported_tasks: frozenset[str] = frozenset()
     max_age: float = 600.0  # seconds since the announcement was made
     max_characters: int = 16_384  # of one completion; a cheap bound before the tokenizer is asked
 
@@ -71,7 +71,7 @@ class RolloutVerifier:
         self.guard = ReplayGuard()
         self._tasks, self._encode, self._clock = tasks, encode, clock
 
-    def examine(self, announcement: Announcement, wire: bytes) -> list[Examined]:
+    def verify(self, announcement: Announcement, wire: bytes) -> list[Verified]:
         """One verdict a group, with the group where it was accepted or set aside; one for a refused body.
 
         `announcement` is signature-checked by the transport. Own records give an empty list.
@@ -82,12 +82,12 @@ class RolloutVerifier:
             body = self._open(announcement, wire)
         except _Refusal as refusal:
             return [(Verdict.refused(announcement.peer, refusal.reason, refusal.detail), None)]
-        examined: list[Examined] = []
+        verified: list[Verified] = []
         pixels_left = MAX_BODY_PIXELS
         for shared in body.groups:
-            examined.append(self._examine_group(body.sender, shared, pixels_left))
+            verified.append(self._verify_group(body.sender, shared, pixels_left))
             pixels_left -= _pixels(shared)
-        return examined
+        return verified
 
     def remember_own(self, body: Body) -> None:
         """Marks an own body as given by this node, so that whoever copies it is known for it."""
@@ -98,17 +98,22 @@ class RolloutVerifier:
     def usable(self, announcement: Announcement) -> bool:
         """False where all that the body is said to hold is of tasks that the own policy cannot take."""
         named = announcement.summary.tasks  # of more tasks than fit, some are not named
-        return len(named) == MAX_TASKS_ANNOUNCED or not all(map(self._beside, (t.task for t in named)))
+        return len(named) == MAX_TASKS_ANNOUNCED or not all(
+            map(self._is_unsupported, (t.task for t in named))
+        )
 
-    def timely(self, announcement: Announcement) -> Reason | None:
-        """STALE or FUTURE when the announcement's age rules its body out, else None."""
+    def is_fresh(self, announcement: Announcement) -> bool:
+        """Whether the announcement's age lets its body in."""
+        return self._age_fault(announcement) is None
+
+    def _age_fault(self, announcement: Announcement) -> Reason | None:
         age = self._clock() - announcement.created
         if age > self.settings.max_age:
             return Reason.STALE
         return Reason.FUTURE if age < -CLOCK_SKEW else None
 
-    def _beside(self, task: str) -> bool:
-        return task.partition("@")[0] in self.settings.beside
+    def _is_unsupported(self, task: str) -> bool:
+        return task.partition("@")[0] in self.settings.unsupported_tasks
 
     def _open(self, announcement: Announcement, wire: bytes) -> Body:
         """The decoded body. Raises _Refusal when it must not be looked into further."""
@@ -125,7 +130,7 @@ class RolloutVerifier:
         if self.guard.knows_body(announcement.digest):
             raise _Refusal(Reason.REPLAY, "this body was here before")
         self.guard.remember_body(announcement.digest)
-        late = self.timely(announcement)
+        late = self._age_fault(announcement)
         if late is not None:
             age = self._clock() - announcement.created
             raise _Refusal(late, f"announced {age:.0f} s ago, maximum {self.settings.max_age:.0f} s")
@@ -136,13 +141,19 @@ class RolloutVerifier:
             raise _Refusal(Reason.SWARM, "of another swarm")
         if body.sender != announcement.peer:
             raise _Refusal(Reason.SENDER, "the body names another sender than its announcement")
-        told = announcement.summary
+        announced = announcement.summary
         counts = (body.round, body.policy_version, len(body.groups), body.rollouts, body.fingerprint)
-        if counts != (told.round, told.policy_version, told.groups, told.rollouts, told.fingerprint):
+        if counts != (
+            announced.round,
+            announced.policy_version,
+            announced.groups,
+            announced.rollouts,
+            announced.fingerprint,
+        ):
             raise _Refusal(Reason.SUMMARY, "counts or versions are not the announced ones")
 
-    def _examine_group(self, peer: str, shared: SharedGroup, pixels_left: int) -> Examined:
-        if self._beside(shared.task):
+    def _verify_group(self, peer: str, shared: SharedGroup, pixels_left: int) -> Verified:
+        if self._is_unsupported(shared.task):
             return _about(
                 Verdict(Outcome.UNUSABLE, peer, detail="the own policy makes no such thing"), shared
             ), None
@@ -210,7 +221,7 @@ def _pixels(shared: SharedGroup) -> int:
 
 
 def _opened(shared: SharedRollout) -> Image | None:
-    return pictures.unpack(shared.image) if shared.image else None
+    return images.decode(shared.image) if shared.image else None
 
 
 def _contents(group: Group) -> list[str]:
@@ -240,6 +251,6 @@ def _passed(peer: str, shared: SharedGroup, group: Group) -> Verdict:
 
 def _mismatches(shared: SharedGroup, group: Group) -> int:
     return sum(
-        not math.isclose(told.claimed_reward, own, abs_tol=CLAIM_TOLERANCE)
-        for told, own in zip(shared.rollouts, group.rewards, strict=True)
+        not math.isclose(claimed.claimed_reward, own, abs_tol=CLAIM_TOLERANCE)
+        for claimed, own in zip(shared.rollouts, group.rewards, strict=True)
     )

@@ -1,4 +1,4 @@
-"""Which announcements count in this swarm: the one check of DHT records and of those that ride on fetches."""
+"""The announcement filter checks DHT records and announcements that ride on fetches, by one set of rules."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class AnnouncementFilter:
             raise Refused("future")
         if not 0 < a.expires - a.created <= MAX_LIFETIME:
             raise Refused("lifetime")
-        # One place in each epoch that has begun in its life, since it may be renewed there (`presence`).
+        # One place in each epoch that has begun in its life, since it may be republished there (`republish`).
         # Otherwise one key could fill the shards of every epoch there is.
         first, last = (epoch_of(at, manifest.epoch_seconds) for at in (a.created, min(a.expires, latest)))
         if not first <= a.epoch <= last:

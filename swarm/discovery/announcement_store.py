@@ -1,4 +1,4 @@
-"""Who offers what: the newest live announcement of every publisher that this node has heard of."""
+"""The announcement store holds the newest live announcement of every publisher that this node has heard of."""
 
 from __future__ import annotations
 
@@ -12,29 +12,31 @@ _MAX_PUBLISHERS = 4096  # 4 MiB of announcements at most
 
 
 class AnnouncementStore:
-    """Filled from DHT reads and from announcements that ride on fetches; both pass the same gate."""
+    """Filled from DHT reads and from announcements that ride on fetches; both pass the same filter."""
 
-    def __init__(self, gate: AnnouncementFilter, own: str, generator: random.Random | None = None) -> None:
+    def __init__(
+        self, announcement_filter: AnnouncementFilter, own: str, generator: random.Random | None = None
+    ) -> None:
         """`own` is the PeerID of this node, which never looks itself up; `generator` draws what others hear."""
-        self._gate = gate
+        self._filter = announcement_filter
         self._own = own
         self._generator = generator or random.Random()
         self._newest: dict[str, Announcement] = {}
         self._first: Announcement | None = None  # none of those held expires before this one
 
-    def learn(self, raws: Sequence[object]) -> list[Announcement]:
-        """Keeps what the gate admits, and returns what of it is of others. The refused are counted and dropped."""
-        learned = []
+    def add(self, raws: Sequence[object]) -> list[Announcement]:
+        """Keeps what the filter admits, and returns what of it is of others. The refused are counted and dropped."""
+        added = []
         for raw in raws:
             if isinstance(raw, bytes):
                 try:
-                    announcement = self._gate.admit(raw)
+                    announcement = self._filter.admit(raw)
                 except Refused:
                     continue
                 if announcement.peer != self._own:
                     self._keep(announcement)
-                    learned.append(announcement)
-        return learned
+                    added.append(announcement)
+        return added
 
     def live(self) -> list[Announcement]:
         """Newest first."""
@@ -51,7 +53,7 @@ class AnnouncementStore:
         """Of the same publisher the newest that is known, or None when that has expired."""
         held = self._newest.get(announcement.peer, announcement)
         best = max(held, announcement, key=_age_rank)
-        return best if self._gate.live(best) else None
+        return best if self._filter.live(best) else None
 
     def find(self, peer: str) -> Announcement | None:
         return self._newest.get(peer)
@@ -59,7 +61,7 @@ class AnnouncementStore:
     def _keep(self, announcement: Announcement) -> None:
         held = self._newest.get(announcement.peer)
         newer = held is None or _age_rank(announcement) > _age_rank(held)
-        if not newer or not self._gate.live(announcement):
+        if not newer or not self._filter.live(announcement):
             return
         self._newest[announcement.peer] = announcement
         if self._first is None or announcement.expires < self._first.expires:
@@ -69,12 +71,12 @@ class AnnouncementStore:
 
     def _drop_expired(self) -> None:
         """Cheap until something does expire: every answer to a fetch draws from here."""
-        if self._first is None or self._gate.live(self._first):
+        if self._first is None or self._filter.live(self._first):
             return
-        self._newest = {peer: a for peer, a in self._newest.items() if self._gate.live(a)}
+        self._newest = {peer: a for peer, a in self._newest.items() if self._filter.live(a)}
         self._first = min(self._newest.values(), key=lambda a: a.expires, default=None)
 
 
 def _age_rank(announcement: Announcement) -> tuple[float, int]:
-    """Of one publisher's announcements the newest has the largest; one that was renewed comes after the original."""
+    """Of one publisher's announcements the newest has the largest; a republished one comes after the original."""
     return announcement.created, announcement.epoch

@@ -1,7 +1,8 @@
-"""`python -m swarm.discovery.mdns`: announces this node on the local network and finds others, by libp2p's mDNS.
+"""The mDNS process announces this node on the local network and finds others, by libp2p's mDNS.
 
-A process of its own, because libp2p and hivemind cannot be imported together. Its orders are one line on stdin
-(`swarm.neighbours.orders`); it prints `[peer, [multiaddr...]]` for each peer that it hears of and ends with stdin.
+`python -m swarm.discovery.mdns` runs by itself, because libp2p and hivemind cannot be imported together. Its orders
+are one line on stdin (`swarm.discovery.mdns_client.orders`); it prints `[peer, [multiaddr...]]` for each peer that it
+hears of and ends with stdin.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ def service_type(swarm: str) -> str:
     return f"_p2p-{swarm[:10]}._udp.local."
 
 
-class Teller:
+class PeerReporter:
     """Prints who is heard of, from whichever thread hears it."""
 
     def __init__(self) -> None:
         self._said: set[str] = set()
         self._lock = threading.Lock()
 
-    def tell(self, info: PeerInfo) -> None:
+    def report(self, info: PeerInfo) -> None:
         line = json.dumps([str(info.peer_id), [str(a) for a in info.addrs[:MAX_ADDRESSES]]])
         with self._lock:
             if line not in self._said and len(self._said) < _MAX_PEERS:
@@ -47,7 +48,7 @@ class Teller:
 
 def run(swarm: str, listening: list[str]) -> None:
     """Until stdin ends. Raises OSError where the machine has no network to speak mDNS on."""
-    peerDiscovery.register_peer_discovered_handler(Teller().tell)
+    peerDiscovery.register_peer_discovered_handler(PeerReporter().report)
     kind = service_type(swarm)
     name = f"{secrets.token_hex(16)}.{kind}"
     zeroconf = Zeroconf()

@@ -1,4 +1,4 @@
-"""Peers of the same swarm on the same local network, found by mDNS: no bootstrap, no configuration.
+"""The mDNS client finds peers of the same swarm on the same local network, without bootstrap or configuration.
 
 This side starts the process that speaks mDNS (`mdns.py`) and reads what it finds. Whoever is on the network may
 claim anything there, so only private addresses count, and a peer is who its key says once it is dialled.
@@ -24,8 +24,8 @@ _END_TIMEOUT = 5.0  # seconds to say goodbye on the network
 
 class MdnsClient:
     def __init__(self, swarm: str, listening: Sequence[Address]) -> None:
-        """Tells the local network that this node, of the swarm with that id, listens at `listening`, each with its
-        PeerID; only private addresses are told. Raises TransportDown when the process cannot be started.
+        """Announces on the local network that this node, of the swarm with that id, listens at `listening`, each with
+        its PeerID; only private addresses are announced. Raises TransportDown when the process cannot be started.
         """
         self._own = {a.peer for a in listening}
         self._found: dict[str, tuple[Address, ...]] = {}
@@ -43,7 +43,7 @@ class MdnsClient:
         with suppress(OSError):  # it has ended: there are no neighbours
             self._process.stdin.write(orders(swarm, listening))
             self._process.stdin.flush()
-        self._listener = threading.Thread(target=self._listen, name="neighbours", daemon=True)
+        self._listener = threading.Thread(target=self._listen, name="mdns", daemon=True)
         self._listener.start()
 
     @property
@@ -82,7 +82,7 @@ class MdnsClient:
 
 
 def orders(swarm: str, listening: Sequence[Address]) -> bytes:
-    """What the process is told, in one line."""
+    """The orders for the process, in one line."""
     return json.dumps([swarm, [str(a) for a in listening if is_local(a)]]).encode() + b"\n"
 
 

@@ -1,8 +1,8 @@
-"""Where to look for announcements: which shards of which epochs, and when enough publishers are known.
+"""The shard reader chooses which shards of which epochs to read, until enough publishers are known.
 
 Without shards (depth 0) a node gets to know everybody. In a sharded swarm it knows a few, so whom it knows decides
 whom it fetches from: it draws its candidates from shards of the last whole epoch, in which every live publisher lies
-once (`presence`). Announcements that ride on fetches favour those who are fetched already; they only fill up.
+once (`republish`). Announcements that ride on fetches favour those who are fetched already; they only fill up.
 """
 
 from __future__ import annotations
@@ -32,47 +32,47 @@ _MAX_EPOCHS_AT_JOIN = 16
 
 
 class ShardReader:
-    """Of one node. `look` says what to read, `learn` takes in what was there, `candidates` what came of it."""
+    """Of one node. `keys_to_read` says what to read, `add` takes in what was there, `candidates` what came of it."""
 
     def __init__(
-        self, manifest: Manifest, directory: AnnouncementStore, lifetime: float, generator: random.Random
+        self, manifest: Manifest, announcements: AnnouncementStore, lifetime: float, generator: random.Random
     ) -> None:
         """`lifetime` in seconds, of announcements."""
-        self._manifest, self._directory, self._lifetime = manifest, directory, lifetime
+        self._manifest, self._announcements, self._lifetime = manifest, announcements, lifetime
         self._generator = generator
-        self._drawn = ShardSample(generator)
-        self._learned: list[Announcement] = []  # of the latest read
+        self._sample = ShardSample(generator)
+        self._added: list[Announcement] = []  # of the latest read
         self._epoch = 0  # the last whole one, and its shards that were read
         self._read: set[int] = set()
         self._members = 0  # found in them
         self._joined = False
 
-    def look(self, current: int, want: int) -> Iterator[list[str]]:
+    def keys_to_read(self, current: int, want: int) -> Iterator[list[str]]:
         """Shard keys to read, a few at a time, in epoch `current`. Learn what they hold before asking for more.
 
         Ends when there are enough publishers for `want` announcements, SPARE for each body to fetch.
         """
         if self._manifest.shard_depth:
             yield from self._draw(current, _bodies(want))
-            if len(self._drawn) >= _bodies(want):
+            if len(self._sample) >= _bodies(want):
                 return
-        if needs_look(self._directory.live(), current, want):
+        if needs_look(self._announcements.live(), current, want):
             yield from self._list(current, want)
 
-    def learn(self, raws: Sequence[object]) -> None:
-        """What lies under the keys that `look` gave last."""
-        self._learned = self._directory.learn(raws)
+    def add(self, raws: Sequence[object]) -> None:
+        """What lies under the keys that `keys_to_read` gave last."""
+        self._added = self._announcements.add(raws)
 
     def candidates(self, want: int) -> list[Announcement]:
         """Live announcements, one a publisher, newest first: of those drawn, or of all known while they are few."""
-        waiting = [newest for a in self._drawn.waiting() if (newest := self._directory.newest(a))]
+        waiting = [newest for a in self._sample.waiting() if (newest := self._announcements.newest(a))]
         if len(waiting) < _bodies(want) or not self._manifest.shard_depth:
-            return self._directory.live()
+            return self._announcements.live()
         return sorted(waiting, key=lambda a: a.created, reverse=True)
 
-    def take(self, announcement: Announcement) -> None:
+    def mark_fetched(self, announcement: Announcement) -> None:
         """Its body was fetched, or could not be, or is of no use here."""
-        self._drawn.take(announcement)
+        self._sample.mark_fetched(announcement)
 
     def rejoin(self) -> None:
         """The node lost the swarm and comes back: the next look goes back as far as announcements live."""
@@ -82,14 +82,14 @@ class ShardReader:
         """Whole shards of the last epoch, each once, until a publisher waits for each of `bodies`."""
         if self._epoch != current - 1:
             self._epoch, self._read, self._members = current - 1, set(), 0
-            self._drawn.drop_before(current - _KEPT_EPOCHS)
-        while len(self._drawn) < bodies and (shards := self._unread(bodies)):
+            self._sample.drop_before(current - _KEPT_EPOCHS)
+        while len(self._sample) < bodies and (shards := self._unread(bodies)):
             yield [self._key(self._epoch, shard) for shard in shards]
             self._read.update(shards)
             places = {(self._epoch, shard) for shard in shards}
-            members = [a for a in self._learned if (a.epoch, a.shard) in places]
+            members = [a for a in self._added if (a.epoch, a.shard) in places]
             self._members += len(members)
-            self._drawn.add(members, share=min(1.0, _DRAWN * bodies / _SHARD_MEMBERS))
+            self._sample.add(members, share=min(1.0, _DRAWN * bodies / _SHARD_MEMBERS))
 
     def _unread(self, bodies: int) -> list[int]:
         """Some shards at random, as many as should do."""
@@ -110,7 +110,7 @@ class ShardReader:
             self._manifest, current, self._lifetime, joining=joining, generator=self._generator
         ):
             yield keys
-            if len(self._directory.live()) >= want:
+            if len(self._announcements.live()) >= want:
                 return
 
     def _key(self, epoch: int, shard: int) -> str:

@@ -1,4 +1,4 @@
-"""The publishers that a node drew from whole shards and has not fetched yet."""
+"""The shard sample: publishers drawn from whole shards, whose bodies were not fetched yet."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ShardSample:
     def __init__(self, generator: random.Random) -> None:
         self._generator = generator
         self._waiting: dict[str, Announcement] = {}  # by peer
-        self._taken: OrderedDict[bytes, None] = OrderedDict()
+        self._fetched: OrderedDict[bytes, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -32,15 +32,15 @@ class ShardSample:
         for announcement in sorted(shard, key=lambda a: (a.created, a.peer)):
             newest[announcement.peer] = announcement
         for peer, announcement in newest.items():
-            if self._generator.random() < share and announcement.digest not in self._taken:
+            if self._generator.random() < share and announcement.digest not in self._fetched:
                 self._waiting[peer] = announcement
 
-    def take(self, announcement: Announcement) -> None:
+    def mark_fetched(self, announcement: Announcement) -> None:
         """Its publisher had its turn, whatever came of it."""
         self._waiting.pop(announcement.peer, None)
-        self._taken[announcement.digest] = None
-        if len(self._taken) > _REMEMBERED:
-            self._taken.popitem(last=False)
+        self._fetched[announcement.digest] = None
+        if len(self._fetched) > _REMEMBERED:
+            self._fetched.popitem(last=False)
 
     def drop_before(self, epoch: int) -> None:
         """Forgets what was drawn from earlier epochs."""

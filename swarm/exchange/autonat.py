@@ -1,7 +1,7 @@
-"""Can others dial this node? A peer tries, from outside, and says what it saw.
+"""Reachability: a peer dials this node back from outside and says which ports answered.
 
 Request: `[version, swarm id, membership token, ports]`. Answer: a status, then `[host, ports that answered]`. The
-peer dials no address but the one that the question came from, and no port where it finds no libp2p greeting.
+peer dials no address but the one that the question came from, and no port where it finds no libp2p header.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MAX_ASKED = 3  # peers
 _MAX_ANSWER = 256  # bytes
 _DIAL_TIMEOUT = 4.0  # seconds for one port
 _TIMEOUT = 10.0  # seconds for the whole question
-_GREETING = b"\x13/multistream/1.0.0\n"  # what every libp2p host says first
+_MULTISTREAM_HEADER = b"\x13/multistream/1.0.0\n"  # what every libp2p host says first
 _EVERY = 20.0  # seconds between questions of one peer, after three at once
 
 
@@ -66,7 +66,7 @@ class DialBackServer:
                 ports = self._decode(peer, request)
                 if seen_at is None or not self._allowance.take(peer, 1.0):
                     return await write_frame(writer, Status.BUSY, b"")
-                answered = await asyncio.gather(*(_greets(seen_at.host, port) for port in ports))
+                answered = await asyncio.gather(*(_speaks_libp2p(seen_at.host, port) for port in ports))
                 found = [port for port, heard in zip(ports, answered, strict=True) if heard]
                 await write_frame(writer, Status.OK, msgpack.packb([seen_at.host, found]))
         except (DecodeError, OSError, EOFError) as error:  # TimeoutError is an OSError
@@ -100,7 +100,7 @@ async def ask(stream: Stream, own: Membership, ports: Sequence[int]) -> Sighting
     return Sighting(fields.text(host, limits.MAX_ADDRESS, "host"), tuple(p for p in open_ports if p in ports))
 
 
-async def find_reach(
+async def probe_reachability(
     candidates: Sequence[Address], own: Membership, ports: Sequence[int], dial: Dial
 ) -> Reachability:
     """Asks a few of `candidates`. A node that any could dial is open; hidden takes that some tried and none could."""
@@ -123,13 +123,13 @@ async def _ask_one(peer: Address, own: Membership, ports: Sequence[int], dial: D
         return None
 
 
-async def _greets(host: str, port: int) -> bool:
+async def _speaks_libp2p(host: str, port: int) -> bool:
     """Whether a libp2p host listens there: a router's own page, or another program, does not count."""
     with suppress(OSError, EOFError):
         async with asyncio.timeout(_DIAL_TIMEOUT):
             reader, writer = await asyncio.open_connection(host, port)
             try:
-                return await reader.readexactly(len(_GREETING)) == _GREETING
+                return await reader.readexactly(len(_MULTISTREAM_HEADER)) == _MULTISTREAM_HEADER
             finally:
                 writer.close()
     return False

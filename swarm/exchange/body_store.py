@@ -1,4 +1,4 @@
-"""Bodies that this node can serve, bounded in bytes, and how fast it serves them."""
+"""Stores of the bodies that this node can serve, bounded in bytes, and the rates at which it serves them."""
 
 from __future__ import annotations
 

@@ -40,13 +40,13 @@ _NO_GOSSIP: bytes = msgpack.packb([[], []])
 class BodyExchange:
     """Serves bodies from the store and fetches those of others into it."""
 
-    def __init__(self, membership: Membership, serve: ServeLimits, directory: AnnouncementStore) -> None:
+    def __init__(self, membership: Membership, serve: ServeLimits, announcements: AnnouncementStore) -> None:
         self.bodies = BodyStore(serve.stored)
         self.mirrored = MirrorStore(serve.mirrored)
         self.counters: Counter[str] = Counter()
         self.offer: Announcement | None = None  # the own newest: rides on every answer
         self._membership = membership
-        self._directory = directory
+        self._announcements = announcements
         self._slots = serve.slots
         # A burst is what a peer gets after a pause: enough for a round's bodies, or for one of the largest.
         self._upload = TokenBucket(serve.upload_rate, max(4 * serve.upload_rate, limits.MAX_BODY))
@@ -104,7 +104,7 @@ class BodyExchange:
         raise FetchFailed("; ".join(causes))
 
     def _addresses(self, peer: str) -> tuple[str, ...]:
-        known = self._directory.find(peer)
+        known = self._announcements.find(peer)
         return known.own_addresses if known else ()
 
     async def _ask(
@@ -120,7 +120,7 @@ class BodyExchange:
         finally:
             writer.close()
         referrals, announcements = _decode_gossip(gossip)
-        self._directory.learn(announcements)
+        self._announcements.add(announcements)
         return status, body, referrals
 
     async def _answer(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -177,7 +177,7 @@ class BodyExchange:
 
     def _gossip(self, digest: bytes) -> bytes:
         own = [self.offer] if self.offer else []
-        others = self._directory.draw(limits.MAX_PIGGYBACK - len(own))
+        others = self._announcements.draw(limits.MAX_PIGGYBACK - len(own))
         referrals = [peer_bytes(p) for p in self._fetchers.get(digest, ())]
         packed: bytes = msgpack.packb([referrals, [a.encode() for a in own + others]])
         return packed

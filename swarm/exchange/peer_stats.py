@@ -1,4 +1,4 @@
-"""What a node tells of itself when asked: one read-only request and one answer over a stream of its own.
+"""Peer statistics: a node answers one read-only request about itself, over a stream of its own.
 
 Request: `[version, swarm id, membership token]`. Answer: one frame, OK with the figures or BUSY with nothing.
 A request for another swarm, or of a stranger to a private one, gets no answer at all.

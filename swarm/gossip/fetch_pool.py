@@ -1,4 +1,4 @@
-"""Fetches side by side until enough bodies are good. Failed and silent publishers give their turn to further ones."""
+"""The fetch pool fetches bodies in parallel until enough are good; failed and silent publishers give way to others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from swarm.wire.announcement import Announcement
 # Returns the body, or None when there is none to be had. Never raises.
 Fetch = Callable[[Announcement], bytes | None]
 # Whether the body of an announcement counts.
-Take = Callable[[Announcement, bytes], bool]
+Accept = Callable[[Announcement, bytes], bool]
 
 _STRAGGLERS = 12  # fetches that are waited for no longer, and go on
 
@@ -35,26 +35,28 @@ class FetchPool:
     _running: list[_PendingFetch] = field(default_factory=list)
     _threads: ThreadPoolExecutor | None = None
 
-    def gather(self, candidates: Iterable[Announcement], wanted: int, deadline: float, take: Take) -> None:
-        """Fetches `candidates` in their order until `take` was content with `wanted` bodies.
+    def gather(
+        self, candidates: Iterable[Announcement], wanted: int, deadline: float, accept: Accept
+    ) -> None:
+        """Fetches `candidates` in their order until `accept` was content with `wanted` bodies.
 
-        Returns within about `deadline` seconds, with fewer if need be. Raises what `take` raises.
+        Returns within about `deadline` seconds, with fewer if need be. Raises what `accept` raises.
         """
         untried, end = deque(candidates), time.monotonic() + deadline
         while True:
-            wanted -= self._collect(take)
+            wanted -= self._collect(accept)
             now = time.monotonic()
-            awaited = [errand for errand in self._running if errand.overdue > now]
+            awaited = [pending for pending in self._running if pending.overdue > now]
             while untried and len(awaited) < min(self.parallel, wanted) and self._has_room():
                 awaited.append(self._send(untried.popleft()))
             if wanted <= 0 or not awaited or now >= end:
                 return
-            until = min(end, *(errand.overdue for errand in awaited))
-            wait([errand.body for errand in self._running], until - now, FIRST_COMPLETED)
+            until = min(end, *(pending.overdue for pending in awaited))
+            wait([pending.body for pending in self._running], until - now, FIRST_COMPLETED)
 
     def busy_with(self, announcement: Announcement) -> bool:
         """Whether its body is under way."""
-        return any(errand.announcement == announcement for errand in self._running)
+        return any(pending.announcement == announcement for pending in self._running)
 
     def close(self) -> None:
         """Begins no further fetch; those under way end with the transport."""
@@ -63,12 +65,12 @@ class FetchPool:
             self._threads.shutdown(wait=False, cancel_futures=True)
         self._threads = None
 
-    def _collect(self, take: Take) -> int:
+    def _collect(self, accept: Accept) -> int:
         """Takes what has come; returns how many bodies counted."""
-        done = [errand for errand in self._running if errand.body.done()]
-        self._running = [errand for errand in self._running if errand not in done]
-        bodies = ((errand.announcement, errand.body.result()) for errand in done)
-        return sum(take(announcement, body) for announcement, body in bodies if body is not None)
+        done = [pending for pending in self._running if pending.body.done()]
+        self._running = [pending for pending in self._running if pending not in done]
+        bodies = ((pending.announcement, pending.body.result()) for pending in done)
+        return sum(accept(announcement, body) for announcement, body in bodies if body is not None)
 
     def _has_room(self) -> bool:
         return len(self._running) < self.parallel + _STRAGGLERS
@@ -77,6 +79,6 @@ class FetchPool:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self.parallel + _STRAGGLERS, thread_name_prefix="fetch")
         body = self._threads.submit(self.fetch, announcement)
-        errand = _PendingFetch(announcement, time.monotonic() + self.patience, body)
-        self._running.append(errand)
-        return errand
+        pending = _PendingFetch(announcement, time.monotonic() + self.patience, body)
+        self._running.append(pending)
+        return pending

@@ -1,4 +1,4 @@
-"""Gossip: publishes own groups and fills the pool with those of others, beside generation and training.
+"""Gossip: publishes own groups and fills the pool with those of others, while the node generates and trains.
 
 The loop never waits for it. What a peer or the network does wrong is a verdict, a counter and one log line.
 """
@@ -17,9 +17,9 @@ from policies.rollout import Group
 from swarm.admission.verdict import Outcome, Verdict
 from swarm.admission.verifier import RolloutVerifier
 from swarm.errors import TransportError
+from swarm.gossip.body_selection import select_bodies
 from swarm.gossip.fetch_pool import FetchPool
-from swarm.gossip.selection import choose
-from swarm.sampling.external_pool import Pool
+from swarm.sampling.external_pool import ExternalPool
 from swarm.transport.base import Transport
 from swarm.wire.announcement import Announcement, summarise
 from swarm.wire.body import share, shareable
@@ -77,14 +77,14 @@ class Gossip:
     def __init__(
         self,
         transport: Transport,
-        door: RolloutVerifier,
-        pool: Pool,
+        verifier: RolloutVerifier,
+        pool: ExternalPool,
         clock: Callable[[], float],
         generator: np.random.Generator,
         settings: GossipSettings = GossipSettings(),
     ) -> None:
         self.settings = settings
-        self._transport, self._door, self._pool = transport, door, pool
+        self._transport, self._verifier, self._pool = transport, verifier, pool
         self._clock, self._generator = clock, generator
         self._lock = threading.Lock()
         self._waiting: deque[_Work] = deque(maxlen=settings.queue)
@@ -119,7 +119,7 @@ class Gossip:
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the thread within seconds. The transport, door and pool stay as they are. Idempotent."""
+        """Ends the thread within seconds. The transport, verifier and pool stay as they are. Idempotent."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_CLOSE_SECONDS)
@@ -186,8 +186,8 @@ class Gossip:
             return
         newest = waiting[-1]
         summary = summarise(groups, newest.round, newest.policy_version, newest.fingerprint)
-        body = share(groups, self._door.swarm, self._door.peer, summary)
-        self._door.remember_own(body)
+        body = share(groups, self._verifier.swarm, self._verifier.peer, summary)
+        self._verifier.remember_own(body)
         try:
             self._transport.publish(encode_body(body), summary)
         except TransportError:
@@ -214,7 +214,7 @@ class Gossip:
         self._pool.expire(self._clock())
         self._declined = [a for a in found if self._has_no_use_for(a)]
         wanted = self.settings.fetches if len(self._pool) < self.settings.enough else 0
-        chosen = choose(found, self._may_fetch, _TRIES_A_BODY * wanted, self._generator)
+        chosen = select_bodies(found, self._may_fetch, _TRIES_A_BODY * wanted, self._generator)
         self._fetchers.gather(chosen, wanted, self.settings.deadline, self._take)
 
     def _may_fetch(self, announcement: Announcement) -> bool:
@@ -223,17 +223,17 @@ class Gossip:
     def _has_no_use_for(self, announcement: Announcement) -> bool:
         """The own, what was here or was tried in vain, what is too old, and what the own policy cannot take."""
         return (
-            announcement.peer == self._door.peer
-            or self._door.guard.knows_body(announcement.digest)
+            announcement.peer == self._verifier.peer
+            or self._verifier.guard.knows_body(announcement.digest)
             or self._tries.get((announcement.peer, announcement.digest), 0) >= self.settings.tries
-            or self._door.timely(announcement) is not None
+            or not self._verifier.is_fresh(announcement)
         )
 
     def _leave_unusable(self, found: Sequence[Announcement]) -> None:
         """Gives up unfetched, and counts once, the bodies that hold nothing for the own policy."""
         for announcement in found:
             key = (announcement.peer, announcement.digest)
-            if not self._door.usable(announcement) and key not in self._tries:
+            if not self._verifier.usable(announcement) and key not in self._tries:
                 self._note_try(announcement, self.settings.tries)
                 self._count(unusable_bodies=1, unusable_bytes=announcement.size)
 
@@ -262,12 +262,12 @@ class Gossip:
         """Whether the body counts: something of it passed every check."""
         if self._stop.is_set():
             return False
-        examined = self._door.examine(announcement, wire)
-        for _, group in examined:
+        verified = self._verifier.verify(announcement, wire)
+        for _, group in verified:
             if group is not None and not group.zero_advantage:
                 self._pool.add(group, announcement.created)
-        self._keep([verdict for verdict, _ in examined])
-        return any(verdict.checked for verdict, _ in examined)
+        self._keep([verdict for verdict, _ in verified])
+        return any(verdict.checked for verdict, _ in verified)
 
     def _keep(self, verdicts: Sequence[Verdict]) -> None:
         labels = Counter(verdict.label for verdict in verdicts)

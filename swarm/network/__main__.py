@@ -1,4 +1,4 @@
-"""`python -m swarm.network FD`: the transport's own process. Serves its parent over the inherited socket FD.
+"""The transport's own process (`python -m swarm.network FD`) serves its parent over the inherited socket FD.
 
 A training step holds Python's interpreter lock for seconds; a process of its own answers peers meanwhile.
 It ends with its parent, however that ends, and the daemon ends with it.
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm.errors import DecodeError, FetchFailed, TransportDown
-from swarm.network import ipc as control
+from swarm.network import ipc
 from swarm.network.dht_validator import install_depth_guard
 from swarm.network.ipc import DhtSettings
 from swarm.network.supervisor import PeerSupervisor
@@ -29,8 +29,10 @@ log = logging.getLogger(__name__)
 class Server:
     """Answers the parent's calls, each in its own task, as they finish."""
 
-    def __init__(self, network: PeerSupervisor, settings: DhtSettings, writer: asyncio.StreamWriter) -> None:
-        self._network = network
+    def __init__(
+        self, supervisor: PeerSupervisor, settings: DhtSettings, writer: asyncio.StreamWriter
+    ) -> None:
+        self._supervisor = supervisor
         self._settings = settings
         self._writer = writer
         self._tasks: set[asyncio.Task[None]] = set()
@@ -53,16 +55,16 @@ class Server:
         """Sends the state, at every change within a tenth of a second."""
         sent, ticks = None, 0
         while True:
-            state = self._network.state()
-            if state != sent or ticks * 0.1 >= control.HEARTBEAT:
-                await self._send([control.STATE, None, state])
+            state = self._supervisor.state()
+            if state != sent or ticks * 0.1 >= ipc.HEARTBEAT:
+                await self._send([ipc.STATE, None, state])
                 sent, ticks = state, 0
             ticks += 1
             await asyncio.sleep(0.1)
 
     async def _answer(self, call: int, verb: str, arguments: list[Any]) -> None:
         # Half a second early, so that the parent hears the reason instead of nothing.
-        deadline = max(0.5, control.call_deadline(verb, self._settings) - 0.5)
+        deadline = max(0.5, ipc.call_deadline(verb, self._settings) - 0.5)
         try:
             async with asyncio.timeout(deadline):
                 answer = [call, None, await self._verbs[verb](*arguments)]
@@ -76,32 +78,32 @@ class Server:
             answer = [call, "down", f"{verb}: the swarm did not answer within {deadline:g} s"]
         except (
             Exception
-        ) as error:  # the call's door: a fault of ours or of hivemind's ends one call, not the node
+        ) as error:  # the boundary of a call: a fault of ours or of hivemind's ends one call, not the node
             log.exception("%s failed", verb)
             answer = [call, "down", f"{verb} failed with {type(error).__name__}; see the transport's log"]
         await self._send(answer)
 
     async def _send(self, message: list[Any]) -> None:
-        self._writer.write(control.pack(message))
+        self._writer.write(ipc.pack(message))
         with suppress(ConnectionError):
             await self._writer.drain()
 
     async def _publish(self, body: bytes, summary: list[Any]) -> bytes:
-        self._network.keep(body, control.summary_from_wire(summary))
-        return (await self._network.announce()).encode()
+        self._supervisor.keep(body, ipc.summary_from_wire(summary))
+        return (await self._supervisor.announce()).encode()
 
     async def _announcements(self, want: int, declined: list[bytes]) -> list[bytes]:
-        found = await self._network.announcements(want, [Announcement.decode(raw) for raw in declined])
+        found = await self._supervisor.announcements(want, [Announcement.decode(raw) for raw in declined])
         return [a.encode() for a in found]
 
     async def _fetch(self, announcement: bytes) -> bytes:
-        return await self._network.fetch(Announcement.decode(announcement))
+        return await self._supervisor.fetch(Announcement.decode(announcement))
 
 
 async def receive(reader: asyncio.StreamReader) -> Any:
     """One message. Raises EOFError when the other end is gone."""
-    length = control.frame_length(await reader.readexactly(control.LENGTH.size))
-    return control.unpack(await reader.readexactly(length))
+    length = ipc.frame_length(await reader.readexactly(ipc.LENGTH.size))
+    return ipc.unpack(await reader.readexactly(length))
 
 
 async def serve(descriptor: int) -> None:
@@ -109,11 +111,11 @@ async def serve(descriptor: int) -> None:
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=descriptor))
     values, key, latest = await receive(reader)
     settings = DhtSettings.from_wire(values)
-    network = PeerSupervisor(settings, Path(key))
+    supervisor = PeerSupervisor(settings, Path(key))
     if latest:
-        network.keep(latest[0], control.summary_from_wire(latest[1]))
-    server = Server(network, settings, writer)
-    tasks = [asyncio.create_task(c) for c in (server.listen(reader), server.report(), network.run())]
+        supervisor.keep(latest[0], ipc.summary_from_wire(latest[1]))
+    server = Server(supervisor, settings, writer)
+    tasks = [asyncio.create_task(c) for c in (server.listen(reader), server.report(), supervisor.run())]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

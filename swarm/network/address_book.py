@@ -1,4 +1,4 @@
-"""Whom a node may join through and dial: peers as configured, met, near, or known from an earlier run."""
+"""The address book holds the peers that a node may join through and dial: configured, met, near or remembered."""
 
 from __future__ import annotations
 
@@ -13,34 +13,36 @@ from swarm.network.p2p_daemon import Daemon
 from swarm.network.peer_cache import PeerCache
 from swarm.wire.multiaddr import Address, parse_known
 
-_MAX_JOIN = 8  # peers greeted when the own routing table is empty
+_MAX_JOIN = 8  # peers asked when the own routing table is empty
 
 
 class AddressBook:
-    """Of one node; `addresses` are its own, without /p2p, as its daemon last told them."""
+    """Of one node; `addresses` are its own, without /p2p, as its daemon last named them."""
 
-    def __init__(self, settings: DhtSettings, swarm: str, peer: str, directory: AnnouncementStore) -> None:
+    def __init__(
+        self, settings: DhtSettings, swarm: str, peer: str, announcements: AnnouncementStore
+    ) -> None:
         """`swarm` is its id and `peer` the PeerID of this node."""
         self.addresses: tuple[Address, ...] = ()
-        self._settings, self._swarm, self._peer, self._directory = settings, swarm, peer, directory
+        self._settings, self._swarm, self._peer, self._announcements = settings, swarm, peer, announcements
         self._cache = PeerCache(settings.peer_cache) if settings.peer_cache else None
-        self._neighbours: MdnsClient | None = None
-        self._greeted: set[Address] = set()  # neighbours
+        self._mdns: MdnsClient | None = None
+        self._connected: set[Address] = set()  # found by mDNS
 
     @property
     def named(self) -> list[Address]:
         """The own addresses, each with the PeerID."""
         return [replace(a, peer=self._peer) for a in self.addresses]
 
-    def joinable(self) -> list[Address]:
+    def bootstrap_candidates(self) -> list[Address]:
         """Peers to join through, never itself: as configured, met, or known from an earlier run.
 
         Those met are as good as the configured ones, which may be gone by now.
         """
         cached = self._cache.addresses if self._cache else ()
-        near = self._neighbours.found if self._neighbours else ()
-        told = parse_known(self._settings.bootstrap)
-        known = dict.fromkeys([*told, *self._met(), *near[:_MAX_JOIN], *cached[:_MAX_JOIN]])
+        near = self._mdns.found if self._mdns else ()
+        configured = parse_known(self._settings.bootstrap)
+        known = dict.fromkeys([*configured, *self._met(), *near[:_MAX_JOIN], *cached[:_MAX_JOIN]])
         return [a for a in known if a.peer != self._peer]
 
     def may_dial(self, address: str) -> bool:
@@ -57,27 +59,29 @@ class AddressBook:
 
         return dial
 
-    async def tend(self, daemon: Daemon) -> None:
-        """Greets new neighbours where the local network is asked, and writes down who was met."""
+    async def maintain(self, daemon: Daemon) -> None:
+        """Connects to new peers of the local network where that is asked for, and writes down who was met."""
         if self._settings.lan:
-            await self._meet_neighbours(daemon)
+            await self._connect_neighbours(daemon)
         if self._cache:
             self._cache.remember(self._met())
 
     def close(self) -> None:
-        if self._neighbours:
-            self._neighbours.close()
+        if self._mdns:
+            self._mdns.close()
 
-    async def _meet_neighbours(self, daemon: Daemon) -> None:
-        if self._neighbours is None:
-            self._neighbours = MdnsClient(self._swarm, self.named)
-        fresh = [a for a in self._neighbours.found if a not in self._greeted]
-        self._greeted.update(fresh)
-        await daemon.join(fresh)
+    async def _connect_neighbours(self, daemon: Daemon) -> None:
+        if self._mdns is None:
+            self._mdns = MdnsClient(self._swarm, self.named)
+        fresh = [a for a in self._mdns.found if a not in self._connected]
+        self._connected.update(fresh)
+        await daemon.connect(fresh)
 
     def _met(self) -> list[Address]:
         """Where publishers of live announcements listen."""
         met = [
-            replace(parse_known([t])[0], peer=a.peer) for a in self._directory.live() for t in a.own_addresses
+            replace(parse_known([t])[0], peer=a.peer)
+            for a in self._announcements.live()
+            for t in a.own_addresses
         ]
         return [a for a in met if self.may_dial(str(a.without_peer()))][:_MAX_JOIN]

@@ -1,4 +1,7 @@
-"""What this node lets a hivemind DHT store, return and decode. Loaded in the transport's own process only."""
+"""The DHT validator bounds what a hivemind DHT stores, returns and decodes on this node.
+
+Loaded in the transport's own process only.
+"""
 
 from __future__ import annotations
 
@@ -34,16 +37,16 @@ class AnnouncementValidator(RecordValidatorBase):
     hivemind calls it for every record that a peer wants stored and for every one that a peer returns.
     """
 
-    def __init__(self, gate: AnnouncementFilter) -> None:
-        self._gate = gate
+    def __init__(self, announcement_filter: AnnouncementFilter) -> None:
+        self._filter = announcement_filter
 
     def validate(self, record: DHTRecord) -> bool:
         try:
-            announcement = self._gate.admit(_unpack_value(record.value))
+            announcement = self._filter.admit(_unpack_value(record.value))
         except Refused:
             return False
         if not _belongs(announcement, record):
-            self._gate.refused["record"] += 1
+            self._filter.refused["record"] += 1
             return False
         return True
 

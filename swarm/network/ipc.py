@@ -1,4 +1,4 @@
-"""What a node and its transport process say to each other: settings first, then calls and answers.
+"""Messages between a node and its transport process: settings first, then calls and answers.
 
 Both ends are this program, so the frames carry plain msgpack; they are bounded all the same.
 Down: `[settings, key file, newest publication]` once, then `[id, verb, arguments]`. Up: `[id, None, result]`
@@ -99,7 +99,7 @@ def call_deadline(verb: str, settings: DhtSettings) -> float:
 def pack(message: Any) -> bytes:
     payload = msgpack.packb(message)
     if len(payload) > MAX_FRAME:
-        raise ValueError(f"control frame of {len(payload)} bytes; at most {MAX_FRAME}")
+        raise ValueError(f"ipc frame of {len(payload)} bytes; at most {MAX_FRAME}")
     frame: bytes = LENGTH.pack(len(payload)) + payload
     return frame
 
@@ -112,5 +112,5 @@ def frame_length(header: bytes) -> int:
     """Raises TransportError for a frame that is too long to be one of ours."""
     length: int = LENGTH.unpack(header)[0]
     if length > MAX_FRAME:
-        raise TransportError(f"control frame of {length} bytes")
+        raise TransportError(f"ipc frame of {length} bytes")
     return length

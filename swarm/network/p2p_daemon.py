@@ -1,4 +1,4 @@
-"""One running p2pd with a DHT node on it. Loaded in the transport's own process only.
+"""The p2p daemon: one running p2pd with a DHT node on it. Loaded in the transport's own process only.
 
 Owns the daemon itself: `DHTNode.create` leaks the one it starts when bootstrapping fails.
 """
@@ -68,7 +68,11 @@ class Daemon:
 
     @classmethod
     async def start(
-        cls, settings: DhtSettings, key: Path, bootstrap: Sequence[str], gate: AnnouncementFilter
+        cls,
+        settings: DhtSettings,
+        key: Path,
+        bootstrap: Sequence[str],
+        announcement_filter: AnnouncementFilter,
     ) -> Daemon:
         """Raises one of DAEMON_ERRORS and leaves nothing running."""
         relays = _relays(bootstrap) if settings.client_mode else []
@@ -83,7 +87,7 @@ class Daemon:
             # p2pd reserves, and offers, relay slots only once it knows how it can be reached.
             force_reachability="private" if settings.client_mode else "public" if settings.relay else None,
             use_auto_relay=bool(relays),
-            trusted_relays=relays or None,  # p2pd ends when it is told some and shall use none
+            trusted_relays=relays or None,  # p2pd ends when it gets some and shall use none
             nat_port_map=any(not Address.parse(a).is_loopback for a in settings.listen),
             startup_timeout=settings.start_timeout,
         )
@@ -94,7 +98,7 @@ class Daemon:
                 node_id=DHTID.generate(source=p2p.peer_id.to_bytes()),
                 initial_peers=list(bootstrap) or None,
                 client_mode=settings.client_mode,
-                record_validator=AnnouncementValidator(gate),
+                record_validator=AnnouncementValidator(announcement_filter),
                 wait_timeout=_RPC_TIMEOUT,
                 cache_locally=False,  # caching makes each reader a holder: 13 copies of a record at 32 nodes
                 cache_on_store=False,
@@ -159,9 +163,9 @@ class Daemon:
             raise FetchFailed("cannot be reached") from error
         return reader, writer
 
-    async def join(self, addresses: Sequence[Address]) -> None:
+    async def connect(self, addresses: Sequence[Address]) -> None:
         """Makes the nodes at `addresses` and this one know each other, as far as they answer."""
-        await asyncio.gather(*(self._greet(a) for a in addresses if a.peer))
+        await asyncio.gather(*(self._connect_one(a) for a in addresses if a.peer))
 
     @property
     def alone(self) -> bool:
@@ -173,8 +177,8 @@ class Daemon:
         _, found = await self._p2p._client.identify()
         return tuple(a for a in parse_known([str(m) for m in found]) if a.port)
 
-    async def watch(self, tend: Callable[[], Awaitable[None]]) -> str:
-        """Returns why the daemon counts as dead, once it does; runs `tend` now and then until that.
+    async def watch(self, maintain: Callable[[], Awaitable[None]]) -> str:
+        """Returns why the daemon counts as dead, once it does; runs `maintain` now and then until that.
 
         hivemind alone goes on answering `True` to stores after its daemon died.
         """
@@ -183,7 +187,7 @@ class Daemon:
             while not exited.done():
                 async with asyncio.timeout(_HEALTH_PERIOD):
                     await self._p2p._client.identify()
-                await tend()
+                await maintain()
                 await asyncio.wait({exited}, timeout=_HEALTH_PERIOD)
             return f"the network daemon ended with status {exited.result()}"
         except DAEMON_ERRORS:
@@ -202,7 +206,7 @@ class Daemon:
             with suppress(P2PDaemonError):
                 await self._p2p._client.connect(_peer(peer), [Multiaddr(a) for a in addresses])
 
-    async def _greet(self, address: Address) -> None:
+    async def _connect_one(self, address: Address) -> None:
         assert address.peer is not None
         with suppress(*DAEMON_ERRORS):
             async with asyncio.timeout(_DIAL_TIMEOUT):

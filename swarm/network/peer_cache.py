@@ -1,4 +1,4 @@
-"""Where peers listened when this node last saw them, on disk: the way back when all bootstraps are gone."""
+"""The peer cache keeps on disk where peers listened last: the way back when all bootstrap peers are gone."""
 
 from __future__ import annotations
 

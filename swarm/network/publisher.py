@@ -1,4 +1,4 @@
-"""This node as a publisher: its newest body, and the signed announcement of where others get that."""
+"""The publisher keeps the newest own body and signs announcements of where others get it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 
-from swarm.discovery.republish import draw_phase, is_due, next_moment, renewed
+from swarm.discovery.republish import draw_phase, is_due, next_moment, republished
 from swarm.errors import TransportDown
 from swarm.exchange.fetch import BodyExchange
 from swarm.exchange.push_mirror import Mirrors
@@ -25,7 +25,7 @@ from swarm.wire.multiaddr import widest
 
 log = logging.getLogger(__name__)
 
-_RENEW_TIMEOUT = 10.0  # seconds
+_REPUBLISH_TIMEOUT = 10.0  # seconds
 
 
 class Publisher:
@@ -37,12 +37,12 @@ class Publisher:
         identity: Identity,
         membership: Membership,
         exchange: BodyExchange,
-        contacts: AddressBook,
+        address_book: AddressBook,
     ) -> None:
         self.hidden = bool(settings.client_mode)
         self.counters: Counter[str] = Counter()
         self._settings, self._identity, self._membership = settings, identity, membership
-        self._exchange, self._contacts = exchange, contacts
+        self._exchange, self._address_book = exchange, address_book
         self._mirrors = Mirrors(membership, random.Random())
         self._latest: tuple[bytes, int, Summary] | None = None  # digest, size, summary
         self._last_created = 0.0
@@ -95,20 +95,22 @@ class Publisher:
             newest, now = self._exchange.offer, time.time()
             if newest is None or not is_due(newest, now, length, phase):
                 continue
-            self._exchange.offer = again = renewed(newest, now, length).sign(self._identity)
+            self._exchange.offer = again = republished(newest, now, length).sign(self._identity)
             with suppress(*DAEMON_ERRORS):  # TimeoutError is an OSError; a dead daemon is noticed elsewhere
-                async with asyncio.timeout(_RENEW_TIMEOUT):
-                    self.counters["renewed"] += await daemon.store(again)
+                async with asyncio.timeout(_REPUBLISH_TIMEOUT):
+                    self.counters["republished"] += await daemon.store(again)
 
     async def _reply_addresses(self, daemon: Daemon, digest: bytes) -> tuple[str, ...]:
         """Where others get the own body: here, or from the mirrors of a node that cannot be dialled."""
-        contacts = self._contacts
+        address_book = self._address_book
         if not self.hidden:
-            return tuple(map(str, widest(contacts.addresses)))
+            return tuple(map(str, widest(address_book.addresses)))
         body = self._exchange.bodies.get(digest)
         assert body is not None  # the newest own body is never dropped
-        candidates = [a for a in contacts.joinable() if contacts.may_dial(str(a.without_peer()))]
-        mirrors = await self._mirrors.keep(body, candidates, contacts.dialler(daemon, PUSH_PROTOCOL))
+        candidates = [
+            a for a in address_book.bootstrap_candidates() if address_book.may_dial(str(a.without_peer()))
+        ]
+        mirrors = await self._mirrors.keep(body, candidates, address_book.dialler(daemon, PUSH_PROTOCOL))
         if not mirrors:
             self.counters["no_mirror"] += 1
             log.warning("no peer keeps the body of this node, which others cannot dial: few will get it")

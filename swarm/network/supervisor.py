@@ -1,4 +1,4 @@
-"""A node's place in the swarm: keeps a daemon up, announces, looks round and fetches.
+"""The peer supervisor keeps a daemon running, announces, reads announcements and fetches bodies.
 
 Lives in the transport's own process. The daemon may die or never come up: calls then raise TransportDown at
 once, and `run` goes on trying.
@@ -20,7 +20,7 @@ from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.discovery.shard_reader import ShardReader
 from swarm.errors import TransportDown
-from swarm.exchange.autonat import DialBackServer, Reachability, find_reach
+from swarm.exchange.autonat import DialBackServer, Reachability, probe_reachability
 from swarm.exchange.fetch import BodyExchange
 from swarm.exchange.peer_stats import NodeStats, StatsServer
 from swarm.exchange.push_mirror import MirrorServer
@@ -48,22 +48,24 @@ class PeerSupervisor:
         self.detail = "starting"
         self._settings = settings
         self._key = key
-        self._gate = AnnouncementFilter(settings.manifest)
-        self._directory = AnnouncementStore(self._gate, identity.peer_id)
+        self._filter = AnnouncementFilter(settings.manifest)
+        self._announcements = AnnouncementStore(self._filter, identity.peer_id)
         membership = Membership.of(settings.manifest, settings.secret, identity.peer_id)
         self._membership = membership
-        self._exchange = BodyExchange(membership, settings.serve, self._directory)
-        self._contacts = AddressBook(settings, membership.swarm, identity.peer_id, self._directory)
-        self._publisher = Publisher(settings, identity, membership, self._exchange, self._contacts)
-        self._mirror_desk = MirrorServer(membership, self._exchange.mirrored)
-        self._reach_desk = DialBackServer(membership)
+        self._exchange = BodyExchange(membership, settings.serve, self._announcements)
+        self._address_book = AddressBook(settings, membership.swarm, identity.peer_id, self._announcements)
+        self._publisher = Publisher(settings, identity, membership, self._exchange, self._address_book)
+        self._mirror_server = MirrorServer(membership, self._exchange.mirrored)
+        self._dial_back_server = DialBackServer(membership)
         self._reach = Reachability.UNKNOWN
         self._reach_due = 0.0  # monotonic seconds
-        self._stats_desk = StatsServer(membership.swarm, self._stats, membership.admits)
+        self._stats_server = StatsServer(membership.swarm, self._stats, membership.admits)
         self._started = time.monotonic()
         self._counters: Counter[str] = Counter()
         self._daemon: Daemon | None = None
-        self._lookout = ShardReader(settings.manifest, self._directory, settings.lifetime, random.Random())
+        self._shard_reader = ShardReader(
+            settings.manifest, self._announcements, settings.lifetime, random.Random()
+        )
 
     async def run(self) -> None:
         """Keeps a daemon running until cancelled."""
@@ -78,7 +80,7 @@ class PeerSupervisor:
                 failures = 0 if time.monotonic() - started > _STEADY else failures + 1
                 await asyncio.sleep(min(_MAX_BACK_OFF, 0.25 * 2**failures) * random.uniform(0.5, 1.0))
         finally:
-            self._contacts.close()
+            self._address_book.close()
 
     def keep(self, body: bytes, summary: Summary) -> None:
         """Makes `body` the one that is announced, now or when the daemon is up again."""
@@ -91,31 +93,33 @@ class PeerSupervisor:
     async def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> list[Announcement]:
         daemon = self._up()
         for announcement in declined:
-            self._lookout.take(announcement)
-        for keys in self._lookout.look(epoch_of(time.time(), self._settings.manifest.epoch_seconds), want):
-            self._lookout.learn(await daemon.read(keys))
-        return self._lookout.candidates(want)[:_MAX_RETURNED]
+            self._shard_reader.mark_fetched(announcement)
+        for keys in self._shard_reader.keys_to_read(
+            epoch_of(time.time(), self._settings.manifest.epoch_seconds), want
+        ):
+            self._shard_reader.add(await daemon.read(keys))
+        return self._shard_reader.candidates(want)[:_MAX_RETURNED]
 
     async def fetch(self, announcement: Announcement) -> bytes:
         """Raises TransportDown, FetchFailed."""
-        dial = self._contacts.dialler(self._up(), FETCH_PROTOCOL)
-        self._lookout.take(announcement)
+        dial = self._address_book.dialler(self._up(), FETCH_PROTOCOL)
+        self._shard_reader.mark_fetched(announcement)
         return await self._exchange.fetch(announcement, dial)
 
     def state(self) -> dict[str, Any]:
-        refused = {f"refused_{reason}": n for reason, n in self._gate.refused.items()}
+        refused = {f"refused_{reason}": n for reason, n in self._filter.refused.items()}
         return {
             "healthy": self._daemon is not None,
             "detail": "" if self._daemon else self.detail,
-            "addresses": list(map(str, self._contacts.named)) if self._daemon else [],
+            "addresses": list(map(str, self._address_book.named)) if self._daemon else [],
             "reach": self._reach,
-            "peers_seen": len(self._directory.live()),
+            "peers_seen": len(self._announcements.live()),
             "counters": {
                 **self._counters,
                 **self._publisher.counters,
                 **self._exchange.counters,
-                **self._mirror_desk.counters,
-                **self._stats_desk.counters,
+                **self._mirror_server.counters,
+                **self._stats_server.counters,
                 **refused,
             },
         }
@@ -129,58 +133,60 @@ class PeerSupervisor:
         settings = replace(self._settings, client_mode=self._publisher.hidden)
         if fixed_port:
             settings = replace(settings, listen=self._listen())
-        bootstrap = list(map(str, self._contacts.joinable())) if settings.bootstrap else []
+        bootstrap = list(map(str, self._address_book.bootstrap_candidates())) if settings.bootstrap else []
         try:
-            daemon = await Daemon.start(settings, self._key, bootstrap, self._gate)
+            daemon = await Daemon.start(settings, self._key, bootstrap, self._filter)
         except DAEMON_ERRORS as error:
             self.detail = self._readable(error)
             return
         try:
             await daemon.serve(FETCH_PROTOCOL, self._exchange.serve)
-            await daemon.serve(PUSH_PROTOCOL, self._mirror_desk.serve)
-            await daemon.serve_seen(REACH_PROTOCOL, self._reach_desk.serve)
-            await daemon.serve(STATS_PROTOCOL, self._stats_desk.serve)
-            self._contacts.addresses = await daemon.addresses()
-            self._lookout.rejoin()
-            await daemon.join(self._contacts.joinable())
-            await self._find_reach(daemon)
+            await daemon.serve(PUSH_PROTOCOL, self._mirror_server.serve)
+            await daemon.serve_seen(REACH_PROTOCOL, self._dial_back_server.serve)
+            await daemon.serve(STATS_PROTOCOL, self._stats_server.serve)
+            self._address_book.addresses = await daemon.addresses()
+            self._shard_reader.rejoin()
+            await daemon.connect(self._address_book.bootstrap_candidates())
+            await self._probe_reachability(daemon)
             self._daemon = daemon
             self._counters["starts"] += 1
             if self._publisher.newest:
                 await self._publisher.announce(daemon)
-            renewing = asyncio.create_task(self._publisher.stay_present(daemon))
+            republishing = asyncio.create_task(self._publisher.stay_present(daemon))
             try:
-                self.detail = await daemon.watch(self._tend)
+                self.detail = await daemon.watch(self._maintain)
             finally:
-                renewing.cancel()
+                republishing.cancel()
         except (*DAEMON_ERRORS, TransportDown) as error:
             self.detail = f"lost the network daemon: {str(error) or type(error).__name__}"
         finally:
             self._daemon = None
             await daemon.stop()
 
-    async def _tend(self) -> None:
+    async def _maintain(self) -> None:
         """Now and then: own addresses change, and a node that lost all others has to look for them."""
         if self._daemon:
-            self._contacts.addresses = await self._daemon.addresses()
+            self._address_book.addresses = await self._daemon.addresses()
             if self._daemon.alone:
-                await self._daemon.join(self._contacts.joinable())
-            await self._find_reach(self._daemon)
-            await self._contacts.tend(self._daemon)
+                await self._daemon.connect(self._address_book.bootstrap_candidates())
+            await self._probe_reachability(self._daemon)
+            await self._address_book.maintain(self._daemon)
 
-    async def _find_reach(self, daemon: Daemon) -> None:
-        """Asks peers to dial back, until some did. A node that is hidden, and was not told so, starts anew as such."""
+    async def _probe_reachability(self, daemon: Daemon) -> None:
+        """Asks peers to dial back, until some did. A node that is hidden, against its settings, starts anew as such."""
         if (
             self._reach is not Reachability.UNKNOWN
-            or not self._contacts.addresses
+            or not self._address_book.addresses
             or time.monotonic() < self._reach_due
         ):
             return
         self._reach_due = time.monotonic() + _REACH_PERIOD
-        told = parse_known(self._settings.announce) or self._contacts.addresses
-        dial = self._contacts.dialler(daemon, REACH_PROTOCOL)
-        ports = sorted({a.port for a in told})
-        self._reach = await find_reach(self._contacts.joinable(), self._membership, ports, dial)
+        announced = parse_known(self._settings.announce) or self._address_book.addresses
+        dial = self._address_book.dialler(daemon, REACH_PROTOCOL)
+        ports = sorted({a.port for a in announced})
+        self._reach = await probe_reachability(
+            self._address_book.bootstrap_candidates(), self._membership, ports, dial
+        )
         if self._reach is Reachability.HIDDEN and self._settings.client_mode is None:
             self._publisher.hidden = True
             raise TransportDown(
@@ -194,7 +200,9 @@ class PeerSupervisor:
 
     def _listen(self) -> tuple[str, ...]:
         """The listen addresses with the ports of the last start, so that a restart keeps invites valid."""
-        ports = {a.family: a.port for a in self._contacts.addresses} if not self._settings.announce else {}
+        ports = (
+            {a.family: a.port for a in self._address_book.addresses} if not self._settings.announce else {}
+        )
         wanted = [Address.parse(a) for a in self._settings.listen]
         return tuple(str(a if a.port else replace(a, port=ports.get(a.family, 0))) for a in wanted)
 
@@ -209,7 +217,7 @@ class PeerSupervisor:
 
 
 def _cancelled() -> bool:
-    """Whether this task was told to end. A daemon that fails in the same moment hides that: asyncio's `wait_for`,
+    """Whether this task is being cancelled. A daemon that fails in the same moment hides that: asyncio's `wait_for`,
     which hivemind starts daemons with, then raises the daemon's error alone."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

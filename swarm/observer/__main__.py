@@ -1,4 +1,4 @@
-"""Takes orders on stdin, tells what it sees on stdout, ends with its parent. See `swarm.observer.ipc`."""
+"""The observer process: orders on stdin, reports on stdout; it ends with its parent. See `swarm.observer.ipc`."""
 
 from __future__ import annotations
 

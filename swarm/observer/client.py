@@ -1,4 +1,4 @@
-"""A swarm as seen from outside: starts the observer's process, asks it for looks, ends it.
+"""The observer client starts the observer's process, asks it for surveys of a swarm and ends it.
 
 This side imports neither libp2p nor hivemind. Nothing that the process or the network does holds a caller longer
 than the given time.

@@ -1,4 +1,4 @@
-"""hivemind's DHT as a stranger asks it: pure, and without hivemind.
+"""Requests to hivemind's DHT nodes and their answers, as pure functions that do not import hivemind.
 
 A unary call is a libp2p stream named like its method: one varint-delimited envelope each way, the method's own
 message within. What nodes answer is untrusted; every count and size is bounded while it is read.

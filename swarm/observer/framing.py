@@ -1,4 +1,4 @@
-"""How answers lie on a stream: varint-delimited messages, or our own frames. Bounded before they are read."""
+"""Readers of answers on a stream: varint-delimited messages, or our own frames, bounded before they are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the observer tells its parent: one JSON object a line. Both ends are this program.
+"""Reports of the observer to its parent: one JSON object a line. Both ends are this program.
 
 Down: a line of orders, then an empty line for every look. Up: any number of offers, figures and silences, then
 one `done`, or `down` when nobody of the swarm answers.
@@ -43,7 +43,7 @@ class Orders:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An announcement that passed the gate."""
+    """An announcement that passed the filter."""
 
     raw: bytes
 
@@ -69,7 +69,7 @@ class Done:
     """The end of a look."""
 
     nodes: int  # DHT nodes that answered
-    refused: Mapping[str, int]  # announcements, by the gate's reasons, since the observer started
+    refused: Mapping[str, int]  # announcements, by the filter's reasons, since the observer started
     resident: int  # bytes of memory of the observer
 
     @classmethod

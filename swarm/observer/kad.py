@@ -1,4 +1,4 @@
-"""libp2p's own DHT as far as it tells where a peer listens: hivemind answers with PeerIDs alone."""
+"""Look-ups in libp2p's own DHT of where a peer listens: hivemind answers with PeerIDs alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kademlia's walk towards a few keys: which nodes to ask next. Pure; whoever asks them is elsewhere."""
+"""The iterative Kademlia look-up of a few keys: which nodes to ask next. Pure: the caller asks them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""As much of protobuf's wire format as the observer's few messages need.
+"""The part of protobuf's wire format that the observer's few messages need.
 
 The protobuf runtime builds every sub-message of a frame before their number can be looked at; this reader stops
 at a bound.

@@ -44,8 +44,8 @@ class Survey:
         self._manifest = manifest
         self._bootstrap = parse_known(bootstrap)
         self._request = framed(encode_request(manifest.swarm_id, token))
-        self._gate = AnnouncementFilter(manifest)
-        self._directory = AnnouncementStore(self._gate, own="")
+        self._filter = AnnouncementFilter(manifest)
+        self._announcements = AnnouncementStore(self._filter, own="")
         self._nodes: dict[str, None] = {}  # PeerIDs of DHT nodes that answered, in the order of meeting
         self._lan = not any(a.is_global for a in self._bootstrap)
         self._generator = random.Random()
@@ -57,13 +57,13 @@ class Survey:
             await self._read()
         if not self._nodes:
             return tell(Down(self._nobody()))
-        offers = self._directory.live()[:WANTED]
+        offers = self._announcements.live()[:WANTED]
         for announcement in offers:
             tell(Offer(announcement.encode()))
         peers = list(dict.fromkeys([*(a.peer for a in offers), *self._nodes]))[:WANTED]
         with trio.move_on_after(_ASK_TIMEOUT):
             await _each(peers, lambda peer: self._ask(peer, tell))
-        tell(Done.now(len(self._nodes), dict(self._gate.refused)))
+        tell(Done.now(len(self._nodes), dict(self._filter.refused)))
 
     def _nobody(self) -> str:
         hosts = ", ".join(f"{a.host}:{a.port}" for a in self._bootstrap)
@@ -73,7 +73,7 @@ class Survey:
         current, joining = epoch_of(time.time(), self._manifest.epoch_seconds), not self._nodes
         for keys in places(self._manifest, current, _LOOK_BACK, joining=joining, generator=self._generator):
             await self._find(keys)
-            if len(self._directory.live()) >= WANTED or not self._nodes:
+            if len(self._announcements.live()) >= WANTED or not self._nodes:
                 return
 
     async def _find(self, keys: Sequence[str]) -> None:
@@ -85,7 +85,7 @@ class Survey:
             try:
                 for found in await self._find_at(peer, ids):
                     lookup.heard(found.nearest)
-                    self._directory.learn(found.values)
+                    self._announcements.add(found.values)
             except (FetchFailed, DecodeError):
                 lookup.failed(peer)
                 self._nodes.pop(peer, None)
@@ -125,15 +125,15 @@ class Survey:
             await self._host.connect(peer, own)
         except FetchFailed:
             guides = [node for node in self._nodes if self._host.connected(node)][:_GUIDES]
-            told = [address for guide in guides for address in await self._whereabouts(peer, guide)]
+            reported = [address for guide in guides for address in await self._whereabouts(peer, guide)]
             await self._host.connect(
-                peer, [a for a in dict.fromkeys(told) if a not in own][: limits.MAX_ADDRESSES]
+                peer, [a for a in dict.fromkeys(reported) if a not in own][: limits.MAX_ADDRESSES]
             )
 
     def _places(self, peer: str) -> list[Address]:
         """As the invite or the peer's own announcement has them."""
         invited = [a.without_peer() for a in self._bootstrap if a.peer == peer]
-        announcement = self._directory.find(peer)
+        announcement = self._announcements.find(peer)
         announced = parse_known(announcement.own_addresses) if announcement else ()
         return invited + [a for a in announced if self._may_dial(a)]
 

@@ -1,4 +1,4 @@
-"""The pool: verified groups of others that this node may train on, each handed out at most once."""
+"""The external pool: verified groups of other peers that this node may train on, each handed out at most once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from policies.rollout import Group
 from policies.serialise import plain_group, read_group
-from swarm.sampling.draw import Choose, Waiting, by_peer
+from swarm.sampling.group_selection import Candidate, Select, uniform_over_peers
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class _Entry:
     pixels: int  # bytes of its images
 
 
-class Pool:
+class ExternalPool:
     """Groups by peer, oldest first. Thread-safe: gossip adds while the loop draws.
 
     A full peer loses its own oldest group and a full pool the oldest of its largest peer, so that a loud
@@ -62,15 +62,17 @@ class Pool:
                 self._remove(max(self._entries, key=self._pixels), 0)
 
     def draw(
-        self, count: int, generator: np.random.Generator, now: float, choose: Choose = by_peer
+        self, count: int, generator: np.random.Generator, now: float, select: Select = uniform_over_peers
     ) -> tuple[Group, ...]:
-        """Removes and returns at most `count` groups that `choose` picks, none older than the maximum age at `now`."""
+        """Removes and returns at most `count` groups that `select` picks, none older than the maximum age at `now`."""
         with self._lock:
             self._expire(now)
             waiting = [
-                Waiting(peer, entry.group) for peer in sorted(self._entries) for entry in self._entries[peer]
+                Candidate(peer, entry.group)
+                for peer in sorted(self._entries)
+                for entry in self._entries[peer]
             ]
-            drawn = tuple(waiting[index].group for index in choose(waiting, count, generator))
+            drawn = tuple(waiting[index].group for index in select(waiting, count, generator))
             taken = set(map(id, drawn))
             left = {p: [e for e in kept if id(e.group) not in taken] for p, kept in self._entries.items()}
             self._entries = {peer: entries for peer, entries in left.items() if entries}

@@ -1,4 +1,4 @@
-"""SAPO's draw (arXiv 2509.08721, Algorithm 1): I local groups and J external ones, trained on together."""
+"""SAPO's sampler (arXiv 2509.08721, Algorithm 1): I local groups and J external ones, trained on together."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from policies.rollout import Group
-from swarm.sampling.draw import Choose, by_peer
-from swarm.sampling.external_pool import Pool
+from swarm.sampling.external_pool import ExternalPool
+from swarm.sampling.group_selection import Select, uniform_over_peers
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +31,18 @@ class Mix:
 
     local: int  # I
     external: int  # J
-    choose: Choose = by_peer  # of the pool's groups
+    select: Select = uniform_over_peers  # of the pool's groups
 
 
 def draw_batch(
-    own: Sequence[Group], pool: Pool, mix: Mix, generator: np.random.Generator, now: float
+    own: Sequence[Group], pool: ExternalPool, mix: Mix, generator: np.random.Generator, now: float
 ) -> Batch:
-    """Draws I of the own admitted groups, uniformly and without replacement, and J of the pool's by `mix.choose`.
+    """Draws I of the own admitted groups, uniformly and without replacement, and J of the pool's by `mix.select`.
 
     Groups of zero advantage are set aside before: external ones by the pool, own ones by the strategy. Own groups
     fill the places of missing external ones, as far as there are any. What is drawn from the pool is gone from it.
     """
-    external = pool.draw(mix.external, generator, now, mix.choose)
+    external = pool.draw(mix.external, generator, now, mix.select)
     short = mix.external - len(external)
     places = min(len(own), mix.local + short)
     chosen = sorted(generator.choice(len(own), size=places, replace=False)) if places else []

@@ -1,16 +1,16 @@
-"""`murmur simulate`: thousands of nodes in one process, seeded, on a virtual clock. No socket, no sleep."""
+"""The swarm simulator (`murmur simulate`): thousands of nodes in one process, on a virtual clock, without sockets."""
 
-from swarm.simulation.outcome import Outcome, Recovery
+from swarm.simulation.result import Recovery, SimulationResult
 from swarm.simulation.run import Interrupted, Progress, simulate
 from swarm.simulation.scenario import Partition, Scenario, ScenarioError
 
 __all__ = [
     "Interrupted",
-    "Outcome",
     "Partition",
     "Progress",
     "Recovery",
     "Scenario",
     "ScenarioError",
+    "SimulationResult",
     "simulate",
 ]

@@ -1,4 +1,4 @@
-"""What an operation costs: the model behind every byte and second that a simulation counts.
+"""The cost model behind every byte and second that a simulation counts.
 
 Bytes are those on the wire, in both directions together, booked on the node that began the operation; the mean over
 a swarm is then what a node sends, and what it receives. The figures were measured on real daemons at 2 to 64 nodes
@@ -21,11 +21,11 @@ MAX_CONNECTIONS, KEPT_CONNECTIONS = (
 CONNECTION_TRIPS = 3  # round trips of a new connection: TCP, TLS or noise, multiplexer and protocol
 LINK_RATE = 2.5e6  # bytes a second of one transfer: assumed, a home line of 20 Mbit/s
 
-RPC_TIMEOUT = 3.0  # as swarm.daemon sets them
+RPC_TIMEOUT = 3.0  # as swarm.network.p2p_daemon sets them
 DIAL_TIMEOUT = 8.0
 LOOKUP_WORKERS = 4  # requests of one look-up under way at once (hivemind's num_workers)
-PARALLEL_FETCHES = 4  # as swarm.gossip's settings have it
+PARALLEL_FETCHES = 4  # as swarm.gossip.service's settings have it
 TRIES = 3  # fetches of one announcement before it is given up, as there
 TRIES_A_BODY = 2  # publishers tried for each body that is wanted, as there
-REFERRALS = 4  # fetchers of a body that its publisher names, as swarm.fetch does
+REFERRALS = 4  # fetchers of a body that its publisher names, as swarm.exchange.fetch does
 REMEMBERED_BODIES = 256  # whose fetchers are remembered, as there

@@ -1,4 +1,4 @@
-"""What is counted while a simulation runs, and what must never happen in it."""
+"""Counters of a running simulation, and of what must never happen in it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Tally:
     body_bytes: float = 0.0  # bodies, with the requests for them
     gossip_bytes: float = 0.0  # announcements that rode on answers
     connection_bytes: float = 0.0  # new connections, to DHT servers and for bodies
-    announcements: int = 0  # put into the DHT, renewals too
+    announcements: int = 0  # put into the DHT, republished ones too
     reads: int = 0  # DHT keys looked up for announcements
     rpcs: int = 0  # requests to DHT servers, those of the own announcement too
     bodies: int = 0
@@ -46,7 +46,7 @@ class Window:
     rounds: int = 0  # that began in it
 
 
-class Ledger:
+class Counters:
     """Tallies, ages and exposure count from the end of the warm-up; what must not happen, from the start."""
 
     def __init__(self, scenario: Scenario, start: float) -> None:

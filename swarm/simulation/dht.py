@@ -1,7 +1,7 @@
 """The DHT: announcements on the five servers nearest to their shard's key, and what look-ups ask of the servers.
 
 Left out, as it costs more than it changes: hivemind's blacklist of silent servers (each request to one is counted
-and waited for), and the handing over of records to a newcomer (its shelves begin empty).
+and waited for), and the handing over of records to a newcomer (its dictionaries begin empty).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Cost:
 
 
 @dataclass(slots=True)
-class _Shelf:
+class _Dictionary:
     """One key's dictionary on one server. It goes as a whole, when the last of its records expires."""
 
     records: dict[str, bytes] = field(default_factory=dict)  # by peer
@@ -55,19 +55,19 @@ class Server:
     """A host that holds a part of the DHT, and the work that it had."""
 
     host: Host
-    shelves: dict[str, _Shelf] = field(default_factory=dict)
+    dictionaries: dict[str, _Dictionary] = field(default_factory=dict)
     requests: int = 0
     moved: float = 0.0  # bytes received and sent
 
-    def shelf(self, key: str, now: float) -> _Shelf | None:
-        shelf = self.shelves.get(key)
-        return shelf if shelf is not None and shelf.expires > now else None
+    def dictionary(self, key: str, now: float) -> _Dictionary | None:
+        dictionary = self.dictionaries.get(key)
+        return dictionary if dictionary is not None and dictionary.expires > now else None
 
     def put(self, key: str, peer: str, raw: bytes, expires: float, now: float) -> None:
-        if key not in self.shelves:
-            self.shelves = {name: shelf for name, shelf in self.shelves.items() if shelf.expires > now}
-            self.shelves[key] = _Shelf()
-        self.shelves[key].put(peer, raw, expires)
+        if key not in self.dictionaries:
+            self.dictionaries = {name: held for name, held in self.dictionaries.items() if held.expires > now}
+            self.dictionaries[key] = _Dictionary()
+        self.dictionaries[key].put(peer, raw, expires)
 
 
 class Dht:
@@ -98,8 +98,8 @@ class Dht:
         cost = Cost()
         answers, _ = self._search(reader, key, cost)
         found: dict[bytes, None] = {}  # in an order that does not depend on the process, as a set's would
-        for shelf in answers:
-            found.update(dict.fromkeys(shelf.records.values()))
+        for dictionary in answers:
+            found.update(dict.fromkeys(dictionary.records.values()))
         return list(found), cost
 
     def find_replicas(self, writer: Host, key: str) -> tuple[list[Server], Cost]:
@@ -129,26 +129,26 @@ class Dht:
         for server in self.servers.values():
             server.requests, server.moved = 0, 0.0
 
-    def _search(self, caller: Host, key: str, cost: Cost) -> tuple[list[_Shelf], list[int]]:
+    def _search(self, caller: Host, key: str, cost: Cost) -> tuple[list[_Dictionary], list[int]]:
         """The dictionaries met on the way to `key`, and the ids of the servers nearest to it."""
         now = self._clock()
-        shelves: list[_Shelf] = []
+        dictionaries: list[_Dictionary] = []
         own = self.servers.get(self._peer_id(caller))
-        if own and (shelf := own.shelf(key, now)):
-            shelves.append(shelf)
+        if own and (dictionary := own.dictionary(key, now)):
+            dictionaries.append(dictionary)
 
         def asks(server_id: int) -> bool:
             server = self.servers.get(server_id)
-            shelf = server.shelf(key, now) if server else None
-            if not self._asked(caller, server, cost, shelf.size if shelf else 0):
+            dictionary = server.dictionary(key, now) if server else None
+            if not self._asked(caller, server, cost, dictionary.size if dictionary else 0):
                 return False
-            if shelf:
-                shelves.append(shelf)
+            if dictionary:
+                dictionaries.append(dictionary)
             return True
 
         search = self._routing.search(self._peer_id(caller), self._key_id(key), now, asks)
         cost.seconds /= LOOKUP_WORKERS
-        return shelves, list(search.nearest)
+        return dictionaries, list(search.nearest)
 
     def _asked(self, caller: Host, server: Server | None, cost: Cost, payload: int) -> bool:
         """Books one request on both sides; whether it was answered."""

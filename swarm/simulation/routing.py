@@ -1,4 +1,4 @@
-"""Who finds whom in the DHT: Kademlia's tables over the server tier, and hivemind's beam search through them.
+"""DHT routing: Kademlia's tables over the server tier, and hivemind's beam search through them.
 
 Ids are the leading 64 bits of SHA-1, in which no two of a simulation's servers agree. A table holds up to 20 servers
 of every distance bucket. hivemind splits far buckets further, so its tables are rather larger and its searches no
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from swarm.simulation.costs import LOOKUP_WORKERS
 
 ID_BITS = 64
-BEAM = 8  # as swarm.daemon asks for
+BEAM = 8  # as swarm.network.p2p_daemon asks for
 _BUCKET = 20  # servers of one bucket, and of one answer
 _REFRESH = 60.0  # seconds after which a table takes note of who came and went
 

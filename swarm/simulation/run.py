@@ -1,4 +1,4 @@
-"""Plays a scenario from its first virtual second to its last."""
+"""The simulation run: a scenario from its first virtual second to its last."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TypeAlias
 
 from policies.seeds import derive_generator, derive_seed
 from policies.tasks.task import TaskSpec
-from swarm.simulation.counters import Ledger
+from swarm.simulation.counters import Counters
 from swarm.simulation.dht import Dht
 from swarm.simulation.links import Links
-from swarm.simulation.outcome import Outcome, summarise
+from swarm.simulation.result import SimulationResult, summarise
 from swarm.simulation.routing import Routing
 from swarm.simulation.scenario import Partition, Scenario
 from swarm.simulation.shared_filter import SharedFilter
-from swarm.simulation.sim_node import Player, World
-from swarm.simulation.virtual_clock import Agenda, Process
+from swarm.simulation.sim_node import SimNode, World
+from swarm.simulation.virtual_clock import Process, VirtualClock
 from swarm.wire.identity import Identity
 from swarm.wire.manifest import Manifest
 
@@ -28,22 +28,22 @@ Progress: TypeAlias = Callable[[str], None]
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C came while a simulation ran; `outcome` holds what was counted before it."""
+    """Ctrl-C came while a simulation ran; `result` holds what was counted before it."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, result: SimulationResult) -> None:
         super().__init__("interrupted")
-        self.outcome = outcome
+        self.result = result
 
 
-def simulate(scenario: Scenario, progress: Progress) -> Outcome:
+def simulate(scenario: Scenario, progress: Progress) -> SimulationResult:
     """Equal scenarios give equal outcomes. Raises Interrupted."""
     simulation = Simulation(scenario)
     try:
         for line in simulation.run():
             progress(line)
     except KeyboardInterrupt:
-        raise Interrupted(simulation.outcome()) from None
-    return simulation.outcome()
+        raise Interrupted(simulation.result()) from None
+    return simulation.result()
 
 
 class Simulation:
@@ -52,46 +52,46 @@ class Simulation:
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
         self._draws = self._random("swarm")
-        self._agenda = Agenda(_START)
+        self._clock = VirtualClock(_START)
         self._world = self._make_world()
-        self._alive: list[Player] = []
+        self._alive: list[SimNode] = []
         self._born = 0
 
     @property
     def seconds(self) -> float:
         """Virtual seconds so far."""
-        return self._agenda.now - _START
+        return self._clock.now - _START
 
-    def outcome(self) -> Outcome:
+    def result(self) -> SimulationResult:
         """What was counted so far."""
         servers = tuple(self._world.dht.servers.values())
-        return summarise(self._scenario, self._world.ledger, servers, self.seconds)
+        return summarise(self._scenario, self._world.counters, servers, self.seconds)
 
     def run(self) -> Iterator[str]:
         """Plays step by step, with a line on each."""
         yield from self._people()
-        scenario, agenda = self._scenario, self._agenda
+        scenario, clock = self._scenario, self._clock
         if scenario.churn:
-            agenda.start(self._churn(60.0 / (scenario.churn * scenario.nodes)))
+            clock.start(self._churn(60.0 / (scenario.churn * scenario.nodes)))
         if scenario.partition:
-            agenda.start(self._part(scenario.partition), _START + scenario.partition.start)
-        agenda.start(self._begin_counting(), _START + scenario.counted_from)
+            clock.start(self._part(scenario.partition), _START + scenario.partition.start)
+        clock.start(self._begin_counting(), _START + scenario.counted_from)
         for step in range(1, _STEPS + 1):
-            agenda.run_until(_START + scenario.seconds * step / _STEPS)
-            rounds = len(self._world.ledger.tallies)
-            yield f"{self.seconds:.0f} of {scenario.seconds:.0f} s: {rounds} rounds counted, {agenda.events} events"
+            clock.run_until(_START + scenario.seconds * step / _STEPS)
+            rounds = len(self._world.counters.tallies)
+            yield f"{self.seconds:.0f} of {scenario.seconds:.0f} s: {rounds} rounds counted, {clock.events} events"
 
     def _make_world(self) -> World:
-        scenario, agenda = self._scenario, self._agenda
+        scenario, clock = self._scenario, self._clock
         manifest = Manifest("simulated", (TaskSpec("sort"),), scenario.epoch_seconds, scenario.depth)
         links = Links(scenario, self._random("links"))
         return World(
             scenario=scenario,
-            agenda=agenda,
+            clock=clock,
             links=links,
-            dht=Dht(links, Routing(self._random("routing")), lambda: agenda.now),
-            notary=SharedFilter(manifest, lambda: agenda.now),
-            ledger=Ledger(scenario, _START),
+            dht=Dht(links, Routing(self._random("routing")), lambda: clock.now),
+            shared_filter=SharedFilter(manifest, lambda: clock.now),
+            counters=Counters(scenario, _START),
             draws=self._random("gossip"),
             choices=derive_generator(scenario.seed, "simulate", "choice"),
             swarm=manifest.swarm_id,
@@ -112,20 +112,20 @@ class Simulation:
         identity = Identity(derive_generator(self._scenario.seed, "simulate", "identity", number).bytes(32))
         host = world.links.settle(number, identity.peer_id)
         pace = self._scenario.round_seconds * self._draws.uniform(1.0 - _SLOWEST, 1.0 + _SLOWEST)
-        player = world.players[host.peer] = Player(world, identity, host, pace)
-        self._alive.append(player)
+        node = world.nodes[host.peer] = SimNode(world, identity, host, pace)
+        self._alive.append(node)
         if serves:
             world.dht.serve(host)
-        self._agenda.start(player.play(), self._agenda.now + self._draws.uniform(0.0, within))
+        self._clock.start(node.play(), self._clock.now + self._draws.uniform(0.0, within))
         if self._scenario.depth:
-            self._agenda.start(player.stay_present())
+            self._clock.start(node.stay_present())
 
-    def _leave(self, player: Player) -> None:
+    def _leave(self, node: SimNode) -> None:
         """Without a word: what it announced stays where it is until it expires."""
-        player.host.alive = False
-        del self._world.players[player.host.peer]
-        self._world.dht.leave(player.host)
-        self._world.ledger.exposure.leave(player.host)
+        node.host.alive = False
+        del self._world.nodes[node.host.peer]
+        self._world.dht.leave(node.host)
+        self._world.counters.exposure.leave(node.host)
 
     def _churn(self, mean_gap: float) -> Process:
         """At random times one node leaves and another joins in its stead, as a DHT server if the first was one."""
@@ -144,7 +144,7 @@ class Simulation:
         self._world.links.parted = False
 
     def _begin_counting(self) -> Process:
-        self._world.ledger.exposure.restart()
+        self._world.counters.exposure.restart()
         self._world.dht.forget_loads()
         yield 0.0
 

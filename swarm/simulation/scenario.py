@@ -1,4 +1,4 @@
-"""What is simulated: how many nodes, for how long, and what goes wrong meanwhile."""
+"""Scenarios to simulate: how many nodes, for how long, and what goes wrong meanwhile."""
 
 from __future__ import annotations
 

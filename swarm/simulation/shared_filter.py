@@ -1,4 +1,4 @@
-"""One gate for all simulated nodes: an announcement is checked when it first comes up, and known from then on."""
+"""The shared filter of all simulated nodes checks each announcement once and remembers it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from swarm.wire.manifest import Manifest
 
 
 class SharedFilter(AnnouncementFilter):
-    """Sound because a gate is pure and monotone: what passed once passes until it expires.
+    """Sound because a filter is pure and monotone: what passed once passes until it expires.
 
     Without it ten thousand nodes would check each announcement hundreds of times, at a third of a millisecond.
     """

@@ -1,7 +1,7 @@
-"""A simulated node: it publishes, looks round, fetches and serves by the product's own rules and code.
+"""A simulated node publishes, reads, fetches and serves by the product's own rules and code.
 
-The product's are the announcements, the gate, the directory, the body store and the token bucket, and the choice of
-shards and bodies. Models are the DHT and the streams between nodes.
+The product's are the announcements, the filter, the announcement store, the body store and the token bucket, and the
+choice of shards and bodies. Models are the DHT and the streams between nodes.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from swarm.discovery.announcement_store import AnnouncementStore
-from swarm.discovery.republish import draw_phase, is_due, next_moment, renewed
+from swarm.discovery.republish import draw_phase, is_due, next_moment, republished
 from swarm.discovery.shard_reader import SPARE, ShardReader
 from swarm.exchange.body_store import BodyStore, ServeLimits, TokenBucket
 from swarm.exchange.framing import Status
-from swarm.gossip.selection import choose
+from swarm.gossip.body_selection import select_bodies
 from swarm.limits import MAX_PIGGYBACK, STREAM_TIMEOUT
 from swarm.simulation import costs
-from swarm.simulation.counters import Ledger, Tally
+from swarm.simulation.counters import Counters, Tally
 from swarm.simulation.dht import Cost, Dht
 from swarm.simulation.links import Host, Links
 from swarm.simulation.scenario import Scenario
 from swarm.simulation.shared_filter import SharedFilter
-from swarm.simulation.virtual_clock import Agenda, Process
+from swarm.simulation.virtual_clock import Process, VirtualClock
 from swarm.wire.announcement import Announcement, Summary, TaskSummary, epoch_of, shard_key, shard_of
 from swarm.wire.identity import Identity
 
 _LIMITS = ServeLimits()
-_BURST = 4 * _LIMITS.upload_rate  # as swarm.fetch has it
+_BURST = 4 * _LIMITS.upload_rate  # as swarm.exchange.fetch has it
 _CYCLES = 3  # of looking and fetching in a round, at most: the product's are two seconds apart
 _SUMMARY = Summary(1, 1, "smollm2-135m", 4, 32, (TaskSummary("sort@1", 32, 0.25),))
 
@@ -42,16 +42,16 @@ class World:
     """What all nodes of a simulation share."""
 
     scenario: Scenario
-    agenda: Agenda
+    clock: VirtualClock
     links: Links
     dht: Dht
-    notary: SharedFilter
-    ledger: Ledger
+    shared_filter: SharedFilter
+    counters: Counters
     draws: random.Random
     choices: np.random.Generator
     swarm: str  # its id
     body: bytes  # every body: what is in it does not matter here, and its digest is made up
-    players: dict[str, Player] = field(default_factory=dict)  # by PeerID, those that live
+    nodes: dict[str, SimNode] = field(default_factory=dict)  # by PeerID, those that live
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,63 +64,63 @@ class Answer:
     referrals: Sequence[str]
 
 
-class Player:
+class SimNode:
     def __init__(self, world: World, identity: Identity, host: Host, pace: float) -> None:
         """`pace` is the length of its rounds in virtual seconds."""
         self.host = host
         self._world = world
         self._identity = identity
         self._pace = pace
-        self._directory = AnnouncementStore(world.notary, host.peer, world.draws)
-        manifest, lifetime = world.notary.manifest, world.scenario.lifetime
-        self._lookout = ShardReader(manifest, self._directory, lifetime, world.draws)
+        self._announcements = AnnouncementStore(world.shared_filter, host.peer, world.draws)
+        manifest, lifetime = world.shared_filter.manifest, world.scenario.lifetime
+        self._shard_reader = ShardReader(manifest, self._announcements, lifetime, world.draws)
         self._bodies = BodyStore(_LIMITS.stored)
-        self._upload = TokenBucket(_LIMITS.upload_rate, _BURST, lambda: world.agenda.now)
+        self._upload = TokenBucket(_LIMITS.upload_rate, _BURST, lambda: world.clock.now)
         self._serving = 0
         self._fetchers: OrderedDict[bytes, deque[str]] = OrderedDict()
         self._newest: Announcement | None = None  # of its own
         self._offer: bytes | None = None  # the same, encoded
         self._published = 0
-        self._renewing = Tally()  # what it cost since the last round's end
+        self._republishing = Tally()  # what it cost since the last round's end
         self._seen: set[bytes] = set()  # digests of bodies that came
         self._failures: Counter[bytes] = Counter()  # by digest
         self._under_way = 0  # fetches
 
     def play(self) -> Process:
         """One round after the other, until the node leaves."""
-        agenda = self._world.agenda
+        clock = self._world.clock
         while True:
-            began, tally = agenda.now, self._renewing
-            self._renewing = Tally()
+            began, tally = clock.now, self._republishing
+            self._republishing = Tally()
             for phase in (self._publish, *(self._look, self._collect) * _CYCLES):
                 yield from phase(tally)
                 if not self.host.alive:
                     return
                 if tally.bodies >= self._world.scenario.bodies:
                     break
-            self._world.ledger.close(tally, began, agenda.now)
-            yield max(0.0, began + self._pace - agenda.now)
+            self._world.counters.close(tally, began, clock.now)
+            yield max(0.0, began + self._pace - clock.now)
             if not self.host.alive:
                 return
 
     def stay_present(self) -> Process:
         """In an epoch without anything new it announces its newest body again, until the node leaves."""
         world, phase = self._world, draw_phase(self._world.draws)
-        length = world.notary.manifest.epoch_seconds
+        length = world.shared_filter.manifest.epoch_seconds
         while True:
-            yield next_moment(world.agenda.now, length, phase) - world.agenda.now
+            yield next_moment(world.clock.now, length, phase) - world.clock.now
             if not self.host.alive:
                 return
-            if self._newest and is_due(self._newest, world.agenda.now, length, phase):
-                again = renewed(self._newest, world.agenda.now, length).sign(self._identity)
-                yield from self._put_up(again, self._renewing)
+            if self._newest and is_due(self._newest, world.clock.now, length, phase):
+                again = republished(self._newest, world.clock.now, length).sign(self._identity)
+                yield from self._put_up(again, self._republishing)
 
     def answer(self, digest: bytes) -> Answer:
         """As the product's exchange answers a request; an OK takes a serving slot until `finish`."""
         world, body = self._world, self._bodies.get(digest)
         own = [self._offer] if self._offer else []
-        drawn = self._directory.draw(MAX_PIGGYBACK - len(own))
-        gossip = [*own, *map(world.notary.encoded, drawn)]
+        drawn = self._announcements.draw(MAX_PIGGYBACK - len(own))
+        gossip = [*own, *map(world.shared_filter.encoded, drawn)]
         size = len(body or b"") + sum(map(len, gossip))
         if body is None:
             status = Status.NOT_FOUND
@@ -137,7 +137,7 @@ class Player:
         self._serving -= 1
         if not arrived:
             return
-        self._world.ledger.served(self.host, size)
+        self._world.counters.served(self.host, size)
         fetchers = self._fetchers.setdefault(digest, deque(maxlen=costs.REFERRALS))
         if fetcher.peer not in fetchers:
             fetchers.append(fetcher.peer)
@@ -150,12 +150,12 @@ class Player:
         digest = hashlib.sha256(f"{peer}/{self._published}".encode()).digest()
         announcement = self._announce(digest)
         self._bodies.put_own(digest, world.body)
-        world.ledger.offered(self.host, digest)
+        world.counters.offered(self.host, digest)
         yield from self._put_up(announcement, tally)
 
     def _put_up(self, announcement: Announcement, tally: Tally) -> Process:
         world, raw = self._world, announcement.encode()
-        world.notary.admit(raw)
+        world.shared_filter.admit(raw)
         self._newest, self._offer = announcement, raw
         tally.announcements += 1
         key = shard_key(announcement.swarm, announcement.epoch, announcement.depth, announcement.shard)
@@ -166,8 +166,8 @@ class Player:
             yield self._book_announcement(tally, cost)
 
     def _announce(self, digest: bytes) -> Announcement:
-        world, peer, created = self._world, self.host.peer, self._world.agenda.now
-        manifest = world.notary.manifest
+        world, peer, created = self._world, self.host.peer, self._world.clock.now
+        manifest = world.shared_filter.manifest
         epoch = epoch_of(created, manifest.epoch_seconds)
         return Announcement(
             swarm=world.swarm,
@@ -184,10 +184,10 @@ class Player:
         ).sign(self._identity)
 
     def _look(self, tally: Tally) -> Process:
-        """Reads shards until enough publishers are known, as swarm.network does."""
+        """Reads shards until enough publishers are known, as swarm.network.supervisor does."""
         world = self._world
-        current = epoch_of(world.agenda.now, world.notary.manifest.epoch_seconds)
-        for keys in self._lookout.look(current, SPARE * world.scenario.bodies):
+        current = epoch_of(world.clock.now, world.shared_filter.manifest.epoch_seconds)
+        for keys in self._shard_reader.keys_to_read(current, SPARE * world.scenario.bodies):
             answers = [world.dht.read(self.host, key) for key in keys]
             tally.reads += len(keys)
             for _, cost in answers:
@@ -196,16 +196,16 @@ class Player:
             yield max(cost.seconds for _, cost in answers)  # they are read at once
             if not self.host.alive:
                 return
-            self._lookout.learn([raw for raws, _ in answers for raw in raws])
+            self._shard_reader.add([raw for raws, _ in answers for raw in raws])
 
     def _collect(self, tally: Tally) -> Process:
         world = self._world
         bodies = world.scenario.bodies
-        candidates = self._lookout.candidates(SPARE * bodies)
+        candidates = self._shard_reader.candidates(SPARE * bodies)
         count = costs.TRIES_A_BODY * (bodies - tally.bodies)
-        waiting = deque(choose(candidates, self._worth_fetching, count, world.choices))
+        waiting = deque(select_bodies(candidates, self._worth_fetching, count, world.choices))
         lanes = [self._fetch_waiting(waiting, tally) for _ in range(costs.PARALLEL_FETCHES)]
-        yield from world.agenda.side_by_side(lanes)
+        yield from world.clock.side_by_side(lanes)
 
     def _worth_fetching(self, announcement: Announcement) -> bool:
         digest = announcement.digest
@@ -220,18 +220,18 @@ class Player:
 
     def _fetch(self, wanted: Announcement, tally: Tally) -> Process:
         """From the publisher, or from those it refers to, as the product's exchange does."""
-        agenda = self._world.agenda
-        deadline = agenda.now + STREAM_TIMEOUT - 1
+        clock = self._world.clock
+        deadline = clock.now + STREAM_TIMEOUT - 1
         untried, tried = [wanted.peer], set[str]()
-        while untried and len(tried) <= costs.REFERRALS and agenda.now < deadline:
+        while untried and len(tried) <= costs.REFERRALS and clock.now < deadline:
             peer = untried.pop(0)
             tried.add(peer)
             answer = yield from self._ask(peer, wanted, tally, deadline)
             if not self.host.alive or (answer and answer.status is Status.OK):
-                self._lookout.take(wanted)
+                self._shard_reader.mark_fetched(wanted)
                 return
             untried += [p for p in answer.referrals if p not in {*tried, *untried}] if answer else []
-        self._lookout.take(wanted)
+        self._shard_reader.mark_fetched(wanted)
         self._failures[wanted.digest] += 1
         tally.failed += 1
 
@@ -239,10 +239,10 @@ class Player:
         self, peer: str, wanted: Announcement, tally: Tally, deadline: float
     ) -> Generator[float, None, Answer | None]:
         """One request to one peer; None when no whole answer comes."""
-        world, links, agenda = self._world, self._world.links, self._world.agenda
-        source = world.players.get(peer)
+        world, links, clock = self._world, self._world.links, self._world.clock
+        source = world.nodes.get(peer)
         if source is None or not links.reaches(self.host, source.host):
-            yield min(costs.DIAL_TIMEOUT, deadline - agenda.now)
+            yield min(costs.DIAL_TIMEOUT, deadline - clock.now)
             return None
         trip = links.round_trip(self.host, source.host)
         tally.body_bytes += costs.FETCH_BYTES
@@ -251,7 +251,7 @@ class Player:
             yield costs.CONNECTION_TRIPS * trip
         yield trip / 2
         if links.loses() or not links.reaches(self.host, source.host):
-            yield max(0.0, deadline - agenda.now)
+            yield max(0.0, deadline - clock.now)
             return None
         answer = source.answer(wanted.digest)
         yield trip / 2 + answer.size / costs.LINK_RATE
@@ -261,7 +261,7 @@ class Player:
         if not arrived:
             return None
         tally.gossip_bytes += sum(map(len, answer.gossip)) + costs.GOSSIP_OVERHEAD * len(answer.gossip)
-        self._directory.learn(answer.gossip)
+        self._announcements.add(answer.gossip)
         if answer.status is Status.OK:
             self._take(wanted, source.host, tally)
         return answer
@@ -273,7 +273,7 @@ class Player:
         tally.bodies += 1
         tally.body_bytes += body.size * costs.BODY_OVERHEAD
         parted = world.links.parted
-        world.ledger.fetched(self.host, source, body, world.agenda.now, parted=parted)
+        world.counters.fetched(self.host, source, body, world.clock.now, parted=parted)
 
     def _book_announcement(self, tally: Tally, cost: Cost) -> float:
         """The seconds that it took."""

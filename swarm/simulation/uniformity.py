@@ -1,4 +1,4 @@
-"""Are all publishers fetched alike? Counted fetches against those that uniform draws would bring."""
+"""Uniformity tests: counted fetches of each publisher against those that uniform sampling would bring."""
 
 from __future__ import annotations
 

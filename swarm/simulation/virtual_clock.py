@@ -1,4 +1,4 @@
-"""Virtual time: processes are generators that yield the seconds they wait, and run in the order of their times."""
+"""The virtual clock runs processes, generators that yield the seconds they wait, in the order of their times."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeAlias
 Process: TypeAlias = Generator[float, None, None]
 
 
-class Agenda:
+class VirtualClock:
     """What happens when. Nothing sleeps: time jumps from one event to the next."""
 
     def __init__(self, start: float) -> None:

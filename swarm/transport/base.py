@@ -1,4 +1,4 @@
-"""The Transport seam: how announcements and bodies move. `dht`, `memory` and `silo` implement it."""
+"""The Transport protocol moves announcements and bodies; `dht`, `in_memory` and `silo` implement it."""
 
 from __future__ import annotations
 

@@ -45,12 +45,12 @@ class DhtTransport:
         self.peer_id = Identity.load_or_create(key).peer_id
         Membership.of(
             settings.manifest, settings.secret, self.peer_id
-        )  # told here, not by a process that dies
+        )  # refused here, not by a process that dies
         self._settings = settings
         self._key = key
         self._changed = threading.Condition()
         self._status = _down("starting")
-        self._link: IpcClient | None = None
+        self._client: IpcClient | None = None
         self._latest: tuple[bytes, Summary] | None = None
         self._closing = threading.Event()
         self._keeper = threading.Thread(target=self._keep_alive, name="transport", daemon=True)
@@ -75,8 +75,8 @@ class DhtTransport:
 
     def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> Sequence[Announcement]:
         # Without shards everybody is known, and nobody has a place to lose.
-        told = [a.encode() for a in declined] if self._settings.manifest.shard_depth else []
-        return [Announcement.decode(raw) for raw in self._call("announcements", want, told)]
+        unwanted = [a.encode() for a in declined] if self._settings.manifest.shard_depth else []
+        return [Announcement.decode(raw) for raw in self._call("announcements", want, unwanted)]
 
     def fetch(self, announcement: Announcement) -> bytes:
         body: bytes = self._call("fetch", announcement.encode())
@@ -88,8 +88,8 @@ class DhtTransport:
     def close(self) -> None:
         self._closing.set()
         with self._changed:
-            if self._link:
-                self._link.hang_up()
+            if self._client:
+                self._client.shutdown()
             self._changed.notify_all()
         self._keeper.join(_CLOSE_TIMEOUT)
         if self._folder:
@@ -98,14 +98,14 @@ class DhtTransport:
     @property
     def pid(self) -> int | None:
         """The transport's process, while there is one."""
-        link = self._link
-        return link.pid if link else None
+        client = self._client
+        return client.pid if client else None
 
     def _call(self, verb: str, *arguments: Any) -> Any:
-        link, status = self._link, self._status
-        if link is None or not status.healthy:
+        client, status = self._client, self._status
+        if client is None or not status.healthy:
             raise TransportDown(status.detail)
-        return link.call(verb, *arguments)
+        return client.call(verb, *arguments)
 
     def _keep_alive(self) -> None:
         failures = 0
@@ -120,19 +120,19 @@ class DhtTransport:
     def _live_once(self) -> str:
         """From the start of one process to its end. Returns why it ended."""
         try:
-            link = IpcClient(self._settings, self._key, self._latest)
+            client = IpcClient(self._settings, self._key, self._latest)
         except OSError as error:
             self._set(_down(f"cannot start the transport process: {error}"))
             return self._status.detail
         with self._changed:
-            self._link = link
+            self._client = client
             if self._closing.is_set():
-                link.hang_up()
-        detail = link.listen(lambda state: self._set(_status(state)))
+                client.shutdown()
+        detail = client.listen(lambda state: self._set(_status(state)))
         with self._changed:
-            self._link = None
+            self._client = None
         self._set(_down("closed" if self._closing.is_set() else detail, self._status))
-        status = link.end()
+        status = client.end()
         return f"{detail} (status {status}, output in {self._settings.log or 'no log: none is configured'})"
 
     def _set(self, status: TransportStatus) -> None:

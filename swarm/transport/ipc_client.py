@@ -1,4 +1,4 @@
-"""One transport process as its parent sees it: started, called from any thread, ended."""
+"""The IPC client starts one transport process, calls it from any thread and ends it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm.errors import TransportDown, TransportError
-from swarm.network import ipc as control
+from swarm.network import ipc
 from swarm.network.ipc import DhtSettings
 from swarm.wire.announcement import Summary
 
@@ -48,7 +48,7 @@ class IpcClient:
         self._waiting: dict[int, Future[Any]] = {}
         self._ended = False
         publication = (latest[0], astuple(latest[1])) if latest else None
-        self._greeting = [settings.to_wire(), str(key.resolve()), publication]
+        self._first_message = [settings.to_wire(), str(key.resolve()), publication]
 
     @property
     def pid(self) -> int:
@@ -56,7 +56,7 @@ class IpcClient:
 
     def call(self, verb: str, *arguments: Any) -> Any:
         """Raises TransportDown, FetchFailed or TransportError; never later than the verb's deadline."""
-        deadline = time.monotonic() + control.call_deadline(verb, self._settings)
+        deadline = time.monotonic() + ipc.call_deadline(verb, self._settings)
         answer: Future[Any] = Future()
         call = next(self._ids)
         self._waiting[call] = answer
@@ -74,12 +74,12 @@ class IpcClient:
         """Hands out answers and states until the process is gone or silent; returns which."""
         patience = self._settings.start_timeout
         try:
-            self._send(self._greeting, patience)
+            self._send(self._first_message, patience)
             while True:
                 self._incoming.settimeout(patience)
                 call, kind, result = self._receive()
-                patience = control.SILENCE
-                if call == control.STATE:
+                patience = ipc.SILENCE
+                if call == ipc.STATE:
                     on_state(result)
                 else:
                     self._resolve(call, kind, result)
@@ -92,14 +92,14 @@ class IpcClient:
             for waiting in list(self._waiting.values()):
                 _fail(waiting, TransportDown("the transport process ended"))
 
-    def hang_up(self) -> None:
+    def shutdown(self) -> None:
         """Asks the process to end; `listen` returns soon after."""
         with suppress(OSError):
             self._outgoing.shutdown(socket.SHUT_RDWR)
 
     def end(self) -> int:
         """Waits for the process, kills it when it takes too long, frees all; returns the exit status."""
-        self.hang_up()
+        self.shutdown()
         try:
             self._process.wait(_END_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -110,7 +110,7 @@ class IpcClient:
         return self._process.returncode
 
     def _send(self, message: Any, timeout: float) -> None:
-        frame = control.pack(message)
+        frame = ipc.pack(message)
         deadline = time.monotonic() + timeout
         if not self._sending.acquire(timeout=max(0.0, timeout)):
             raise TransportDown("the transport process takes no calls")
@@ -118,13 +118,13 @@ class IpcClient:
             self._outgoing.settimeout(max(0.001, deadline - time.monotonic()))
             self._outgoing.sendall(frame)
         except OSError as error:  # after half a frame the stream is of no use any more
-            self.hang_up()
+            self.shutdown()
             raise TransportDown("the transport process takes no calls") from error
         finally:
             self._sending.release()
 
     def _receive(self) -> Any:
-        return control.unpack(self._read(control.frame_length(self._read(control.LENGTH.size))))
+        return ipc.unpack(self._read(ipc.frame_length(self._read(ipc.LENGTH.size))))
 
     def _read(self, size: int) -> bytes:
         parts = bytearray()
@@ -142,7 +142,7 @@ class IpcClient:
         if kind is None:
             waiting.set_result(result)
         else:
-            _fail(waiting, control.ERRORS[kind](result))
+            _fail(waiting, ipc.ERRORS[kind](result))
 
 
 def _fail(waiting: Future[Any], error: TransportError) -> None:

@@ -1,4 +1,4 @@
-"""What one announcement offers: the groups of one round of one node, as they travel.
+"""The body of an announcement: the groups of one round of one node, as they travel.
 
 Text without token ids, or finished images without latents: what any model can learn from, whatever wrote it.
 """
@@ -18,7 +18,7 @@ from swarm.limits import (
     MAX_ROLLOUTS,
     MAX_TEXT,
 )
-from swarm.wire import images as pictures
+from swarm.wire import images
 from swarm.wire.announcement import Summary
 
 # Text and images that `shareable` puts into one body, bytes. With 32 bytes a rollout for the rest it stays under
@@ -33,14 +33,14 @@ class SharedRollout:
     text: str
     finish: Finish  # one of FINISHED
     claimed_reward: float  # in [0, 1]; compared with the receiver's own, never trained on
-    image: bytes = b""  # as `pictures` packs it, where the completion is an image; then `text` is empty
+    image: bytes = b""  # as `images` packs it, where the completion is an image; then `text` is empty
 
     @property
     def pixels(self) -> int:
         """Bytes of the image once opened, by its header, counted as RGB. Raises DecodeError."""
         if not self.image:
             return 0
-        width, height, _ = pictures.dimensions(self.image)
+        width, height, _ = images.dimensions(self.image)
         return 3 * width * height
 
 
@@ -111,7 +111,7 @@ def _travels(rollout: Rollout) -> bool:
         return False
     if rollout.image is None:
         return 0 < len(rollout.text.encode()) <= MAX_TEXT
-    return pictures.fits(rollout.image)
+    return images.fits(rollout.image)
 
 
 def _extremes(rollouts: Sequence[Rollout]) -> tuple[Rollout, ...]:
@@ -134,4 +134,4 @@ def _pixels(rollout: Rollout) -> int:
 
 def _packed(rollout: Rollout) -> bytes:
     """Empty for text."""
-    return pictures.pack(rollout.image) if rollout.image else b""
+    return images.encode(rollout.image) if rollout.image else b""

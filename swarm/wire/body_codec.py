@@ -1,4 +1,4 @@
-"""The one door between body bytes and objects.
+"""The body codec: the only place where body bytes become objects.
 
 Past `decode_body` every field is typed, bounded and finite. Whether it is true, the verifier asks.
 """

@@ -1,4 +1,4 @@
-"""Typed reading of fields that came from outside: each function returns the value or raises DecodeError.
+"""Typed readers of fields that came from outside: each returns the value or raises DecodeError.
 
 `what` names the field in the error; the value itself is never repeated, so no peer writes into our logs.
 """

@@ -1,4 +1,4 @@
-"""Who a node is: one Ed25519 key names it (libp2p PeerID), signs its announcements and secures its streams.
+"""A node's identity: one Ed25519 key names it (libp2p PeerID), signs its announcements and secures its streams.
 
 The PeerID of an Ed25519 key *contains* the public key, so whoever knows the name can check the signature.
 """

@@ -1,7 +1,7 @@
 """Images as they travel: PNG for small ones, lossy WebP for the rest, made from pixels alone.
 
 So no metadata ever leaves a node. What comes in is read by ourselves down to its dimensions, in the one form that
-`pack` writes, before Pillow sees a byte of it: a chunk that has no business there is a refusal.
+`encode` writes, before Pillow sees a byte of it: a chunk that has no business there is a refusal.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ def fits(image: Image) -> bool:
 
 
 @lru_cache(maxsize=16)  # an image is packed for its size, and again for its body
-def pack(image: Image) -> bytes:
+def encode(image: Image) -> bytes:
     """The image in a file format, for sending; peers take those of at most MAX_IMAGE bytes."""
     from PIL import Image as pillow  # an extra: nodes that train on text have no use for it
 
-    picture = pillow.frombytes(_MODES[image.channels], (image.width, image.height), image.pixels)
+    opened = pillow.frombytes(_MODES[image.channels], (image.width, image.height), image.pixels)
     out = io.BytesIO()
     if image.width * image.height <= _LOSSLESS_PIXELS:
-        picture.save(out, "PNG", optimize=True)
+        opened.save(out, "PNG", optimize=True)
     else:
-        picture.convert("RGB").save(out, "WEBP", quality=_QUALITY)
+        opened.convert("RGB").save(out, "WEBP", quality=_QUALITY)
     return out.getvalue()
 
 
-def unpack(data: bytes) -> Image:
+def decode(data: bytes) -> Image:
     """The image in untrusted bytes. Raises DecodeError, with a message free of the sender's bytes."""
     width, height, channels = dimensions(data)
     if data.startswith(_PNG):
         _check_inflated(data[_PNG_PIXELS], height * (1 + width * channels))
-    picture = _decode(data, "PNG" if data.startswith(_PNG) else "WEBP")
-    if picture.size != (width, height) or picture.mode != _MODES[channels]:
+    opened = _read_pixels(data, "PNG" if data.startswith(_PNG) else "WEBP")
+    if opened.size != (width, height) or opened.mode != _MODES[channels]:
         raise DecodeError("image is not what its header says")
-    return Image(width, height, channels, picture.tobytes())
+    return Image(width, height, channels, opened.tobytes())
 
 
 def dimensions(data: bytes) -> tuple[int, int, int]:
@@ -72,21 +72,21 @@ def dimensions(data: bytes) -> tuple[int, int, int]:
     return width, height, channels
 
 
-def _decode(data: bytes, form: str) -> Any:
+def _read_pixels(data: bytes, form: str) -> Any:
     """A Pillow image in memory. The dimensions are known to be small by now."""
     from PIL import Image as pillow
 
     try:
-        picture = pillow.open(io.BytesIO(data), formats=(form,))
-        picture.load()
+        opened = pillow.open(io.BytesIO(data), formats=(form,))
+        opened.load()
     except (OSError, ValueError, SyntaxError, EOFError, pillow.DecompressionBombError) as error:
         raise DecodeError(f"image does not decode ({type(error).__name__})") from error
-    return picture
+    return opened
 
 
 def _png_size(data: bytes) -> tuple[int, int, int]:
     """Width, height and channels of a PNG of eight bits a channel that holds its header, pixels and end alone."""
-    # The pixels in one chunk, as `pack` writes them: 43,000 empty ones would cost as many steps.
+    # The pixels in one chunk, as `encode` writes them: 43,000 empty ones would cost as many steps.
     chunks = list(islice(_png_chunks(data), 4))
     if [kind for kind, _ in chunks] != [b"IHDR", b"IDAT", b"IEND"]:
         raise DecodeError("PNG with other chunks than header, pixels and end")

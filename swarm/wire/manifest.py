@@ -1,4 +1,4 @@
-"""The rules that all peers of a swarm share, and the invite that carries them.
+"""The manifest holds the rules that all peers of a swarm share; the invite carries it.
 
 A swarm's id is the hash of its manifest: whoever joins with other rules is in another swarm. An invite holds
 the whole manifest (200 to 600 characters), so nothing has to be fetched or trusted before joining.

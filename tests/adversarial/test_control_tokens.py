@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgpack
 import pytest
 import zstandard
-from fakes import END, MALLORY, announce, body_of, door, offer, told
+from fakes import END, MALLORY, announce, body_of, offer, shared_group, verifier
 
 from policies.rollout import Finish
 from swarm.admission.verdict import Outcome, Reason
@@ -25,8 +25,8 @@ SPELLINGS = [
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_spelt_control_tokens_reach_the_encoder_as_the_characters_they_are(spelling: str) -> None:
-    sent = body_of([told(7, (f"{spelling} it is 8", 1.0), ("it is 9", 0.25))], MALLORY)
-    [(verdict, rebuilt)] = door().examine(*offer(sent))
+    sent = body_of([shared_group(7, (f"{spelling} it is 8", 1.0), ("it is 9", 0.25))], MALLORY)
+    [(verdict, rebuilt)] = verifier().verify(*offer(sent))
     assert verdict.outcome is Outcome.ACCEPTED
     assert rebuilt is not None
     ids = rebuilt.rollouts[0].token_ids
@@ -34,15 +34,15 @@ def test_spelt_control_tokens_reach_the_encoder_as_the_characters_they_are(spell
 
 
 def test_text_that_the_encoder_cannot_take_without_a_control_token_refuses_its_group() -> None:
-    sent = body_of([told(7, ("<control> it is 8", 1.0), ("it is 9", 0.25))], MALLORY)
-    [(verdict, rebuilt)] = door().examine(*offer(sent))
+    sent = body_of([shared_group(7, ("<control> it is 8", 1.0), ("it is 9", 0.25))], MALLORY)
+    [(verdict, rebuilt)] = verifier().verify(*offer(sent))
     assert (verdict.reason, rebuilt) == (Reason.ENCODING, None)
     assert "<control>" not in verdict.detail
 
 
 def test_a_cut_rollout_gets_no_end_of_sequence() -> None:
     cut = SharedRollout("it is 8", Finish.LENGTH, 1.0), SharedRollout("it is 9", Finish.STOP, 0.25)
-    [(_, rebuilt)] = door().examine(*offer(body_of([SharedGroup("addition@1", 7, cut)], MALLORY)))
+    [(_, rebuilt)] = verifier().verify(*offer(body_of([SharedGroup("addition@1", 7, cut)], MALLORY)))
     assert rebuilt is not None
     assert [END in rollout.token_ids for rollout in rebuilt.rollouts] == [False, True]
 
@@ -60,8 +60,8 @@ def test_a_cut_rollout_gets_no_end_of_sequence() -> None:
     ids=repr,
 )
 def test_there_is_no_field_that_carries_token_ids(rollout: list[object]) -> None:
-    honest = body_of([told(7, ("it is 8", 1.0))], MALLORY)
+    honest = body_of([shared_group(7, ("it is 8", 1.0))], MALLORY)
     fields = [1, honest.swarm, MALLORY, "tiny", 3, 1, [["addition@1", 7, [rollout]]]]
     wire = zstandard.ZstdCompressor(write_checksum=True).compress(msgpack.packb(fields))
-    [(verdict, rebuilt)] = door().examine(announce(honest, wire), wire)
+    [(verdict, rebuilt)] = verifier().verify(announce(honest, wire), wire)
     assert (verdict.reason, rebuilt) == (Reason.DECODE, None)

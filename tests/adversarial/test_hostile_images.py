@@ -23,11 +23,10 @@ from swarm.admission.verdict import Reason
 from swarm.admission.verifier import RolloutVerifier
 from swarm.errors import DecodeError
 from swarm.limits import MAX_BODY_PIXELS, MAX_IMAGE, MAX_IMAGE_SIDE
-from swarm.wire import images as pictures
+from swarm.wire import images
 from swarm.wire.body import SharedGroup, SharedRollout
-from swarm.wire.images import pack, unpack
 
-PNG, WEBP = pack(grey(100)), pack(photo(96, 80))
+PNG, WEBP = images.encode(grey(100)), images.encode(photo(96, 80))
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -110,13 +109,13 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_is_not_a_bare_image_within_bounds_is_refused(name: str) -> None:
     with pytest.raises(DecodeError) as refusal:
-        unpack(HOSTILE[name])
+        images.decode(HOSTILE[name])
     assert "secret" not in str(refusal.value)
 
 
 def test_the_bare_png_of_these_tests_is_taken() -> None:
     """Else the refusals above could have any cause."""
-    assert unpack(png(8, 8, ROWS * 8)) == Image(8, 8, 1, bytes(64))
+    assert images.decode(png(8, 8, ROWS * 8)) == Image(8, 8, 1, bytes(64))
 
 
 # Reads each file as an image and prints how far memory peaked over where it was after honest ones.
@@ -124,17 +123,17 @@ VICTIM = """
 import sys
 from pathlib import Path
 from swarm.errors import DecodeError
-from swarm.wire.images import unpack
+from swarm.wire import images
 
 def memory(which):
     return int(Path("/proc/self/status").read_text().split(which)[1].split()[0]) * 1024
 
 png, webp, *bombs = [Path(name).read_bytes() for name in sys.argv[1:]]
-unpack(png), unpack(webp)
+images.decode(png), images.decode(webp)
 before = memory("VmRSS:")
 for bomb in bombs:
     try:
-        assert len(unpack(bomb).pixels) == 64
+        assert len(images.decode(bomb).pixels) == 64
     except DecodeError:
         pass
 print(memory("VmHWM:") - before)
@@ -179,7 +178,7 @@ def test_pngs_with_right_checksums_are_their_pixels_or_refused(
     bounded(png(width, height, pixels, colour=colour))
     whole = png(width, height, (b"\0" + pixels[:width].ljust(width, b"x")) * height)
     if width and height:
-        assert unpack(whole) == Image(width, height, 1, pixels[:width].ljust(width, b"x") * height)
+        assert images.decode(whole) == Image(width, height, 1, pixels[:width].ljust(width, b"x") * height)
 
 
 FLAT = io.BytesIO()
@@ -189,14 +188,14 @@ pillow.new("RGB", (MAX_IMAGE_SIDE, MAX_IMAGE_SIDE), (9, 9, 9)).save(FLAT, "WEBP"
 def test_a_body_of_many_large_flat_images_is_opened_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """1.6 kB that would take 3 GiB."""
     opened: list[int] = []
-    honest = pictures.unpack
-    monkeypatch.setattr(pictures, "unpack", lambda data: opened.append(len(data)) or honest(data))
+    honest = images.decode
+    monkeypatch.setattr(images, "decode", lambda data: opened.append(len(data)) or honest(data))
     rollouts = tuple(SharedRollout("", Finish.STOP, claim, FLAT.getvalue()) for claim in (0.0, 0.5, 0.5, 1.0))
     groups = [SharedGroup(Brightness.name, seed, rollouts) for seed in range(256)]
     announcement, wire = offer(body_of(groups, MALLORY))
     assert len(wire) < 2000
     keeper = RolloutVerifier(SWARM, NODE, {Brightness.name: Flat()}, encode, ManualClock())
-    verdicts = [verdict for verdict, _ in keeper.examine(announcement, wire)]
+    verdicts = [verdict for verdict, _ in keeper.verify(announcement, wire)]
     taken = MAX_BODY_PIXELS // (4 * 3 * MAX_IMAGE_SIDE**2)
     assert [verdict.reason for verdict in verdicts] == [None] * taken + [Reason.IMAGE] * (256 - taken)
     assert len(opened) == 4 * taken
@@ -211,7 +210,7 @@ class Flat(Brightness):
 
 def bounded(data: bytes) -> None:
     try:
-        image = unpack(data)
+        image = images.decode(data)
     except DecodeError:
         return
     assert 0 < min(image.width, image.height) <= max(image.width, image.height) <= MAX_IMAGE_SIDE

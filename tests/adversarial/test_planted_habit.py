@@ -1,6 +1,6 @@
 """Attack 8: mallory's answers are right and carry a habit that no verifier sees, here a blank in front.
 
-An honest limit: no check at the door finds them, and a receiver that trusts whole groups takes the habit up.
+An honest limit: no check at the verifier finds them, and a receiver that trusts whole groups takes the habit up.
 Anchors of its own did not keep it out: docs/lab-book.md, "Anchored mixing".
 """
 

@@ -18,18 +18,18 @@ from fakes import (
     ManualClock,
     announce,
     body,
-    door,
     encode,
     group,
     offer,
+    verifier,
 )
 
 from swarm.admission.replay_guard import CAPACITY, ReplayGuard
 from swarm.admission.verdict import Reason, Verdict
 from swarm.admission.verifier import RolloutVerifier
 from swarm.gossip.service import Gossip, GossipSettings
-from swarm.sampling.external_pool import Pool
-from swarm.transport.memory import MemoryHub
+from swarm.sampling.external_pool import ExternalPool
+from swarm.transport.in_memory import MemoryHub
 from swarm.wire.body_codec import encode_body
 
 THOUGHT = "adding one to {} by counting on gives {}"  # long enough to tell whose it is
@@ -40,12 +40,12 @@ def thoughts(seed: int, *answers: int) -> list[str]:
 
 
 def reasons(keeper: RolloutVerifier, *offers: tuple[object, bytes]) -> list[Reason | None]:
-    return [verdict.reason for sent in offers for verdict, _ in keeper.examine(*sent)]
+    return [verdict.reason for sent in offers for verdict, _ in keeper.verify(*sent)]
 
 
 def test_the_same_body_counts_once() -> None:
     sent = offer(body([group(1), group(2)], BOB))
-    assert reasons(door(), sent, sent) == [None, None, Reason.REPLAY]
+    assert reasons(verifier(), sent, sent) == [None, None, Reason.REPLAY]
 
 
 def test_another_compression_of_the_same_body_counts_once() -> None:
@@ -53,24 +53,24 @@ def test_another_compression_of_the_same_body_counts_once() -> None:
     raw = zstandard.ZstdDecompressor().decompress(encode_body(sent))
     squeezed = zstandard.ZstdCompressor(level=-50, write_checksum=True).compress(raw)
     assert squeezed != encode_body(sent)
-    assert reasons(door(), offer(sent), (announce(sent, squeezed), squeezed)) == [None, Reason.REPLAY]
+    assert reasons(verifier(), offer(sent), (announce(sent, squeezed), squeezed)) == [None, Reason.REPLAY]
 
 
 def test_a_problem_counts_once_a_peer_whatever_is_written_about_it() -> None:
     first, second = body([group(1)], MALLORY), body([group(1, ["now 2", "now 3"])], MALLORY, round=2)
     twice_in_one = body([group(5), group(5, ["so 6", "so 7"])], MALLORY, round=3)
-    assert reasons(door(), offer(first), offer(second)) == [None, Reason.REPLAY]
-    assert reasons(door(), offer(twice_in_one)) == [None, Reason.REPLAY]
+    assert reasons(verifier(), offer(first), offer(second)) == [None, Reason.REPLAY]
+    assert reasons(verifier(), offer(twice_in_one)) == [None, Reason.REPLAY]
 
 
 def test_a_body_of_one_swarm_is_not_taken_in_another() -> None:
     sent = replace(body([group(1)], BOB), swarm="another")
-    assert reasons(door(), offer(sent), offer(sent, swarm=SWARM)) == [Reason.SWARM, Reason.SWARM]
+    assert reasons(verifier(), offer(sent), offer(sent, swarm=SWARM)) == [Reason.SWARM, Reason.SWARM]
 
 
 def test_old_work_under_a_fresh_announcement_is_no_new_work() -> None:
     clock = ManualClock()
-    keeper, sent = door(clock), body([group(1)], MALLORY)
+    keeper, sent = verifier(clock), body([group(1)], MALLORY)
     assert reasons(keeper, offer(sent)) == [None]
     clock.now += 3600
     assert reasons(keeper, offer(sent, clock.now)) == [Reason.REPLAY]
@@ -80,7 +80,7 @@ def test_old_work_under_a_fresh_announcement_is_no_new_work() -> None:
 def test_a_copied_group_counts_for_whoever_came_first() -> None:
     original = group(7, thoughts(7, 8, 9, 10, 11))
     for first, second in ((BOB, MALLORY), (MALLORY, BOB)):
-        keeper = door()
+        keeper = verifier()
         assert reasons(keeper, offer(body([original], first)), offer(body([original], second))) == [
             None,
             Reason.COPYCAT,
@@ -101,12 +101,12 @@ def test_small_changes_do_not_hide_a_copy() -> None:
     }
     for texts in disguises.values():
         sent = offer(body([original], BOB)), offer(body([group(7, texts)], MALLORY))
-        assert reasons(door(), *sent) == [None, Reason.COPYCAT]
+        assert reasons(verifier(), *sent) == [None, Reason.COPYCAT]
 
 
 def test_a_copy_of_short_answers_counts_once_too() -> None:
     sent = offer(body([group(7)], BOB)), offer(body([group(7)], MALLORY))
-    assert reasons(door(), *sent) == [None, Reason.COPYCAT]
+    assert reasons(verifier(), *sent) == [None, Reason.COPYCAT]
 
 
 def test_a_refused_group_gives_its_sender_no_claim_on_the_texts() -> None:
@@ -116,7 +116,7 @@ def test_a_refused_group_gives_its_sender_no_claim_on_the_texts() -> None:
     rollouts = (*spoilt.groups[0].rollouts[:2], wrong)
     spoilt = replace(spoilt, groups=(replace(spoilt.groups[0], rollouts=rollouts),))
     sent = offer(spoilt), offer(body([group(7, stolen)], BOB))
-    assert reasons(door(), *sent) == [Reason.ENCODING, None]
+    assert reasons(verifier(), *sent) == [Reason.ENCODING, None]
 
 
 def test_honest_peers_with_the_same_problem_are_hardly_ever_taken_for_copycats() -> None:
@@ -134,7 +134,7 @@ def test_honest_peers_with_the_same_problem_are_hardly_ever_taken_for_copycats()
 
 def test_no_group_reaches_training_twice_however_often_it_is_offered() -> None:
     clock = ManualClock()
-    hub, pool = MemoryHub(SWARM, clock), Pool()
+    hub, pool = MemoryHub(SWARM, clock), ExternalPool()
     keeper = RolloutVerifier(SWARM, NODE, {Addition.name: Addition()}, encode, clock)
     gossip = Gossip(
         hub.join(NODE), keeper, pool, clock, np.random.default_rng(0), GossipSettings(alone_after=1)
@@ -167,9 +167,9 @@ def test_the_guard_stays_within_10_mb_and_keeps_the_newest() -> None:
 
 
 def test_a_verdict_on_a_copy_says_nothing_of_its_text() -> None:
-    keeper = door()
-    keeper.examine(*offer(body([group(7, thoughts(7, 8, 9))], BOB)))
-    [(verdict, _)] = keeper.examine(*offer(body([group(7, thoughts(7, 8, 9))], MALLORY)))
+    keeper = verifier()
+    keeper.verify(*offer(body([group(7, thoughts(7, 8, 9))], BOB)))
+    [(verdict, _)] = keeper.verify(*offer(body([group(7, thoughts(7, 8, 9))], MALLORY)))
     assert verdict == replace(
         Verdict.refused(MALLORY, Reason.COPYCAT, "another peer gave these first"),
         task=Addition.name,

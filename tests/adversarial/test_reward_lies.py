@@ -12,20 +12,20 @@ from fakes import (
     ManualClock,
     announce,
     body_of,
-    door,
     encode,
     group,
     offer,
-    told,
+    shared_group,
+    verifier,
 )
 
 from policies.rollout import Group
 from swarm.admission.verdict import Outcome, Reason
 from swarm.admission.verifier import RolloutVerifier
 from swarm.gossip.service import Gossip
-from swarm.sampling.external_pool import Pool
+from swarm.sampling.external_pool import ExternalPool
 from swarm.sampling.sampler import Batch, Mix, draw_batch
-from swarm.transport.memory import MemoryHub
+from swarm.transport.in_memory import MemoryHub
 from swarm.wire.body_codec import encode_body
 
 TEXTS = ("it is 8", "it is 9", "I do not know", "8 or 9, rather 9")
@@ -41,18 +41,20 @@ IMPOSSIBLE = [float("nan"), float("inf"), -float("inf"), 1e9, -1.0, 1.0000001]
 
 
 def claiming(*claims: float) -> tuple[Group, ...]:
-    """What the door makes of mallory's group under these claims."""
-    examined = door().examine(*offer(body_of([told(7, *zip(TEXTS, claims, strict=True))], MALLORY)))
-    return tuple(rebuilt for _, rebuilt in examined if rebuilt is not None)
+    """What the verifier makes of mallory's group under these claims."""
+    verified = verifier().verify(
+        *offer(body_of([shared_group(7, *zip(TEXTS, claims, strict=True))], MALLORY))
+    )
+    return tuple(rebuilt for _, rebuilt in verified if rebuilt is not None)
 
 
 def batch_under(*claims: float) -> tuple[Batch, dict[str, int]]:
     """What a node trains on next, with mallory's group among others in its pool, and its counters."""
     clock = ManualClock()
-    hub, pool = MemoryHub(SWARM, clock), Pool()
+    hub, pool = MemoryHub(SWARM, clock), ExternalPool()
     keeper = RolloutVerifier(SWARM, NODE, {Addition.name: Addition()}, encode, clock)
     gossip = Gossip(hub.join(NODE), keeper, pool, clock, np.random.default_rng(0))
-    hub.offer(*offer(body_of([told(7, *zip(TEXTS, claims, strict=True))], MALLORY)))
+    hub.offer(*offer(body_of([shared_group(7, *zip(TEXTS, claims, strict=True))], MALLORY)))
     gossip.step()
     own = [group(seed) for seed in range(20, 24)]
     return draw_batch(own, pool, Mix(2, 2), np.random.default_rng(0), clock()), gossip.counters()
@@ -77,12 +79,12 @@ def test_a_lie_changes_no_batch_and_is_counted(lie: tuple[float, ...]) -> None:
 
 @pytest.mark.parametrize("claim", IMPOSSIBLE)
 def test_an_impossible_claim_refuses_the_body(claim: float) -> None:
-    forged = body_of([told(7, ("it is 8", claim), ("it is 9", 0.25))], MALLORY)
-    [(verdict, rebuilt)] = door().examine(announce(forged, encode_body(forged)), encode_body(forged))
+    forged = body_of([shared_group(7, ("it is 8", claim), ("it is 9", 0.25))], MALLORY)
+    [(verdict, rebuilt)] = verifier().verify(announce(forged, encode_body(forged)), encode_body(forged))
     assert (verdict.outcome, verdict.reason, rebuilt) == (Outcome.REFUSED, Reason.DECODE, None)
 
 
 def test_claims_cannot_give_a_signal_to_a_group_without_one() -> None:
-    flat = body_of([told(7, ("no", 1.0), ("nor this", 0.0))], MALLORY)
-    [(verdict, _)] = door().examine(*offer(flat))
+    flat = body_of([shared_group(7, ("no", 1.0), ("nor this", 0.0))], MALLORY)
+    [(verdict, _)] = verifier().verify(*offer(flat))
     assert (verdict.outcome, verdict.mean_reward) == (Outcome.SET_ASIDE, 0.0)

@@ -53,6 +53,6 @@ def test_a_publisher_without_news_is_found_in_a_later_epoch(pair: tuple[DhtTrans
     assert later[0].shard == shard_of(alice.peer_id, later[0].epoch, 1)
     assert bob.fetch(later[0]) == body
     # Bob may have it from one replica before Alice hears from all of them, and counts.
-    while not alice.status().counters.get("renewed"):
+    while not alice.status().counters.get("republished"):
         assert time.monotonic() < deadline, alice.status().counters
         time.sleep(0.1)

@@ -15,12 +15,12 @@ from policies.tasks import build_task
 from policies.tasks.task import Task, TaskSpec
 from swarm.admission.verifier import RolloutVerifier
 from swarm.gossip.service import Gossip
-from swarm.sampling.draw import by_peer, uniform
-from swarm.sampling.external_pool import Pool
+from swarm.sampling.external_pool import ExternalPool
+from swarm.sampling.group_selection import uniform_over_groups, uniform_over_peers
 from swarm.sampling.sampler import Mix, draw_batch
 from swarm.transport.base import Transport
 from swarm.transport.dht import DhtSettings, DhtTransport
-from swarm.transport.memory import MemoryHub
+from swarm.transport.in_memory import MemoryHub
 from swarm.wire.manifest import Manifest
 
 pytestmark = pytest.mark.swarm
@@ -39,13 +39,13 @@ def answered(task: Task, seed: int, sender: str) -> Group:
     return Group(problem, tuple(r.scored(task.score(problem, r.text)) for r in rollouts))
 
 
-def exchange(transports: Mapping[str, Transport], peers: Mapping[str, str]) -> Pool:
+def exchange(transports: Mapping[str, Transport], peers: Mapping[str, str]) -> ExternalPool:
     """Carol's pool after alice and bob have each published three groups of both tasks."""
-    pools = {name: Pool() for name in transports}
+    pools = {name: ExternalPool() for name in transports}
     gossips = {}
     for name, transport in transports.items():
-        door = RolloutVerifier(MANIFEST.swarm_id, peers[name], TASKS, encode, time.time)
-        gossips[name] = Gossip(transport, door, pools[name], time.time, np.random.default_rng(0))
+        verifier = RolloutVerifier(MANIFEST.swarm_id, peers[name], TASKS, encode, time.time)
+        gossips[name] = Gossip(transport, verifier, pools[name], time.time, np.random.default_rng(0))
     for place, name in enumerate(SENDERS):
         groups = [answered(task, 10 * place + seed, name) for task in TASKS.values() for seed in range(3)]
         gossips[name].publish(groups, round=1, policy_version=1, fingerprint="tiny")
@@ -77,11 +77,11 @@ def test_the_same_bodies_give_the_same_training_inputs(flock: dict[str, DhtTrans
     hub = MemoryHub(MANIFEST.swarm_id, time.time)
     over_dht = exchange(flock, peers).snapshot()
     in_memory = exchange({name: hub.join(peers[name]) for name in flock}, peers).snapshot()
-    mixes = [Mix(4, 4, choose) for choose in (by_peer, uniform)]
+    mixes = [Mix(4, 4, select) for select in (uniform_over_groups, uniform_over_peers)]
     for mix in mixes:
         batches = []
         for snapshot in (over_dht, in_memory):
-            pool = Pool()
+            pool = ExternalPool()
             pool.restore(snapshot)
             own = [answered(task, seed, "carol") for task in TASKS.values() for seed in range(50, 53)]
             batches.append(draw_batch(own, pool, mix, np.random.default_rng(7), time.time()))

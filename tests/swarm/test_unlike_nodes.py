@@ -33,7 +33,7 @@ from policies.text.policy import TextPolicy
 from policies.text.tokenizer import CONTROL_TOKENS, build_tokenizer
 from policies.text.warm_start import warm_start
 from swarm.transport.base import Transport
-from swarm.transport.memory import MemoryHub
+from swarm.transport.in_memory import MemoryHub
 from swarm.transport.silo import SiloTransport
 from swarm.wire.identity import Identity
 

@@ -60,7 +60,7 @@ class GossipMeasurements:
     machine: Mapping[str, str | int]
     seeds: Sequence[int]
     swarms: list[Measurement] = field(default_factory=list)
-    simulated: dict[int, simulation.Outcome] = field(default_factory=dict)  # by nodes
+    simulated: dict[int, simulation.SimulationResult] = field(default_factory=dict)  # by nodes
     samples: list[memory_growth.MemorySample] = field(default_factory=list)
 
     def report(self) -> Report:

@@ -25,7 +25,7 @@ from policies.seeds import derive_generator
 from policies.tasks.embedded import FAMILIES
 from swarm.gossip.service import Gossip
 from swarm.transport.base import Transport
-from swarm.transport.memory import MemoryHub
+from swarm.transport.in_memory import MemoryHub
 from swarm.transport.silo import SiloTransport
 from swarm.wire.identity import Identity
 

@@ -22,9 +22,9 @@ from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import TaskSpec
 from swarm.admission.verifier import RolloutVerifier
 from swarm.gossip.service import Gossip, GossipSettings
-from swarm.sampling.external_pool import Pool
+from swarm.sampling.external_pool import ExternalPool
 from swarm.transport.base import Transport
-from swarm.transport.memory import MemoryHub
+from swarm.transport.in_memory import MemoryHub
 from swarm.transport.silo import SiloTransport
 from swarm.wire.identity import Identity
 
@@ -112,15 +112,15 @@ def node_of(folder: Path, peer: str, transport: Transport, external: int = 2, **
     }
     config: Config = parse_config(tree | swarm | settings)
     folder.mkdir(exist_ok=True)
-    policy, pool = HalfRight(), Pool()
+    policy, pool = HalfRight(), ExternalPool()
     clock = lambda: 1000.0  # noqa: E731
-    door = RolloutVerifier(SWARM, peer, {TASK.name: TASK}, policy.encode, clock)
+    verifier = RolloutVerifier(SWARM, peer, {TASK.name: TASK}, policy.encode, clock)
     wanted = GossipSettings(want=8 if external else 0)
-    gossip = Gossip(transport, door, pool, clock, np.random.default_rng(0), wanted)
+    gossip = Gossip(transport, verifier, pool, clock, np.random.default_rng(0), wanted)
     curriculum = Curriculum([TASK], [1.0], seed=len(peer) + ord(peer[-1]))
     return Node(
         config, {TASK.name: TASK}, curriculum, policy, build_strategy(config.strategy), OpenGroups(0),
-        door, pool, gossip,
+        verifier, pool, gossip,
         Store(folder / "events.sqlite"), Checkpoints(folder / "checkpoints", 2), clock,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ import pytest
 from node import cli
 from node.ui.simulation import outcome_json
 from swarm import simulation
-from swarm.simulation import Interrupted, Outcome, Progress, Scenario, simulate
+from swarm.simulation import Interrupted, Progress, Scenario, SimulationResult, simulate
 
 SMALL = ("--nodes", "12", "--rounds", "1")
 
@@ -40,7 +40,7 @@ def test_json_is_one_object_and_progress_goes_to_standard_error(
 def test_every_option_reaches_the_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Scenario] = []
 
-    def stand_in(scenario: Scenario, progress: Progress) -> Outcome:
+    def stand_in(scenario: Scenario, progress: Progress) -> SimulationResult:
         asked.append(scenario)
         return simulate(Scenario(nodes=2, rounds=1, warm_up=0), lambda line: None)
 
@@ -88,7 +88,7 @@ def test_ctrl_c_prints_what_is_there(
 ) -> None:
     begun = simulate(Scenario(nodes=2, rounds=1, warm_up=0), lambda line: None)
 
-    def stopped(scenario: Scenario, progress: Progress) -> Outcome:
+    def stopped(scenario: Scenario, progress: Progress) -> SimulationResult:
         raise Interrupted(begun)
 
     monkeypatch.setattr(simulation, "simulate", stopped)

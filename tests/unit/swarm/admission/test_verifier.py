@@ -18,11 +18,11 @@ from fakes import (
     announce,
     body,
     body_of,
-    door,
     encode,
     group,
     offer,
-    told,
+    shared_group,
+    verifier,
 )
 
 from policies.rollout import Finish, Problem
@@ -32,7 +32,7 @@ from swarm.limits import CLOCK_SKEW, MAX_BODY
 
 
 def test_an_accepted_group_is_rebuilt_by_this_node() -> None:
-    [(verdict, accepted)] = door().examine(*offer(body([group(7)], ALICE)))
+    [(verdict, accepted)] = verifier().verify(*offer(body([group(7)], ALICE)))
     assert verdict == Verdict(Outcome.ACCEPTED, ALICE, "addition@1", 7, 2, mean_reward=0.625)
     assert accepted is not None
     assert accepted.problem == Addition().problem(7)
@@ -45,24 +45,24 @@ def test_an_accepted_group_is_rebuilt_by_this_node() -> None:
 
 
 def test_a_group_of_equal_rewards_passes_but_is_set_aside() -> None:
-    [(verdict, aside)] = door().examine(*offer(body([group(7, ["it is 8", "surely 8"])], ALICE)))
+    [(verdict, aside)] = verifier().verify(*offer(body([group(7, ["it is 8", "surely 8"])], ALICE)))
     assert (verdict.outcome, verdict.reason, verdict.mean_reward) == (Outcome.SET_ASIDE, None, 1.0)
     assert aside is not None
     assert aside.zero_advantage
 
 
 def test_own_records_are_ignored() -> None:
-    assert door().examine(*offer(body([group(7)], NODE))) == []
+    assert verifier().verify(*offer(body([group(7)], NODE))) == []
 
 
 def test_false_claims_are_counted_in_the_verdict() -> None:
-    lies = body_of([told(7, ("it is 8", 0.0), ("it is 9", 1.0), ("no", 0.0))], ALICE)
-    [(verdict, _)] = door().examine(*offer(lies))
+    lies = body_of([shared_group(7, ("it is 8", 0.0), ("it is 9", 1.0), ("no", 0.0))], ALICE)
+    [(verdict, _)] = verifier().verify(*offer(lies))
     assert (verdict.outcome, verdict.claim_mismatches) == (Outcome.ACCEPTED, 2)
 
 
-def refusal(*examined: tuple[Verdict, object]) -> Reason | None:
-    [(verdict, rebuilt)] = examined
+def refusal(*verified: tuple[Verdict, object]) -> Reason | None:
+    [(verdict, rebuilt)] = verified
     assert verdict.outcome is Outcome.REFUSED
     assert rebuilt is None
     return verdict.reason
@@ -71,19 +71,19 @@ def refusal(*examined: tuple[Verdict, object]) -> Reason | None:
 def test_a_body_of_another_size_or_digest_than_announced_is_refused() -> None:
     announcement, wire = offer(body([group(7)], ALICE))
     flipped = bytes([*wire[:-1], wire[-1] ^ 1])
-    assert refusal(*door().examine(announcement, wire + b"x")) is Reason.SIZE
-    assert refusal(*door().examine(announcement, flipped)) is Reason.DIGEST
+    assert refusal(*verifier().verify(announcement, wire + b"x")) is Reason.SIZE
+    assert refusal(*verifier().verify(announcement, flipped)) is Reason.DIGEST
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_hashed_or_decoded() -> None:
     wire = bytes(MAX_BODY + 1)
     announcement = announce(body([group(7)], ALICE), wire, digest=bytes(32))
-    assert refusal(*door().examine(announcement, wire)) is Reason.SIZE
+    assert refusal(*verifier().verify(announcement, wire)) is Reason.SIZE
 
 
 def test_bytes_that_are_no_body_are_refused() -> None:
     announcement = announce(body([group(7)], ALICE), b"junk")
-    assert refusal(*door().examine(announcement, b"junk")) is Reason.DECODE
+    assert refusal(*verifier().verify(announcement, b"junk")) is Reason.DECODE
 
 
 @pytest.mark.parametrize(
@@ -91,20 +91,20 @@ def test_bytes_that_are_no_body_are_refused() -> None:
     [({"swarm": "another"}, Reason.SWARM), ({"peer": BOB}, Reason.SENDER)],
 )
 def test_body_and_announcement_must_agree(changes: dict[str, str], reason: Reason) -> None:
-    assert refusal(*door().examine(*offer(body([group(7)], ALICE), **changes))) is reason
+    assert refusal(*verifier().verify(*offer(body([group(7)], ALICE), **changes))) is reason
 
 
 def test_a_body_of_another_swarm_is_refused_even_when_its_announcement_agrees() -> None:
     foreign = replace(body([group(7)], ALICE), swarm="another")
-    assert refusal(*door().examine(*offer(foreign))) is Reason.SWARM
-    assert refusal(*door().examine(*offer(foreign, swarm=SWARM))) is Reason.SWARM
+    assert refusal(*verifier().verify(*offer(foreign))) is Reason.SWARM
+    assert refusal(*verifier().verify(*offer(foreign, swarm=SWARM))) is Reason.SWARM
 
 
 @pytest.mark.parametrize("field", ["round", "policy_version", "groups", "rollouts"])
 def test_an_announcement_that_miscounts_its_body_is_refused(field: str) -> None:
     announcement, wire = offer(body([group(7)], ALICE))
     summary = replace(announcement.summary, **{field: getattr(announcement.summary, field) + 1})
-    assert refusal(*door().examine(replace(announcement, summary=summary), wire)) is Reason.SUMMARY
+    assert refusal(*verifier().verify(replace(announcement, summary=summary), wire)) is Reason.SUMMARY
 
 
 def test_age_is_bounded_on_both_sides() -> None:
@@ -118,33 +118,33 @@ def test_age_is_bounded_on_both_sides() -> None:
         START + 3600: Reason.FUTURE,
     }
     for created, reason in limits.items():
-        [(verdict, _)] = door(clock, max_age=600).examine(*offer(body([group(7)], ALICE), created))
+        [(verdict, _)] = verifier(clock, max_age=600).verify(*offer(body([group(7)], ALICE), created))
         assert verdict.reason is reason
 
 
 def test_a_stale_body_stays_refused_when_it_is_announced_afresh() -> None:
-    keeper, sent = door(), body([group(7)], ALICE)
-    assert refusal(*keeper.examine(*offer(sent, START - 700))) is Reason.STALE
-    assert refusal(*keeper.examine(*offer(sent, START))) is Reason.REPLAY
+    keeper, sent = verifier(), body([group(7)], ALICE)
+    assert refusal(*keeper.verify(*offer(sent, START - 700))) is Reason.STALE
+    assert refusal(*keeper.verify(*offer(sent, START))) is Reason.REPLAY
 
 
 def test_a_task_that_the_swarm_does_not_name_is_refused() -> None:
-    unknown = body_of([told(7, ("it is 8", 1.0), task="addition@2")], ALICE)
-    [(verdict, _)] = door().examine(*offer(unknown))
+    unknown = body_of([shared_group(7, ("it is 8", 1.0), task="addition@2")], ALICE)
+    [(verdict, _)] = verifier().verify(*offer(unknown))
     assert (verdict.reason, verdict.task, verdict.seed) == (Reason.TASK, "addition@2", 7)
 
 
 def test_one_bad_text_refuses_its_group_and_no_other() -> None:
     mixed = body_of(
         [
-            told(1, ("it is 2", 1.0), ("x" * 101, 0.0)),
-            told(2, ("it is 3", 1.0), ("<control>", 0.0)),
-            told(3, ("it is 4", 1.0), ("", 0.0)),
-            told(4, ("it is 5", 1.0), ("it is 6", 0.25)),
+            shared_group(1, ("it is 2", 1.0), ("x" * 101, 0.0)),
+            shared_group(2, ("it is 3", 1.0), ("<control>", 0.0)),
+            shared_group(3, ("it is 4", 1.0), ("", 0.0)),
+            shared_group(4, ("it is 5", 1.0), ("it is 6", 0.25)),
         ],
         ALICE,
     )
-    verdicts = [verdict for verdict, _ in door(max_characters=100).examine(*offer(mixed))]
+    verdicts = [verdict for verdict, _ in verifier(max_characters=100).verify(*offer(mixed))]
     assert [verdict.reason for verdict in verdicts] == [
         Reason.LENGTH,
         Reason.ENCODING,
@@ -164,8 +164,8 @@ class Faulty(Addition):
 
 def test_a_task_that_fails_on_a_text_costs_that_group_alone() -> None:
     keeper = RolloutVerifier(SWARM, NODE, {"addition@1": Faulty()}, encode, ManualClock())
-    sent = body_of([told(1, ("crash", 1.0)), told(2, ("it is 3", 1.0), ("no", 0.0))], ALICE)
-    (fault, _), (fine, _) = keeper.examine(*offer(sent))
+    sent = body_of([shared_group(1, ("crash", 1.0)), shared_group(2, ("it is 3", 1.0), ("no", 0.0))], ALICE)
+    (fault, _), (fine, _) = keeper.verify(*offer(sent))
     assert (fault.reason, fine.outcome) == (Reason.FAULT, Outcome.ACCEPTED)
     assert "crash" not in fault.detail
 
@@ -179,21 +179,21 @@ def test_the_tokenizer_hears_how_a_rollout_ended() -> None:
 
     keeper = RolloutVerifier(SWARM, NODE, {"addition@1": Addition()}, listening, ManualClock())
     cut = replace(group(7), rollouts=tuple(replace(r, finish=Finish.LENGTH) for r in group(7).rollouts))
-    keeper.examine(*offer(body([cut], ALICE)))
+    keeper.verify(*offer(body([cut], ALICE)))
     assert heard == [Finish.LENGTH, Finish.LENGTH]
 
 
 def test_a_restored_guard_refuses_what_was_trained_before_the_restart() -> None:
-    before, after = door(), door()
+    before, after = verifier(), verifier()
     texts = ["counting on from seven gives exactly 8", "counting on from seven gives rather 9"]
     first = offer(body([group(7, texts)], ALICE))
-    before.examine(*first)
+    before.verify(*first)
     after.guard.restore(json.loads(json.dumps(before.guard.snapshot())))
     assert after.guard.knows_body(first[0].digest)
-    assert refusal(*after.examine(*offer(body([group(7)], ALICE, round=2)))) is Reason.REPLAY
-    assert refusal(*after.examine(*offer(body([group(7, texts)], BOB)))) is Reason.COPYCAT
+    assert refusal(*after.verify(*offer(body([group(7)], ALICE, round=2)))) is Reason.REPLAY
+    assert refusal(*after.verify(*offer(body([group(7, texts)], BOB)))) is Reason.COPYCAT
 
 
 def test_one_body_gives_one_result_whenever_it_is_examined() -> None:
     sent = body([group(7)], ALICE)
-    assert door().examine(*offer(sent)) == door().examine(*offer(sent))
+    assert verifier().verify(*offer(sent)) == verifier().verify(*offer(sent))

@@ -25,7 +25,7 @@ class Hall:
 
     def learn(self, *lives: float) -> None:
         """One announcement a peer, that lives so many seconds."""
-        self.directory.learn(
+        self.directory.add(
             [announce(peer, expires=NOW + life).encode() for peer, life in zip(PEERS, lives, strict=False)]
         )
 
@@ -58,7 +58,7 @@ def test_what_expired_is_neither_drawn_nor_listed_whenever_it_came() -> None:
 def test_a_newer_announcement_outlives_the_one_that_it_replaced() -> None:
     hall = Hall()
     hall.learn(10.0)
-    hall.directory.learn([announce(PEERS[0], created=NOW + 1, expires=NOW + 500).encode()])
+    hall.directory.add([announce(PEERS[0], created=NOW + 1, expires=NOW + 500).encode()])
     hall.now = NOW + 20
     assert [a.created for a in hall.directory.live()] == [NOW + 1]
     hall.learn(*[30.0] * 6)  # expires before what is held

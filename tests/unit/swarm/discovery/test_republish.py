@@ -9,7 +9,7 @@ import pytest
 from announcing import MANIFEST, NOW, announce
 
 from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
-from swarm.discovery.republish import draw_phase, is_due, next_moment, renewed
+from swarm.discovery.republish import draw_phase, is_due, next_moment, republished
 from swarm.wire.announcement import shard_of
 from swarm.wire.identity import Identity
 
@@ -50,7 +50,7 @@ def test_an_unsharded_swarm_renews_nothing() -> None:
 def test_renewal_moves_an_announcement_to_its_shard_of_the_epoch_and_changes_nothing_else() -> None:
     old = announce(ALICE)
     now = NEXT + 0.9 * LENGTH
-    new = renewed(old, now, LENGTH)
+    new = republished(old, now, LENGTH)
     assert (new.epoch, new.shard) == (old.epoch + 1, shard_of(ALICE.peer_id, old.epoch + 1, old.depth))
     assert replace(new, epoch=old.epoch, shard=old.shard) == old
     assert not is_due(new, now, LENGTH, PHASE)
@@ -75,10 +75,10 @@ def test_phases_lie_late_in_an_epoch_and_apart() -> None:
 def test_the_gate_admits_one_place_in_each_epoch_of_an_announcements_life(
     at: float, epochs_later: int, admitted: bool
 ) -> None:
-    gate = AnnouncementFilter(MANIFEST, lambda: at)
-    raw = renewed(announce(ALICE), NOW + epochs_later * LENGTH, LENGTH).sign(ALICE).encode()
+    announcement_filter = AnnouncementFilter(MANIFEST, lambda: at)
+    raw = republished(announce(ALICE), NOW + epochs_later * LENGTH, LENGTH).sign(ALICE).encode()
     if admitted:
-        assert gate.admit(raw).created == NOW
+        assert announcement_filter.admit(raw).created == NOW
     else:
         with pytest.raises(Refused, match="epoch"):
-            gate.admit(raw)
+            announcement_filter.admit(raw)

@@ -32,14 +32,14 @@ class Library:
             key = shard_key(a.swarm, a.epoch, a.depth, a.shard)
             self.shelves.setdefault(key, []).append(a.encode())
         self.directory = AnnouncementStore(GATE, "own")
-        self.lookout = ShardReader(MANIFEST, self.directory, 600.0, random.Random(seed))
+        self.reader = ShardReader(MANIFEST, self.directory, 600.0, random.Random(seed))
         self.read: list[str] = []
 
     def look(self, current: int = CURRENT, want: int = WANT) -> list[Announcement]:
-        for keys in self.lookout.look(current, want):
+        for keys in self.reader.keys_to_read(current, want):
             self.read += keys
-            self.lookout.learn([raw for key in keys for raw in self.shelves.get(key, [])])
-        return self.lookout.candidates(want)
+            self.reader.add([raw for key in keys for raw in self.shelves.get(key, [])])
+        return self.reader.candidates(want)
 
 
 GATE = AnnouncementFilter(MANIFEST, lambda: NOW + 70.0)
@@ -51,7 +51,7 @@ def test_candidates_are_uniform_over_publishers_whatever_gossip_says() -> None:
     popular = [a.encode() for a in OFFERS[:24]]
     for seed in range(150):
         library = Library(seed)
-        library.directory.learn(popular)
+        library.directory.add(popular)
         counts.update(a.peer for a in library.look())
     favoured = sum(counts[a.peer] for a in OFFERS[:24])
     assert len(counts) > 220
@@ -64,7 +64,7 @@ def test_a_look_ends_when_there_is_a_publisher_for_each_body_and_reads_no_shard_
         found = library.look()
         assert len(found) >= WANT // SPARE
         for announcement in found:
-            library.lookout.take(announcement)
+            library.reader.mark_fetched(announcement)
     assert len(set(library.read)) == len(library.read)
     epochs = {int(key.split("/")[3]) for key in library.read}
     assert epochs == {CURRENT - 1}
@@ -82,14 +82,14 @@ def test_a_candidate_comes_with_the_newest_body_that_is_known_of_it() -> None:
     first = library.look()[0]
     owner = next(peer for peer in PEERS if peer.peer_id == first.peer)
     newer = announce(owner, created=NOW + 1, expires=NOW + 601, digest=b"n" * 32)
-    library.directory.learn([newer.encode()])
+    library.directory.add([newer.encode()])
     assert newer in library.look() and first not in library.look()
 
 
 def test_all_that_are_known_are_candidates_while_the_dht_holds_too_few() -> None:
     library = Library(offers=[])
     heard = OFFERS[:3]
-    library.directory.learn([a.encode() for a in heard])
+    library.directory.add([a.encode() for a in heard])
     assert {a.peer for a in library.look()} == {a.peer for a in heard}
     assert f"/{CURRENT}/" in "".join(library.read)  # a young swarm has no whole epoch yet
     seen = len(library.read)
@@ -99,10 +99,10 @@ def test_all_that_are_known_are_candidates_while_the_dht_holds_too_few() -> None
 
 def test_a_look_that_breaks_off_leaves_its_shard_unread() -> None:
     library = Library()
-    looking = library.lookout.look(CURRENT, WANT)
+    looking = library.reader.keys_to_read(CURRENT, WANT)
     next(looking)
     looking.close()  # the daemon died meanwhile
-    assert library.lookout._read == set()
+    assert library.reader._read == set()
 
 
 def test_an_unsharded_swarm_knows_everybody() -> None:
@@ -112,16 +112,16 @@ def test_an_unsharded_swarm_knows_everybody() -> None:
         return change(announce(peer, swarm=manifest.swarm_id, depth=0, shard=0)).sign(peer).encode()
 
     directory = AnnouncementStore(AnnouncementFilter(manifest, lambda: NOW + 70.0), "own")
-    lookout = ShardReader(manifest, directory, 600.0, random.Random(0))
+    reader = ShardReader(manifest, directory, 600.0, random.Random(0))
     raws = [bare(lambda a: a, peer) for peer in PEERS[:30]]
     read = []
-    for keys in lookout.look(CURRENT, WANT):
+    for keys in reader.keys_to_read(CURRENT, WANT):
         read += keys
-        lookout.learn(raws)
+        reader.add(raws)
     assert len(read) == 4  # newest first, and no more once everybody is known
-    assert len(lookout.candidates(WANT)) == 30
-    lookout.take(lookout.candidates(WANT)[0])
-    assert len(lookout.candidates(WANT)) == 30
+    assert len(reader.candidates(WANT)) == 30
+    reader.mark_fetched(reader.candidates(WANT)[0])
+    assert len(reader.candidates(WANT)) == 30
 
 
 def test_candidates_that_are_declined_make_room_for_others() -> None:
@@ -133,5 +133,5 @@ def test_candidates_that_are_declined_make_room_for_others() -> None:
         found = library.look()
         fetched += [a for a in found if a.peer in useful][:1]
         for announcement in (a for a in found if a.peer not in useful or a is fetched[-1]):
-            library.lookout.take(announcement)
+            library.reader.mark_fetched(announcement)
     assert len({a.peer for a in fetched}) == 12

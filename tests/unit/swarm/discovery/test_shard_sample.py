@@ -43,7 +43,7 @@ def test_a_publisher_with_several_announcements_counts_once_with_its_newest() ->
 def test_who_had_a_turn_waits_for_none_until_it_has_a_new_body() -> None:
     drawn, old = ShardSample(random.Random(3)), offer(PEERS[0])
     drawn.add([old], share=1.0)
-    drawn.take(old)
+    drawn.mark_fetched(old)
     drawn.add([old], share=1.0)
     assert drawn.waiting() == []
     new = offer(PEERS[0], digest=b"n" * 32)

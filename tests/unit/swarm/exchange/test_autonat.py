@@ -13,7 +13,7 @@ from announcing import MANIFEST
 
 from swarm import limits
 from swarm.errors import FetchFailed
-from swarm.exchange.autonat import DialBackServer, Reachability, Sighting, ask, find_reach
+from swarm.exchange.autonat import DialBackServer, Reachability, Sighting, ask, probe_reachability
 from swarm.exchange.framing import Status, Stream, read_frame, write_frame
 from swarm.wire.identity import Identity
 from swarm.wire.membership import Membership
@@ -40,7 +40,7 @@ async def listener(says: bytes) -> tuple[asyncio.Server, int]:
 
 
 class Peer:
-    """Answers with one desk and sees the caller at `place`."""
+    """Answers with one server and sees the caller at `place`."""
 
     def __init__(self, place: Address | None) -> None:
         self._desk, self._place = DialBackServer(OWN), place
@@ -137,7 +137,7 @@ def test_one_peer_that_gets_through_is_enough_and_silence_says_nothing() -> None
             return await asked.dial()
 
         async with server:
-            return await find_reach(peers, OWN, [port], dial)
+            return await probe_reachability(peers, OWN, [port], dial)
 
     assert asyncio.run(run(GREETING, 1)) is Reachability.OPEN
     assert asyncio.run(run(b"", 2)) is Reachability.HIDDEN

@@ -112,7 +112,7 @@ async def get(alice: Peer, bob: Peer, wanted: Announcement) -> bytes:
 def test_a_body_arrives_with_news_of_others() -> None:
     alice, bob = Peer(ALICE), Peer(BOB)
     wanted = alice.offer(BODY)
-    alice.directory.learn([announce(CAROL).encode()])
+    alice.directory.add([announce(CAROL).encode()])
     assert asyncio.run(get(alice, bob, wanted)) == BODY
     assert {a.peer for a in bob.directory.live()} == {ALICE.peer_id, CAROL.peer_id}
     assert bob.exchange.counters == {"fetched": 1, "fetched_bytes": len(BODY)}
@@ -195,7 +195,7 @@ def test_forged_news_is_counted_and_dropped() -> None:
     fetched = asyncio.run(bob.exchange.fetch(wanted, script(frame(0, BODY), frame(0, news))))
     assert fetched == BODY
     assert [a.peer for a in bob.directory.live()] == [ALICE.peer_id]
-    assert bob.directory._gate.refused == {"signature": 1, "malformed": 1}
+    assert bob.directory._filter.refused == {"signature": 1, "malformed": 1}
 
 
 def test_referrals_are_followed_a_bounded_number_of_times() -> None:
@@ -330,10 +330,10 @@ def test_the_directory_keeps_the_newest_live_announcement_of_every_other_peer() 
     now = [NOW + 1.0]
     directory = AnnouncementStore(AnnouncementFilter(MANIFEST, clock=lambda: now[0]), BOB.peer_id)
     old, new = announce(ALICE), announce(ALICE, created=NOW + 2.0, size=5)
-    directory.learn([new.encode(), old.encode(), announce(BOB).encode(), announce(CAROL).encode()])
+    directory.add([new.encode(), old.encode(), announce(BOB).encode(), announce(CAROL).encode()])
     assert directory.live() == [new, directory.find(CAROL.peer_id)]
     assert {a.peer for a in directory.draw(8)} == {ALICE.peer_id, CAROL.peer_id}
     now[0] = NOW + 601.0
     assert directory.live() == []
-    directory.learn([old.encode()])
+    directory.add([old.encode()])
     assert directory.find(ALICE.peer_id) is None

@@ -1,4 +1,4 @@
-"""A node's figures: their form and bounds, and the desk that hands them out over a stream."""
+"""A node's figures: their form and bounds, and the server that hands them out over a stream."""
 
 from __future__ import annotations
 
@@ -127,9 +127,9 @@ async def pair() -> tuple[Stream, Stream]:
     return await asyncio.open_connection(sock=left), await asyncio.open_connection(sock=right)
 
 
-async def ask(desk: StatsServer, peer: str, request: bytes) -> tuple[Status, bytes]:
+async def ask(server: StatsServer, peer: str, request: bytes) -> tuple[Status, bytes]:
     (reader, writer), theirs = await pair()
-    serving = asyncio.create_task(desk.serve(peer, *theirs))
+    serving = asyncio.create_task(server.serve(peer, *theirs))
     await write_frame(writer, Status.OK, request)
     try:
         return await read_frame(reader, limits.MAX_STATS)
@@ -138,17 +138,17 @@ async def ask(desk: StatsServer, peer: str, request: bytes) -> tuple[Status, byt
         await serving
 
 
-def test_the_desk_answers_with_the_figures_of_now() -> None:
-    desk = StatsServer(SWARM, lambda: replace(STATS, peers_seen=desk.counters["stats_served"]))
+def test_the_server_answers_with_the_figures_of_now() -> None:
+    server = StatsServer(SWARM, lambda: replace(STATS, peers_seen=server.counters["stats_served"]))
     for served in range(3):
-        status, raw = asyncio.run(ask(desk, BOB, encode_request(SWARM, b"")))
+        status, raw = asyncio.run(ask(server, BOB, encode_request(SWARM, b"")))
         assert status is Status.OK
         assert NodeStats.decode(raw) == replace(STATS, peers_seen=served)
 
 
 def test_only_those_whom_the_swarm_admits_get_an_answer() -> None:
-    desk = StatsServer(SWARM, lambda: STATS, lambda peer, token: (peer, token) == (BOB, b"b" * 64))
-    assert asyncio.run(ask(desk, BOB, encode_request(SWARM, b"b" * 64)))[0] is Status.OK
+    server = StatsServer(SWARM, lambda: STATS, lambda peer, token: (peer, token) == (BOB, b"b" * 64))
+    assert asyncio.run(ask(server, BOB, encode_request(SWARM, b"b" * 64)))[0] is Status.OK
     for peer, request in (
         (ALICE, encode_request(SWARM, b"b" * 64)),
         (BOB, encode_request(SWARM, b"")),
@@ -157,24 +157,24 @@ def test_only_those_whom_the_swarm_admits_get_an_answer() -> None:
         (BOB, bytes(limits.MAX_REQUEST + 1)),
     ):
         with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
-            asyncio.run(ask(desk, peer, request))
-    assert desk.counters == {"stats_served": 1, "stats_failed": 5}
+            asyncio.run(ask(server, peer, request))
+    assert server.counters == {"stats_served": 1, "stats_failed": 5}
 
 
 def test_one_peer_cannot_hold_all_streams() -> None:
     async def scenario() -> tuple[list[Status], Status]:
-        desk = StatsServer(SWARM, lambda: STATS)
+        server = StatsServer(SWARM, lambda: STATS)
         kept, tasks = [], []
         for _ in range(3):  # ask nothing, wait
             ours, theirs = await pair()
             kept.append(ours)
-            tasks.append(asyncio.create_task(desk.serve(ALICE, *theirs)))
+            tasks.append(asyncio.create_task(server.serve(ALICE, *theirs)))
         busy, _ = await read_frame(kept[2][0], 0)
-        other, _ = await ask(desk, BOB, encode_request(SWARM, b""))
+        other, _ = await ask(server, BOB, encode_request(SWARM, b""))
         for _, writer in kept:
             writer.close()
         await asyncio.gather(*tasks)
-        again, _ = await ask(desk, ALICE, encode_request(SWARM, b""))
+        again, _ = await ask(server, ALICE, encode_request(SWARM, b""))
         return [busy, again], other
 
     assert asyncio.run(scenario()) == ([Status.BUSY, Status.OK], Status.OK)
@@ -182,14 +182,14 @@ def test_one_peer_cannot_hold_all_streams() -> None:
 
 def test_many_peers_together_cannot_hold_more_than_so_many_streams() -> None:
     async def scenario() -> tuple[Status, int]:
-        desk = StatsServer(SWARM, lambda: STATS)
+        server = StatsServer(SWARM, lambda: STATS)
         kept, tasks = [], []
         for _ in range(16):
             ours, theirs = await pair()
             kept.append(ours)
-            tasks.append(asyncio.create_task(desk.serve(Identity.ephemeral().peer_id, *theirs)))
+            tasks.append(asyncio.create_task(server.serve(Identity.ephemeral().peer_id, *theirs)))
         await asyncio.sleep(0)
-        status, raw = await ask(desk, BOB, encode_request(SWARM, b""))
+        status, raw = await ask(server, BOB, encode_request(SWARM, b""))
         for _, writer in kept:
             writer.close()
         await asyncio.gather(*tasks)
@@ -202,9 +202,9 @@ def test_a_peer_that_says_nothing_is_hung_up_on(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("swarm.exchange.peer_stats._TIMEOUT", 0.05)
 
     async def scenario() -> bytes:
-        desk = StatsServer(SWARM, lambda: STATS)
+        server = StatsServer(SWARM, lambda: STATS)
         (reader, writer), theirs = await pair()
-        await desk.serve(ALICE, *theirs)
+        await server.serve(ALICE, *theirs)
         left = await reader.read()
         writer.close()
         return left

@@ -38,7 +38,7 @@ class Keeper:
     def __init__(self, seed: int, capacity: int = 10**6) -> None:
         self.address = Address("ip4", "45.0.0.1", 4000 + seed, Identity(bytes([seed]) * 32).peer_id)
         self.store = MirrorStore(capacity)
-        self.desk = MirrorServer(OWN, self.store)
+        self.server = MirrorServer(OWN, self.store)
 
 
 class Town:
@@ -54,7 +54,7 @@ class Town:
         if peer not in self._keepers:
             raise FetchFailed("cannot be reached")
         ours, theirs = await pair()
-        self._serving.add(asyncio.create_task(self._keepers[peer].desk.serve(NATTED, *theirs)))
+        self._serving.add(asyncio.create_task(self._keepers[peer].server.serve(NATTED, *theirs)))
         return ours
 
 
@@ -72,13 +72,13 @@ def test_two_of_many_keep_the_body() -> None:
     assert len(chosen) == WANTED_MIRRORS
     holding = [k for k in keepers if k.store.get(DIGEST) == BODY]
     assert {k.address for k in holding} == set(chosen)
-    assert all(k.desk.counters == {"mirrored": 1} for k in holding)
+    assert all(k.server.counters == {"mirrored": 1} for k in holding)
 
 
 def test_the_dead_and_the_full_are_passed_over() -> None:
     dead, full, good = Keeper(1), Keeper(2, capacity=10), Keeper(3)
     assert bring([dead, full, good], [full, good]) == (good.address,)
-    assert full.desk.counters == {"push_refused": 1}
+    assert full.server.counters == {"push_refused": 1}
     assert bring([dead], []) == ()
 
 
@@ -95,10 +95,10 @@ def test_the_mirrors_of_last_time_are_asked_first() -> None:
     asyncio.run(run())
 
 
-async def offer(desk: MirrorServer, request: object, body: bytes) -> list[Status]:
+async def offer(server: MirrorServer, request: object, body: bytes) -> list[Status]:
     """The statuses that come back for a raw request and body."""
     (reader, writer), theirs = await pair()
-    serving = asyncio.create_task(desk.serve(NATTED, *theirs))
+    serving = asyncio.create_task(server.serve(NATTED, *theirs))
     statuses: list[Status] = []
     try:
         await write_frame(writer, Status.OK, msgpack.packb(request))
@@ -106,7 +106,7 @@ async def offer(desk: MirrorServer, request: object, body: bytes) -> list[Status
         await write_frame(writer, Status.OK, body)
         statuses.append((await read_frame(reader, 0))[0])
     except (EOFError, ConnectionError):
-        pass  # the desk hung up
+        pass  # the server hung up
     writer.close()
     await serving
     return statuses
@@ -134,11 +134,11 @@ SWARM, VERSION = MANIFEST.swarm_id, limits.PROTOCOL_VERSION
 )
 def test_only_the_promised_body_is_kept(request_: object, body: bytes, statuses: list[Status]) -> None:
     store = MirrorStore(10**6)
-    desk = MirrorServer(OWN, store)
-    assert asyncio.run(offer(desk, request_, body)) == statuses
+    server = MirrorServer(OWN, store)
+    assert asyncio.run(offer(server, request_, body)) == statuses
     kept = len(statuses) == 2
     assert (store.get(DIGEST) is not None) == kept
-    assert desk.counters == ({"mirrored": 1} if kept else {"push_failed": 1})
+    assert server.counters == ({"mirrored": 1} if kept else {"push_failed": 1})
 
 
 def test_one_peer_may_not_bring_more_than_its_allowance() -> None:

@@ -74,7 +74,7 @@ def test_silent_publishers_give_way_and_what_they_bring_late_is_taken_in_the_nex
     fetchers.gather(OFFERS[:6], 4, DEADLINE, town.take)
     assert set(town.taken) == peers(2, 3, 4, 5)
     assert fetchers.busy_with(OFFERS[0]) and not fetchers.busy_with(OFFERS[2])
-    late = [errand.body for errand in fetchers._running]
+    late = [pending.body for pending in fetchers._running]
     town.wake.set()
     for body in late:
         body.result(DEADLINE)

@@ -15,17 +15,19 @@ from swarm.admission.verdict import Outcome
 from swarm.admission.verifier import RolloutVerifier
 from swarm.errors import FetchFailed, TransportDown
 from swarm.gossip.service import Exchanged, Gossip, GossipSettings
-from swarm.sampling.external_pool import Pool
+from swarm.sampling.external_pool import ExternalPool
 from swarm.transport.base import Transport, TransportStatus
-from swarm.transport.memory import Faults, MemoryHub
+from swarm.transport.in_memory import Faults, MemoryHub
 from swarm.transport.silo import SiloTransport
 from swarm.wire.announcement import Announcement, Summary
 
 SECONDS = 10.0  # before a test gives a thread up
 
 
-def gossip_of(peer: str, transport: Transport, clock: ManualClock, **settings: float) -> tuple[Gossip, Pool]:
-    pool = Pool()
+def gossip_of(
+    peer: str, transport: Transport, clock: ManualClock, **settings: float
+) -> tuple[Gossip, ExternalPool]:
+    pool = ExternalPool()
     keeper = RolloutVerifier(SWARM, peer, {Addition.name: Addition()}, encode, clock)
     generator = np.random.default_rng(0)
     return Gossip(transport, keeper, pool, clock, generator, GossipSettings(**settings)), pool

@@ -18,7 +18,7 @@ from hivemind.dht.validation import DHTRecord
 from hivemind.utils.serializer import MSGPackSerializer
 from hivemind.utils.timed_storage import ValueWithExpiration
 
-from swarm.discovery import announcement_filter as gate_module
+from swarm.discovery import announcement_filter as filter_module
 from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
 from swarm.errors import DecodeError
 from swarm.limits import CLOCK_SKEW, MAX_LIFETIME
@@ -36,23 +36,23 @@ def record(a: Announcement, **changes: Any) -> DHTRecord:
 
 
 @pytest.fixture
-def gate() -> AnnouncementFilter:
+def announcement_filter() -> AnnouncementFilter:
     return AnnouncementFilter(MANIFEST, clock=lambda: NOW + 1.0)
 
 
 @pytest.fixture
-def validator(gate: AnnouncementFilter) -> AnnouncementValidator:
-    return AnnouncementValidator(gate)
+def validator(announcement_filter: AnnouncementFilter) -> AnnouncementValidator:
+    return AnnouncementValidator(announcement_filter)
 
 
 def test_an_honest_record_stays_valid_until_it_expires(
-    gate: AnnouncementFilter, validator: AnnouncementValidator
+    announcement_filter: AnnouncementFilter, validator: AnnouncementValidator
 ) -> None:
     honest = record(announce(ALICE))
     times = iter([NOW + 1.0, NOW + 599.0, NOW + 100_000.0])
-    gate._clock = lambda: next(times)
+    announcement_filter._clock = lambda: next(times)
     assert [validator.validate(honest) for _ in range(3)] == [True] * 3
-    assert not gate.refused
+    assert not announcement_filter.refused
 
 
 @pytest.mark.parametrize(
@@ -68,19 +68,21 @@ def test_an_honest_record_stays_valid_until_it_expires(
     ],
 )
 def test_a_signed_announcement_in_another_place_is_refused(
-    gate: AnnouncementFilter, validator: AnnouncementValidator, change: dict[str, Any]
+    announcement_filter: AnnouncementFilter, validator: AnnouncementValidator, change: dict[str, Any]
 ) -> None:
     assert not validator.validate(record(announce(ALICE), **change))
-    assert gate.refused == {"record": 1}
+    assert announcement_filter.refused == {"record": 1}
 
 
 @pytest.mark.parametrize(
     "value",
     [b"", b"\xc1", msgpack.packb("text"), msgpack.packb([1]), msgpack.packb(b"x" * 2000), b"\x90" * 5000],
 )
-def test_junk_is_refused(gate: AnnouncementFilter, validator: AnnouncementValidator, value: bytes) -> None:
+def test_junk_is_refused(
+    announcement_filter: AnnouncementFilter, validator: AnnouncementValidator, value: bytes
+) -> None:
     assert not validator.validate(record(announce(ALICE), value=value))
-    assert gate.refused == {"malformed": 1}
+    assert announcement_filter.refused == {"malformed": 1}
 
 
 @pytest.mark.parametrize(
@@ -94,39 +96,43 @@ def test_junk_is_refused(gate: AnnouncementFilter, validator: AnnouncementValida
         ({"epoch": 30_000_001}, "epoch"),
     ],
 )
-def test_the_gate_names_why(gate: AnnouncementFilter, changes: dict[str, Any], reason: str) -> None:
+def test_the_gate_names_why(
+    announcement_filter: AnnouncementFilter, changes: dict[str, Any], reason: str
+) -> None:
     with pytest.raises(Refused) as refused:
-        gate.admit(announce(ALICE, **changes).encode())
+        announcement_filter.admit(announce(ALICE, **changes).encode())
     assert refused.value.reason == reason
-    assert gate.refused == {reason: 1}
+    assert announcement_filter.refused == {reason: 1}
 
 
-def test_nobody_chooses_a_shard(gate: AnnouncementFilter) -> None:
+def test_nobody_chooses_a_shard(announcement_filter: AnnouncementFilter) -> None:
     own = announce(ALICE).shard
     with pytest.raises(Refused, match="shard"):
-        gate.admit(announce(ALICE, shard=own ^ 1).encode())
+        announcement_filter.admit(announce(ALICE, shard=own ^ 1).encode())
 
 
-def test_nobody_signs_for_another(gate: AnnouncementFilter, validator: AnnouncementValidator) -> None:
+def test_nobody_signs_for_another(
+    announcement_filter: AnnouncementFilter, validator: AnnouncementValidator
+) -> None:
     forged = replace(unsigned(ALICE.peer_id), signature=b"")
     forged = replace(forged, signature=MALLORY.sign(b"murmur-announcement-1\0" + forged.encode()))
     assert not validator.validate(record(forged))
-    assert gate.refused == {"signature": 1}
+    assert announcement_filter.refused == {"signature": 1}
     assert validator.validate(record(announce(ALICE)))
 
 
 def test_a_signature_is_checked_once_and_what_is_remembered_is_bounded(
-    gate: AnnouncementFilter, monkeypatch: pytest.MonkeyPatch
+    announcement_filter: AnnouncementFilter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked: list[str] = []
     check = Announcement.verify_signature
     monkeypatch.setattr(Announcement, "verify_signature", lambda a: checked.append(a.peer) or check(a))
-    monkeypatch.setattr(gate_module, "_REMEMBERED", 2)
+    monkeypatch.setattr(filter_module, "_REMEMBERED", 2)
     raws = [announce(Identity.ephemeral()).encode() for _ in range(3)]
     for raw in (raws[0], raws[0], raws[0], raws[1], raws[2], raws[0]):
-        gate.admit(raw)
+        announcement_filter.admit(raw)
     assert len(checked) == 4  # the first was forgotten for the third
-    assert len(gate._verified) == 2
+    assert len(announcement_filter._verified) == 2
 
 
 def nested(levels: int) -> bytes:

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from fakes import ALICE, BOB, MALLORY, group
 
-from swarm.sampling.external_pool import Pool, PoolSettings
+from swarm.sampling.external_pool import ExternalPool, PoolSettings
 
 
-def filled(counts: dict[str, int], settings: PoolSettings = PoolSettings(max_age=100)) -> Pool:  # noqa: B008
-    pool = Pool(settings)
+def filled(counts: dict[str, int], settings: PoolSettings = PoolSettings(max_age=100)) -> ExternalPool:  # noqa: B008
+    pool = ExternalPool(settings)
     for peer, count in counts.items():
         for seed in range(count):
             pool.add(group(seed, origin=peer), created=float(seed))
     return pool
 
 
-def seeds(pool: Pool, peer: str) -> set[int]:
+def seeds(pool: ExternalPool, peer: str) -> set[int]:
     drawn = pool.draw(1000, np.random.default_rng(0), now=0.0)
     return {g.problem.seed for g in drawn if g.origin == peer}
 
@@ -89,7 +89,7 @@ def test_nothing_beyond_the_maximum_age_is_drawn_or_kept() -> None:
 def test_own_groups_and_groups_without_a_signal_are_not_taken() -> None:
     for unfit in (group(1), group(1, ["it is 2", "surely 2"], origin=ALICE)):
         with pytest.raises(ValueError, match="external groups with a trainable signal"):
-            Pool().add(unfit, created=0.0)
+            ExternalPool().add(unfit, created=0.0)
 
 
 def test_a_pool_comes_back_through_json() -> None:

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from fakes import ALICE, BOB, group
 
-from swarm.sampling.external_pool import Pool
+from swarm.sampling.external_pool import ExternalPool
 from swarm.sampling.sampler import Mix, draw_batch
 
 OWN = [group(seed) for seed in range(10, 18)]
 
 
-def pool_of(count: int) -> Pool:
-    pool = Pool()
+def pool_of(count: int) -> ExternalPool:
+    pool = ExternalPool()
     for seed in range(count):
         pool.add(group(seed, origin=ALICE if seed % 2 else BOB), created=0.0)
     return pool
@@ -62,7 +62,7 @@ def test_the_mix_says_how_external_groups_are_chosen() -> None:
 def test_own_groups_are_drawn_uniformly() -> None:
     drawn: Counter[int] = Counter()
     for seed in range(400):
-        batch = draw_batch(OWN, Pool(), Mix(2, 0), np.random.default_rng(seed), now=1.0)
+        batch = draw_batch(OWN, ExternalPool(), Mix(2, 0), np.random.default_rng(seed), now=1.0)
         drawn.update(g.problem.seed for g in batch.own)
     # Binomial(400, 1/4) for each of the eight: five standard deviations are 43.
     assert sorted(drawn) == list(range(10, 18))

@@ -6,34 +6,34 @@ from dataclasses import replace
 
 import pytest
 
-from swarm.simulation import Outcome, Partition, Scenario, ScenarioError, run, simulate
-from swarm.simulation.outcome import Recovery
+from swarm.simulation import Partition, Scenario, ScenarioError, SimulationResult, run, simulate
+from swarm.simulation.result import Recovery
 from swarm.simulation.scenario import shard_depth
 
 QUIET = Scenario(nodes=40, rounds=2, warm_up=1)
 
 
-def play(scenario: Scenario) -> Outcome:
+def play(scenario: Scenario) -> SimulationResult:
     return simulate(scenario, lambda line: None)
 
 
 @pytest.fixture(scope="module")
-def quiet() -> Outcome:
+def quiet() -> SimulationResult:
     return play(QUIET)
 
 
-def assert_sound(outcome: Outcome) -> None:
-    assert (outcome.trained_twice, outcome.never_offered) == (0, 0)
-    assert (outcome.crossed, outcome.answered_dead) == (0, 0)
-    assert outcome.served_bytes == outcome.fetched_bytes > 0
+def assert_sound(result: SimulationResult) -> None:
+    assert (result.trained_twice, result.never_offered) == (0, 0)
+    assert (result.crossed, result.answered_dead) == (0, 0)
+    assert result.served_bytes == result.fetched_bytes > 0
 
 
-def test_equal_seeds_give_equal_outcomes(quiet: Outcome) -> None:
+def test_equal_seeds_give_equal_outcomes(quiet: SimulationResult) -> None:
     assert play(QUIET) == quiet
     assert replace(play(replace(QUIET, seed=1)), scenario=QUIET) != quiet
 
 
-def test_a_quiet_swarm_brings_every_node_its_bodies(quiet: Outcome) -> None:
+def test_a_quiet_swarm_brings_every_node_its_bodies(quiet: SimulationResult) -> None:
     assert_sound(quiet)
     assert quiet.failed_share == 0
     assert quiet.bodies_per_round == pytest.approx(QUIET.bodies, abs=0.1)
@@ -51,17 +51,17 @@ def test_a_quiet_swarm_brings_every_node_its_bodies(quiet: Outcome) -> None:
     assert quiet.control_bytes == pytest.approx(quiet.announce_bytes + quiet.read_bytes)
 
 
-def test_announcing_and_reading_cost_no_more_in_a_larger_swarm(quiet: Outcome) -> None:
+def test_announcing_and_reading_cost_no_more_in_a_larger_swarm(quiet: SimulationResult) -> None:
     larger = play(replace(QUIET, nodes=120))
     assert larger.control_bytes < 1.6 * quiet.control_bytes  # all bodies under one key: 3 times
     assert larger.hottest_share < 2.0
 
 
-def test_nothing_crosses_a_partition_and_bodies_cross_again_once_it_heals(quiet: Outcome) -> None:
-    outcome = play(replace(QUIET, rounds=4, partition=Partition(90.0, 150.0)))
-    assert_sound(outcome)
-    assert outcome.failed_share > quiet.failed_share
-    recovery = outcome.recovery
+def test_nothing_crosses_a_partition_and_bodies_cross_again_once_it_heals(quiet: SimulationResult) -> None:
+    result = play(replace(QUIET, rounds=4, partition=Partition(90.0, 150.0)))
+    assert_sound(result)
+    assert result.failed_share > quiet.failed_share
+    recovery = result.recovery
     assert recovery is not None and recovery.seconds is not None and recovery.crossing_before is not None
     assert recovery.seconds <= 60
     assert recovery.crossing_before > 0.3
@@ -71,14 +71,14 @@ def test_nothing_crosses_a_partition_and_bodies_cross_again_once_it_heals(quiet:
 
 def test_recovery_has_no_figures_where_nothing_was_fetched() -> None:
     simulation = run.Simulation(replace(QUIET, partition=Partition(60.0, 90.0)))
-    assert simulation.outcome().recovery == Recovery(None, None, None, None)
+    assert simulation.result().recovery == Recovery(None, None, None, None)
 
 
 def test_nodes_that_left_never_answer_and_those_that_join_find_their_way() -> None:
-    outcome = play(replace(QUIET, churn=0.2))
-    assert_sound(outcome)
-    assert 0.05 < outcome.failed_share < 0.6  # publishers die after announcing
-    assert outcome.bodies_per_round > 3.5  # 3 if nobody stood in for the dead
+    result = play(replace(QUIET, churn=0.2))
+    assert_sound(result)
+    assert 0.05 < result.failed_share < 0.6  # publishers die after announcing
+    assert result.bodies_per_round > 3.5  # 3 if nobody stood in for the dead
 
 
 def test_churn_replaces_the_given_share_each_minute() -> None:
@@ -86,19 +86,19 @@ def test_churn_replaces_the_given_share_each_minute() -> None:
     for _ in simulation.run():
         pass
     world = simulation._world
-    assert len(world.players) == QUIET.nodes
+    assert len(world.nodes) == QUIET.nodes
     assert len(world.dht.servers) == QUIET.server_count
     assert simulation._born - QUIET.nodes == pytest.approx(0.5 * QUIET.nodes * 3, rel=0.4)
 
 
 def test_lost_messages_cost_time_and_other_publishers_stand_in() -> None:
-    outcome = play(replace(QUIET, loss=0.2))
-    assert_sound(outcome)
-    assert outcome.failed_share == pytest.approx(1 - 0.8**2, abs=0.08)
-    assert outcome.bodies_per_round == pytest.approx(4, abs=0.1)  # 2.6 if nobody stood in
+    result = play(replace(QUIET, loss=0.2))
+    assert_sound(result)
+    assert result.failed_share == pytest.approx(1 - 0.8**2, abs=0.08)
+    assert result.bodies_per_round == pytest.approx(4, abs=0.1)  # 2.6 if nobody stood in
 
 
-def test_a_far_swarm_gets_its_bodies_later(quiet: Outcome) -> None:
+def test_a_far_swarm_gets_its_bodies_later(quiet: SimulationResult) -> None:
     slow = play(replace(QUIET, latency=2000.0))
     assert_sound(slow)
     assert slow.age > quiet.age
@@ -151,6 +151,6 @@ def test_ctrl_c_keeps_what_was_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(run.Interrupted) as stopped:
         simulate(QUIET, stop_late)
-    outcome = stopped.value.outcome
-    assert 0 < outcome.node_rounds < QUIET.nodes * QUIET.rounds
-    assert outcome.seconds == pytest.approx(QUIET.seconds * 12 / 20)
+    result = stopped.value.result
+    assert 0 < result.node_rounds < QUIET.nodes * QUIET.rounds
+    assert result.seconds == pytest.approx(QUIET.seconds * 12 / 20)

@@ -1,4 +1,4 @@
-"""The parts of a simulation: virtual time, routing, the DHT, the shared gate, the test of uniformity."""
+"""The parts of a simulation: virtual time, routing, the DHT, the shared announcement_filter, the test of uniformity."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from swarm.simulation.routing import BEAM, Routing, id_of
 from swarm.simulation.scenario import Scenario
 from swarm.simulation.shared_filter import SharedFilter
 from swarm.simulation.uniformity import Exposure, Uniformity
-from swarm.simulation.virtual_clock import Agenda, Process
+from swarm.simulation.virtual_clock import Process, VirtualClock
 from swarm.wire.announcement import Announcement, Summary, shard_of
 from swarm.wire.identity import Identity
 from swarm.wire.manifest import Manifest
@@ -37,35 +37,35 @@ def host(number: int, half: int = 0) -> Host:
 
 
 def test_processes_run_in_the_order_of_their_times() -> None:
-    agenda = Agenda(100.0)
+    clock = VirtualClock(100.0)
     seen: list[tuple[str, float]] = []
 
-    def clock(name: str, period: float) -> Process:
+    def ticker(name: str, period: float) -> Process:
         while True:
-            seen.append((name, agenda.now))
+            seen.append((name, clock.now))
             yield period
 
-    agenda.start(clock("fast", 2.0))
-    agenda.start(clock("slow", 3.0), at=101.0)
-    agenda.run_until(106.0)
+    clock.start(ticker("fast", 2.0))
+    clock.start(ticker("slow", 3.0), at=101.0)
+    clock.run_until(106.0)
     assert seen == [("fast", 100), ("slow", 101), ("fast", 102), ("slow", 104), ("fast", 104)]
-    assert agenda.now == 106.0
+    assert clock.now == 106.0
 
 
 def test_side_by_side_ends_with_the_last() -> None:
-    agenda = Agenda(0.0)
+    clock = VirtualClock(0.0)
     ends: dict[str, float] = {}
 
     def task(name: str, *waits: float) -> Process:
         yield from waits
-        ends[name] = agenda.now
+        ends[name] = clock.now
 
     def all_of_them() -> Process:
-        yield from agenda.side_by_side([task("long", 2.0, 5.0), task("short", 3.0), task("none")])
-        ends["all"] = agenda.now
+        yield from clock.side_by_side([task("long", 2.0, 5.0), task("short", 3.0), task("none")])
+        ends["all"] = clock.now
 
-    agenda.start(all_of_them())
-    agenda.run_until(10.0)
+    clock.start(all_of_them())
+    clock.run_until(10.0)
     assert ends == {"none": 0.0, "short": 3.0, "long": 7.0, "all": 7.0}
 
 
@@ -167,7 +167,7 @@ def test_records_lie_on_the_five_nearest_servers_and_all_copies_are_sent_to_a_re
     town = Town()
     _, bare = town.dht.read(town.client, "key")
     town.store(b"x" * 300)
-    holders = [server for server in town.dht.servers.values() if server.shelf("key", NOW)]
+    holders = [server for server in town.dht.servers.values() if server.dictionary("key", NOW)]
     key = id_of(b"\xa3key")  # msgpack of "key", as hivemind hashes it
     assert {id(holder) for holder in holders} == {
         id(town.dht.servers[server]) for server in sorted(town.dht.servers, key=lambda s: s ^ key)[:REPLICAS]
@@ -183,7 +183,11 @@ def test_the_newest_record_of_a_peer_takes_the_place_of_its_last() -> None:
     town.store(b"old")
     town.store(b"newest")
     assert town.dht.read(town.client, "key")[0] == [b"newest"]
-    sizes = {shelf.size for server in town.dht.servers.values() if (shelf := server.shelf("key", NOW))}
+    sizes = {
+        dictionary.size
+        for server in town.dht.servers.values()
+        if (dictionary := server.dictionary("key", NOW))
+    }
     assert sizes == {len(b"newest") + RECORD_OVERHEAD}
 
 
@@ -215,10 +219,10 @@ def test_a_partition_leaves_a_reader_the_replicas_of_its_half() -> None:
 # --- the shared gate ---------------------------------------------------------------------------------------
 
 
-def test_the_notary_admits_what_the_gate_admits_and_forgets_what_expired() -> None:
+def test_the_shared_filter_admits_what_the_gate_admits_and_forgets_what_expired() -> None:
     now = NOW
     manifest = Manifest("simulated", (TaskSpec("sort"),))
-    notary = SharedFilter(manifest, lambda: now)
+    shared_filter = SharedFilter(manifest, lambda: now)
 
     def signed(identity: Identity, created: float) -> bytes:
         shard = shard_of(identity.peer_id, int(created // 60), 0)
@@ -229,17 +233,17 @@ def test_the_notary_admits_what_the_gate_admits_and_forgets_what_expired() -> No
 
     alice, bob = identities(2)
     raw = signed(alice, NOW)
-    announcement = notary.admit(raw)
-    assert notary.admit(raw) is announcement
-    assert notary.encoded(announcement) is raw
+    announcement = shared_filter.admit(raw)
+    assert shared_filter.admit(raw) is announcement
+    assert shared_filter.encoded(announcement) is raw
     for _ in range(2):
         with pytest.raises(Refused):
-            notary.admit(bytes([raw[0] ^ 1]) + raw[1:])
-    assert notary.refused.total() == 2
+            shared_filter.admit(bytes([raw[0] ^ 1]) + raw[1:])
+    assert shared_filter.refused.total() == 2
     now = NOW + 200
-    notary.admit(signed(bob, now))
+    shared_filter.admit(signed(bob, now))
     with pytest.raises(KeyError):
-        notary.encoded(announcement)
+        shared_filter.encoded(announcement)
 
 
 # --- uniformity --------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from fakes import ALICE, BOB, MALLORY, ManualClock, body, group
 
 from swarm.errors import FetchFailed, TransportDown
 from swarm.limits import MAX_LIFETIME
-from swarm.transport.memory import Faults, MemoryHub, MemoryTransport
+from swarm.transport.in_memory import Faults, MemoryHub, MemoryTransport
 from swarm.transport.silo import SiloTransport
 from swarm.wire.announcement import summarise
 from swarm.wire.body_codec import encode_body

@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgpack
 import pytest
 import zstandard
-from fakes import ALICE, BOB, body, body_of, group, told
+from fakes import ALICE, BOB, body, body_of, group, shared_group
 
 from policies.rollout import Finish, Segment
 from swarm.errors import DecodeError
@@ -231,7 +231,10 @@ def test_share_carries_text_finish_and_claims_and_nothing_else() -> None:
     own = group(5)
     shared = share([own], "s", ALICE, summarise([own], 2, 9, "tiny"))
     assert shared == replace(
-        body_of([told(5, ("it is 6", 1.0), ("it is 7", 0.25))], ALICE), swarm="s", policy_version=9, round=2
+        body_of([shared_group(5, ("it is 6", 1.0), ("it is 7", 0.25))], ALICE),
+        swarm="s",
+        policy_version=9,
+        round=2,
     )
 
 

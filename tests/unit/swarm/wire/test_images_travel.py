@@ -20,7 +20,7 @@ from fakes import (
     encode,
     group,
     offer,
-    told,
+    shared_group,
 )
 from imagery import Brightness, grey, image_group, photo
 
@@ -30,28 +30,28 @@ from swarm.admission.verdict import Outcome, Reason
 from swarm.admission.verifier import RolloutVerifier, VerifierLimits
 from swarm.gossip.service import Gossip
 from swarm.limits import MAX_BODY, MAX_GROUP_IMAGES, MAX_IMAGE_SIDE
-from swarm.sampling.external_pool import Pool, PoolSettings
-from swarm.transport.memory import MemoryHub
+from swarm.sampling.external_pool import ExternalPool, PoolSettings
+from swarm.transport.in_memory import MemoryHub
+from swarm.wire import images
 from swarm.wire.announcement import TaskSummary, summarise
 from swarm.wire.body import SharedGroup, SharedRollout, shareable
 from swarm.wire.body_codec import decode_body, encode_body
-from swarm.wire.images import pack, unpack
 
 CAROL = "12D3Carol"
 LEVELS = [90, 10, 200, 30, 160, 120]
 NOISE = [photo(40, 40, seed) for seed in range(2)]
 
 
-def image_door() -> RolloutVerifier:
-    """The door of a node that makes images, in a swarm that adds too."""
-    settings = VerifierLimits(beside=frozenset({"addition"}))
+def image_verifier() -> RolloutVerifier:
+    """The verifier of a node that makes images, in a swarm that adds too."""
+    settings = VerifierLimits(unsupported_tasks=frozenset({"addition"}))
     return RolloutVerifier(
         "swarm-of-tests", NODE, {Brightness.name: Brightness()}, encode, ManualClock(), settings
     )
 
 
-def text_door() -> RolloutVerifier:
-    settings = VerifierLimits(beside=frozenset({"brightness"}))
+def text_verifier() -> RolloutVerifier:
+    settings = VerifierLimits(unsupported_tasks=frozenset({"brightness"}))
     return RolloutVerifier(
         "swarm-of-tests", NODE, {Addition.name: Addition()}, encode, ManualClock(), settings
     )
@@ -59,17 +59,17 @@ def text_door() -> RolloutVerifier:
 
 @pytest.mark.parametrize("image", [grey(7), grey(200, 64), photo(64, 64), photo(5, 700)])
 def test_small_images_travel_without_loss(image: Image) -> None:
-    assert unpack(pack(image)) == image
+    assert images.decode(images.encode(image)) == image
 
 
 def test_large_images_travel_nearly_as_they_are() -> None:
     image = photo(300, 200)
-    arrived = unpack(pack(image))
+    arrived = images.decode(images.encode(image))
     assert (arrived.width, arrived.height, arrived.channels) == (300, 200, 3)
     off = [abs(a - b) for a, b in zip(arrived.pixels, image.pixels, strict=True)]
     assert sum(off) / len(off) < 6
-    assert len(pack(image)) < len(image.pixels) / 8
-    assert unpack(pack(Image(300, 200, 1, image.pixels[::3]))).channels == 3
+    assert len(images.encode(image)) < len(image.pixels) / 8
+    assert images.decode(images.encode(Image(300, 200, 1, image.pixels[::3]))).channels == 3
 
 
 def test_the_best_and_the_worst_of_a_group_travel() -> None:
@@ -95,7 +95,7 @@ def test_large_groups_of_images_fill_a_body_and_no_more() -> None:
 
 def test_a_group_of_images_arrives_with_rewards_of_the_receivers_own() -> None:
     content = body(shareable([image_group(5, [grey(level) for level in LEVELS])]), ALICE)
-    [(verdict, arrived)] = image_door().examine(*offer(content))
+    [(verdict, arrived)] = image_verifier().verify(*offer(content))
     assert (verdict.outcome, verdict.claim_mismatches, verdict.rollouts) == (Outcome.ACCEPTED, 0, 4)
     assert arrived is not None
     assert (arrived.origin, arrived.problem) == (ALICE, Brightness().problem(5))
@@ -107,9 +107,9 @@ def test_a_group_of_images_arrives_with_rewards_of_the_receivers_own() -> None:
 
 def test_what_the_own_policy_cannot_take_is_unusable_and_nobodys_fault() -> None:
     mixed = body([group(3), *shareable([image_group(5, [grey(10), grey(20)])])], ALICE)
-    for keeper, usable in ((image_door(), Brightness.name), (text_door(), Addition.name)):
+    for keeper, usable in ((image_verifier(), Brightness.name), (text_verifier(), Addition.name)):
         outcomes = {
-            verdict.task: (verdict.outcome, found is None) for verdict, found in keeper.examine(*offer(mixed))
+            verdict.task: (verdict.outcome, found is None) for verdict, found in keeper.verify(*offer(mixed))
         }
         assert outcomes.pop(usable) == (Outcome.ACCEPTED, False)
         assert list(outcomes.values()) == [(Outcome.UNUSABLE, True)]
@@ -117,45 +117,45 @@ def test_what_the_own_policy_cannot_take_is_unusable_and_nobodys_fault() -> None
 
 def test_bodies_of_unusable_tasks_alone_are_not_worth_fetching() -> None:
     announcement, _ = offer(body([group(3)], ALICE))
-    assert text_door().usable(announcement)
-    assert not image_door().usable(announcement)
+    assert text_verifier().usable(announcement)
+    assert not image_verifier().usable(announcement)
 
 
 @pytest.mark.parametrize(
     ("rollouts", "reason"),
     [
         ((SharedRollout("words", Finish.STOP, 1.0),), Reason.MEDIUM),
-        ((SharedRollout("words", Finish.STOP, 1.0, pack(grey(3))),), Reason.MEDIUM),
+        ((SharedRollout("words", Finish.STOP, 1.0, images.encode(grey(3))),), Reason.MEDIUM),
         ((SharedRollout("", Finish.STOP, 1.0, b"no image"),), Reason.IMAGE),
-        ((SharedRollout("", Finish.STOP, 1.0, pack(grey(3))[:-4]),), Reason.IMAGE),
+        ((SharedRollout("", Finish.STOP, 1.0, images.encode(grey(3))[:-4]),), Reason.IMAGE),
     ],
 )
 def test_what_is_no_image_is_refused(rollouts: tuple[SharedRollout, ...], reason: Reason) -> None:
     content = body_of([SharedGroup(Brightness.name, 5, rollouts * 2)], ALICE)
-    [(verdict, found)] = image_door().examine(*offer(content))
+    [(verdict, found)] = image_verifier().verify(*offer(content))
     assert (verdict.outcome, verdict.reason, found) == (Outcome.REFUSED, reason, None)
 
 
 def test_an_image_for_a_text_task_is_refused() -> None:
-    rollouts = (SharedRollout("it is 8", Finish.STOP, 1.0, pack(grey(3))),) * 2
-    [(verdict, _)] = text_door().examine(*offer(body_of([SharedGroup(Addition.name, 7, rollouts)], ALICE)))
+    rollouts = (SharedRollout("it is 8", Finish.STOP, 1.0, images.encode(grey(3))),) * 2
+    [(verdict, _)] = text_verifier().verify(*offer(body_of([SharedGroup(Addition.name, 7, rollouts)], ALICE)))
     assert verdict.reason is Reason.MEDIUM
 
 
 def test_a_copy_of_anothers_images_is_known_however_it_is_packed() -> None:
-    keeper = image_door()
+    keeper = image_verifier()
     images = [grey(10), grey(200), *NOISE]
     original = body([image_group(5, images)], ALICE)
-    [(first, _)] = keeper.examine(*offer(original))
-    [(second, _)] = keeper.examine(*offer(body([image_group(5, images)], BOB)))
+    [(first, _)] = keeper.verify(*offer(original))
+    [(second, _)] = keeper.verify(*offer(body([image_group(5, images)], BOB)))
     assert (first.outcome, second.reason) == (Outcome.ACCEPTED, Reason.COPYCAT)
 
 
 def test_own_images_that_come_back_are_a_copy() -> None:
-    keeper = image_door()
+    keeper = image_verifier()
     sent = body([image_group(5, [grey(10), grey(200)])], NODE)
     keeper.remember_own(decode_body(encode_body(sent)))
-    [(verdict, _)] = keeper.examine(*offer(body_of(sent.groups, BOB)))
+    [(verdict, _)] = keeper.verify(*offer(body_of(sent.groups, BOB)))
     assert verdict.reason is Reason.COPYCAT
 
 
@@ -163,16 +163,16 @@ def test_a_node_without_pillow_decodes_bodies_with_images(monkeypatch: pytest.Mo
     content = body([group(3), *shareable([image_group(5, [grey(10), grey(20)])])], ALICE)
     announcement, wire = offer(content)
     monkeypatch.setitem(__import__("sys").modules, "PIL", None)
-    outcomes = [verdict.outcome for verdict, _ in text_door().examine(announcement, wire)]
+    outcomes = [verdict.outcome for verdict, _ in text_verifier().verify(announcement, wire)]
     assert outcomes == [Outcome.ACCEPTED, Outcome.UNUSABLE]
 
 
 def test_images_survive_both_pools_snapshots() -> None:
-    keeper, pool = image_door(), Pool()
-    [(_, arrived)] = keeper.examine(*offer(body([image_group(5, [grey(10), *NOISE])], ALICE)))
+    keeper, pool = image_verifier(), ExternalPool()
+    [(_, arrived)] = keeper.verify(*offer(body([image_group(5, [grey(10), *NOISE])], ALICE)))
     assert arrived is not None
     pool.add(arrived, 1.0)
-    restored = Pool()
+    restored = ExternalPool()
     restored.restore(json.loads(json.dumps(pool.snapshot())))
     assert restored.snapshot() == pool.snapshot()
     own = image_group(6, [grey(1), grey(2)])
@@ -184,7 +184,7 @@ def test_images_survive_both_pools_snapshots() -> None:
 
 
 def test_a_pool_of_large_images_is_bounded_by_their_pixels() -> None:
-    pool = Pool(PoolSettings(pixels=3 * 2 * 64))
+    pool = ExternalPool(PoolSettings(pixels=3 * 2 * 64))
     for peer, seed in ((ALICE, 1), (BOB, 2), (ALICE, 3), (ALICE, 4)):
         pool.add(replace(image_group(seed, [grey(10), grey(200)]), origin=peer), float(seed))
     assert pool.counts() == {ALICE: 2, BOB: 1}  # who fills it loses the own oldest
@@ -210,8 +210,8 @@ def test_in_a_mixed_swarm_each_node_fetches_what_it_can_use() -> None:
         told_of = announce(content, wire)
         hub.offer(replace(told_of, summary=replace(told_of.summary, tasks=tasks)), wire)
     sizes = {announced.peer: announced.size for announced, _ in hub.visible(NODE)}
-    for keeper, mine, seed, beside in ((image_door(), ALICE, 5, BOB), (text_door(), BOB, 3, ALICE)):
-        pool = Pool()
+    for keeper, mine, seed, beside in ((image_verifier(), ALICE, 5, BOB), (text_verifier(), BOB, 3, ALICE)):
+        pool = ExternalPool()
         listener = Gossip(hub.join(NODE), keeper, pool, clock, np.random.default_rng(0))
         for _ in range(3):
             listener.step()
@@ -232,8 +232,8 @@ def test_one_peers_word_on_a_body_keeps_nobody_from_fetching_it_of_another() -> 
     announced, wire = offer(body([group(3)], BOB))
     lie = replace(announced.summary, tasks=(TaskSummary(Brightness.name, 2, 0.5),))
     hub.offer(replace(announced, peer=MALLORY, summary=lie, created=clock() + 1), wire)
-    pool = Pool()
-    listener = Gossip(hub.join(NODE), text_door(), pool, clock, np.random.default_rng(0))
+    pool = ExternalPool()
+    listener = Gossip(hub.join(NODE), text_verifier(), pool, clock, np.random.default_rng(0))
     clock.now += 2
     listener.step()
     hub.offer(announced, wire)
@@ -243,5 +243,5 @@ def test_one_peers_word_on_a_body_keeps_nobody_from_fetching_it_of_another() -> 
 
 
 def test_text_claims_still_travel_beside_images() -> None:
-    content = body_of([told(7, ("it is 8", 1.0), ("it is 9", 0.25))], ALICE)
+    content = body_of([shared_group(7, ("it is 8", 1.0), ("it is 9", 0.25))], ALICE)
     assert decode_body(encode_body(content)) == content

@@ -57,14 +57,14 @@ def test_a_private_swarm_has_an_id_that_needs_the_invite() -> None:
 
 
 def test_the_gate_of_a_private_swarm_refuses_who_shows_no_token() -> None:
-    gate = AnnouncementFilter(PRIVATE, clock=lambda: NOW + 1.0)
+    announcement_filter = AnnouncementFilter(PRIVATE, clock=lambda: NOW + 1.0)
     token = Membership.of(PRIVATE, SECRET, ALICE.peer_id).token
     inside = {"swarm": PRIVATE.swarm_id}
-    assert gate.admit(announce(ALICE, **inside, token=token).encode()).peer == ALICE.peer_id
+    assert announcement_filter.admit(announce(ALICE, **inside, token=token).encode()).peer == ALICE.peer_id
     for identity, shown in ((ALICE, b""), (MALLORY, token), (MALLORY, bytes(64))):
         with pytest.raises(Refused, match="membership"):
-            gate.admit(announce(identity, **inside, token=shown).encode())
-    assert gate.refused == {"membership": 3}
+            announcement_filter.admit(announce(identity, **inside, token=shown).encode())
+    assert announcement_filter.refused == {"membership": 3}
 
 
 def test_manifests_with_half_a_key_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""Which of the announced bodies to fetch: uniform over publishers, so that nobody gains by announcing more."""
+"""Body selection: which announced bodies to fetch, uniform over publishers, so that nobody gains by announcing more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from swarm.wire.announcement import Announcement
 
 
-def choose(
+def select_bodies(
     found: Sequence[Announcement],
     worth_fetching: Callable[[Announcement], bool],
     count: int,

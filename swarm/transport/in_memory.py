@@ -1,4 +1,4 @@
-"""A swarm inside one process, for tests and the simulator: seeded delay, loss and partition, no sockets."""
+"""The in-memory transport: a swarm inside one process, for tests and benchmarks, with seeded faults and no sockets."""
 
 from __future__ import annotations
 

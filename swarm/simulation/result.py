@@ -1,4 +1,4 @@
-"""What a simulation found."""
+"""Results of a simulation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from swarm.simulation.counters import Ledger, Tally, Window
+from swarm.simulation.counters import Counters, Tally, Window
 from swarm.simulation.dht import Server
 from swarm.simulation.scenario import Partition, Scenario
 from swarm.simulation.uniformity import Uniformity
@@ -26,9 +26,9 @@ class Recovery:
     seconds: float | None  # from its end until bodies cross as before; None: not in the time simulated
 
     @classmethod
-    def of(cls, partition: Partition, scenario: Scenario, ledger: Ledger) -> Recovery:
-        width = ledger.window_seconds
-        windows = {number * width: window for number, window in sorted(ledger.windows.items())}
+    def of(cls, partition: Partition, scenario: Scenario, counters: Counters) -> Recovery:
+        width = counters.window_seconds
+        windows = {number * width: window for number, window in sorted(counters.windows.items())}
         before = _between(windows, partition.start - scenario.round_seconds, partition.start - width)
         during = _between(windows, partition.start, partition.end - width)
         after = _between(windows, partition.end, scenario.seconds)
@@ -42,7 +42,7 @@ class Recovery:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SimulationResult:
     """Figures of a node's round unless they say otherwise; bytes as `costs` defines them. 0 where nothing counted."""
 
     scenario: Scenario
@@ -57,7 +57,7 @@ class Outcome:
     gossip_bytes: float
     body_bytes: float
     connection_bytes: float  # new connections: their number depends on how many a daemon keeps
-    announcements_per_round: float  # put into the DHT, renewals too
+    announcements_per_round: float  # put into the DHT, republished ones too
     reads_per_round: float  # DHT keys looked up
     reads_per_round_p95: float
     rpcs_per_round: float
@@ -83,19 +83,21 @@ class Outcome:
         return self.uniformity.p
 
 
-def summarise(scenario: Scenario, ledger: Ledger, servers: Sequence[Server], seconds: float) -> Outcome:
+def summarise(
+    scenario: Scenario, counters: Counters, servers: Sequence[Server], seconds: float
+) -> SimulationResult:
     """`seconds` is how long was played."""
-    column = _columns(ledger.tallies)
+    column = _columns(counters.tallies)
     control = column["announce_bytes"] + column["read_bytes"]
     total = control + column["gossip_bytes"] + column["body_bytes"] + column["connection_bytes"]
     requests = np.array([server.requests for server in servers], dtype=np.float64)
     rounds = max(seconds - scenario.counted_from, scenario.round_seconds) / scenario.round_seconds
     bodies, failed = column["bodies"].sum(), column["failed"].sum()
-    ages = np.frombuffer(ledger.ages) if ledger.ages else np.zeros(0)
-    return Outcome(
+    ages = np.frombuffer(counters.ages) if counters.ages else np.zeros(0)
+    return SimulationResult(
         scenario=scenario,
         seconds=seconds,
-        node_rounds=len(ledger.tallies),
+        node_rounds=len(counters.tallies),
         bytes_per_round=_mean(total),
         bytes_per_round_p95=_p95(total),
         control_bytes=_mean(control),
@@ -116,14 +118,14 @@ def summarise(scenario: Scenario, ledger: Ledger, servers: Sequence[Server], sec
         server_requests=_mean(requests) / rounds,
         server_bytes=_mean(np.array([server.moved for server in servers])) / rounds,
         hottest_share=float(requests.max() / max(1.0, _mean(requests))) if len(requests) else 0.0,
-        uniformity=ledger.exposure.test(),
-        served_bytes=ledger.served_bytes,
-        fetched_bytes=ledger.fetched_bytes,
-        trained_twice=ledger.trained_twice,
-        never_offered=ledger.never_offered,
-        crossed=ledger.crossed,
-        answered_dead=ledger.answered_dead,
-        recovery=Recovery.of(scenario.partition, scenario, ledger) if scenario.partition else None,
+        uniformity=counters.exposure.test(),
+        served_bytes=counters.served_bytes,
+        fetched_bytes=counters.fetched_bytes,
+        trained_twice=counters.trained_twice,
+        never_offered=counters.never_offered,
+        crossed=counters.crossed,
+        answered_dead=counters.answered_dead,
+        recovery=Recovery.of(scenario.partition, scenario, counters) if scenario.partition else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which of the pool's groups an update takes: pure functions of what waits, one for each value of `sampler.draw`."""
+"""Group selection: which of the pool's groups an update takes, one pure function for each value of `sampler.draw`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from policies.rollout import Group
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Candidate:
     """One group of the pool, as a draw sees it."""
 
     peer: str
@@ -20,10 +20,10 @@ class Waiting:
 
 
 # At most `count` different positions in what waits.
-Choose = Callable[[Sequence[Waiting], int, np.random.Generator], list[int]]
+Select = Callable[[Sequence[Candidate], int, np.random.Generator], list[int]]
 
 
-def by_peer(waiting: Sequence[Waiting], count: int, generator: np.random.Generator) -> list[int]:
+def uniform_over_peers(waiting: Sequence[Candidate], count: int, generator: np.random.Generator) -> list[int]:
     """Uniform over peers: they come in random order, and none gives a second group before each has given one."""
     theirs: dict[str, list[int]] = defaultdict(list)
     for index in generator.permutation(len(waiting)):
@@ -36,6 +36,8 @@ def by_peer(waiting: Sequence[Waiting], count: int, generator: np.random.Generat
     return chosen
 
 
-def uniform(waiting: Sequence[Waiting], count: int, generator: np.random.Generator) -> list[int]:
+def uniform_over_groups(
+    waiting: Sequence[Candidate], count: int, generator: np.random.Generator
+) -> list[int]:
     """Uniform over groups, as published (arXiv 2509.08721, sec. 4): who sends more is drawn more."""
     return [int(index) for index in generator.permutation(len(waiting))[:count]]
