@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from policies.rollout import Finish, Group, Problem, Rollout, Segment
 from swarm.admission.verifier import RolloutVerifier, VerifierLimits
+from swarm.wire import images
 from swarm.wire.announcement import Announcement, Summary, TaskSummary, summarise
-from swarm.wire.body import Body, SharedGroup, SharedRollout, share
+from swarm.wire.body import Body, PackedGroup, SharedGroup, SharedRollout, share
 from swarm.wire.body_codec import encode_body
 
 SWARM = "swarm-of-tests"
@@ -64,8 +65,14 @@ def group(seed: int, texts: Sequence[str] | None = None, origin: str | None = No
 
 def body(groups: Iterable[Group], sender: str, round: int = 1) -> Body:
     """What `sender` publishes of its own groups."""
-    chosen = list(groups)
-    return share(chosen, SWARM, sender, summarise(chosen, round, policy_version=3, fingerprint="tiny"))
+    packed = [packed_group(g) for g in groups]
+    summary = summarise([p.group for p in packed], round, policy_version=3, fingerprint="tiny")
+    return share(packed, SWARM, sender, summary)
+
+
+def packed_group(group: Group) -> PackedGroup:
+    """The whole group, whether a peer would take it or not."""
+    return PackedGroup(group, tuple(images.encode(r.image) if r.image else b"" for r in group.rollouts))
 
 
 def shared_group(seed: int, *rollouts: tuple[str, float], task: str = Addition.name) -> SharedGroup:
@@ -106,7 +113,7 @@ def announce(content: Body, wire: bytes, created: float = START, **changes: obje
 
 
 def offer(content: Body, created: float = START, **changes: object) -> tuple[Announcement, bytes]:
-    """A body as `RolloutVerifier.examine` takes it."""
+    """A body as `RolloutVerifier.verify` takes it."""
     wire = encode_body(content)
     return announce(content, wire, created, **changes), wire
 

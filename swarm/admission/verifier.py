@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from policies.rollout import Finish, Group, Image, Rollout, Segment
+from policies.rollout import Finish, Group, Rollout, Segment
 from policies.tasks.task import ImageTask, Task, score_group
 from swarm.admission.replay_guard import ReplayGuard
 from swarm.admission.verdict import Outcome, Reason, Verdict
@@ -20,7 +20,7 @@ from swarm.errors import DecodeError
 from swarm.limits import CLOCK_SKEW, MAX_BODY, MAX_BODY_PIXELS, MAX_TASKS_ANNOUNCED
 from swarm.wire import images
 from swarm.wire.announcement import Announcement
-from swarm.wire.body import Body, SharedGroup, SharedRollout
+from swarm.wire.body import Body, PackedGroup, SharedGroup, SharedRollout
 from swarm.wire.body_codec import decode_body
 
 log = logging.getLogger(__name__)
@@ -89,11 +89,12 @@ class RolloutVerifier:
             pixels_left -= _pixels(shared)
         return verified
 
-    def remember_own(self, body: Body) -> None:
-        """Marks an own body as given by this node, so that whoever copies it is known for it."""
-        for shared in body.groups:
-            contents = [_content(rollout.text, _opened(rollout)) for rollout in shared.rollouts]
-            self.guard.remember(self.peer, shared.task, shared.seed, contents)
+    def remember_own(self, groups: Iterable[PackedGroup]) -> None:
+        """Marks the groups of an own body as given by this node, so that whoever copies them is known for it."""
+        for packed in groups:
+            problem = packed.group.problem
+            contents = _contents(packed.group, packed.images)
+            self.guard.remember(self.peer, problem.task, problem.seed, contents)
 
     def usable(self, announcement: Announcement) -> bool:
         """False where all that the body is said to hold is of tasks that the own policy cannot take."""
@@ -163,7 +164,9 @@ class RolloutVerifier:
             group = self._rebuild(peer, shared)
         except _Refusal as refusal:
             return _about(Verdict.refused(peer, refusal.reason, refusal.detail), shared), None
-        self.guard.remember(peer, shared.task, shared.seed, _contents(group))
+        self.guard.remember(
+            peer, shared.task, shared.seed, _contents(group, (rollout.image for rollout in shared.rollouts))
+        )
         return _passed(peer, shared, group), group
 
     def _rebuild(self, peer: str, shared: SharedGroup) -> Group:
@@ -186,7 +189,9 @@ class RolloutVerifier:
         # All completions are read before any is scored: verifiers see only what could be trained on.
         read = self._reencode if not isinstance(task, ImageTask) else _reopen
         group = Group(problem, tuple(read(rollout) for rollout in shared.rollouts), origin=peer)
-        if self.guard.is_copy(peer, shared.task, shared.seed, _contents(group)):
+        if self.guard.is_copy(
+            peer, shared.task, shared.seed, _contents(group, (rollout.image for rollout in shared.rollouts))
+        ):
             raise _Refusal(Reason.COPYCAT, "another peer gave these first")
         return score_group(task, group)
 
@@ -207,7 +212,7 @@ def _reopen(shared: SharedRollout) -> Rollout:
     if shared.text or not shared.image:
         raise _Refusal(Reason.MEDIUM, "text where the task asks for an image")
     try:
-        return Rollout("", (), shared.finish, image=_opened(shared))
+        return Rollout("", (), shared.finish, image=images.decode(shared.image))
     except DecodeError as error:
         raise _Refusal(Reason.IMAGE, str(error)) from error
 
@@ -220,17 +225,10 @@ def _pixels(shared: SharedGroup) -> int:
         return 0
 
 
-def _opened(shared: SharedRollout) -> Image | None:
-    return images.decode(shared.image) if shared.image else None
-
-
-def _contents(group: Group) -> list[str]:
-    return [_content(rollout.text, rollout.image) for rollout in group.rollouts]
-
-
-def _content(text: str, image: Image | None) -> str:
-    """What a copy has in common with its original: the text, or a digest of the pixels, however they were packed."""
-    return text if image is None else hashlib.sha256(image.pixels).hexdigest()
+def _contents(group: Group, packed: Iterable[bytes]) -> list[str]:
+    """What copies of the rollouts would have in common with them; `packed` are their images as they travel."""
+    pairs = zip(group.rollouts, packed, strict=True)
+    return [images.content_digest(r.image, data) if r.image else r.text for r, data in pairs]
 
 
 def _about(verdict: Verdict, shared: SharedGroup) -> Verdict:

@@ -181,13 +181,13 @@ class Gossip:
             waiting = list(self._waiting)
             self._waiting.clear()
         # The newest come first, so that the oldest are what a full body leaves out.
-        groups = shareable(group for work in reversed(waiting) for group in work.groups)
-        if not groups:
+        packed = shareable(group for work in reversed(waiting) for group in work.groups)
+        if not packed:
             return
-        newest = waiting[-1]
+        newest, groups = waiting[-1], [each.group for each in packed]
         summary = summarise(groups, newest.round, newest.policy_version, newest.fingerprint)
-        body = share(groups, self._verifier.swarm, self._verifier.peer, summary)
-        self._verifier.remember_own(body)
+        body = share(packed, self._verifier.swarm, self._verifier.peer, summary)
+        self._verifier.remember_own(packed)
         try:
             self._transport.publish(encode_body(body), summary)
         except TransportError:

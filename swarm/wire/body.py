@@ -65,44 +65,57 @@ class Body:
         return sum(len(group.rollouts) for group in self.groups)
 
 
-def shareable(groups: Iterable[Group]) -> list[Group]:
+@dataclass(frozen=True, slots=True)
+class PackedGroup:
+    """An own group with those of its rollouts that travel, and the images of these as they travel."""
+
+    group: Group
+    images: tuple[bytes, ...]  # one a rollout, as `images.encode` makes them; empty for text
+
+    def shared(self) -> SharedGroup:
+        """Raises ValueError when a rollout is unscored."""
+        group = self.group
+        rollouts = zip(group.rollouts, group.rewards, self.images, strict=True)
+        return SharedGroup(
+            task=group.problem.task,
+            seed=group.problem.seed,
+            rollouts=tuple(
+                SharedRollout(r.text, r.finish, float(reward), image) for r, reward, image in rollouts
+            ),
+        )
+
+
+def shareable(groups: Iterable[Group]) -> list[PackedGroup]:
     """The own scored groups that a peer would accept, in the given order and cut to what one body holds.
 
     Unfinished, empty and overlong rollouts stay at home, and so does a group that they leave with fewer than
     two, or one whose chosen images take too many bytes. Of a group of images the best and the worst travel. External
     groups are never passed on.
     """
-    chosen: list[Group] = []
+    chosen: list[PackedGroup] = []
     bytes_left, pixels_left, rollouts_left = SHARED_BYTES, MAX_BODY_PIXELS, MAX_BODY_ROLLOUTS
     for group in groups:
         rollouts = _extremes([rollout for rollout in group.rollouts if _travels(rollout)])
         if group.external or not 2 <= len(rollouts) <= min(MAX_ROLLOUTS, rollouts_left):
             continue
-        sizes, pixels = [_size(rollout) for rollout in rollouts], sum(map(_pixels, rollouts))
-        if max(sizes) > MAX_IMAGE or (size := sum(sizes)) > bytes_left or pixels > pixels_left:
+        if len(chosen) == MAX_GROUPS or (pixels := sum(map(_pixels, rollouts))) > pixels_left:
             continue
-        chosen.append(replace(group, rollouts=rollouts))
+        encoded = tuple(images.encode(rollout.image) if rollout.image else b"" for rollout in rollouts)
+        size = sum(len(rollout.text.encode()) for rollout in rollouts) + sum(map(len, encoded))
+        if max(map(len, encoded)) > MAX_IMAGE or size > bytes_left:
+            continue
+        chosen.append(PackedGroup(replace(group, rollouts=rollouts), encoded))
         bytes_left, pixels_left = bytes_left - size, pixels_left - pixels
         rollouts_left -= len(rollouts)
-    return chosen[:MAX_GROUPS]
+    return chosen
 
 
-def share(groups: Sequence[Group], swarm: str, sender: str, summary: Summary) -> Body:
+def share(groups: Sequence[PackedGroup], swarm: str, sender: str, summary: Summary) -> Body:
     """The body of `shareable` groups; `summary` is what its announcement says of the same groups.
 
     Raises ValueError when a rollout is unscored.
     """
-    shared = tuple(
-        SharedGroup(
-            task=group.problem.task,
-            seed=group.problem.seed,
-            rollouts=tuple(
-                SharedRollout(rollout.text, rollout.finish, float(reward), _packed(rollout))
-                for rollout, reward in zip(group.rollouts, group.rewards, strict=True)
-            ),
-        )
-        for group in groups
-    )
+    shared = tuple(group.shared() for group in groups)
     return Body(swarm, sender, summary.fingerprint, summary.policy_version, summary.round, shared)
 
 
@@ -123,15 +136,6 @@ def _extremes(rollouts: Sequence[Rollout]) -> tuple[Rollout, ...]:
     return tuple(rollouts[i] for i in sorted([*ranked[:half], *ranked[-half:]]))
 
 
-def _size(rollout: Rollout) -> int:
-    return len(rollout.text.encode()) + len(_packed(rollout))
-
-
 def _pixels(rollout: Rollout) -> int:
     """Bytes that a receiver needs for the opened image, which may have more channels than the own."""
     return 3 * rollout.image.width * rollout.image.height if rollout.image else 0
-
-
-def _packed(rollout: Rollout) -> bytes:
-    """Empty for text."""
-    return images.encode(rollout.image) if rollout.image else b""

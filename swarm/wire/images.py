@@ -6,11 +6,11 @@ So no metadata ever leaves a node. What comes in is read by ourselves down to it
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import zlib
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -34,7 +34,6 @@ def fits(image: Image) -> bool:
     return min(image.width, image.height) > 0 and max(image.width, image.height) <= MAX_IMAGE_SIDE
 
 
-@lru_cache(maxsize=16)  # an image is packed for its size, and again for its body
 def encode(image: Image) -> bytes:
     """The image in a file format, for sending; peers take those of at most MAX_IMAGE bytes."""
     from PIL import Image as pillow  # an extra: nodes that train on text have no use for it
@@ -57,6 +56,14 @@ def decode(data: bytes) -> Image:
     if opened.size != (width, height) or opened.mode != _MODES[channels]:
         raise DecodeError("image is not what its header says")
     return Image(width, height, channels, opened.tobytes())
+
+
+def content_digest(image: Image, packed: bytes) -> str:
+    """What a copy has in common with its original: the pixels where they travel without loss, else the file.
+
+    A WebP that is packed anew has other pixels anyway, so that decoding one's own would tell no more copies apart.
+    """
+    return hashlib.sha256(image.pixels if packed.startswith(_PNG) else packed).hexdigest()
 
 
 def dimensions(data: bytes) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgpack
 import pytest
 import zstandard
-from fakes import ALICE, BOB, body, body_of, group, shared_group
+from fakes import ALICE, BOB, body, body_of, group, packed_group, shared_group
 
 from policies.rollout import Finish, Segment
 from swarm.errors import DecodeError
@@ -212,14 +212,14 @@ def test_shareable_keeps_at_home_what_no_peer_would_accept() -> None:
     empty = replace(right, text="")
     overlong = replace(right, text="x" * (MAX_TEXT + 1))
     mixed = replace(good, rollouts=(partial, right, empty, wrong, overlong))
-    assert shareable([mixed]) == [good]
+    assert shareable([mixed]) == [packed_group(good)]
     assert shareable([replace(good, rollouts=(right, partial)), replace(good, origin=BOB)]) == []
 
 
 def test_shareable_fits_into_one_body_even_where_nothing_compresses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "SHARED_BYTES", 2000)
     groups = [group(seed, ["x" * 300, "y" * 300]) for seed in range(5)]
-    assert [g.problem.seed for g in shareable(groups)] == [0, 1, 2]
+    assert [packed.group.problem.seed for packed in shareable(groups)] == [0, 1, 2]
 
 
 def test_shareable_stops_at_the_limits_of_one_body() -> None:
@@ -229,7 +229,7 @@ def test_shareable_stops_at_the_limits_of_one_body() -> None:
 
 def test_share_carries_text_finish_and_claims_and_nothing_else() -> None:
     own = group(5)
-    shared = share([own], "s", ALICE, summarise([own], 2, 9, "tiny"))
+    shared = share([packed_group(own)], "s", ALICE, summarise([own], 2, 9, "tiny"))
     assert shared == replace(
         body_of([shared_group(5, ("it is 6", 1.0), ("it is 7", 0.25))], ALICE),
         swarm="s",
@@ -241,6 +241,5 @@ def test_share_carries_text_finish_and_claims_and_nothing_else() -> None:
 def test_an_unscored_group_cannot_be_shared() -> None:
     unscored = replace(group(1).rollouts[0], reward=None, segments=(Segment(0, (1,)),))
     with pytest.raises(ValueError, match="unscored"):
-        share(
-            [replace(group(1), rollouts=(unscored, unscored))], "s", ALICE, summarise([group(1)], 1, 1, "t")
-        )
+        broken = packed_group(replace(group(1), rollouts=(unscored, unscored)))
+        share([broken], "s", ALICE, summarise([group(1)], 1, 1, "t"))

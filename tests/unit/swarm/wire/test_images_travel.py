@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +28,7 @@ from fakes import (
 )
 from imagery import Brightness, grey, image_group, photo
 
-from policies.rollout import Finish, Image
+from policies.rollout import Finish, Group, Image
 from policies.strategies.open_groups import OpenGroup, OpenGroups
 from swarm.admission.verdict import Outcome, Reason
 from swarm.admission.verifier import RolloutVerifier, VerifierLimits
@@ -72,8 +76,23 @@ def test_large_images_travel_nearly_as_they_are() -> None:
     assert images.decode(images.encode(Image(300, 200, 1, image.pixels[::3]))).channels == 3
 
 
+def travelling(groups: Iterable[Group]) -> list[Group]:
+    return [packed.group for packed in shareable(groups)]
+
+
+def stored(png: bytes) -> bytes:
+    """The PNG once more, without compression."""
+    chunks = [bytes(png[:33]), zlib.compress(zlib.decompress(png[41:-16]), 0), bytes(png[-12:])]
+    kind = b"IDAT" + chunks[1]
+    return (
+        chunks[0] + struct.pack(">I", len(chunks[1])) + kind + struct.pack(">I", zlib.crc32(kind)) + chunks[2]
+    )
+
+
 def test_the_best_and_the_worst_of_a_group_travel() -> None:
-    [sent] = shareable([image_group(1, [grey(level) for level in LEVELS])])
+    [packed] = shareable([image_group(1, [grey(level) for level in LEVELS])])
+    sent = packed.group
+    assert [images.decode(data) for data in packed.images] == [r.image for r in sent.rollouts]
     assert [r.image for r in sent.rollouts] == [grey(level) for level in (10, 200, 30, 160)]
     assert len(sent.rollouts) == MAX_GROUP_IMAGES
 
@@ -86,15 +105,15 @@ def test_images_that_nobody_would_take_stay_at_home() -> None:
 
 
 def test_large_groups_of_images_fill_a_body_and_no_more() -> None:
-    images = [photo(256, 256, seed) for seed in range(4)]
-    many = shareable(image_group(seed, images) for seed in range(200))
+    photos = [photo(256, 256, seed) for seed in range(4)]
+    many = travelling(image_group(seed, photos) for seed in range(200))
     wire = encode_body(body(many, ALICE))
     assert 10 < len(many) < 200
     assert len(wire) <= MAX_BODY
 
 
 def test_a_group_of_images_arrives_with_rewards_of_the_receivers_own() -> None:
-    content = body(shareable([image_group(5, [grey(level) for level in LEVELS])]), ALICE)
+    content = body(travelling([image_group(5, [grey(level) for level in LEVELS])]), ALICE)
     [(verdict, arrived)] = image_verifier().verify(*offer(content))
     assert (verdict.outcome, verdict.claim_mismatches, verdict.rollouts) == (Outcome.ACCEPTED, 0, 4)
     assert arrived is not None
@@ -106,7 +125,7 @@ def test_a_group_of_images_arrives_with_rewards_of_the_receivers_own() -> None:
 
 
 def test_what_the_own_policy_cannot_take_is_unusable_and_nobodys_fault() -> None:
-    mixed = body([group(3), *shareable([image_group(5, [grey(10), grey(20)])])], ALICE)
+    mixed = body([group(3), *travelling([image_group(5, [grey(10), grey(20)])])], ALICE)
     for keeper, usable in ((image_verifier(), Brightness.name), (text_verifier(), Addition.name)):
         outcomes = {
             verdict.task: (verdict.outcome, found is None) for verdict, found in keeper.verify(*offer(mixed))
@@ -144,23 +163,44 @@ def test_an_image_for_a_text_task_is_refused() -> None:
 
 def test_a_copy_of_anothers_images_is_known_however_it_is_packed() -> None:
     keeper = image_verifier()
-    images = [grey(10), grey(200), *NOISE]
-    original = body([image_group(5, images)], ALICE)
+    shown = [grey(10), grey(200), *NOISE]
+    original = body([image_group(5, shown)], ALICE)
     [(first, _)] = keeper.verify(*offer(original))
-    [(second, _)] = keeper.verify(*offer(body([image_group(5, images)], BOB)))
+    [theirs] = original.groups
+    repacked = replace(theirs, rollouts=tuple(replace(r, image=stored(r.image)) for r in theirs.rollouts))
+    [(second, _)] = keeper.verify(*offer(body_of([repacked], BOB)))
     assert (first.outcome, second.reason) == (Outcome.ACCEPTED, Reason.COPYCAT)
 
 
-def test_own_images_that_come_back_are_a_copy() -> None:
+@pytest.mark.parametrize("side", [8, 96])
+def test_own_images_that_come_back_are_a_copy(side: int) -> None:
     keeper = image_verifier()
-    sent = body([image_group(5, [grey(10), grey(200)])], NODE)
-    keeper.remember_own(decode_body(encode_body(sent)))
-    [(verdict, _)] = keeper.verify(*offer(body_of(sent.groups, BOB)))
+    packed = shareable([image_group(5, [photo(side, side, 1), grey(200, side)])])
+    keeper.remember_own(packed)
+    [(verdict, _)] = keeper.verify(*offer(body_of([p.shared() for p in packed], BOB)))
     assert verdict.reason is Reason.COPYCAT
 
 
+def test_own_images_are_encoded_once_and_never_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: Counter[str] = Counter()
+    for name in ("encode", "decode"):
+        whole = getattr(images, name)
+        monkeypatch.setattr(
+            images, name, lambda data, name=name, whole=whole: calls.update([name]) or whole(data)
+        )
+    groups = [image_group(seed, [photo(96, 96, 4 * seed + i) for i in range(4)]) for seed in range(5)]
+    listener = Gossip(
+        MemoryHub("swarm-of-tests", ManualClock()).join(NODE), image_verifier(), ExternalPool(), ManualClock(),
+        np.random.default_rng(0),
+    )  # fmt: skip
+    listener.publish(groups, 1, 1, "tiny")
+    listener.step()
+    assert listener.drain().offered == 5
+    assert calls == {"encode": 20}
+
+
 def test_a_node_without_pillow_decodes_bodies_with_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    content = body([group(3), *shareable([image_group(5, [grey(10), grey(20)])])], ALICE)
+    content = body([group(3), *travelling([image_group(5, [grey(10), grey(20)])])], ALICE)
     announcement, wire = offer(content)
     monkeypatch.setitem(__import__("sys").modules, "PIL", None)
     outcomes = [verdict.outcome for verdict, _ in text_verifier().verify(announcement, wire)]
@@ -195,21 +235,21 @@ def test_a_pool_of_large_images_is_bounded_by_their_pixels() -> None:
 def test_what_one_body_holds_in_pixels_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     groups = [image_group(seed, [grey(10), grey(200)]) for seed in range(3)]
     monkeypatch.setattr("swarm.wire.body.MAX_BODY_PIXELS", 2 * 2 * 3 * 64)
-    assert [g.problem.seed for g in shareable([groups[0], group(9), *groups[1:]])] == [0, 9, 1]
+    assert [g.problem.seed for g in travelling([groups[0], group(9), *groups[1:]])] == [0, 9, 1]
 
 
 def test_in_a_mixed_swarm_each_node_fetches_what_it_can_use() -> None:
     """ALICE draws, BOB writes and CAROL does both; two more nodes, of one kind each, listen."""
     clock = ManualClock()
     hub = MemoryHub("swarm-of-tests", clock)
-    images = image_group(5, [grey(level) for level in LEVELS])
-    for peer, groups in ((ALICE, [images]), (BOB, [group(3)]), (CAROL, [images, group(4)])):
-        content = body(shareable(groups), peer)
+    drawn = image_group(5, [grey(level) for level in LEVELS])
+    for peer, groups in ((ALICE, [drawn]), (BOB, [group(3)]), (CAROL, [drawn, group(4)])):
+        content = body(travelling(groups), peer)
         wire = encode_body(content)
-        tasks = summarise(shareable(groups), 1, 3, "tiny").tasks
-        told_of = announce(content, wire)
-        hub.offer(replace(told_of, summary=replace(told_of.summary, tasks=tasks)), wire)
-    sizes = {announced.peer: announced.size for announced, _ in hub.visible(NODE)}
+        tasks = summarise(travelling(groups), 1, 3, "tiny").tasks
+        announced = announce(content, wire)
+        hub.offer(replace(announced, summary=replace(announced.summary, tasks=tasks)), wire)
+    sizes = {a.peer: a.size for a, _ in hub.visible(NODE)}
     for keeper, mine, seed, beside in ((image_verifier(), ALICE, 5, BOB), (text_verifier(), BOB, 3, ALICE)):
         pool = ExternalPool()
         listener = Gossip(hub.join(NODE), keeper, pool, clock, np.random.default_rng(0))
