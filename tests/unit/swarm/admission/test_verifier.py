@@ -1,4 +1,4 @@
-"""The door: what of a stranger's body becomes a group, and why the rest does not."""
+"""The rollout verifier: what of an unknown peer's body becomes a group, and why the rest does not."""
 
 from __future__ import annotations
 
