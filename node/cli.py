@@ -298,7 +298,7 @@ def _start(config: Config, stem: str, run_dir: Path | None, secret: bytes = b"",
             task.spec
         )  # a task that cannot be built is told before a folder is made and torch is loaded
     folder = RunFolder(run_dir) if run_dir else new_run_folder(stem)
-    folder.create(config, secret)
+    config = folder.create(config, secret)
     _play(config, folder, resumed=False, as_json=as_json)
 
 

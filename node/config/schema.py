@@ -17,6 +17,7 @@ from node.config.explain import explain
 from node.config.swarm import DhtConfig, SiloConfig
 from policies.diffusion.pipeline.settings import PipelineSettings
 from policies.diffusion.settings import DiffusionSettings, DigitsSource
+from policies.seeds import derive_seed
 from policies.settings import Settings
 from policies.strategies.settings import AprilSettings, BrorlSettings, DarsSettings, GrpoSettings
 from policies.tasks.task import Param, TaskSpec
@@ -152,8 +153,9 @@ class CheckpointConfig(Settings):
 
 
 class Config(Settings):
-    seed: int = Field(default=0, ge=0)
-    """Every random choice of the run derives from it."""
+    seed: int | None = Field(default=None, ge=0)
+    """Every random choice of the run derives from it. Left out, it derives from the node's identity, so that no two
+    nodes meet the same problems; the run's config.json holds it."""
     rounds: int = Field(default=100, ge=1)
     """Rounds to run: generate, publish, collect, sample, update."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -179,6 +181,19 @@ class Config(Settings):
     """When and on how much the policy is judged."""
     checkpoint: CheckpointConfig = CheckpointConfig()
     """When the run is saved."""
+
+    @property
+    def run_seed(self) -> int:
+        """The seed of a run that has begun. Raises ConfigError while it is still to be derived."""
+        if self.seed is None:
+            raise ConfigError("seed is not set yet: it is derived when the run folder is made")
+        return self.seed
+
+    def seeded_by(self, identity: str) -> Config:
+        """The same config with a seed; the one that derives from `identity`, a PeerID, where none is set."""
+        if self.seed is not None:
+            return self
+        return self.model_copy(update={"seed": derive_seed(0, "identity", identity)})
 
     @model_validator(mode="after")
     def _sharing_needs_a_swarm(self) -> Config:

@@ -33,12 +33,15 @@ ROLES: tuple[Role, ...] = ("swarm", "baseline")
 def run_demo(kind: DemoKind, nodes: int, settings: Sequence[str], path: Path, view: DemoView) -> int:
     """Runs one kind of demo in a new folder and shows the comparison; returns the exit code.
 
-    `settings` are config overrides for every node. A node that is killed does not stop the others; the demo
-    ends when all that still run are done.
+    `settings` are config overrides for every node; the seed of node n is n more than theirs. A node that is killed
+    does not stop the others; the demo ends when all that still run are done.
     Raises RunFolderError, PolicyError, TransportDown.
     """
-    RunFolder(path).create(load_config(kind.preset, settings))
-    overrides = [[*kind.profile(number), *settings] for number in range(1, nodes + 1)]
+    shared = load_config(kind.preset, settings)
+    seed = shared.seed or 0
+    RunFolder(path).create(shared.model_copy(update={"seed": seed}))
+    numbers = range(1, nodes + 1)
+    overrides = [[*kind.profile(number), *settings, f"seed={seed + number}"] for number in numbers]
     configs = [load_config(kind.preset, own) for own in overrides]
     prepare_warm_starts(configs, view)
     with NodeProcesses() as processes:

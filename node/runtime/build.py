@@ -59,14 +59,16 @@ def build_node(
     swarm = manifest_of(config).swarm_id if isinstance(config.swarm, DhtConfig) else ""
     limits = VerifierLimits(max_age=max_age, unsupported_tasks=unsupported)
     verifier = RolloutVerifier(swarm, peer, by_name, policy.encode, clock, limits)
-    generator = derive_generator(config.seed, "gossip", time.time_ns())  # what peers offer repeats in no run
+    generator = derive_generator(
+        config.run_seed, "gossip", time.time_ns()
+    )  # what peers offer repeats in no run
     return Node(
         config=config,
         tasks=by_name,
-        curriculum=Curriculum(tasks, [task.weight for task in chosen], config.seed),
+        curriculum=Curriculum(tasks, [task.weight for task in chosen], config.run_seed),
         policy=policy,
         strategy=build_strategy(config.strategy),
-        rollouts=OpenGroups(config.seed),
+        rollouts=OpenGroups(config.run_seed),
         verifier=verifier,
         pool=pool,
         gossip=Gossip(transport, verifier, pool, clock, generator, gossip_settings(config)),
@@ -83,13 +85,13 @@ def build_policy(config: Config, progress: Progress) -> Policy:
     device = torch.device(config.device if config.device != "auto" else _best_device())
     chosen = config.policy
     if isinstance(chosen, DiffusionPolicyConfig):
-        return _build_diffusion(chosen, device, config.seed, progress)
+        return _build_diffusion(chosen, device, config.run_seed, progress)
     if not isinstance(chosen, EmbeddedPolicyConfig):
-        return TextPolicy.from_settings(chosen.model, chosen, device, config.seed)
+        return TextPolicy.from_settings(chosen.model, chosen, device, config.run_seed)
     model, tokenizer = load_embedded(
         chosen.warm_start, progress=lambda done, total: progress("warm start", done, total)
     )
-    return TextPolicy(model.to(device), tokenizer, chosen, seed=config.seed)
+    return TextPolicy(model.to(device), tokenizer, chosen, seed=config.run_seed)
 
 
 def _build_diffusion(

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Protocol
 
 from node.config.schema import Config, SamplerConfig
+from node.runtime.notices import Notices
 from node.runtime.problems import problems_of
 from node.runtime.round_events import (
     RoundOutcome,
@@ -38,6 +39,7 @@ from policies.tasks.task import Task, score_group
 from swarm.admission.verifier import RolloutVerifier
 from swarm.gossip.service import Gossip
 from swarm.sampling.external_pool import ExternalPool
+from swarm.sampling.fair_share import fair_weights
 from swarm.sampling.group_selection import uniform_over_groups, uniform_over_peers
 from swarm.sampling.sampler import Mix, draw_batch
 
@@ -53,6 +55,8 @@ class Watcher(Protocol):
     def on_round(self, event: RoundEvent) -> None: ...
 
     def on_evaluation(self, event: EvaluationEvent) -> None: ...
+
+    def on_notice(self, event: LifeEvent) -> None: ...
 
     def should_stop(self) -> bool: ...
 
@@ -76,6 +80,7 @@ class Node:
     round: int = 0  # the round being played, or the last one that ended
     diverged: int = 0  # rounds in a row whose update was not finite
     feedback: SwarmFeedback = field(default_factory=SwarmFeedback)
+    notices: Notices = field(default_factory=Notices)
 
 
 def play_round(node: Node) -> RoundEvent:
@@ -94,7 +99,7 @@ def play_round(node: Node) -> RoundEvent:
     node.gossip.publish(phase.groups, node.round, node.policy.version, node.policy.fingerprint)
     exchanged = node.gossip.drain()  # since the last round; accepted groups are in the pool by now
 
-    generator = derive_generator(node.config.seed, "sample", node.round)
+    generator = derive_generator(node.config.run_seed, "sample", node.round)
     # The strategy chose the own groups; all of them train.
     mix = Mix(
         len(phase.admitted),
@@ -102,9 +107,10 @@ def play_round(node: Node) -> RoundEvent:
         uniform_over_groups if sampler.draw == "uniform" else uniform_over_peers,
     )
     batch = draw_batch(phase.admitted, node.pool, mix, generator, node.clock())
+    taken_over = {(unsolved.task, unsolved.seed) for unsolved in node.feedback.unsolved}
     node.feedback = updated(node.feedback, phase.groups, batch.external, external, exchanged.verdicts)
     update = node.strategy.update(step, batch.groups)
-    filtered = [filter_advantages(member, sampler) for member in update.batch]
+    filtered = fair_weights([filter_advantages(member, sampler) for member in update.batch])
     learned, diverged = None, None
     try:
         learned = node.policy.update(filtered, update.spec) if filtered else None
@@ -127,7 +133,9 @@ def play_round(node: Node) -> RoundEvent:
         policy_version=node.policy.version,
         alone=node.gossip.alone,
     )
-    return describe_round(outcome, watch)
+    event = describe_round(outcome, watch)
+    node.notices.after_round(event, phase.groups, exchanged.verdicts, taken_over)
+    return event
 
 
 def score(group: Group, tasks: Mapping[str, Task]) -> Group:
@@ -160,6 +168,9 @@ def run(node: Node, watcher: Watcher) -> None:
         event = play_round(node)
         node.store.append(event)
         watcher.on_round(event)
+        for notice in node.notices.drain():
+            node.store.append(notice)
+            watcher.on_notice(notice)
         if node.round == node.config.rounds or _due(node.round, node.config.evaluation.every):
             evaluate(node, watcher)
         if _due(node.round, node.config.checkpoint.every):
@@ -173,7 +184,7 @@ def evaluate(node: Node, watcher: Watcher) -> None:
     if not (per_task := node.config.evaluation.problems):
         return
     problems = node.curriculum.held_out(per_task)
-    seed = derive_seed(node.config.seed, "evaluate")
+    seed = derive_seed(node.config.run_seed, "evaluate")
     groups = sample_groups(node.policy, problems, 1, seed, held_out=True)
     event = describe_evaluation(node.round, [score(group, node.tasks) for group in groups])
     node.store.append(event)

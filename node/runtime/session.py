@@ -66,6 +66,8 @@ def _report_start(node: Node, view: RunView, *, resumed: bool, again: int) -> No
 
 def _report_end(node: Node, folder: RunFolder, view: RunView) -> None:
     done = node.round >= node.config.rounds
+    if missing := node.notices.at_end():
+        view.say(missing)
     note = f"finished {node.round} rounds" if done else f"stopped and saved after round {node.round}"
     node.store.append(LifeEvent(node.round, "finished" if done else "stopped", note))
     view.say(note if done else f"{note}; go on with: murmur run --resume --run-dir {folder.path}")

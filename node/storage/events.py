@@ -108,7 +108,7 @@ class LifeEvent:
     """
 
     round: int
-    what: str  # started | resumed | joined | diverged | stopped | finished | baseline
+    what: str  # started | resumed | joined | alone | heard | same seed | diverged | stopped | finished | baseline
     note: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
 

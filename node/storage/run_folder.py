@@ -9,6 +9,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from node.config.schema import Config, read_resolved, resolved_json
+from swarm.wire.identity import Identity
 
 
 class RunFolderError(ValueError):
@@ -52,10 +53,11 @@ class RunFolder:
     def identity(self, config: Config) -> Path:
         return Path(config.identity).expanduser() if config.identity else self.path / "identity.key"
 
-    def create(self, config: Config, secret: bytes = b"") -> None:
+    def create(self, config: Config, secret: bytes = b"") -> Config:
         """Makes the folder with the resolved config, and the secret of a private swarm if there is one.
 
-        Raises RunFolderError if a run is there.
+        Gives the config as it is kept: with its seed, derived from the identity where none was set. Raises
+        RunFolderError if a run is there, IdentityError for a damaged key file.
         """
         if self.config.exists():
             raise RunFolderError(
@@ -65,7 +67,10 @@ class RunFolder:
             folder.mkdir(parents=True, exist_ok=True)
         if secret:
             self.keep_secret(secret)
+        if config.seed is None:
+            config = config.seeded_by(Identity.load_or_create(self.identity(config)).peer_id)
         write_atomic(self.config, resolved_json(config))
+        return config
 
     def keep_secret(self, secret: bytes) -> None:
         """Writes a private swarm's secret, for its owner's eyes only."""

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from node.storage.events import EvaluationEvent, RoundEvent
+from node.storage.events import EvaluationEvent, LifeEvent, RoundEvent
 
 OutputStyle = Literal["live", "plain", "json"]
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -112,6 +112,11 @@ class RunView(Screen):
         self.say(
             f"held-out reward after round {event.round}: {event.reward:.3f}  {_by_task(event.rewards_by_task)}"
         )
+
+    def on_notice(self, event: LifeEvent) -> None:
+        if self.style == "json":
+            self.say_json({"event": event.what, **asdict(event)})
+        self.say(event.note)
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Long work that is not a round, such as the warm start: a line each tenth."""

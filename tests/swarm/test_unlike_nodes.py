@@ -84,14 +84,14 @@ def newborn(kind: Kind, config: Config) -> Callable[[], TextPolicy]:
     tokenizer = other_tokenizer() if kind.other_vocabulary else build_tokenizer()
     recipe = config.policy.warm_start.model_copy(update={"size": "small" if kind.small else "normal"})
     model: PreTrainedModel = warm_start(recipe, tokenizer)
-    return lambda: TextPolicy(copy.deepcopy(model), tokenizer, config.policy, seed=config.seed)
+    return lambda: TextPolicy(copy.deepcopy(model), tokenizer, config.policy, seed=config.run_seed)
 
 
 def build(
     config: Config, path: Path, hub: MemoryHub | None, clock: RoundClock, policy: TextPolicy
 ) -> tuple[Node, Transport]:
     folder = RunFolder(path)
-    folder.create(config)
+    config = folder.create(config)
     peer = Identity.load_or_create(folder.identity(config)).peer_id
     transport: Transport = hub.join(peer) if hub else SiloTransport()
     with pytest.MonkeyPatch.context() as patch:

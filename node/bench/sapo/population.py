@@ -133,11 +133,11 @@ def _start(plan: PopulationPlan, number: int) -> Mapping[str, Any]:
 
 def _build(config: Config, path: Path, hub: MemoryHub | None, clock: Callable[[], float]) -> Node:
     folder = RunFolder(path)
-    folder.create(config)
+    config = folder.create(config)
     peer = Identity.load_or_create(folder.identity(config)).peer_id
     transport: Transport = hub.join(peer) if hub else SiloTransport()
     node = build_node(config, folder, transport, no_progress, clock)
     # In a run, which bodies a node fetches repeats in no other; here it is a matter of the seed.
-    generator = derive_generator(config.seed, "gossip")
+    generator = derive_generator(config.run_seed, "gossip")
     node.gossip = Gossip(transport, node.verifier, node.pool, clock, generator, gossip_settings(config))
     return node

@@ -148,5 +148,4 @@ def _node(name: str, seed: int, folder: Path) -> Node:
         }
     )
     run_folder = RunFolder(folder)
-    run_folder.create(config)
-    return build_node(config, run_folder, SiloTransport(), no_progress)
+    return build_node(run_folder.create(config), run_folder, SiloTransport(), no_progress)

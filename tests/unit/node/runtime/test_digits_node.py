@@ -9,7 +9,7 @@ import pytest
 from node.config.schema import Config, ConfigError, load_config, parse_config
 from node.runtime.build import build_node
 from node.runtime.loop import Node, resume, run
-from node.storage.events import EvaluationEvent, History, RoundEvent
+from node.storage.events import EvaluationEvent, History, LifeEvent, RoundEvent
 from node.storage.run_folder import RunFolder
 from policies.diffusion.settings import PRESETS, TreeSettings
 from policies.tasks import digit_scorers
@@ -23,6 +23,8 @@ class Silent:
 
     def on_evaluation(self, event: EvaluationEvent) -> None: ...
 
+    def on_notice(self, event: LifeEvent) -> None: ...
+
     def should_stop(self) -> bool:
         return False
 
@@ -35,6 +37,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 def config(rounds: int = 3, **changes: object) -> Config:
     tree = {
+        "seed": 0,
         "rounds": rounds,
         "tasks": [{"name": "digits"}],
         "policy": {"type": "diffusion", "source": TINY, "tree": {"splits": {"0": 2, "2": 2}}},

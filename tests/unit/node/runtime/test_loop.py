@@ -12,7 +12,7 @@ import pytest
 from node.config.schema import Config, SamplerConfig, parse_config
 from node.runtime.loop import MAX_DIVERGED_ROUNDS, Node, filter_advantages, play_round, resume, run, save
 from node.storage.checkpoint import Checkpoints
-from node.storage.events import EvaluationEvent, History, RoundEvent, Store
+from node.storage.events import EvaluationEvent, History, LifeEvent, RoundEvent, Store
 from policies.policy import DivergedError, RolloutRequest, Stop, UpdateReport, UpdateSpec, never
 from policies.rollout import Finish, Group, Problem, Rollout, Segment, TrainGroup
 from policies.strategies import build_strategy
@@ -98,6 +98,8 @@ class Quiet:
         self.evaluations: list[EvaluationEvent] = []
         self.on_round: Callable[[RoundEvent], None] = self.rounds.append
         self.on_evaluation: Callable[[EvaluationEvent], None] = self.evaluations.append
+        self.notices: list[LifeEvent] = []
+        self.on_notice: Callable[[LifeEvent], None] = self.notices.append
 
     def should_stop(self) -> bool:
         return False
@@ -110,7 +112,7 @@ def node_of(folder: Path, peer: str, transport: Transport, external: int = 2, **
         "strategy": {"rollouts": 4},
         "sampler": {"local": 2, "external": external},
     }
-    config: Config = parse_config(tree | swarm | settings)
+    config: Config = parse_config({"seed": 0} | tree | swarm | settings)
     folder.mkdir(exist_ok=True)
     policy, pool = HalfRight(), ExternalPool()
     clock = lambda: 1000.0  # noqa: E731

@@ -1,0 +1,127 @@
+"""Notices: what the owner of a node should hear of once, when it begins, and again when the run ends.
+
+A peer that meets the same problems as this node runs from the same seed: two nodes that draw a task's problems from
+2^31 seeds do not share three by chance. Problems that nobody solved are left out, since peers take those over from one
+another on purpose. A copier shows up alike, and the notice says so.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from node.storage.events import LifeEvent, RoundEvent
+from policies.rollout import Group
+from swarm.admission.verdict import Verdict
+
+SAME_PROBLEMS = 3  # solved by both nodes and taken over by neither, from which a peer is told of
+REMEMBERED = 4096  # problems of a side
+
+Key = TypeVar("Key")
+Place = tuple[str, int]  # a problem's task, by full name, and seed
+
+
+@dataclass(slots=True)
+class SharedProblems:
+    """Which peers meet the problems that this node draws. Bounded: the oldest problems are forgotten."""
+
+    _own: OrderedDict[Place, None] = field(default_factory=OrderedDict)
+    _theirs: OrderedDict[tuple[str, Place], None] = field(default_factory=OrderedDict)
+    _shared: dict[str, set[Place]] = field(default_factory=dict)
+
+    def add_own(self, groups: Iterable[Group], taken_over: Set[Place]) -> None:
+        """Own scored groups; those `taken_over` from peers say nothing about seeds."""
+        for group in groups:
+            place = (group.problem.task, group.problem.seed)
+            if group.mean_reward and place not in taken_over:
+                _remember(self._own, place)
+
+    def add_external(self, verdicts: Iterable[Verdict]) -> None:
+        """What peers sent; groups that nobody solved may be taken over, so they say nothing about seeds."""
+        for verdict in verdicts:
+            if verdict.mean_reward and verdict.seed is not None:
+                _remember(self._theirs, (verdict.peer, (verdict.task, verdict.seed)))
+
+    def new_peers(self) -> list[str]:
+        """Peers that came to share SAME_PROBLEMS since the last call."""
+        found: list[str] = []
+        for peer, place in self._theirs:
+            if place in self._own:
+                shared = self._shared.setdefault(peer, set())
+                before = len(shared)
+                shared.add(place)
+                if before < SAME_PROBLEMS == len(shared):
+                    found.append(peer)
+        return found
+
+
+@dataclass(slots=True)
+class Notices:
+    """One run's notices. `after_round` adds those that are new, `drain` gives them, `at_end` tells what was missing."""
+
+    problems: SharedProblems = field(default_factory=SharedProblems)
+    _new: list[LifeEvent] = field(default_factory=list)
+    _alone: bool = False
+    _rounds_alone: int = 0
+    _rounds: int = 0
+    _trained: int = 0
+    _missing: int = 0
+
+    def after_round(
+        self, event: RoundEvent, groups: Sequence[Group], verdicts: Sequence[Verdict], taken_over: Set[Place]
+    ) -> None:
+        """`groups` are the round's own ones; `verdicts` are what came of peers' groups since the last round."""
+        self.problems.add_own(groups, taken_over)
+        self.problems.add_external(verdicts)
+        self._rounds += 1
+        self._rounds_alone += event.alone
+        self._trained += event.trained_external
+        self._missing += event.missing_external
+        for peer in self.problems.new_peers():
+            self._new.append(LifeEvent(event.round, "same seed", _same_seed(peer), {"peer": peer}))
+        if event.alone != self._alone:
+            self._alone = event.alone
+            what = "alone" if event.alone else "heard"
+            self._new.append(LifeEvent(event.round, what, _alone_note(event.alone)))
+
+    def drain(self) -> list[LifeEvent]:
+        """What is new since the last call."""
+        new, self._new = self._new, []
+        return new
+
+    def at_end(self) -> str | None:
+        """One line on what the swarm did not bring, where more than half of the wanted groups was missing."""
+        wanted = self._trained + self._missing
+        if not self._missing or 2 * self._missing <= wanted:
+            return None
+        alone = (
+            f"; no peer was heard in {self._rounds_alone} of {self._rounds} rounds"
+            if self._rounds_alone
+            else ""
+        )
+        return (
+            f"of {wanted} groups of peers that this run wanted, {self._trained} came{alone}. "
+            "Look at the swarm with: murmur peers INVITE"
+        )
+
+
+def _same_seed(peer: str) -> str:
+    return (
+        f"peer {peer} meets the same problems as this node: both run from the same seed, or it copies. Equal seeds "
+        "waste the swarm's work: start one of them without seed in its config"
+    )
+
+
+def _alone_note(alone: bool) -> str:
+    if alone:
+        return "no peers heard: training on own rollouts alone until some come"
+    return "peers are heard again"
+
+
+def _remember(memory: OrderedDict[Key, None], key: Key) -> None:
+    memory[key] = None
+    memory.move_to_end(key)
+    if len(memory) > REMEMBERED:
+        memory.popitem(last=False)

@@ -1,0 +1,103 @@
+"""What a node's owner is told of once: equal seeds, silence, and what the swarm did not bring."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from sample_events import ROUND
+
+from node.config.schema import load_config
+from node.runtime.notices import REMEMBERED, SAME_PROBLEMS, Notices, SharedProblems
+from node.storage.run_folder import RunFolder
+from policies.rollout import Finish, Group, Problem, Rollout
+from policies.tasks import build_task
+from policies.tasks.curriculum import Curriculum
+from swarm.admission.verdict import Outcome, Verdict
+from swarm.wire.identity import Identity
+
+BOB = Identity(b"b" * 32).peer_id
+
+
+def _own(seed: int, reward: float = 0.5) -> Group:
+    rollouts = (Rollout("a", (), Finish.STOP, reward), Rollout("b", (), Finish.STOP, reward))
+    return Group(Problem("sort@1", seed, "prompt", "answer"), rollouts)
+
+
+def _theirs(seed: int, reward: float = 0.5) -> Verdict:
+    return Verdict(Outcome.ACCEPTED, BOB, "sort@1", seed, 2, mean_reward=reward)
+
+
+def test_two_nodes_meet_other_problems_by_default_and_a_run_keeps_its_seed(tmp_path: Path) -> None:
+    config = load_config("tiny")
+    tasks = [build_task(task.spec) for task in config.tasks]
+    seeds, problems = [], []
+    for name in ("alice", "bob"):
+        folder = RunFolder(tmp_path / name)
+        seeded = folder.create(config)
+        assert folder.read_config().seed == seeded.run_seed
+        assert seeded.seeded_by(BOB) == seeded
+        seeds.append(seeded.run_seed)
+        drawn = Curriculum(tasks, [1.0] * len(tasks), seeded.run_seed).draw(1, 0, 50)
+        problems.append({(problem.task, problem.seed) for problem in drawn})
+    assert seeds[0] != seeds[1]
+    assert not problems[0] & problems[1]
+
+
+def test_the_seed_of_a_config_is_kept(tmp_path: Path) -> None:
+    assert RunFolder(tmp_path / "a").create(load_config("tiny", ["seed=11"])).run_seed == 11
+
+
+def test_a_peer_with_the_same_problems_is_told_of_once_whoever_meets_them_first() -> None:
+    for own_first in (True, False):
+        shared, found = SharedProblems(), []
+        for seed in range(2 * SAME_PROBLEMS):
+            if own_first:
+                shared.add_own([_own(seed)], set())
+            shared.add_external([_theirs(seed)])
+            if not own_first:
+                shared.add_own([_own(seed)], set())
+            found.append(shared.new_peers())
+        assert found == [[]] * (SAME_PROBLEMS - 1) + [[BOB]] + [[]] * SAME_PROBLEMS
+
+
+def test_problems_that_are_passed_on_say_nothing_about_seeds() -> None:
+    taken_over, unsolved_here, unsolved_there = SharedProblems(), SharedProblems(), SharedProblems()
+    for seed in range(50):
+        taken_over.add_own([_own(seed)], {("sort@1", seed)})
+        taken_over.add_external([_theirs(seed)])
+        unsolved_here.add_own([_own(seed, 0.0)], set())
+        unsolved_here.add_external([_theirs(seed)])
+        unsolved_there.add_own([_own(seed)], set())
+        unsolved_there.add_external([_theirs(seed, 0.0)])
+    assert [s.new_peers() for s in (taken_over, unsolved_here, unsolved_there)] == [[], [], []]
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    shared = SharedProblems()
+    shared.add_external(_theirs(seed) for seed in range(2 * REMEMBERED))
+    shared.add_own([_own(seed) for seed in range(SAME_PROBLEMS)], set())
+    assert shared.new_peers() == []
+
+
+def test_silence_is_told_when_it_begins_and_ends() -> None:
+    notices = Notices()
+    event = ROUND
+    for number, alone in enumerate([False, True, True, False, False], 1):
+        notices.after_round(replace(event, round=number, alone=alone), [], [], set())
+    assert [(notice.round, notice.what) for notice in notices.drain()] == [(2, "alone"), (4, "heard")]
+    assert notices.drain() == []
+
+
+def test_the_end_tells_what_the_swarm_did_not_bring() -> None:
+    notices = Notices()
+    event = replace(ROUND, alone=True, trained_external=1, missing_external=3)
+    for _ in range(6):
+        notices.after_round(event, [], [], set())
+    line = notices.at_end()
+    assert line is not None
+    assert "of 24 groups of peers that this run wanted, 6 came" in line
+    assert "in 6 of 6 rounds" in line
+    silo = Notices()
+    silo.after_round(replace(event, alone=False, trained_external=0, missing_external=0), [], [], set())
+    assert silo.at_end() is None
