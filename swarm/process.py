@@ -1,12 +1,20 @@
-"""Child processes that must not outlive the process that started them, however that ends."""
+"""Processes: one that must not outlive the one that started it, and the CPU time of one and of its children."""
 
 from __future__ import annotations
 
 import ctypes
+import resource
 import signal
 import sys
+import time
+from contextlib import suppress
+
+import psutil
 
 _PR_SET_PDEATHSIG = 1
+_CHILDREN_KNOWN = (
+    10.0  # seconds that a list of children is used: it is made from all processes of the machine
+)
 
 
 def die_with_parent() -> None:
@@ -16,3 +24,41 @@ def die_with_parent() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def ended_children_cpu_seconds() -> float:
+    """CPU seconds of this process's children that have ended and were waited for, and of theirs."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+class FamilyClock:
+    """CPU seconds of this process and of all that it started, running or ended; never falls."""
+
+    def __init__(self) -> None:
+        self._children: list[psutil.Process] = []
+        self._listed = float("-inf")  # monotonic seconds
+        self._most = 0.0
+
+    def seconds(self) -> float:
+        """A child that was just started is missing for some seconds, and then counts from its start."""
+        # The ended ones first: a child that ends meanwhile is missing this once, and never counts twice.
+        total = time.process_time() + ended_children_cpu_seconds()
+        total += sum(map(_cpu_seconds, self._living()))
+        self._most = max(self._most, total)
+        return self._most
+
+    def _living(self) -> list[psutil.Process]:
+        if time.monotonic() - self._listed >= _CHILDREN_KNOWN:
+            self._children = psutil.Process().children(recursive=True)
+            self._listed = time.monotonic()
+        return self._children
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    """0 for a process that was waited for: its parent has counted it by now."""
+    with suppress(psutil.Error):
+        if process.is_running():
+            used = process.cpu_times()
+            return float(used.user + used.system + used.children_user + used.children_system)
+    return 0.0

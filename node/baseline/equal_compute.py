@@ -12,8 +12,13 @@ from node.storage.run_folder import RunFolder
 
 
 def cpu_seconds(rounds: Sequence[RoundEvent]) -> float:
-    """Processor time spent in rounds, by all threads."""
+    """Processor time of rounds: of all threads, of the scorers' processes and of the transport's."""
     return sum(event.cpu_seconds for event in rounds)
+
+
+def transport_cpu_seconds(rounds: Sequence[RoundEvent]) -> float:
+    """The part of `cpu_seconds` that the transport's process and its daemon took."""
+    return sum(event.transport_cpu_seconds for event in rounds)
 
 
 def rounds_to_even(rounds: Sequence[RoundEvent], seconds: float) -> int | None:

@@ -15,7 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from node.baseline.equal_compute import cpu_seconds
+from node.baseline.equal_compute import cpu_seconds, transport_cpu_seconds
 from node.baseline.uplift import Point, PooledUplift, Uplift, difference, evaluations_by_cpu, pooled
 from node.storage.events import History, LifeEvent, RoundEvent
 from node.storage.run_folder import RunFolder
@@ -71,11 +71,11 @@ class NodeStatus:
 
     @property
     def cpu_seconds(self) -> float:
-        """Processor time spent in rounds, by all threads of the node."""
+        """Processor time of rounds: all threads of the node, its transport's process and the daemon."""
         return cpu_seconds(self.rounds)
 
     def facts(self) -> dict[str, Any]:
-        """The figures that scripts rely on; seconds are wall time in rounds, cpu_seconds of all threads."""
+        """The figures that scripts rely on; seconds are wall time in rounds, cpu_seconds the transport's too."""
         return {
             "peer": self.peer,
             "role": self.role,
@@ -89,6 +89,7 @@ class NodeStatus:
             "trained_local": sum(event.trained_local for event in self.rounds),
             "seconds": round(sum(event.seconds for event in self.rounds), 2),
             "cpu_seconds": round(self.cpu_seconds, 2),
+            "transport_cpu_seconds": round(transport_cpu_seconds(self.rounds), 2),
         }
 
 
@@ -223,9 +224,11 @@ def closing_words(statuses: Sequence[NodeStatus], gain: PooledUplift | None, pat
         role: statistics.fmean(s.cpu_seconds for s in statuses if s.role == role)
         for role in ("swarm", "baseline")
     }
+    network = statistics.fmean(transport_cpu_seconds(s.rounds) for s in statuses if s.role == "swarm")
     return (
         f"held-out reward, swarm against silo baselines at equal compute: {gain.summary}\n"
-        f"CPU seconds a node: {compute['swarm']:.1f} in the swarm, {compute['baseline']:.1f} as a baseline\n"
+        f"CPU seconds a node: {compute['swarm']:.1f} in the swarm, of which {network:.1f} for the network; "
+        f"{compute['baseline']:.1f} as a baseline\n"
         f"what a node made of its peers: murmur peers --run-dir {path}/swarm-1\n"
         f"a node that was killed goes on with: murmur run --resume --run-dir {path}/swarm-1"
     )

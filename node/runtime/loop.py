@@ -79,6 +79,7 @@ class Node:
     clock: Callable[[], float]  # Unix seconds
     round: int = 0  # the round being played, or the last one that ended
     diverged: int = 0  # rounds in a row whose update was not finite
+    transport_cpu: float = 0.0  # seconds of the transport that rounds have counted
     feedback: SwarmFeedback = field(default_factory=SwarmFeedback)
     notices: Notices = field(default_factory=Notices)
 
@@ -88,7 +89,7 @@ def play_round(node: Node) -> RoundEvent:
 
     An update that is not finite is undone by the policy, and the event says so: the round was played all the same.
     """
-    watch, sampler = Stopwatch(), node.config.sampler
+    watch, sampler = Stopwatch(node.gossip.transport_status, node.transport_cpu), node.config.sampler
 
     local, external = local_external_split(sampler, node.feedback)
     step = StepInfo(node.round, node.policy.version, wanted=local)
@@ -134,6 +135,7 @@ def play_round(node: Node) -> RoundEvent:
         alone=node.gossip.alone,
     )
     event = describe_round(outcome, watch)
+    node.transport_cpu += event.transport_cpu_seconds
     node.notices.after_round(event, phase.groups, exchanged.verdicts, taken_over)
     return event
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from node.storage.events import EvaluationEvent, ExternalEvent, PeerEvent, ProblemEvent, RoundEvent
@@ -14,22 +14,38 @@ from policies.rollout import Group
 from policies.strategies.rollout_phase import RolloutPhase
 from swarm.admission.verdict import Outcome, Verdict
 from swarm.gossip.service import Exchanged
+from swarm.process import ended_children_cpu_seconds
 from swarm.sampling.sampler import Batch
+from swarm.transport.base import TransportStatus
 
 
 class Stopwatch:
-    """Wall and processor seconds since it was made; the latter counts every thread of the process."""
+    """Wall and processor seconds of one round, from when it is made to `stop`.
 
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
+    Processor seconds count every thread of the process and the scorers' processes that ended in the round. Those of
+    the transport count from the round before on, so that what it does between two rounds, and to join, counts too.
+    """
 
-    @property
-    def wall(self) -> float:
-        return time.perf_counter() - self._wall
+    def __init__(self, transport: Callable[[], TransportStatus], told: float) -> None:
+        """`told`: CPU seconds of the transport that earlier rounds counted."""
+        self._transport, self._told = transport, told
+        self._wall, self._own = time.perf_counter(), _own_cpu_seconds(transport())
+        self.wall = self.own = self.transport = 0.0
+
+    def stop(self) -> None:
+        status = self._transport()
+        self.wall = time.perf_counter() - self._wall
+        self.own = _own_cpu_seconds(status) - self._own
+        self.transport = status.cpu_seconds - self._told
 
     @property
     def cpu(self) -> float:
-        return time.process_time() - self._cpu
+        return self.own + self.transport
+
+
+def _own_cpu_seconds(status: TransportStatus) -> float:
+    """Of this process and its ended children, transports apart."""
+    return time.process_time() + ended_children_cpu_seconds() - status.ended_cpu_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +65,7 @@ class RoundOutcome:
 
 def describe_round(outcome: RoundOutcome, watch: Stopwatch) -> RoundEvent:
     """The event of one round; every field's meaning stands at `RoundEvent`."""
+    watch.stop()
     phase, exchanged, batch, update = outcome.phase, outcome.exchanged, outcome.batch, outcome.update
     arrived = [verdict for verdict in exchanged.verdicts if verdict.checked]
     own, rates = phase.groups, [decision.difficulty.rate for decision in phase.decisions]
@@ -72,6 +89,7 @@ def describe_round(outcome: RoundOutcome, watch: Stopwatch) -> RoundEvent:
         tokens=phase.effort.tokens,
         seconds=watch.wall,
         cpu_seconds=watch.cpu,
+        transport_cpu_seconds=watch.transport,
         stage_one=float(statistics.fmean(rates)),
         hard=sum(2 * rate < 1 for rate in rates),
         dropped=dict(phase.dropped),

@@ -43,7 +43,7 @@ class RoundEvent:
     entropy: float | None
     tokens: int  # completion tokens sampled
     seconds: float
-    cpu_seconds: float
+    cpu_seconds: float  # of the node in the round, and of its transport since the round before
     stage_one: float  # share right in the first rollouts of the problems decided on: how easy they were
     hard: int  # of those problems, the ones with less than half right
     dropped: dict[str, int]  # own groups not trained on, by reason
@@ -53,6 +53,7 @@ class RoundEvent:
     stale_share: float  # of the trained own tokens, those that an older policy version sampled
     alone: bool = False  # peers were wanted and silent
     external_reward: float | None = None  # mean of the external groups in the update, as scored here
+    transport_cpu_seconds: float = 0.0  # of `cpu_seconds`: by the transport's process and its daemon
     diverged: str | None = None  # why the update was undone; the groups that it had drawn are spent
 
 

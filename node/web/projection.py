@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from node.baseline.equal_compute import cpu_seconds, rounds_to_even
+from node.baseline.equal_compute import cpu_seconds, rounds_to_even, transport_cpu_seconds
 from node.baseline.uplift import LEVEL, Point, answers_of, compare, compare_early, evaluations_by_cpu
 from node.config.roles import wants_baseline
 from node.config.schema import Config
@@ -43,7 +43,8 @@ class Track:
     round: int
     rounds: int  # to be played in all
     policy_version: int
-    cpu_seconds: float
+    cpu_seconds: float  # in rounds, the transport's included
+    transport_cpu_seconds: float
     rewards: list[Point]  # of the own rollouts
     recent: list[Point]  # the same, means over RECENT rounds
     held_out: list[Point]
@@ -121,6 +122,7 @@ def _track(source: Source, now: float) -> Track:
         rounds=source.config.rounds,
         policy_version=rounds[-1].policy_version if rounds else 0,
         cpu_seconds=cpu_seconds(rounds),
+        transport_cpu_seconds=transport_cpu_seconds(rounds),
         rewards=thinned(own),
         recent=thinned(moving(own)),
         held_out=thinned(evaluations_by_cpu(source.history)),

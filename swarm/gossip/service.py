@@ -20,7 +20,7 @@ from swarm.errors import TransportError
 from swarm.gossip.body_selection import select_bodies
 from swarm.gossip.fetch_pool import FetchPool
 from swarm.sampling.external_pool import ExternalPool
-from swarm.transport.base import Transport
+from swarm.transport.base import Transport, TransportStatus
 from swarm.wire.announcement import Announcement, summarise
 from swarm.wire.body import share, shareable
 from swarm.wire.body_codec import encode_body
@@ -132,6 +132,10 @@ class Gossip:
             self._offered = 0
             self._verdicts.clear()
         return exchanged
+
+    def transport_status(self) -> TransportStatus:
+        """The network side as it was last told."""
+        return self._transport.status()
 
     def counters(self) -> dict[str, int]:
         """Events since the start: published, fetched, accepted, refused_<reason>, claim_mismatch, ..."""

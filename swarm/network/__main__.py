@@ -20,7 +20,7 @@ from swarm.network import ipc
 from swarm.network.dht_validator import install_depth_guard
 from swarm.network.ipc import DhtSettings
 from swarm.network.supervisor import PeerSupervisor
-from swarm.process import die_with_parent
+from swarm.process import FamilyClock, die_with_parent
 from swarm.wire.announcement import Announcement
 
 log = logging.getLogger(__name__)
@@ -54,11 +54,12 @@ class Server:
 
     async def report(self) -> None:
         """Sends the state, at every change within a tenth of a second."""
-        sent, ticks = None, 0
+        sent, ticks, clock = None, 0, FamilyClock()
         while True:
             state = self._supervisor.state()
             if state != sent or ticks * 0.1 >= ipc.HEARTBEAT:
-                await self._send([ipc.STATE, None, state])
+                # Apart from the state: it changes all the time, and is told as often as the rest.
+                await self._send([ipc.STATE, None, state | {"cpu_seconds": clock.seconds()}])
                 sent, ticks = state, 0
             ticks += 1
             await asyncio.sleep(0.1)

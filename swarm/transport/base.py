@@ -20,6 +20,10 @@ class TransportStatus:
     counters: Mapping[str, int]  # published, fetched, fetched_bytes, served, served_bytes, refused_<why>, ...
     detail: str = ""  # one line: why unhealthy, or empty
     reach: Reachability = Reachability.UNKNOWN  # whether others can dial this node
+    cpu_seconds: float = 0.0  # of the transport's own processes since it was made, as last told
+    ended_cpu_seconds: float = (
+        0.0  # of those that ended: the kernel counts them among this process's children
+    )
 
 
 class Transport(Protocol):

@@ -52,6 +52,7 @@ class DhtTransport:
         self._status = _down("starting")
         self._client: IpcClient | None = None
         self._latest: tuple[bytes, Summary] | None = None
+        self._earlier_cpu = self._reaped_cpu = 0.0  # seconds of processes that ended: as told, as reaped
         self._closing = threading.Event()
         self._keeper = threading.Thread(target=self._keep_alive, name="transport", daemon=True)
         self._keeper.start()
@@ -122,18 +123,27 @@ class DhtTransport:
         try:
             client = IpcClient(self._settings, self._key, self._latest)
         except OSError as error:
-            self._set(_down(f"cannot start the transport process: {error}"))
+            self._set(_down(f"cannot start the transport process: {error}", self._status))
             return self._status.detail
         with self._changed:
             self._client = client
             if self._closing.is_set():
                 client.shutdown()
-        detail = client.listen(lambda state: self._set(_status(state)))
+        detail = client.listen(lambda state: self._set(self._counted(_status(state))))
         with self._changed:
             self._client = None
         self._set(_down("closed" if self._closing.is_set() else detail, self._status))
-        status = client.end()
+        status, used = client.end()
+        # A process that was killed did not wait for its daemon, whose seconds only it could tell.
+        self._earlier_cpu = max(self._earlier_cpu + used, self._status.cpu_seconds)
+        self._reaped_cpu += used
+        self._set(self._counted(replace(self._status, cpu_seconds=0.0)))
         return f"{detail} (status {status}, output in {self._settings.log or 'no log: none is configured'})"
+
+    def _counted(self, status: TransportStatus) -> TransportStatus:
+        """A status of the running process, with the CPU seconds of all before it."""
+        total = self._earlier_cpu + status.cpu_seconds
+        return replace(status, cpu_seconds=total, ended_cpu_seconds=self._reaped_cpu)
 
     def _set(self, status: TransportStatus) -> None:
         with self._changed:

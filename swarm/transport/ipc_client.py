@@ -22,6 +22,7 @@ from swarm.network.ipc import DhtSettings
 from swarm.wire.announcement import Summary
 
 _END_TIMEOUT = 5.0  # seconds for a process to end by itself: it takes 3 to stop a daemon that hangs
+_REAP_PERIOD = 0.01
 # For processes that import hivemind: it imports torch, and nothing is computed with that.
 CHILD_ENVIRONMENT = {
     "HIVEMIND_LOGLEVEL": "ERROR",
@@ -97,17 +98,31 @@ class IpcClient:
         with suppress(OSError):
             self._outgoing.shutdown(socket.SHUT_RDWR)
 
-    def end(self) -> int:
-        """Waits for the process, kills it when it takes too long, frees all; returns the exit status."""
+    def end(self) -> tuple[int, float]:
+        """Waits for the process, kills it when it takes too long, frees all.
+
+        Returns its exit status, and its CPU seconds with those of its children that it waited for.
+        """
         self.shutdown()
-        try:
-            self._process.wait(_END_TIMEOUT)
-        except subprocess.TimeoutExpired:
+        used = self._reap(_END_TIMEOUT)
+        if used is None:
             self._process.kill()
-            self._process.wait()
+            used = self._reap(float("inf"))
         self._incoming.close()
         self._outgoing.close()
-        return self._process.returncode
+        return self._process.returncode, used or 0.0
+
+    def _reap(self, patience: float) -> float | None:
+        """CPU seconds of the ended process; None when it still runs after `patience` seconds."""
+        deadline = time.monotonic() + patience
+        while True:
+            pid, status, usage = os.wait4(self._process.pid, os.WNOHANG)
+            if pid:
+                self._process.returncode = os.waitstatus_to_exitcode(status)
+                return usage.ru_utime + usage.ru_stime
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(_REAP_PERIOD)
 
     def _send(self, message: Any, timeout: float) -> None:
         frame = ipc.pack(message)

@@ -71,6 +71,8 @@ def test_demo_survives_a_kill_and_the_killed_node_resumes(tmp_path: Path) -> Non
     assert all(node["rounds"] >= ROUNDS for node in baselines)
     # The last rounds may take less than the mean by which their number was chosen.
     assert baselines[0]["cpu_seconds"] >= 0.9 * swarm[0]["cpu_seconds"]
+    assert all(node["transport_cpu_seconds"] > 0 for node in swarm)
+    assert all(node["transport_cpu_seconds"] == 0 for node in baselines)
     assert swarm[0]["rounds"] == ROUNDS and swarm[1]["rounds"] < ROUNDS
     assert swarm[0]["received"] > 0 and swarm[0]["trained_external"] > 0 and swarm[0]["published"] > 0
     assert all(node["received"] == node["trained_external"] == 0 for node in baselines)

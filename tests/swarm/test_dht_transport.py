@@ -111,6 +111,15 @@ def test_statuses_name_addresses_and_count(flock: dict[str, DhtTransport]) -> No
     assert flock["observer"].status().addresses == ()
 
 
+def test_a_status_tells_the_cpu_seconds_of_the_process_and_its_daemon(flock: dict[str, DhtTransport]) -> None:
+    bob = flock["bob"]
+    assert bob.pid
+    used = sum(sum(p.cpu_times()[:2]) for p in (psutil.Process(bob.pid), daemon_of(bob)))
+    assert used > 0
+    until(lambda: bob.status().cpu_seconds >= used, "what the processes had used by then")
+    assert bob.status().ended_cpu_seconds == 0.0
+
+
 def test_a_body_that_its_publisher_does_not_hold_is_a_failed_fetch(flock: dict[str, DhtTransport]) -> None:
     real = flock["alice"].announcements(8)[0]
     with pytest.raises(FetchFailed, match="not_found"):
@@ -172,10 +181,12 @@ def test_a_killed_daemon_comes_back_and_announces_again(flock: dict[str, DhtTran
     body = os.urandom(1000)
     before = bob.publish(body, SUMMARY)
     address = bob.status().addresses
+    counted = bob.status().cpu_seconds
     daemon_of(bob).kill()
     until(lambda: not bob.status().healthy, "bob notices")
     bob.wait_ready()
     assert bob.status().addresses == address
+    assert bob.status().cpu_seconds > counted
     until(
         lambda: (newest_of(carol, bob.peer_id) or before).created > before.created, "bob's new announcement"
     )
@@ -197,10 +208,11 @@ def test_a_killed_process_is_replaced_and_announces_again(flock: dict[str, DhtTr
     bob, carol = flock["bob"], flock["carol"]
     body = os.urandom(1000)
     before = bob.publish(body, SUMMARY)
-    old, daemon = bob.pid, daemon_of(bob).pid
+    old, daemon, counted = bob.pid, daemon_of(bob).pid, bob.status()
     assert old
     os.kill(old, signal.SIGKILL)
     until(lambda: not bob.status().healthy, "bob notices")
+    assert bob.status().cpu_seconds >= counted.cpu_seconds
     with pytest.raises(TransportDown):
         bob.announcements(8)
     bob.wait_ready()
@@ -211,6 +223,9 @@ def test_a_killed_process_is_replaced_and_announces_again(flock: dict[str, DhtTr
     )
     again = newest_of(carol, bob.peer_id)
     assert again and carol.fetch(again) == body
+    # What the killed process had used by its end counts, with what the new one has used since.
+    assert bob.status().ended_cpu_seconds > counted.ended_cpu_seconds
+    assert bob.status().cpu_seconds > counted.cpu_seconds
 
 
 def test_a_publisher_that_is_gone_fails_alone(flock: dict[str, DhtTransport]) -> None:

@@ -82,6 +82,10 @@ function showUplift({ comparison, node, baseline }) {
       ])
     );
   }
+  if (node.transport_cpu_seconds > 0) {
+    const network = `Of this node\u2019s ${seconds(node.cpu_seconds)} of CPU time in all rounds, ${seconds(node.transport_cpu_seconds)} went to its network process and daemon.`;
+    sides.append(make("p", { class: "quiet" }, network));
+  }
   byId("uplift").replaceChildren(make("div", {}, ...parts), sides);
 }
 

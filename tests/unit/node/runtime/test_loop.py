@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from node.baseline.equal_compute import cpu_seconds
 from node.config.schema import Config, SamplerConfig, parse_config
 from node.runtime.loop import MAX_DIVERGED_ROUNDS, Node, filter_advantages, play_round, resume, run, save
 from node.storage.checkpoint import Checkpoints
@@ -22,8 +26,9 @@ from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import TaskSpec
 from swarm.admission.verifier import RolloutVerifier
 from swarm.gossip.service import Gossip, GossipSettings
+from swarm.process import ended_children_cpu_seconds
 from swarm.sampling.external_pool import ExternalPool
-from swarm.transport.base import Transport
+from swarm.transport.base import Transport, TransportStatus
 from swarm.transport.in_memory import MemoryHub
 from swarm.transport.silo import SiloTransport
 from swarm.wire.identity import Identity
@@ -164,6 +169,48 @@ def test_a_round_trains_on_own_and_external_groups(tmp_path: Path) -> None:
     assert [event.received for event in history.peers()] == [2]
     trained = {(t.group.origin, t.group.problem.task, t.group.problem.seed) for t in external}
     assert {(e.peer, e.task, e.seed) for _, e in history.timed("external")} == trained  # type: ignore[union-attr]
+
+
+class CostlySilo(SiloTransport):
+    """A transport that tells CPU seconds of processes of its own."""
+
+    told = reaped = 0.0
+
+    def status(self) -> TransportStatus:
+        return replace(super().status(), cpu_seconds=self.told, ended_cpu_seconds=self.reaped)
+
+
+def test_a_round_counts_what_its_transport_took_since_the_round_before(tmp_path: Path) -> None:
+    transport = CostlySilo()
+    node = node_of(tmp_path / "node", ALICE, transport, external=0)
+    transport.told = 100.0  # to join, before the first round
+    first = play_round(node)
+    second = play_round(node)
+    transport.told = 107.0
+    third = play_round(node)
+    taken = [event.transport_cpu_seconds for event in (first, second, third)]
+    assert taken == pytest.approx([100.0, 0.0, 7.0])
+    assert 100.0 <= first.cpu_seconds < 107.0 and second.cpu_seconds < 7.0 <= third.cpu_seconds
+    assert cpu_seconds([first, second, third]) > 107.0
+
+
+def test_a_round_counts_its_scorers_processes_and_no_transport_twice(tmp_path: Path) -> None:
+    transport = CostlySilo()
+    node = node_of(tmp_path / "node", ALICE, transport, external=0)
+    burn = "import time\nwhile time.process_time() < 0.4: pass"
+
+    def sample(*arguments: object, **options: object) -> list[Rollout]:
+        """Where a process of the transport ends in the round, `reaped` says so."""
+        before = ended_children_cpu_seconds()
+        subprocess.run([sys.executable, "-c", burn], check=True)
+        transport.reaped += (ended_children_cpu_seconds() - before) * transports
+        return HalfRight().sample(*arguments, **options)  # type: ignore[arg-type]
+
+    node.policy.sample = sample  # type: ignore[method-assign]
+    transports = 0
+    assert play_round(node).cpu_seconds >= 0.4
+    transports = 1
+    assert play_round(node).cpu_seconds < 0.4
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("all", (0.5, -0.5)), ("positive", (0.5, 0.0))])

@@ -1,0 +1,56 @@
+"""CPU seconds of a family of processes, with real children."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from swarm.process import FamilyClock
+
+BURN = """
+import sys, time
+while time.process_time() < 0.4:
+    pass
+print("burnt", flush=True)
+sys.stdin.read()
+"""
+# The child's own child does the work, and ends first.
+BURN_BELOW = f"""
+import subprocess, sys
+subprocess.run([sys.executable, "-c", {BURN!r}], stdin=subprocess.DEVNULL)
+sys.stdin.read()
+"""
+
+
+def child(program: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+
+
+def test_running_children_and_theirs_count_and_stay_counted_when_they_end() -> None:
+    before = FamilyClock().seconds()
+    processes = [child(BURN), child(BURN_BELOW)]
+    for process in processes:
+        assert process.stdout and process.stdout.readline() == b"burnt\n"
+    clock = FamilyClock()
+    running = clock.seconds()
+    assert running >= before + 0.7  # the kernel counts in hundredths of a second
+    for process in processes:
+        process.communicate()
+    ended = clock.seconds()
+    assert ended >= running  # a list of children that is not of this second counts nobody twice
+    assert ended - running < 0.7
+
+
+def test_it_never_falls_while_a_child_ends_and_is_waited_for() -> None:
+    with child(BURN) as process:
+        assert process.stdout and process.stdout.readline() == b"burnt\n"
+        clock = FamilyClock()
+        seen = [clock.seconds()]
+        process.kill()
+        seen.append(clock.seconds())  # as a zombie
+        process.wait()
+        seen.append(clock.seconds())
+    assert seen == sorted(seen)
+    assert clock.seconds() - seen[0] < 0.4  # the child's seconds are there once
