@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from policies.rollout import rewards_equal
+
 # Same guard as TRL's GRPO; keeps a near-constant group from exploding.
 STD_EPSILON = 1e-4
 
@@ -14,8 +16,11 @@ def group_relative(rewards: Sequence[float], *, scale_by_std: bool = False) -> t
 
     `scale_by_std` divides by the sample standard deviation as published. It is off by default (Dr. GRPO,
     arXiv 2503.20783, sec. 3.1): scaling gives the most one-sided groups the most weight, and with a poisoned
-    share f of a group it raises the push from f(1-f) to sqrt(f(1-f)).
+    share f of a group it raises the push from f(1-f) to sqrt(f(1-f)). Of equal rewards all are exactly 0: anything
+    else would let an optimiser's momentum move the weights. Raises ValueError for rewards that are not finite.
     """
+    if rewards_equal(rewards):
+        return (0.0,) * len(rewards)
     mean = statistics.fmean(rewards)
     centred = [reward - mean for reward in rewards]
     if not scale_by_std or len(rewards) < 2:

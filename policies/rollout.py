@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import chain
+
+# Rewards no further apart than this share of the largest are equal: sums of the same terms in another order differ
+# by rounding. An advantage below the second is what rounding left of zero.
+REWARD_ROUNDING = 1e-9
+ADVANTAGE_ROUNDING = 1e-12
+
+
+def rewards_equal(rewards: Sequence[float]) -> bool:
+    """Whether rewards differ by rounding at most. Raises ValueError where one is not finite."""
+    if not all(map(math.isfinite, rewards)):
+        raise ValueError(f"rewards have to be finite numbers, and one of {len(rewards)} is not")
+    low, high = min(rewards, default=0.0), max(rewards, default=0.0)
+    return high - low <= REWARD_ROUNDING * max(abs(low), abs(high))
 
 
 class Finish(StrEnum):
@@ -111,12 +126,12 @@ class Group:
     @property
     def zero_advantage(self) -> bool:
         """All rewards equal: the group-relative advantage is zero everywhere and there is nothing to learn."""
-        return len(set(self.rewards)) == 1
+        return rewards_equal(self.rewards)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainGroup:
-    """A group with one advantage a rollout, as the trainer takes it.
+    """A group with one finite advantage a rollout, as the trainer takes it; what rounding left of zero is zero.
 
     A text policy takes them as they are; a diffusion policy as the rewards of leaves, which it fuses up a tree.
     """
@@ -127,3 +142,12 @@ class TrainGroup:
     def __post_init__(self) -> None:
         if len(self.advantages) != len(self.group.rollouts):
             raise ValueError(f"{len(self.advantages)} advantages for {len(self.group.rollouts)} rollouts")
+        if not all(map(math.isfinite, self.advantages)):
+            raise ValueError(f"an advantage in a group of {self.group.problem.task} is not a finite number")
+        exact = tuple(0.0 if abs(a) < ADVANTAGE_ROUNDING else a for a in self.advantages)
+        object.__setattr__(self, "advantages", exact)
+
+    @property
+    def zero_advantage(self) -> bool:
+        """Nothing in it is to be trained on."""
+        return not any(self.advantages)

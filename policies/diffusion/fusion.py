@@ -10,6 +10,9 @@ from torch import Tensor
 from policies.advantage import STD_EPSILON
 from policies.diffusion.tree_shape import TreeShape
 
+# Means of equal float32 values differ by about this share of them.
+ROUNDING = 1e-6
+
 
 def fuse(
     shape: TreeShape,
@@ -42,15 +45,22 @@ def depth_advantages(values: Sequence[Tensor], scale: str, most: float) -> list[
     """The advantage of every edge, step by step (P, n_(i+1)): its child's value, centred among those of its depth.
 
     `scale` divides by the standard deviation of the depth ("depth", as published: two nodes always give -+0.71,
-    whatever the gap) or of the leaves ("leaves"). Of one node, and where all values are equal, it is 0. Cut to `most`.
+    whatever the gap) or of the leaves ("leaves"). Of one node, and where all values of a depth or all leaves of a tree
+    are equal, it is exactly 0. Cut to `most`.
     """
-    leaves = _deviation(values[-1])
+    leaves, alike = _deviation(values[-1]), _equal(values[-1])
     advantages = []
     for value in values[1:]:
         spread = leaves if scale == "leaves" else _deviation(value)
-        centred = value - value.mean(1, keepdim=True)
-        advantages.append((centred / (spread + STD_EPSILON)).clamp(-most, most))
+        scaled = (value - value.mean(1, keepdim=True)) / (spread + STD_EPSILON)
+        advantages.append(scaled.clamp(-most, most).masked_fill(alike | _equal(value), 0.0))
     return advantages
+
+
+def _equal(values: Tensor) -> Tensor:
+    """Whether a tree's values differ by rounding at most (P, 1)."""
+    low, high = values.aminmax(dim=1, keepdim=True)
+    return high - low <= ROUNDING * torch.maximum(low.abs(), high.abs())
 
 
 def _deviation(values: Tensor) -> Tensor:

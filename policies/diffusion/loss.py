@@ -60,6 +60,11 @@ class TreeLoss:
     def edges(self) -> int:
         return sum(int(mask.sum()) for mask in self.kept)
 
+    @property
+    def zero_advantage(self) -> bool:
+        """No trained edge has an advantage: the gradient is zero."""
+        return not any((a.bool() & mask).any() for a, mask in zip(self.advantages, self.kept, strict=True))
+
     def accumulate(self, denoiser: Denoiser, rule: LossRule, scale: float) -> Tally:
         """Adds the gradient of `scale` times the loss to the network's parameters."""
         tally = Tally()

@@ -22,6 +22,7 @@ from torch import Tensor
 from policies.advantage import STD_EPSILON
 from policies.diffusion.denoiser import Denoiser, Prediction
 from policies.diffusion.settings import ForwardSettings
+from policies.rollout import REWARD_ROUNDING
 
 # Noise levels are drawn between these: at 0 there is nothing to predict.
 LEAST_NOISE, MOST_NOISE = 0.02, 0.98
@@ -62,19 +63,18 @@ def weigh_samples(
     for sample in samples:
         by_prompt[sample.prompt].append(sample)
     external = sum(sample.external for sample in samples)
-    share = external_share / (1 - external_share) if external_share < 1 else float("inf")
-    weight = min(1.0, share * own / external) if own and external else 1.0
+    ratio = external_share / (1 - external_share) if external_share < 1 else float("inf")
+    weight = min(1.0, ratio * own / external) if own and external else 1.0
     weighted = []
     for together in by_prompt.values():
         rewards = torch.tensor([sample.reward for sample in together], dtype=torch.float64)
-        if len(together) < 2 or rewards.max() == rewards.min():
+        if rewards.max() - rewards.min() <= REWARD_ROUNDING * rewards.abs().max():  # of one sample too
             continue
         scores = (rewards - rewards.mean()) / (rewards.std() + STD_EPSILON)
         for sample, score in zip(together, scores.clamp(-most, most).tolist(), strict=True):
-            if sample.trained:
-                weighted.append(
-                    WeightedSample(sample, score / (2 * most) + 0.5, weight if sample.external else 1.0)
-                )
+            share = weight if sample.external else 1.0
+            if sample.trained and share > 0:
+                weighted.append(WeightedSample(sample, score / (2 * most) + 0.5, share))
     return weighted
 
 

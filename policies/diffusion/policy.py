@@ -90,7 +90,9 @@ class DiffusionPolicy:
     def update(self, batch: Sequence[TrainGroup], spec: UpdateSpec = UpdateSpec()) -> UpdateReport | None:
         matched, found = self._buffer.match(batch)
         losses = [self._tree_loss(trees, spec) for trees in matched]
-        losses = [loss for loss in losses if loss.edges]
+        losses = (
+            [] if all(loss.zero_advantage for loss in losses) else [loss for loss in losses if loss.edges]
+        )
         samples = self._weighted_samples(batch, found)
         if not losses and not samples:
             return None

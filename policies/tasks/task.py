@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 from policies.rollout import Group, Image, Problem
+
+logger = logging.getLogger(__name__)
 
 Param = bool | int | float | str
 
@@ -71,11 +75,24 @@ Task = TextTask | ImageTask
 
 
 def score_group(task: Task, group: Group) -> Group:
-    """The group with every rollout's reward from its task's verifier; a rollout of another medium gets 0."""
-    if not isinstance(task, ImageTask):
-        return replace(
-            group, rollouts=tuple(r.scored(task.score(group.problem, r.text)) for r in group.rollouts)
+    """The group with every rollout's reward from its task's verifier.
+
+    A rollout of another medium gets 0, and so does one whose reward is not a finite number: it would end training.
+    """
+    rewards: Iterable[float]
+    if isinstance(task, ImageTask):
+        given = iter(
+            task.score_images(group.problem, [r.image for r in group.rollouts if r.image is not None])
         )
-    rewards = iter(task.score_images(group.problem, [r.image for r in group.rollouts if r.image is not None]))
-    scored = tuple(r.scored(0.0 if r.image is None else next(rewards)) for r in group.rollouts)
-    return replace(group, rollouts=scored)
+        rewards = [0.0 if r.image is None else next(given) for r in group.rollouts]
+    else:
+        rewards = [task.score(group.problem, r.text) for r in group.rollouts]
+    scored = zip(group.rollouts, rewards, strict=True)
+    return replace(group, rollouts=tuple(r.scored(_finite(task, reward)) for r, reward in scored))
+
+
+def _finite(task: Task, reward: float) -> float:
+    if math.isfinite(reward):
+        return reward
+    logger.warning("a verifier of %s gave %s for a reward; it counts as 0", task.name, reward)
+    return 0.0

@@ -96,6 +96,15 @@ def test_prompts_are_normalised_apart_and_those_without_spread_are_left_out() ->
     assert weigh_samples([sample(0.3), sample(0.3), sample(0.5, PROMPTS[1])], 5.0, 0.5, 3) == []
 
 
+def test_rewards_that_differ_by_rounding_have_no_spread() -> None:
+    assert weigh_samples([sample(0.1 + 0.2), sample(0.3)], 5.0, 0.5, 2) == []
+
+
+def test_peers_that_are_to_weigh_nothing_are_left_out() -> None:
+    both = [sample(0.9, external=True), sample(0.1, external=True), sample(0.4, trained=False)]
+    assert weigh_samples(both, 5.0, 0.0, 1) == []
+
+
 def test_outliers_are_cut_and_optimality_stays_a_probability() -> None:
     crowd = [sample(0.5 + 1e-3 * (number % 2)) for number in range(200)]
     samples = weigh_samples([*crowd, sample(1.0), sample(0.0)], 5.0, 0.5, 200)

@@ -199,8 +199,19 @@ def test_equal_rewards_and_shared_prefixes_have_no_pull(scale: str) -> None:
     shape = TreeShape.of({3: 4}, 4, 6)
     advantages = depth_advantages(fuse(shape, drawn(4)), scale, 5.0)
     assert all((advantage == 0).all() for advantage in advantages[:3])
-    equal = depth_advantages(fuse(shape, torch.full((2, 4), 0.3)), scale, 5.0)
-    assert max(float(advantage.abs().max()) for advantage in equal) < 1e-3
+
+
+@pytest.mark.parametrize("scale", ["depth", "leaves"])
+@pytest.mark.parametrize("reward", [0.1, 0.3, 1 / 3, 0.7, 1.0, -123.4])
+def test_leaves_of_equal_rewards_have_no_advantage_at_any_depth(scale: str, reward: float) -> None:
+    shape = TreeShape.of({0: 3, 2: 5, 3: 7}, 105, 6)
+    rewards = torch.full((2, 105), reward)
+    rewards[1, 0] += 1.0  # of the other tree
+    paths: list[Tensor | None] = [torch.linspace(-2, -1, 2 * size).view(2, size) for size in shape.sizes[1:]]
+    for values in (fuse(shape, rewards), fuse(shape, rewards, paths, beta=0.1, dimensions=64)):
+        advantages = depth_advantages(values, scale, 5.0)
+        assert all((advantage[0] == 0).all() for advantage in advantages)
+        assert all((advantage[1] != 0).any() for advantage in advantages)
 
 
 def test_one_split_at_the_start_gives_every_step_the_groups_own_advantage() -> None:
