@@ -17,7 +17,6 @@ from node.config.explain import explain
 from node.config.swarm import DhtConfig, SiloConfig
 from policies.diffusion.pipeline.settings import PipelineSettings
 from policies.diffusion.settings import DiffusionSettings, DigitsSource
-from policies.seeds import derive_seed
 from policies.settings import Settings
 from policies.strategies.settings import AprilSettings, BrorlSettings, DarsSettings, GrpoSettings
 from policies.tasks.task import Param, TaskSpec
@@ -189,11 +188,9 @@ class Config(Settings):
             raise ConfigError("seed is not set yet: it is derived when the run folder is made")
         return self.seed
 
-    def seeded_by(self, identity: str) -> Config:
-        """The same config with a seed; the one that derives from `identity`, a PeerID, where none is set."""
-        if self.seed is not None:
-            return self
-        return self.model_copy(update={"seed": derive_seed(0, "identity", identity)})
+    def seeded(self, derived: int) -> Config:
+        """The same config with a seed: `derived` where none is set."""
+        return self if self.seed is not None else self.model_copy(update={"seed": derived})
 
     @model_validator(mode="after")
     def _sharing_needs_a_swarm(self) -> Config:

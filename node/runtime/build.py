@@ -20,7 +20,7 @@ from policies.diffusion.pipeline.settings import PipelineSettings
 from policies.diffusion.policy import DiffusionPolicy
 from policies.policy import Policy, PolicyError
 from policies.seeds import derive_generator
-from policies.strategies import build_strategy
+from policies.strategies import build_strategy, trained_rollouts
 from policies.strategies.open_groups import OpenGroups
 from policies.tasks import asks_for_images, build_task
 from policies.tasks.curriculum import Curriculum
@@ -54,7 +54,9 @@ def build_node(
             task.load()  # now, and not after the first images
     policy = build_policy(config, progress)
     max_age = config.sampler.max_age
-    pool = ExternalPool(PoolSettings(max_age=max_age))
+    pool = ExternalPool(
+        PoolSettings(max_age=max_age, group_size=trained_rollouts(config.strategy), seed=config.run_seed)
+    )
     peer = Identity.load_or_create(folder.identity(config)).peer_id
     swarm = manifest_of(config).swarm_id if isinstance(config.swarm, DhtConfig) else ""
     limits = VerifierLimits(max_age=max_age, unsupported_tasks=unsupported)

@@ -68,7 +68,8 @@ class RunFolder:
         if secret:
             self.keep_secret(secret)
         if config.seed is None:
-            config = config.seeded_by(Identity.load_or_create(self.identity(config)).peer_id)
+            # From the secret half of the key: what a node will meet next is nobody else's to know.
+            config = config.seeded(Identity.load_or_create(self.identity(config)).derive("run seed"))
         write_atomic(self.config, resolved_json(config))
         return config
 

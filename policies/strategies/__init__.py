@@ -10,6 +10,13 @@ from policies.strategies.grpo import Grpo
 from policies.strategies.settings import AprilSettings, BrorlSettings, DarsSettings, StrategySettings
 
 
+def trained_rollouts(settings: StrategySettings) -> int:
+    """Rollouts of an own group that an update trains on; DARS adds to those of hard problems."""
+    if isinstance(settings, AprilSettings):
+        return trained_rollouts(settings.inner)
+    return (isinstance(settings, BrorlSettings) and settings.keep) or settings.rollouts
+
+
 def build_strategy(settings: StrategySettings) -> Strategy:
     """The strategy that the settings describe. The only place that knows them by name."""
     if isinstance(settings, AprilSettings):

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from policies.rollout import Group
+from policies.seeds import derive_generator
 from policies.serialise import plain_group, read_group
+from swarm.sampling.fair_share import fair_size
 from swarm.sampling.group_selection import Candidate, Select, uniform_over_peers
 
 
@@ -22,6 +24,8 @@ class PoolSettings:
     total: int = 256  # groups
     pixels: int = 128 * 2**20  # bytes of all images: 42 groups of four of 512 x 512
     max_age: float = 600.0  # seconds since the announcement was made
+    group_size: int = 8  # rollouts kept of a group: those of an own one
+    seed: int = 0  # of which rollouts of equal rewards are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +46,17 @@ class ExternalPool:
         self.settings = settings
         self._lock = threading.Lock()
         self._entries: dict[str, list[_Entry]] = {}
+        self._generator = derive_generator(settings.seed, "group size")
 
     def add(self, group: Group, created: float) -> None:
-        """Keeps an accepted external group until it is drawn, too old or pushed out.
+        """Keeps an accepted external group, cut to its fair size, until it is drawn, too old or pushed out.
 
         Raises ValueError for a group that it does not take: it is never trained on from here.
         """
         if group.origin is None or group.zero_advantage:
             raise ValueError("the pool takes external groups with a trainable signal only")
         with self._lock:
+            group = fair_size(group, self.settings.group_size, self._generator)
             entries = self._entries.setdefault(group.origin, [])
             entries.append(_Entry(created, group, _pixels(group)))
             entries.sort(key=lambda entry: entry.created)

@@ -5,6 +5,7 @@ The PeerID of an Ed25519 key *contains* the public key, so whoever knows the nam
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import stat
@@ -78,6 +79,11 @@ class Identity:
     def sign(self, message: bytes) -> bytes:
         """A 64-byte Ed25519 signature. Callers put a domain tag in front of `message`."""
         return self._key.sign(message)
+
+    def derive(self, purpose: str) -> int:
+        """A 63-bit number for one purpose: always the same, and only the key's holder can tell it."""
+        hidden = self.sign(b"murmur derive\x00" + purpose.encode())
+        return int.from_bytes(hashlib.sha256(hidden).digest()[:8], "big") >> 1
 
     def __repr__(self) -> str:
         return f"Identity({self.peer_id})"

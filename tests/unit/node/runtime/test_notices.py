@@ -36,7 +36,7 @@ def test_two_nodes_meet_other_problems_by_default_and_a_run_keeps_its_seed(tmp_p
         folder = RunFolder(tmp_path / name)
         seeded = folder.create(config)
         assert folder.read_config().seed == seeded.run_seed
-        assert seeded.seeded_by(BOB) == seeded
+        assert seeded.seeded(1) == seeded
         seeds.append(seeded.run_seed)
         drawn = Curriculum(tasks, [1.0] * len(tasks), seeded.run_seed).draw(1, 0, 50)
         problems.append({(problem.task, problem.seed) for problem in drawn})

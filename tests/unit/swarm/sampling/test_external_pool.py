@@ -97,3 +97,11 @@ def test_a_pool_comes_back_through_json() -> None:
     restored.restore(json.loads(json.dumps(pool.snapshot())))
     assert restored.counts() == pool.counts()
     assert restored.draw(9, np.random.default_rng(1), 50.0) == pool.draw(9, np.random.default_rng(1), 50.0)
+
+
+def test_a_large_group_is_cut_to_the_size_of_an_own_one() -> None:
+    pool = ExternalPool(PoolSettings(group_size=4))
+    pool.add(group(1, ["1", "2"] * 500, origin=MALLORY), created=0.0)
+    (kept,) = pool.draw(1, np.random.default_rng(0), now=0.0)
+    assert len(kept.rollouts) == 4
+    assert len(set(kept.rewards)) == 2
