@@ -53,15 +53,15 @@ class ExternalPool:
 
         Raises ValueError for a group that it does not take: it is never trained on from here.
         """
-        if group.origin is None or group.zero_advantage:
+        if (peer := group.origin) is None or group.zero_advantage:
             raise ValueError("the pool takes external groups with a trainable signal only")
         with self._lock:
             group = fair_size(group, self.settings.group_size, self._generator)
-            entries = self._entries.setdefault(group.origin, [])
+            entries = self._entries.setdefault(peer, [])
             entries.append(_Entry(created, group, _pixels(group)))
             entries.sort(key=lambda entry: entry.created)
             if len(entries) > self.settings.per_peer:
-                self._remove(group.origin, 0)
+                self._remove(peer, 0)
             if self._size() > self.settings.total:
                 self._remove(max(self._entries, key=lambda peer: len(self._entries[peer])), 0)
             while sum(map(self._pixels, self._entries)) > self.settings.pixels:
