@@ -16,7 +16,7 @@ from policies.diffusion.fusion import depth_advantages, fuse
 from policies.diffusion.images import to_images, to_pixels
 from policies.diffusion.loss import TreeLoss
 from policies.diffusion.nft_loss import Sample, WeightedSample, weigh_samples
-from policies.diffusion.pruning import kept_edges
+from policies.diffusion.pruning import kept_edges, require_siblings, require_trained_step
 from policies.diffusion.settings import DiffusionSettings
 from policies.diffusion.step_plan import ode_plan, step_plan
 from policies.diffusion.trainer import DiffusionTrainer
@@ -43,12 +43,8 @@ class DiffusionPolicy:
     """
 
     def __init__(self, denoiser: Denoiser, settings: DiffusionSettings, name: str, seed: int = 0) -> None:
-        """`name` says which network it is, for the fingerprint. Raises PolicyError for splits beyond the schedule."""
-        last = max(settings.tree.splits, default=0)
-        if last >= denoiser.schedule.steps - 1:
-            raise PolicyError(
-                f"a split at step {last}: it must come before the last step, which is without noise"
-            )
+        """`name` says which network it is, for the fingerprint. Raises PolicyError where no step could be trained."""
+        require_trained_step(settings.tree, denoiser.schedule)
         self._denoiser, self._settings = denoiser, settings
         self._trainer = DiffusionTrainer(denoiser, settings, seed)
         self._buffer = TreeBuffer(int(settings.trainer.tree_memory_gb * GIGABYTE))
@@ -155,11 +151,14 @@ class DiffusionPolicy:
         tree, schedule = self._settings.tree, self._denoiser.schedule
         chosen = ode_plan(schedule) if held_out else step_plan(tree, schedule, self._version)
         shape = TreeShape.of({} if held_out else tree.splits, len(batch[0]), len(chosen.steps))
+        keep = not held_out and tree.learn == "reverse"
+        if keep:
+            require_siblings(tree, shape, chosen, self._version)
         first = [requests[places[0]] for places in batch]
         prompts, seeds = [request.problem.prompt for request in first], [request.key for request in first]
         trees = rollout_trees(self._denoiser, shape, chosen, prompts, seeds, self._settings.trainer.rows)
         images = to_images(self._decoded(trees.leaves.flatten(0, 1)))
-        if not held_out and tree.learn == "reverse":
+        if keep:
             problems = [request.problem for request in first]
             self._buffer.add(trees, self._version, problems, list(_parts(images, shape.leaves)))
         return images

@@ -238,5 +238,50 @@ def test_trees_beyond_the_budget_give_way() -> None:
 
 
 def test_a_split_needs_a_noisy_step() -> None:
-    with pytest.raises(PolicyError, match="split at step 7"):
+    with pytest.raises(PolicyError, match="split at step 7 of 8"):
         policy(splits={7: 2})
+
+
+WHOLE = {"first": 0, "size": 8}
+WANDERING = {"first": 6, "size": 2, "every": 3, "stride": -1, "last": 0}
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        ({"pruned": WHOLE}, r"pruned covers every noisy step, \[0, 1, 2, 3, 4, 5, 6\], after 0 updates"),
+        ({"pruned": {"first": 0, "size": 99}}, "pruned covers every noisy step"),
+        (
+            {"splits": {2: 2}, "noisy": {"first": 3, "size": 1}, "pruned": {"first": 1, "size": 3}},
+            r"\[2, 3\]",
+        ),
+        # It covers them only after six moves of three updates each.
+        ({"splits": {}, "noisy": {"first": 0, "size": 2}, "pruned": WANDERING}, "after 18 updates"),
+        ({"splits": {}, "noisy": {"first": 7, "size": 1}}, "none of the 8 denoising steps is noisy"),
+    ],
+)
+def test_windows_that_leave_no_step_to_train_are_refused(tree: dict[str, object], words: str) -> None:
+    with pytest.raises(PolicyError, match=words):
+        policy(**tree)
+
+
+def test_a_group_whose_images_are_never_compared_is_refused() -> None:
+    """Until it splits at step 4 a group of two is one chain: the noisy steps before compare nothing."""
+    drawer = policy(splits={4: 2}, noisy={"first": 1, "size": 2}, pruned={"first": 4, "size": 2})
+    with pytest.raises(PolicyError, match=r"2 rollouts is one image until step 4, .* \[4\]"):
+        drawer.sample([RolloutRequest(problem(1), key) for key in range(2)])
+    assert drawer.sample([RolloutRequest(problem(1), 0)], held_out=True)[0].image is not None
+    assert len(drawer.sample([RolloutRequest(problem(1), key) for key in range(6)])) == 6  # three roots
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_learning_forward_needs_no_noisy_step(steps: int) -> None:
+    settings = DiffusionSettings.model_validate({"tree": "nft"})
+    drawer = DiffusionPolicy(SmallDenoiser(steps), settings, "small")
+    assert drawer.update(advised(groups_of(drawer, (1, 2), rollouts=4))) is not None
+
+
+def test_one_step_without_noise_says_so() -> None:
+    settings = DiffusionSettings.model_validate({"tree": {"splits": {}, "noisy": None}})
+    with pytest.raises(PolicyError, match="none of the 1 denoising steps is noisy"):
+        DiffusionPolicy(SmallDenoiser(1), settings, "small")
