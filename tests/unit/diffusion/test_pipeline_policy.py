@@ -34,7 +34,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     }
     tree = {"splits": {0: 2, 1: 2}, "noisy": {"first": 0, "size": 2}}
     policy = {"type": "diffusion", "source": source, "tree": tree, "trainer": {"rows": 3}}
-    return parse_config({"device": "cpu", "tasks": [{"name": "pickscore"}], "policy": policy})
+    return parse_config({"seed": 0, "device": "cpu", "tasks": [{"name": "pickscore"}], "policy": policy})
 
 
 def problem(seed: int) -> Problem:
