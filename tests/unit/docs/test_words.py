@@ -1,0 +1,65 @@
+"""The glossary and the troubleshooting page speak of what the program prints."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from node.ui import peers, run_view
+from swarm.admission.verdict import Reason
+
+ROOT = Path(__file__).parents[3]
+GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+TROUBLES = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+MESSAGES = re.findall(r"^\| `([^`]+)` \|", TROUBLES.split("## Why a group was refused")[0], re.M)
+DASHBOARD = (ROOT / "node" / "web" / "page" / "dashboard.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_every_message_that_is_explained_is_one_of_the_program(message: str) -> None:
+    fragments = [fragment.strip() for fragment in message.split("…") if fragment.strip()]
+    pattern = re.compile(".*".join(map(re.escape, fragments)), re.S)
+    assert any(pattern.search(text) for text in TEXTS), message
+
+
+def test_an_invented_message_is_found_out() -> None:
+    assert MESSAGES and not any("the moon is full" in text for text in TEXTS)
+
+
+def test_every_reason_of_a_refusal_is_explained() -> None:
+    told = set(re.findall(r"`(\w+)`", TROUBLES.split("## Why a group was refused")[1]))
+    assert {reason.value for reason in Reason} - told == set()
+
+
+def test_every_column_of_the_console_is_in_the_glossary() -> None:
+    columns = {*run_view.COLUMNS, *peers._HISTORY_COLUMNS, *peers._ANNOUNCEMENT_COLUMNS} - {
+        "",
+        "round",
+        "peer",
+    }
+    told = set(re.findall(r"`([^`]+)`", GLOSSARY))
+    assert columns - told == set()
+
+
+def test_every_tile_of_the_dashboard_is_in_the_glossary() -> None:
+    tiles = re.findall(r'tile\("([^"]+)"', DASHBOARD)
+    words = GLOSSARY.lower()
+    assert tiles and [name for name in tiles if name.removesuffix(" from peers") not in words] == []
+
+
+def program_texts() -> Iterator[str]:
+    """Every string of the packages; what is filled in when it is printed reads `…`."""
+    for package in ("node", "swarm", "policies"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.JoinedStr):
+                    yield "".join(v.value if isinstance(v, ast.Constant) else "…" for v in node.values)
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
+
+
+TEXTS = list(program_texts())
