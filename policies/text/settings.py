@@ -1,4 +1,4 @@
-"""What a text policy can be told: model, sampling, training, and how the embedded one is made.
+"""Settings of a text policy: model, sampling, training, and how the embedded one is made.
 
 Every default is the setting that was tried. Plain values that validate themselves, so that a config file
 can hold them as they are.

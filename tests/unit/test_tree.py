@@ -27,6 +27,7 @@ MAX_MODULES = 12  # in one folder of swarm and node, entry points apart
 MAX_README_BYTES = 6_000
 MAX_TOP_MODULES = 8  # of swarm itself
 ENTRY_POINTS = {"__init__.py", "__main__.py"}
+QUESTION_WORDS = {"How", "What", "Which", "Where", "Why", "Who", "Whom", "Whose", "When", "Whether"}
 
 
 def test_no_dependency_installs_a_package_named_like_ours() -> None:
@@ -49,6 +50,14 @@ def test_files_and_functions_fit_in_a_glance(path: Path) -> None:
     functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     long = [f.name for f in functions if (f.end_lineno or 0) - f.lineno + 1 > MAX_FUNCTION_LINES]
     assert long == []
+
+
+def test_module_docstrings_begin_with_their_subject() -> None:
+    """The first line says which thing the module is, or what it does; it never asks."""
+    first = {path: (ast.get_docstring(ast.parse(path.read_text())) or "").split(" ")[0] for path in SOURCES}
+    assert [str(path.relative_to(ROOT)) for path, word in first.items() if word in QUESTION_WORDS] == []
+    silent = [path for path, word in first.items() if not word and path.name not in ENTRY_POINTS]
+    assert [str(path.relative_to(ROOT)) for path in silent] == []
 
 
 def test_rooms_stay_small() -> None:
