@@ -26,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="A peer-to-peer node for RL post-training: train your own policy, share rollouts, keep your weights.",
+    epilog="docs/quickstart.md shows the way in, docs/glossary.md explains the words of every table.",
 )
 config_app = typer.Typer(no_args_is_help=True, help="The resolved config, or the schema of all keys.")
 app.add_typer(config_app, name="config")
