@@ -51,7 +51,7 @@ class Block:
     @property
     def parts(self) -> list[str]:
         how, _, rest = self.mark.partition(":")
-        return [part.strip() for part in rest.split(",")] if how == "run" else []
+        return [part.strip() for part in rest.split(",") if part.strip()] if how == "run" else []
 
     @property
     def runs(self) -> bool:
