@@ -32,6 +32,15 @@ def test_every_page_is_in_the_menu() -> None:
     assert listed == {page for page in PAGES if DOCS in page.parents} | GENERATED
 
 
+def test_decisions_are_numbered_and_quote_headings_of_the_lab_book() -> None:
+    decisions = (DOCS / "decisions.md").read_text(encoding="utf-8")
+    numbers = [int(number) for number in re.findall(r"^## (\d+)\. ", decisions, re.M)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    headings = re.findall(r"^## [\d-]+ (.+)$", (DOCS / "lab-book.md").read_text(encoding="utf-8"), re.M)
+    quoted = [q for told in re.findall(r"\((\"[^)]+\")\)", decisions) for q in re.findall(r'"([^"]+)"', told)]
+    assert quoted and [q for q in quoted if not any(h.startswith(q) for h in headings)] == []
+
+
 def anchors(text: str) -> set[str]:
     """The ids that mkdocs gives to headings."""
     headings = re.findall(r"^#+ (.+)$", text, re.M)
