@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from policies.cache import default_cache, store_folder
 from policies.diffusion.digits import LATENT_SHAPE, DigitsNetwork
 from policies.diffusion.settings import DigitsSource
+from policies.local_cache import default_cache, store_folder
 from policies.policy import PolicyError
 from policies.randomness import seeded
 from policies.repeatable import one_thread

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from policies.cache import default_cache, store_folder
+from policies.local_cache import default_cache, store_folder
 from policies.repeatable import one_thread
 from policies.seeds import derive_seed
 from policies.tasks.digit_images import CLASSES, SIDE, DigitImages, digit_images

@@ -10,7 +10,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2ForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from policies.cache import default_cache, store_folder
+from policies.local_cache import default_cache, store_folder
 from policies.policy import PolicyError
 from policies.tasks.embedded import FAMILIES
 from policies.text.settings import EmbeddedSettings

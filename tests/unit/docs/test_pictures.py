@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 sys.path.insert(0, str(ROOT / "docs" / "generate"))
 
-from pictures import floors_of, rollout_steps, room_words  # noqa: E402
+from pictures import PAGE, floors_of, rollout_steps, room_words  # noqa: E402
 
 PACKAGES = ("node", "swarm", "policies")
 
@@ -30,6 +30,12 @@ def test_every_step_names_what_is_there() -> None:
     steps = list(rollout_steps())
     assert len(steps) > 10 and steps[0][1] == "sender" and steps[-1][1] == "receiver"
     assert [where for _, _, places in steps for where in places if not (ROOT / where).exists()] == []
+
+
+def test_every_answer_names_what_is_there() -> None:
+    answers = PAGE.read_text(encoding="utf-8").split("## Where is it?")[1].split("\n## ")[0]
+    paths = re.findall(r"`((?:node|swarm|policies)/[\w./]+)`", answers)
+    assert len(paths) >= 20 and [path for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_the_kept_pictures_show_all_of_it() -> None:
