@@ -28,6 +28,19 @@ class Terms:
     scaling: float
     window: int | None = None  # places that a query sees, its own among them
     softcap: float | None = None
+    sinks: torch.Tensor | None = (
+        None  # (query heads,) scores that take weight from all places and give nothing
+    )
+
+
+class UnsupportedError(Exception):
+    """The engine cannot run this model; the message says why."""
+
+
+# What layers hand their attention function beside its terms, and what changes nothing in it.
+HARMLESS = frozenset(
+    ("engine_view", "dropout", "position_ids", "use_cache", "cache_position", "layer_idx", "is_causal")
+)
 
 
 def attention_forward(  # noqa: PLR0913 - transformers' own signature
@@ -39,11 +52,22 @@ def attention_forward(  # noqa: PLR0913 - transformers' own signature
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """What a model's layers call. query (n, query heads, q, dim); returns (n, q, query heads, dim)."""
+    """What a model's layers call. query (n, query heads, q, dim); returns (n, q, query heads, dim).
+
+    Raises UnsupportedError for a mask or an argument that would have to change the result and does not here.
+    """
+    if attention_mask is not None:
+        raise UnsupportedError("its attention is given a mask of the model's own")
+    if kwargs.get("is_causal") is False:
+        raise UnsupportedError("its attention looks ahead")
+    for name, given in kwargs.items():
+        if name not in HARMLESS and given is not None and given is not False:
+            raise UnsupportedError(f"its attention takes an argument that is unknown here ({name})")
     view: PromptView | RolloutView = kwargs["engine_view"]
-    terms = Terms(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap)
+    terms = Terms(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap, s_aux)
     out = view.attend(cast(int, module.layer_idx), query, (key, value), terms)
     return out.transpose(1, 2).contiguous(), None
 
@@ -66,7 +90,8 @@ class PromptView:
         return new
 
     def attend(self, layer: int, query: torch.Tensor, states: Pair, terms: Terms) -> torch.Tensor:
-        if terms.window is None and terms.softcap is None:
+        self._prompts.windows[layer] = terms.window
+        if terms.window is None and terms.softcap is None and terms.sinks is None:
             return scaled_dot_product_attention(
                 query, *states, is_causal=True, scale=terms.scaling, enable_gqa=True
             )
@@ -191,4 +216,8 @@ def _softmax(parts: list[torch.Tensor], bias: torch.Tensor, terms: Terms) -> tor
     n, heads, queries, keys = scores.shape
     places = bias.shape[2]
     masked = scores.view(n, heads, queries // places, places, keys) + bias[:, :, None]
-    return torch.softmax(masked, dim=-1, dtype=torch.float32).to(scores.dtype).view(n, heads, queries, keys)
+    if terms.sinks is not None:
+        sinks = terms.sinks.to(masked.dtype).view(1, heads, -1, 1, 1).expand(n, -1, -1, places, 1)
+        masked = torch.cat([masked, sinks], dim=-1)
+    weights = torch.softmax(masked, dim=-1, dtype=torch.float32)[..., :keys].to(scores.dtype)
+    return weights.reshape(n, heads, queries, keys)

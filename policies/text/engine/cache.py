@@ -21,6 +21,7 @@ class Table:
         self.rows = rows
         self.width = width
         self._layers: dict[int, Pair] = {}
+        self.windows: dict[int, int | None] = {}  # with which window each layer attended to it
 
     def layer(self, index: int, like: Pair | None = None) -> Pair:
         """The layer's tensors, made at first use in the likeness of new keys and values.

@@ -15,16 +15,19 @@ from typing import TypeAlias
 import torch
 from transformers import PreTrainedModel
 
-from policies.policy import Stop, never
+from policies.policy import PolicyError, Stop, never
 from policies.text.engine import memory_plan, weights
+from policies.text.engine.adapters import UnmergeableError, moved_adapters
+from policies.text.engine.attention import UnsupportedError
 from policies.text.engine.batch import Batch
 from policies.text.engine.cache import Table
 from policies.text.engine.cuda_graphs import BucketedSteps, bucket, cuda_graph
 from policies.text.engine.decoder import Decoder, Step
 from policies.text.engine.hf_fallback import GenerateFallback
-from policies.text.engine.probe import UnsupportedError, shared_attention, token_bytes
+from policies.text.engine.probe import FOREIGN, probe_copy, probe_engine, probe_fallback, shared_attention
 from policies.text.engine.request import Continuation, Request, Sampling
 from policies.text.engine.weights import Arithmetic
+from policies.text.engine.windows import exact_length, narrowed_windows
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +53,17 @@ class Engine:
         self._slots = slots
         self._budget = memory_budget
         self._dtype = weights.arithmetic_for(model, arithmetic)
-        self._model = self._own_or_trained()
-        self._footprint, self._fallback = self._probed()
+        self._longest = exact_length(model)
+        with moved_adapters(model):
+            self._model = self._own_or_trained()
+            with narrowed_windows(self._model, model), self._autocast():
+                self._footprint, self._fallback = self._probed()
+        self.refresh()
+
+    @property
+    def exact(self) -> bool:
+        """Whether it computes in float32, so that its log-probs are those of a float32 trainer up to rounding."""
+        return self._dtype == torch.float32
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -62,9 +74,11 @@ class Engine:
     def require_room(self, max_new_tokens: int) -> None:
         """Raises PolicyError, with the figures, when not one rollout of `max_new_tokens` fits into the budget.
 
-        Groups of any size fit where one rollout does: they are sampled in waves.
+        Groups of any size fit where one rollout does: they are sampled in waves. Raises it too where the model would
+        rotate positions of so long a rollout otherwise in company.
         """
         memory_plan.plan(self._footprint, [1], [max_new_tokens], 1, self._room())
+        self._refuse_longer(1, max_new_tokens)
 
     def run(
         self, requests: Sequence[Request], sampling: Sampling = Sampling(), stop: Stop = never
@@ -76,6 +90,8 @@ class Engine:
         _refuse_ended(requests)
         if not requests:
             return []
+        for request in requests:
+            self._refuse_longer(len(request.prompt_ids), request.max_new_tokens)
         budget = self._room()
         plan = self._plan(requests, budget)
         batch = Batch(requests, self._eos_ids, sampling)
@@ -123,6 +139,13 @@ class Engine:
         step: Step = BucketedSteps(decoder, cuda_graph) if captured else decoder.step
         batch.install(decoder, step, slots)
 
+    def _refuse_longer(self, prompt: int, completion: int) -> None:
+        if self._longest is not None and prompt + completion > self._longest:
+            raise PolicyError(
+                f"a prompt of {prompt} tokens and {completion} new ones pass the {self._longest} up to which this "
+                "model's positions do not depend on the longest rollout of a batch: lower generation.max_new_tokens"
+            )
+
     def _room(self) -> int:
         return self._budget or int(memory_plan.FREE_SHARE * memory_plan.free_bytes(self._model.device))
 
@@ -135,24 +158,41 @@ class Engine:
         return memory_plan.plan(self._footprint, prompts, widths, self._slots, budget)
 
     def _own_or_trained(self) -> PreTrainedModel:
-        """A working copy where there is room for one, else the trained model itself."""
+        """A working copy where there is room for one and it is exact, else the trained model itself."""
         if not weights.fits_copy(self._trained, self._dtype):
             logger.info(
                 "no room for a working copy of the weights: sampling from the trained ones themselves"
             )
             return self._trained
-        working = weights.working_copy(self._trained, self._dtype)
-        weights.refresh(working, self._trained)
+        try:
+            working = weights.working_copy(self._trained, self._dtype)
+            weights.refresh(working, self._trained)
+            with narrowed_windows(working, self._trained):
+                probe_copy(working, self._trained)
+        except (UnsupportedError, UnmergeableError, *FOREIGN) as error:
+            logger.warning("sampling from the trained weights themselves, as a copy is not exact: %s", error)
+            return self._trained
         return working
 
     def _probed(self) -> tuple[memory_plan.Footprint, GenerateFallback | None]:
+        """The engine, else `generate` on padded rows, else on one row at a time. Raises PolicyError beyond that."""
         try:
-            with self._autocast():
-                return memory_plan.Footprint.of(self._model, token_bytes(self._model)), None
+            return memory_plan.Footprint.of(self._model, probe_engine(self._model, self._trained)), None
         except UnsupportedError as error:
             name = type(self._model).__name__
             logger.warning("%s is sampled by transformers' generate, which is slower: %s", name, error)
-            return memory_plan.Footprint.guessed(self._model), GenerateFallback(self._model)
+        for padded in (True, False):
+            fallback = GenerateFallback(self._model, padded=padded)
+            try:
+                probe_fallback(fallback, self._model, self._trained)
+            except UnsupportedError as error:
+                logger.warning("%s on %s: %s", name, "padded rows" if padded else "one row", error)
+                refused = error
+                continue
+            return memory_plan.Footprint.guessed(self._model), fallback
+        raise PolicyError(
+            f"{name} cannot be sampled as it is trained ({refused}); choose another model, or another adapter"
+        )
 
     def _autocast(self) -> AbstractContextManager[None]:
         """Only the trained weights themselves may be of another type than the arithmetic."""

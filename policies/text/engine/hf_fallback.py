@@ -1,7 +1,8 @@
 """Sampling by transformers' own `generate`, for models whose cache or attention the engine cannot share.
 
 Draws, log-probs, stops and partials are the engine's; but every rollout computes its own prompt, and one that has
-finished is computed on until the last of its wave has.
+finished is computed on until the last of its wave has. Where padding a model's rows changes what it computes, waves
+are of one rollout.
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ ANY_TOKEN = 0  # what is padded with, or written behind a finished rollout; nobo
 
 
 class GenerateFallback:
-    """Runs a call's requests in waves of at most `slots` sequences."""
+    """Runs a call's requests in waves of at most `slots` sequences, or of one where `padded` is False."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, *, padded: bool = True) -> None:
         self._model = model
+        self.padded = padded
 
     def run(self, batch: Batch, slots: int, stop: Stop) -> None:
-        with _in_evaluation(self._model):
+        slots = slots if self.padded else 1
+        with in_evaluation(self._model):
             while going := [sequence for sequence in batch.sequences if sequence.finish is Finish.UNFINISHED]:
                 wave = _Wave(batch, going[:slots], stop)
                 try:
@@ -109,7 +112,7 @@ class _Ending(StoppingCriteria):
 
 
 @contextmanager
-def _in_evaluation(model: PreTrainedModel) -> Iterator[None]:
+def in_evaluation(model: PreTrainedModel) -> Iterator[None]:
     """Sets the model's generation defaults aside too: `generate` would take a repetition penalty from them."""
     shipped, training = model.generation_config, model.training
     model.generation_config = GenerationConfig()

@@ -36,8 +36,9 @@ class Footprint:
     @classmethod
     def of(cls, model: PreTrainedModel, token_bytes: int) -> Footprint:
         config = model.config.get_text_config()
-        # An MLP is four times as wide as its model where nothing else is said.
-        widest = max(config.hidden_size, getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
+        # An MLP is four times as wide as its model where nothing else is said; Gemma 3n names every layer's own.
+        stated = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+        widest = max(config.hidden_size, *(stated if isinstance(stated, list | tuple) else [stated]))
         itemsize = model.dtype.itemsize
         return cls(
             token=token_bytes,

@@ -1,20 +1,28 @@
-"""A comparison of the engine with the model's own forward pass, made before any rollout is sampled."""
+"""A comparison of whatever samples with plain forward passes of the trained model, made before any rollout.
+
+The texts are longer than the model's windows, the prompts unequal, and fresh adapters are moved off zero by the
+caller: what samples must be what trains, not only what it was at the start.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from transformers import PreTrainedModel
 
-from policies.text.engine.attention import ATTENTION, SlotGrid
+from policies.text.engine.attention import ATTENTION, SlotGrid, UnsupportedError
+from policies.text.engine.batch import Batch
 from policies.text.engine.cache import Table
 from policies.text.engine.decoder import Decoder
+from policies.text.engine.hf_fallback import GenerateFallback, in_evaluation
+from policies.text.engine.request import Request, Sampling
+from policies.text.engine.windows import exact_length, sliding_window, widest_window
 
 # Differences that rounding explains, as a share of how far log-probs lie apart. SmolLM2 shows under 1e-5 in
 # float32 and 0.1 in bfloat16, where a few activations are hundreds of times larger than the rest.
-TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.3}
+TOLERANCE = {torch.float32: 3e-4, torch.bfloat16: 0.3}
 LAYER_KINDS = {"full_attention", "sliding_attention"}
 # What a model's own code may raise on a cache or an attention function that it does not know.
 FOREIGN = (
@@ -27,10 +35,8 @@ FOREIGN = (
     TypeError,
     ValueError,
 )
-
-
-class UnsupportedError(Exception):
-    """The engine cannot run this model; the message says why."""
+SAMPLED = 4  # tokens that a probed rollout writes
+Ids = tuple[int, ...]
 
 
 @contextmanager
@@ -47,36 +53,91 @@ def shared_attention(model: PreTrainedModel) -> Iterator[None]:
 
 
 @torch.no_grad()
-def token_bytes(model: PreTrainedModel) -> int:
-    """Bytes of one token's keys and values in all layers. Raises UnsupportedError."""
+def probe_copy(working: PreTrainedModel, trained: PreTrainedModel) -> None:
+    """Raises UnsupportedError where the working copy does not compute what the trained model does."""
+    for ids in probe_texts(trained):
+        _compare(_plain(working, ids), _plain(trained, ids), _tolerance(working, trained))
+
+
+@torch.no_grad()
+def probe_engine(model: PreTrainedModel, trained: PreTrainedModel) -> int:
+    """Bytes of one token's keys and values in all layers. Raises UnsupportedError where the engine is not exact."""
     config = model.config.get_text_config()
     if model.config.is_encoder_decoder:
         raise UnsupportedError("it is an encoder-decoder")
     if kinds := set(getattr(config, "layer_types", None) or ()) - LAYER_KINDS:
         raise UnsupportedError(f"it has layers of kind {', '.join(sorted(kinds))}")
-    prompts, begun = ((3, 1, 4, 1, 5), (9, 2, 6)), (5, 3, 5)
+    texts = probe_texts(trained)
+    prompts, begun = [ids[:-SAMPLED] for ids in texts], texts[0][-SAMPLED:]
+    expected = torch.cat([_plain(trained, (*prompt, *begun))[-1:] for prompt in prompts])
     try:
-        expected = torch.cat([_plain(model, (*prompt, *begun)) for prompt in prompts])
         with shared_attention(model):
-            decoder = Decoder(model, Table(2, 5), Table(2, 4))
+            decoder = Decoder(model, Table(2, len(prompts[0])), Table(2, len(begun)))
             found = _through_views(decoder, prompts, begun)
     except FOREIGN as error:
         raise UnsupportedError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
-    centred = expected - expected.mean(dim=-1, keepdim=True)
-    difference = float((expected - found).norm() / centred.norm())
-    if not difference <= TOLERANCE.get(model.dtype, TOLERANCE[torch.bfloat16]):
-        raise UnsupportedError(f"log-probs differ from the model's own by {difference:.2%}")
-    return decoder.prompts.bytes // (2 * 5)
+    window = sliding_window(model)
+    if window is not None and window not in decoder.prompts.windows.values():
+        raise UnsupportedError(f"its sliding window of {window} tokens does not reach its attention function")
+    _compare(found, expected, _tolerance(model, trained))
+    return decoder.prompts.bytes // (2 * len(prompts[0]))
 
 
-def _plain(model: PreTrainedModel, ids: tuple[int, ...]) -> torch.Tensor:
-    logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[:, -1]
+@torch.no_grad()
+def probe_fallback(fallback: GenerateFallback, model: PreTrainedModel, trained: PreTrainedModel) -> None:
+    """Samples from two unequal prompts by `generate`. Raises UnsupportedError where log-probs are not the model's."""
+    texts = probe_texts(trained)
+    requests = [Request(ids[:-SAMPLED], key, SAMPLED) for key, ids in enumerate(texts)]
+    batch = Batch(requests, (), Sampling())
+    try:
+        fallback.run(batch, len(requests), lambda _: False)
+    except FOREIGN as error:
+        raise UnsupportedError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+    for sequence in batch.sequences:
+        prompt = sequence.request.prompt_ids
+        expected = _plain(trained, (*prompt, *sequence.ids))[len(prompt) - 1 : -1]
+        chosen = torch.tensor(sequence.ids, device=expected.device)[:, None]
+        found = torch.tensor(sequence.logprobs, device=expected.device)
+        tolerance = _tolerance(model, trained)
+        _compare(found, expected.gather(1, chosen)[:, 0], tolerance, spread=expected)
+
+
+def probe_texts(model: PreTrainedModel) -> list[Ids]:
+    """A text that passes every window and a short one, of tokens that have no meaning to the model."""
+    config = model.config.get_text_config()
+    context = exact_length(model) or getattr(config, "max_position_embeddings", None) or 2**31
+    long = max(min(widest_window(model) + 2 * SAMPLED + 1, int(context)), SAMPLED + 2)
+    named = {value for name, value in vars(config).items() if name.endswith("_token_id")}
+    plain = [token for token in range(1, min(config.vocab_size, 2**10)) if token not in named]
+    return [tuple(plain[7919 * i % len(plain)] for i in range(1, n + 1)) for n in (long, SAMPLED + 2)]
+
+
+def _plain(model: PreTrainedModel, ids: Ids) -> torch.Tensor:
+    """Log-probs after every token of one row without padding: (tokens, V)."""
+    with in_evaluation(model):
+        logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0]
     return torch.log_softmax(logits.float(), dim=-1)
 
 
-def _through_views(
-    decoder: Decoder, prompts: tuple[tuple[int, ...], ...], begun: tuple[int, ...]
-) -> torch.Tensor:
+def _tolerance(*models: PreTrainedModel) -> float:
+    """That of the coarsest arithmetic among `models`."""
+    device = models[0].device.type
+    coarse = torch.is_autocast_enabled(device) or any(model.dtype != torch.float32 for model in models)
+    return TOLERANCE[torch.bfloat16 if coarse else torch.float32]
+
+
+def _compare(
+    found: torch.Tensor, expected: torch.Tensor, tolerance: float, spread: torch.Tensor | None = None
+) -> None:
+    """Raises UnsupportedError where they differ by more than `tolerance`, as a share of the spread of log-probs."""
+    whole = expected if spread is None else spread
+    scale = (whole - whole.mean(dim=-1, keepdim=True)).square().mean().sqrt()
+    difference = float((found - expected).square().mean().sqrt() / scale)
+    if not difference <= tolerance:
+        raise UnsupportedError(f"log-probs differ from the model's own by {difference:.2%}")
+
+
+def _through_views(decoder: Decoder, prompts: Sequence[Ids], begun: Ids) -> torch.Tensor:
     """A prompt each, a partial after it, one step more."""
     for place, prompt in enumerate(prompts):
         decoder.load_prompts([prompt], place)

@@ -12,10 +12,10 @@ from typing import Literal, TypeAlias
 
 import psutil
 import torch
-from peft.tuners.lora import LoraLayer
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, PreTrainedModel
 
 from policies.randomness import seeded
+from policies.text.engine.adapters import effective_weight, is_wrapped
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ def working_copy(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
         fresh: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
     fresh.generation_config = copy.deepcopy(model.generation_config)
     fresh.to(model.device).eval().requires_grad_(False)
+    _untie_head(fresh, model)
     if dtype == torch.float32 and model.device.type == "cpu":
         _lay_out_for_few_rows(fresh)
     return fresh
@@ -64,28 +65,21 @@ def working_copy(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
 
 @torch.no_grad()
 def refresh(working: PreTrainedModel, trained: PreTrainedModel) -> None:
-    """Takes over the present weights of `trained`, each adapter added to the layer that it adapts."""
+    """Takes over the present weights of `trained`, each adapter added to the layer that it adapts.
+
+    Raises UnmergeableError for an adapter whose effect cannot be written as weights.
+    """
     for name, tensor in (*working.named_parameters(), *working.named_buffers()):
-        tensor.copy_(_present(trained, name))
+        tensor.copy_(effective_weight(trained, name))
 
 
-def _present(trained: PreTrainedModel, name: str) -> torch.Tensor:
-    owner, _, leaf = name.rpartition(".")
-    module = trained.get_submodule(owner)
-    if not isinstance(module, LoraLayer):
-        return _tensor(module, leaf)
-    weight = _tensor(module.get_base_layer(), leaf)
-    if leaf != "weight":
-        return weight
-    for adapter in module.active_adapters:
-        weight = weight + module.get_delta_weight(adapter)
-    return weight
-
-
-def _tensor(module: torch.nn.Module, leaf: str) -> torch.Tensor:
-    tensor = getattr(module, leaf)
-    assert isinstance(tensor, torch.Tensor)
-    return tensor
+def _untie_head(working: PreTrainedModel, trained: PreTrainedModel) -> None:
+    """Gives the head weights of its own where an adapter tells it from the embedding that it shares."""
+    head, embedding = working.get_output_embeddings(), working.get_input_embeddings()
+    if head is None or getattr(head, "weight", None) is not getattr(embedding, "weight", None):
+        return
+    if is_wrapped(trained.get_output_embeddings()) or is_wrapped(trained.get_input_embeddings()):
+        head.weight = torch.nn.Parameter(head.weight.detach().clone(), requires_grad=False)
 
 
 def _lay_out_for_few_rows(model: PreTrainedModel) -> None:
