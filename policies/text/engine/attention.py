@@ -8,7 +8,7 @@ result is plain attention up to rounding.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -28,9 +28,10 @@ class Terms:
     scaling: float
     window: int | None = None  # places that a query sees, its own among them
     softcap: float | None = None
-    sinks: torch.Tensor | None = (
-        None  # (query heads,) scores that take weight from all places and give nothing
-    )
+    # Scores, one a query head, that take weight from all places and give nothing for it.
+    sinks: torch.Tensor | None = None
+    # Of layers that keep latents, as DeepSeek's do: keys and values from what the tables hold.
+    expand: Callable[[torch.Tensor, torch.Tensor], Pair] | None = None
 
 
 class UnsupportedError(Exception):
@@ -67,7 +68,8 @@ def attention_forward(  # noqa: PLR0913 - transformers' own signature
         if name not in HARMLESS and given is not None and given is not False:
             raise UnsupportedError(f"its attention takes an argument that is unknown here ({name})")
     view: PromptView | RolloutView = kwargs["engine_view"]
-    terms = Terms(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap, s_aux)
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    terms = Terms(scaling, sliding_window, softcap, s_aux, getattr(module, "expand_kv", None))
     out = view.attend(cast(int, module.layer_idx), query, (key, value), terms)
     return out.transpose(1, 2).contiguous(), None
 
@@ -153,7 +155,9 @@ class RolloutView:
 
     def attend(self, layer: int, query: torch.Tensor, states: Pair, terms: Terms) -> torch.Tensor:
         packed = _packed(query, states[0].shape[1]) * terms.scaling
-        shared = [x[: self.grid.prompts, :, : self.prompt_width] for x in self.prompts.layer(layer)]
+        kept = self.prompts.layer(layer)
+        keys, values = (x[: self.grid.prompts, :, : self.prompt_width] for x in kept)
+        shared = (keys, values) if terms.expand is None else terms.expand(keys, values)
         scores = [self._by_prompt(packed, shared[0].mT), packed @ states[0].mT]
         weights = _softmax(scores, self._bias(terms.window, query.dtype), terms)
         out = self._by_prompt(weights[..., : self.prompt_width], shared[1])

@@ -24,7 +24,15 @@ from policies.text.engine.cache import Table
 from policies.text.engine.cuda_graphs import BucketedSteps, bucket, cuda_graph
 from policies.text.engine.decoder import Decoder, Step
 from policies.text.engine.hf_fallback import GenerateFallback
-from policies.text.engine.probe import FOREIGN, probe_copy, probe_engine, probe_fallback, shared_attention
+from policies.text.engine.probe import (
+    FOREIGN,
+    brief,
+    probe_copy,
+    probe_engine,
+    probe_fallback,
+    probe_trained,
+    shared_attention,
+)
 from policies.text.engine.request import Continuation, Request, Sampling
 from policies.text.engine.weights import Arithmetic
 from policies.text.engine.windows import exact_length, narrowed_windows
@@ -55,6 +63,7 @@ class Engine:
         self._dtype = weights.arithmetic_for(model, arithmetic)
         self._longest = exact_length(model)
         with moved_adapters(model):
+            probe_trained(model)
             self._model = self._own_or_trained()
             with narrowed_windows(self._model, model), self._autocast():
                 self._footprint, self._fallback = self._probed()
@@ -170,7 +179,9 @@ class Engine:
             with narrowed_windows(working, self._trained):
                 probe_copy(working, self._trained)
         except (UnsupportedError, UnmergeableError, *FOREIGN) as error:
-            logger.warning("sampling from the trained weights themselves, as a copy is not exact: %s", error)
+            logger.warning(
+                "sampling from the trained weights themselves, as a copy is not exact: %s", brief(error)
+            )
             return self._trained
         return working
 

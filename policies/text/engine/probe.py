@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 from transformers import PreTrainedModel
 
+from policies.policy import PolicyError
 from policies.text.engine.attention import ATTENTION, SlotGrid, UnsupportedError
 from policies.text.engine.batch import Batch
 from policies.text.engine.cache import Table
@@ -53,6 +54,19 @@ def shared_attention(model: PreTrainedModel) -> Iterator[None]:
 
 
 @torch.no_grad()
+def probe_trained(trained: PreTrainedModel) -> None:
+    """Raises PolicyError where the model cannot be run as it is, which an adapter round the wrong layer makes so."""
+    try:
+        for ids in probe_texts(trained):
+            _plain(trained, ids)
+    except FOREIGN as error:
+        raise PolicyError(
+            f"{type(trained).__name__} cannot be run ({type(error).__name__}: {brief(error)}); with an adapter, name "
+            "the layers that it can stand round in lora.target_modules"
+        ) from error
+
+
+@torch.no_grad()
 def probe_copy(working: PreTrainedModel, trained: PreTrainedModel) -> None:
     """Raises UnsupportedError where the working copy does not compute what the trained model does."""
     for ids in probe_texts(trained):
@@ -75,7 +89,7 @@ def probe_engine(model: PreTrainedModel, trained: PreTrainedModel) -> int:
             decoder = Decoder(model, Table(2, len(prompts[0])), Table(2, len(begun)))
             found = _through_views(decoder, prompts, begun)
     except FOREIGN as error:
-        raise UnsupportedError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+        raise UnsupportedError(f"{type(error).__name__}: {brief(error)}") from error
     window = sliding_window(model)
     if window is not None and window not in decoder.prompts.windows.values():
         raise UnsupportedError(f"its sliding window of {window} tokens does not reach its attention function")
@@ -92,7 +106,7 @@ def probe_fallback(fallback: GenerateFallback, model: PreTrainedModel, trained: 
     try:
         fallback.run(batch, len(requests), lambda _: False)
     except FOREIGN as error:
-        raise UnsupportedError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+        raise UnsupportedError(f"{type(error).__name__}: {brief(error)}") from error
     for sequence in batch.sequences:
         prompt = sequence.request.prompt_ids
         expected = _plain(trained, (*prompt, *sequence.ids))[len(prompt) - 1 : -1]
@@ -110,6 +124,11 @@ def probe_texts(model: PreTrainedModel) -> list[Ids]:
     named = {value for name, value in vars(config).items() if name.endswith("_token_id")}
     plain = [token for token in range(1, min(config.vocab_size, 2**10)) if token not in named]
     return [tuple(plain[7919 * i % len(plain)] for i in range(1, n + 1)) for n in (long, SAMPLED + 2)]
+
+
+def brief(error: Exception) -> str:
+    """What a library said, on one line."""
+    return " ".join(str(error).split())[:200]
 
 
 def _plain(model: PreTrainedModel, ids: Ids) -> torch.Tensor:

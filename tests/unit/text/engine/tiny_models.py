@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    DeepseekV3Config,
+    DogeConfig,
     Gemma2Config,
     Gemma3TextConfig,
     GPT2Config,
+    GptOssConfig,
     LlamaConfig,
     MambaConfig,
+    MixtralConfig,
+    PhimoeConfig,
     PretrainedConfig,
     PreTrainedModel,
     Qwen2Config,
+    Qwen2MoeConfig,
     Qwen3Config,
+    Qwen3MoeConfig,
+    RwkvConfig,
 )
 
 from policies.text.engine import Request
@@ -57,13 +67,52 @@ CONFIGS: dict[str, PretrainedConfig] = {
         **ENDLESS,
     ),
 }
+EXPERTS = {"moe_intermediate_size": 32, "num_experts_per_tok": 2}
+LATENT = {
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 12,
+}
+# Windows that reach attention as a mask alone, sinks, experts, and a model whose padding changes what it computes.
+OTHERS: dict[str, PretrainedConfig] = {
+    "qwen3_moe": Qwen3MoeConfig(**SHAPE, **EXPERTS, head_dim=12, num_experts=4),
+    "mixtral": MixtralConfig(**SHAPE, num_local_experts=4),
+    "deepseek_v3": DeepseekV3Config(
+        **{**SHAPE, "num_key_value_heads": 4},
+        **EXPERTS,
+        **LATENT,
+        n_routed_experts=4,
+        n_group=2,
+        topk_group=1,
+        first_k_dense_replace=1,
+    ),
+    "gpt_oss": GptOssConfig(**SHAPE, **WINDOW, num_local_experts=4, num_experts_per_tok=2),
+    "phimoe": PhimoeConfig(**SHAPE, sliding_window=6, num_local_experts=4),
+    "doge": DogeConfig(**SHAPE, sliding_window=6),
+    "qwen2_moe": Qwen2MoeConfig(
+        **SHAPE,
+        **EXPERTS,
+        shared_expert_intermediate_size=32,
+        num_experts=4,
+        use_sliding_window=True,
+        sliding_window=6,
+        max_window_layers=1,
+    ),
+    "rwkv": RwkvConfig(vocab_size=VOCABULARY, hidden_size=48, num_hidden_layers=2, **ENDLESS),
+}
 SHARED = [name for name in CONFIGS if name != "mamba"]
 
 
-def made(name: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+def made(name: str, seed: int = 0, dtype: torch.dtype = torch.float32, **changes: object) -> PreTrainedModel:
+    """A random model; `changes` are of its configuration."""
+    config = deepcopy(CONFIGS[name] if name in CONFIGS else OTHERS[name])
+    for attribute, value in changes.items():
+        setattr(config, attribute, value)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(CONFIGS[name], dtype=dtype)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
     return model.eval()
 
 
