@@ -106,9 +106,18 @@ class Policy(RolloutSource, Protocol):
     def encode(self, text: str, finish: Finish) -> tuple[int, ...]:
         """Token ids of a peer's completion under the own tokenizer, as if the own policy had written it.
 
-        Appends the end-of-sequence token when `finish` is STOP. Text that spells a control token is encoded
-        as plain characters. Thread-safe. Raises ValueError when the text is empty, longer than the policy's
-        completion cap, or cannot be encoded without a control token.
+        Appends the token that ends the policy's own turns when `finish` is STOP. Text that spells a control token
+        is encoded as plain characters. Of a text that exceeds the policy's cap for peers' completions, the part
+        that `fit` gives. Thread-safe. Raises ValueError when nothing of the text is left, or it cannot be encoded
+        without a control token.
+        """
+        ...
+
+    def fit(self, text: str, finish: Finish) -> tuple[str, Finish]:
+        """What `encode` encodes of a peer's completion, so that reward and training are about the same text.
+
+        All of it where it fits. Else it is cut at the cap, in whole characters, and its finish is LENGTH, as the
+        own policy would have been cut. Thread-safe. Raises ValueError as `encode` does.
         """
         ...
 

@@ -68,6 +68,9 @@ class DiffusionPolicy:
     def encode(self, text: str, finish: Finish) -> tuple[int, ...]:
         raise ValueError("a diffusion policy takes no text")
 
+    def fit(self, text: str, finish: Finish) -> tuple[str, Finish]:
+        raise ValueError("a diffusion policy takes no text")
+
     def sample(
         self, requests: Sequence[RolloutRequest], *, stop: Stop = never, held_out: bool = False
     ) -> list[Rollout]:

@@ -3,72 +3,151 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import Encoding as Tokenized
 from transformers import PreTrainedTokenizerBase
 
 from policies.policy import PolicyError
 from policies.rollout import Finish
+from policies.text.chat.control_tokens import control_ids, literal_tokenizer, plain_tokenizer
+from policies.text.chat.template import ChatTemplate
+from policies.text.chat.turn_ends import structural_ids, turn_ends
+
+UNREADABLE_CHARACTER = "\N{REPLACEMENT CHARACTER}"  # what decoding makes of a part of a character
 
 
 class Encoding:
-    """One tokenizer seen from both sides. `completion` is thread-safe; `prompt` and `decode` are not."""
+    """One tokenizer seen from both sides. `completion` and `fit` are thread-safe; the others are not."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, system: str | None, max_new_tokens: int) -> None:
-        if not tokenizer.is_fast:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        system: str | None,
+        max_tokens: int,
+        *,
+        template_args: Mapping[str, Any] | None = None,
+        generation_eos: Sequence[int] = (),
+        vocabulary: int | None = None,
+    ) -> None:
+        """`max_tokens`: cap of a peer's completion, its end included. `vocabulary`: ids that the model has rows for.
+
+        Raises PolicyError for a tokenizer that no prompt or completion can be written with.
+        """
+        if not getattr(tokenizer, "is_fast", False):
             raise PolicyError(
                 "the tokenizer has no tokenizer.json; convert it, or choose a model that ships one"
             )
-        if tokenizer.eos_token_id is None:
-            raise PolicyError(
-                "the tokenizer names no end-of-sequence token; set eos_token in its configuration"
-            )
         self._tokenizer = tokenizer
         self._system = system
-        self._max_new_tokens = max_new_tokens
-        self._eos_id = tokenizer.eos_token_id
-        # A copy of its own: transformers switches the shared one's handling of control tokens call by call.
-        self._literal = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-        self._literal.encode_special_tokens = True
-        self._literal.no_truncation()
-        self._literal.no_padding()
-        added = tokenizer.added_tokens_decoder.items()
-        self._control_ids = frozenset(tokenizer.all_special_ids) | {i for i, token in added if token.special}
+        self._max_tokens = max_tokens
+        self._vocabulary = vocabulary
+        self._template = _template_of(tokenizer, system, template_args or {})
+        self.ends = turn_ends(tokenizer, self._template, generation_eos)
+        structural = structural_ids(tokenizer, self._template) if self._template else frozenset()
+        ends = self.ends.stops & tokenizer.added_tokens_decoder.keys()
+        self._control_ids = control_ids(tokenizer, structural | ends)
+        plain = plain_tokenizer(tokenizer)
+        self.fingerprint = hashlib.sha256(plain.to_str().encode()).hexdigest()[:8]
+        """Eight hex digits; equal for equal vocabularies, merges and rules."""
+        self._literal = literal_tokenizer(plain, self._control_ids)
 
     @property
-    def fingerprint(self) -> str:
-        """Eight hex digits; equal for equal vocabularies, merges and rules."""
-        return hashlib.sha256(self._literal.to_str().encode()).hexdigest()[:8]
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about how the model is spoken to, for the start of a run."""
+        return (*self.ends.notes, *(self._template.notes if self._template else ()), *self._appended())
 
     def prompt(self, text: str) -> tuple[int, ...]:
-        """The user's message in the tokenizer's chat template, up to where the policy begins to write."""
-        if self._tokenizer.chat_template is None:
-            plain = text if self._system is None else f"{self._system}\n{text}"
-            return tuple(self._tokenizer(plain)["input_ids"])
-        system = [] if self._system is None else [{"role": "system", "content": self._system}]
-        messages = [*system, {"role": "user", "content": text}]
-        encoded = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
-        return tuple(encoded["input_ids"])
+        """The user's message in the tokenizer's chat template, up to where the policy begins to write.
+
+        It never ends with a token that ends a completion, whatever tokenizer or template append.
+        """
+        ids = self._template.prompt_ids(text) if self._template else self._plain_prompt(text)
+        while len(ids) > 1 and ids[-1] in self.ends.stops:
+            ids.pop()
+        return tuple(ids)
 
     def completion(self, text: str, finish: Finish) -> tuple[int, ...]:
         """See `Policy.encode`: no text, however spelled, becomes a control token."""
+        return self._fitting(text, finish)[2]
+
+    def fit(self, text: str, finish: Finish) -> tuple[str, Finish]:
+        """See `Policy.fit`."""
+        return self._fitting(text, finish)[:2]
+
+    def decode(self, ids: Sequence[int], finish: Finish = Finish.STOP) -> str:
+        """The text of a completion without control tokens, and of one that was cut without a part of a character."""
+        hidden = self._control_ids | self.ends.stops
+        text = str(
+            self._tokenizer.decode(
+                [index for index in ids if index not in hidden],
+                skip_special_tokens=False,
+                clean_up_tokenization_spaces=False,
+            )
+        )
+        return text if finish is Finish.STOP else text.rstrip(UNREADABLE_CHARACTER)
+
+    def _plain_prompt(self, text: str) -> list[int]:
+        """Without a template: the text as it is, behind what the tokenizer begins with, without what it appends."""
+        plain = text if self._system is None else f"{self._system}\n{text}"
+        ids: list[int] = self._tokenizer(plain)["input_ids"]
+        content: list[int] = self._tokenizer(plain, add_special_tokens=False)["input_ids"]
+        for start in range(len(ids) - len(content) + 1):
+            if ids[start : start + len(content)] == content:
+                return ids[: start + len(content)]
+        return ids
+
+    def _appended(self) -> tuple[str, ...]:
+        """A note where the tokenizer, left to itself, ends a prompt with a token that ends a completion."""
+        if self._template is not None:
+            return ()
+        last = self._tokenizer("1")["input_ids"][-1:]
+        if not self.ends.stops & set(last):
+            return ()
+        name = self._tokenizer.convert_ids_to_tokens(last[0])
+        return (f"the tokenizer appends {name!r} to what it encodes: it is left out of prompts",)
+
+    def _fitting(self, text: str, finish: Finish) -> tuple[str, Finish, tuple[int, ...]]:
+        """A peer's completion as far as the cap goes, and its token ids. Raises ValueError where nothing is left."""
         if not text:
             raise ValueError("empty completion")
         text.encode()  # a lone surrogate is a ValueError here; tokenizers makes it a TypeError
-        ids = self._literal.encode(text, add_special_tokens=False).ids
+        tokens = self._literal.encode(text, add_special_tokens=False)
+        end = (self.ends.taught,) if finish is Finish.STOP else ()
+        if not end or len(tokens.ids) + len(end) > self._max_tokens:
+            text, tokens = self._cut(text)
+            finish, end = Finish.LENGTH, ()
+        ids = tokens.ids
         if not ids:
             raise ValueError("completion without tokens")
         if not self._control_ids.isdisjoint(ids):
             raise ValueError("completion that this tokenizer can only encode with a control token")
-        if finish is Finish.STOP:
-            ids = [*ids, self._eos_id]
-        if len(ids) > self._max_new_tokens:
-            raise ValueError(f"completion of {len(ids)} tokens; at most {self._max_new_tokens} are taken")
-        return tuple(ids)
+        if self._vocabulary is not None and max(ids) >= self._vocabulary:
+            raise ValueError("completion with a token that the model has no embedding of")
+        return text, finish, (*ids, *end)
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of a completion without special tokens."""
-        return str(
-            self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        )
+    def _cut(self, text: str) -> tuple[str, Tokenized]:
+        """The longest whole characters of `text` whose tokens fit: as the own policy would have been cut."""
+        text = _whole(text)
+        tokens = self._literal.encode(text, add_special_tokens=False)
+        while len(tokens.ids) > self._max_tokens:
+            end = min(tokens.offsets[self._max_tokens][0], len(text) - 1)
+            text = _whole(text[:end])
+            tokens = self._literal.encode(text, add_special_tokens=False)
+        return text, tokens
+
+
+def _whole(text: str) -> str:
+    """A text that was cut, without the part of a character at its end; as it is where nothing else is in it."""
+    return text.rstrip(UNREADABLE_CHARACTER) or text
+
+
+def _template_of(
+    tokenizer: PreTrainedTokenizerBase, system: str | None, arguments: Mapping[str, Any]
+) -> ChatTemplate | None:
+    if tokenizer.chat_template is not None:
+        return ChatTemplate(tokenizer, system, arguments)
+    if arguments:
+        raise PolicyError("model.template_args: the tokenizer has no chat template that would take them")
+    return None

@@ -1,4 +1,4 @@
-"""Loads the model that a text policy starts from, and writes and reads its weights.
+"""The model that a text policy starts from, and its tokenizer: loaded from disk, hub or package.
 
 Nothing that is loaded can run code: safetensors and GGUF only, no repository code.
 """
@@ -6,33 +6,35 @@ Nothing that is loaded can run code: safetensors and GGUF only, no repository co
 from __future__ import annotations
 
 import logging
-import struct
 import warnings
 from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils.logging import disable_progress_bar
 
 from policies.policy import PolicyError
 from policies.randomness import seeded
+from policies.text.loading.library_errors import as_policy_error, brief, hub_fault
+from policies.text.loading.model_folder import check_folder
+from policies.text.loading.weights import AnyModel, check_adapter
 from policies.text.settings import LoraSettings, ModelSettings
 
 logger = logging.getLogger(__name__)
 
-AnyModel: TypeAlias = PreTrainedModel | PeftModel  # with or without an adapter round it
-
 PACKAGE_PREFIX = "package:"
-ADAPTER_FILE = "adapter_model.safetensors"
-# What transformers, gguf and safetensors raise on files that are missing, damaged or of an unknown kind.
-UNREADABLE = (OSError, ValueError, ImportError, LookupError, struct.error, SafetensorError)
 
 # A node shows its own progress; bars for every load and save would cut through it.
 disable_progress_bar()
@@ -47,14 +49,14 @@ def load(
     """
     path = resolve(settings.path)
     dtype = getattr(torch, settings.dtype)
-    try:
-        model, tokenizer = _load_gguf(Path(path), dtype) if _is_gguf(path) else _load_safetensors(path, dtype)
-    except UNREADABLE as error:
-        raise PolicyError(_explain(settings.path, error)) from error
+    model, tokenizer = _load_gguf(Path(path), dtype) if _is_gguf(path) else _load_safetensors(path, dtype)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model.to(device)
+    with as_policy_error(f"cannot put {settings.path} on {device}"):
+        model.to(device)
     logger.info("loaded %s: %s, %d parameters", settings.path, type(model).__name__, model.num_parameters())
+    if settings.adapter is not None:
+        return _with_adapter(model, Path(settings.adapter)), tokenizer
     return (model if settings.lora is None else attach_lora(model, settings.lora, seed)), tokenizer
 
 
@@ -89,45 +91,23 @@ def attach_lora(model: PreTrainedModel, settings: LoraSettings, seed: int) -> An
         target_modules=targets if isinstance(targets, str) else list(targets),
         task_type="CAUSAL_LM",
     )
-    with seeded(seed, model.device), warnings.catch_warnings():
+    with (
+        seeded(seed, model.device),
+        warnings.catch_warnings(),
+        as_policy_error("no adapter for this model", "name its layers in lora.target_modules"),
+    ):
         # peft 0.21 asks transformers 5.23 for `is_gradient_checkpointing`, its name of old.
         warnings.simplefilter("ignore", FutureWarning)
-        try:
-            adapted = get_peft_model(model, config)
-        except ValueError as error:
-            raise PolicyError(
-                f"no adapter for this model: {error}; name its layers in lora.target_modules"
-            ) from error
-    return adapted
+        return get_peft_model(model, config)
 
 
-def save_weights(model: AnyModel, folder: Path) -> None:
-    """Writes the adapter where there is one, else all weights, as Hugging Face tools read them."""
-    if isinstance(model, PeftModel):
-        # False and not "auto": with "auto" peft looks the base model up on the hub at every save.
-        model.save_pretrained(folder, save_embedding_layers=False)
-    else:
-        model.save_pretrained(folder)
-
-
-def load_weights(model: AnyModel, folder: Path) -> None:
-    """Puts what `save_weights` wrote into `model`, in place. Raises PolicyError when it does not fit."""
-    try:
-        if isinstance(model, PeftModel):
-            result = set_peft_model_state_dict(model, load_file(folder / ADAPTER_FILE))
-            differing = [*result.unexpected_keys, *(key for key in result.missing_keys if "lora_" in key)]
-            if differing:
-                raise ValueError(f"the saved adapter has other layers: {differing[0]}")
-        elif (folder / ADAPTER_FILE).exists():
-            # transformers would go looking for the model that the adapter belongs to.
-            raise ValueError("it is an adapter's, and this policy trains all weights")
-        else:
-            saved = type(model).from_pretrained(folder, dtype=model.dtype, use_safetensors=True)
-            model.load_state_dict(saved.state_dict())
-    except (*UNREADABLE, RuntimeError) as error:
-        raise PolicyError(
-            f"{folder} holds no weights for this policy: {_brief(error)}; resume with the configuration that wrote it"
-        ) from error
+def _with_adapter(model: PreTrainedModel, folder: Path) -> AnyModel:
+    """The model in an adapter that was trained before, and that trains on."""
+    check_adapter(folder)
+    advice = "it belongs to another model, or is damaged: set model.path to the model that it was trained on"
+    with warnings.catch_warnings(), as_policy_error(f"cannot load the adapter {folder}", advice):
+        warnings.simplefilter("ignore", FutureWarning)
+        return PeftModel.from_pretrained(model, str(folder), is_trainable=True)
 
 
 def _is_gguf(path: str) -> bool:
@@ -135,17 +115,65 @@ def _is_gguf(path: str) -> bool:
 
 
 def _load_safetensors(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    folder = Path(path)
-    if folder.is_dir() and not any(folder.glob("*.safetensors")):
+    local = Path(path).is_dir()
+    if local:
+        check_folder(Path(path))
+    elif Path(path).is_absolute() or Path(path).is_file():
         raise PolicyError(
-            f"{path} holds no .safetensors weights. Pickled weights (.bin, .pt) can run code when they are "
-            "read and are refused; save the model again with save_pretrained to convert it"
+            f"cannot load {path}: "
+            + ("give the folder that the file lies in" if Path(path).is_file() else "there is no such folder")
         )
-    tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left", trust_remote_code=False)
-    model = AutoModelForCausalLM.from_pretrained(
-        path, dtype=dtype, use_safetensors=True, trust_remote_code=False
-    )
+    with _loading(path, "its config.json does not describe a model that transformers can build"):
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise PolicyError(
+            f"cannot load {path}: a {config.model_type} model is no causal language model, which a text policy needs"
+        )
+    with _loading(path, "its tokenizer cannot be read; take tokenizer files of the model it was made from"):
+        tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left", trust_remote_code=False)
+    with _loading(path, _about_weights(config)):
+        model, found = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+    _check_loaded(path, model, found)
     return model, tokenizer
+
+
+def _check_loaded(path: str, model: PreTrainedModel, found: dict[str, Any]) -> None:
+    """transformers fills what the files lack with random numbers, and takes weights that nothing can train."""
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise PolicyError(
+            f"cannot load {path}: its files lack {len(missing)} of the weights that its config.json asks for "
+            f"({missing[0]}), so they are of another architecture, or not those of a language model"
+        )
+    if getattr(model, "is_quantized", False):
+        raise PolicyError(
+            f"cannot load {path}: its weights are quantised, which cannot be trained; choose the plain ones"
+        )
+
+
+def _about_weights(config: Any) -> str:
+    quantised = getattr(config, "quantization_config", None)
+    if quantised is not None:
+        return "its weights are quantised, which cannot be trained; choose the plain ones"
+    return "its weights do not fit its config.json, or are damaged: copy or download the model again"
+
+
+def _loading(path: str, advice: str) -> Any:
+    """Errors of the hub by their own words, others with `advice`."""
+    return as_policy_error(f"cannot load {path}", advice, lambda error: _known_fault(path, error))
+
+
+def _known_fault(path: str, error: BaseException) -> str | None:
+    said = brief(error)
+    if "trust_remote_code" in said or "custom code" in said:
+        return "it needs code from its repository, which is never run; choose a model that transformers knows"
+    if Path(path).exists():
+        return None
+    if "safetensors" in said and "no file named" in said:
+        return "it has no safetensors weights, and pickled ones, which can run code, are refused"
+    return hub_fault(path, error)
 
 
 def _load_gguf(file: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -154,32 +182,17 @@ def _load_gguf(file: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrai
         raise PolicyError(f"no GGUF file at {file}")
     if find_spec("gguf") is None:
         raise PolicyError("reading a .gguf file needs the gguf package: pip install 'murmuration[gguf]'")
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, padding_side="left")
-    quantized = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
-    config = quantized.config
-    del config.quantization_config
-    # Not `.to(dtype)`: that would round the frequencies of rotary positions too.
-    model = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    model.load_state_dict(quantized.state_dict())
-    model.generation_config = quantized.generation_config
-    return model.eval(), tokenizer
-
-
-def _brief(error: Exception) -> str:
-    """What the library said, on one line: torch names every tensor that does not fit."""
-    return " ".join(str(error).split())[:300]
-
-
-def _explain(path: str, error: Exception) -> str:
-    """One sentence on what failed and one on what to do."""
-    said = _brief(error)
-    if "trust_remote_code" in said or "custom code" in said:
-        return (
-            f"{path} needs code from its repository, which is never run; choose one that transformers knows"
-        )
-    if "safetensors" in said:
-        return f"{path} has no safetensors weights, and pickled ones, which can run code, are refused: {said}"
-    return (
-        f"cannot load {path}: {said}. Check the name; without network, download it elsewhere "
-        "(hf download ID --local-dir FOLDER) and give the folder"
-    )
+    with as_policy_error(
+        f"cannot load {file}",
+        "the file is cut or damaged, or of an architecture that transformers cannot read from GGUF: copy or "
+        "download it again, or take the model's safetensors",
+    ):
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, padding_side="left")
+        quantized = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
+        config = quantized.config
+        del config.quantization_config
+        # Not `.to(dtype)`: that would round the frequencies of rotary positions too.
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        model.load_state_dict(quantized.state_dict())
+        model.generation_config = quantized.generation_config
+        return model.eval(), tokenizer

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from policies.policy import PolicyError, RolloutRequest, Stop, UpdateReport, UpdateSpec, never
+from policies.policy import RolloutRequest, Stop, UpdateReport, UpdateSpec, never
 from policies.progress import read_progress, save_progress
 from policies.rollout import Finish, Problem, Rollout, Segment, TrainGroup
 from policies.text import model as models
-from policies.text.batching import rows_of
+from policies.text.batching import Row, rows_of
+from policies.text.chat.turn_ends import complete_tokenizer, generation_ends
 from policies.text.encoding import Encoding
 from policies.text.engine import Continuation, Engine, Request, Sampling
+from policies.text.loading import fitness
+from policies.text.loading.library_errors import as_policy_error
+from policies.text.loading.weights import load_weights, parameters_of, plain_model, save_weights
 from policies.text.settings import GenerationSettings, ModelSettings, TextSettings
 from policies.text.trainer import GroupTrainer, NothingToTrainError
 
 WEIGHTS_FOLDER = "weights"
-GIGABYTE = 1_000_000_000
+OTHER_CHECKPOINT = "resume from another checkpoint"
 
 
 class TextPolicy:
@@ -34,24 +38,46 @@ class TextPolicy:
         *,
         system: str | None = None,
         seed: int = 0,
+        template_args: Mapping[str, Any] | None = None,
     ) -> None:
-        base = _plain_model(model)
+        """Raises PolicyError, with what to change, for a model that cannot be prompted, sampled or trained."""
+        base = plain_model(model)
         generation = settings.generation
+        name = type(base).__name__
         self._model = model
-        self._encoding = Encoding(tokenizer, system, generation.max_new_tokens)
-        self._trainer = GroupTrainer(model, tokenizer, settings.trainer, generation.temperature, seed)
-        self._engine = Engine(
-            base,
-            _eos_ids(base, tokenizer),
-            slots=generation.slots,
-            memory_budget=_bytes(generation.memory_gb),
-            arithmetic="bfloat16" if _bfloat16_wanted(settings) else generation.arithmetic,
+        self._encoding = Encoding(
+            tokenizer,
+            system,
+            generation.external_cap,
+            template_args=template_args,
+            generation_eos=generation_ends(base),
+            vocabulary=fitness.embedding_rows(base),
         )
+        self._context = fitness.context_length(base)
+        self._generation = generation
+        complete_tokenizer(tokenizer, self._encoding.ends.taught, fitness.embedding_rows(base))
+        prompt = [*self._encoding.prompt("1 + 1 = ?"), self._encoding.ends.taught]
+        fitness.check_context(self._context, len(prompt) - 1, generation.max_new_tokens)
+        if generation.max_external_tokens is not None:
+            cap = generation.max_external_tokens
+            fitness.check_context(self._context, len(prompt) - 1, cap, "max_external_tokens")
+        fitness.check_fitness(base, model, tokenizer, prompt)
+        with as_policy_error(f"{name} cannot be trained", "choose another model"):
+            self._trainer = GroupTrainer(model, tokenizer, settings.trainer, generation.temperature, seed)
+        with as_policy_error(f"{name} cannot be sampled from", "choose another model"):
+            self._engine = Engine(
+                base,
+                self._encoding.ends.stops,
+                slots=generation.slots,
+                memory_budget=generation.memory_bytes,
+                arithmetic=settings.arithmetic,
+            )
         self._engine.require_room(generation.max_new_tokens)
         self._engine_is_behind = False  # its copy of the weights is older than the policy's
-        self._generation = generation
         self._version = 0
-        self._fingerprint = f"{base.config.model_type}-{_size(base)}-{self._encoding.fingerprint}"[-64:]
+        self._fingerprint = f"{base.config.model_type}-{parameters_of(base)}-{self._encoding.fingerprint}"[
+            -64:
+        ]
 
     @classmethod
     def from_settings(
@@ -59,7 +85,14 @@ class TextPolicy:
     ) -> TextPolicy:
         """Loads the model and its tokenizer. Raises PolicyError with the fix when it cannot be had."""
         loaded, tokenizer = models.load(model, device, seed)
-        return cls(loaded, tokenizer, settings, system=model.system, seed=seed)
+        return cls(
+            loaded, tokenizer, settings, system=model.system, seed=seed, template_args=model.template_args
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about how the model is used, one line each, for the start of a run."""
+        return self._encoding.notes
 
     @property
     def version(self) -> int:
@@ -75,7 +108,7 @@ class TextPolicy:
         if self._engine_is_behind:
             self._engine.refresh()
             self._engine_is_behind = False
-        prompts = {problem: self._encoding.prompt(problem.prompt) for problem in _problems(requests)}
+        prompts = self._prompts({request.problem for request in requests})
         asked = [
             Request(
                 prompts[request.problem],
@@ -91,8 +124,15 @@ class TextPolicy:
     def encode(self, text: str, finish: Finish) -> tuple[int, ...]:
         return self._encoding.completion(text, finish)
 
+    def fit(self, text: str, finish: Finish) -> tuple[str, Finish]:
+        return self._encoding.fit(text, finish)
+
+    def check_prompts(self, problems: Iterable[Problem]) -> None:
+        """Raises PolicyError, with the number to set, where a prompt and a rollout at the cap exceed the context."""
+        self._prompts(problems)
+
     def update(self, batch: Sequence[TrainGroup], spec: UpdateSpec = UpdateSpec()) -> UpdateReport | None:
-        rows = rows_of(batch, self._encoding.prompt, self._version)
+        rows = [row for row in rows_of(batch, self._encoding.prompt, self._version) if self._takes(row)]
         try:
             step = self._trainer.step(rows, spec)
         except NothingToTrainError:
@@ -112,15 +152,20 @@ class TextPolicy:
         )
 
     def save(self, folder: Path) -> None:
-        """Random state needs no file: every draw derives from the seed and the number of updates."""
-        models.save_weights(self._model, folder / WEIGHTS_FOLDER)
-        save_progress(folder, self._trainer.progress(), self._version, self._fingerprint)
+        """Random state needs no file: every draw derives from the seed and the number of updates.
+
+        Raises PolicyError where the disk is full or the folder cannot be written.
+        """
+        save_weights(self._model, folder / WEIGHTS_FOLDER)
+        with as_policy_error(f"cannot write {folder}"):
+            save_progress(folder, self._trainer.progress(), self._version, self._fingerprint)
 
     def load(self, folder: Path) -> None:
         """Raises PolicyError when `folder` holds no complete save of a policy of this fingerprint."""
         progress, version = read_progress(folder, self._fingerprint)
-        models.load_weights(self._model, folder / WEIGHTS_FOLDER)
-        self._trainer.resume(progress)
+        load_weights(self._model, folder / WEIGHTS_FOLDER)
+        with as_policy_error(f"{folder} holds another optimiser's state", OTHER_CHECKPOINT):
+            self._trainer.resume(progress)
         self._version = version
         self._engine_is_behind = True
 
@@ -130,21 +175,18 @@ class TextPolicy:
             new = Segment(self._version, continuation.token_ids, continuation.logprobs)
             segments = _extended(segments, new)
         ids = [token for segment in segments for token in segment.token_ids]
-        return Rollout(self._encoding.decode(ids), segments, continuation.finish)
+        return Rollout(self._encoding.decode(ids, continuation.finish), segments, continuation.finish)
 
+    def _prompts(self, problems: Iterable[Problem]) -> dict[Problem, tuple[int, ...]]:
+        """Token ids of each problem's prompt. Raises PolicyError where a rollout of one may exceed the context."""
+        prompts = {problem: self._encoding.prompt(problem.prompt) for problem in problems}
+        longest = max(map(len, prompts.values()), default=0)
+        fitness.check_context(self._context, longest, self._generation.max_new_tokens)
+        return prompts
 
-def _plain_model(model: torch.nn.Module) -> PreTrainedModel:
-    """The transformers model; an adapter's layers stay in it."""
-    plain = model.get_base_model() if isinstance(model, PeftModel) else model
-    if not isinstance(plain, PreTrainedModel):
-        raise PolicyError(
-            f"a text policy needs a transformers causal language model, not {type(plain).__name__}"
-        )
-    return plain
-
-
-def _problems(requests: Sequence[RolloutRequest]) -> set[Problem]:
-    return {request.problem for request in requests}
+    def _takes(self, row: Row) -> bool:
+        """False for a peer's rollout that does not fit into the context behind this policy's prompt."""
+        return self._context is None or len(row.prompt_ids) + len(row.token_ids) <= self._context
 
 
 def _extended(segments: tuple[Segment, ...], new: Segment) -> tuple[Segment, ...]:
@@ -161,23 +203,3 @@ def _sampling(settings: GenerationSettings, *, held_out: bool) -> Sampling:
     if not held_out:
         return Sampling(settings.temperature)
     return Sampling(settings.held_out.temperature, settings.held_out.top_k, settings.held_out.top_p)
-
-
-def _bfloat16_wanted(settings: TextSettings) -> bool:
-    """A policy that trains in bfloat16 samples in it, unless it is told otherwise."""
-    return settings.generation.arithmetic == "auto" and settings.trainer.bf16
-
-
-def _bytes(gigabytes: float | None) -> int | None:
-    return None if gigabytes is None else int(gigabytes * GIGABYTE)
-
-
-def _size(model: PreTrainedModel) -> int:
-    """Parameters without those of an adapter: peers compare models, not how they are trained."""
-    return sum(value.numel() for name, value in model.named_parameters() if "lora_" not in name)
-
-
-def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Every token that ends a completion: a model may name more of them than its tokenizer."""
-    named = model.generation_config.eos_token_id
-    return {tokenizer.eos_token_id, *([] if named is None else [named] if isinstance(named, int) else named)}

@@ -16,8 +16,11 @@ from pydantic import (
     model_validator,
 )
 
-from policies.settings import Settings
+from policies.settings import Settings, absolute_if_local
 from policies.tasks.embedded import FAMILIES
+
+Arithmetic = Literal["auto", "float32", "bfloat16"]
+GIGABYTE = 1_000_000_000
 
 
 class LoraSettings(Settings):
@@ -42,8 +45,25 @@ class ModelSettings(Settings):
     """Type of the weights in memory. In full training, bfloat16 loses updates under 1/256 of a weight."""
     lora: LoraSettings | None = None
     """Train an adapter in place of all weights."""
+    adapter: str | None = None
+    """Folder of an adapter (peft, safetensors) that was trained before on this model, to train on. Its rank and
+    layers are its own: leave `lora` out."""
     system: str | None = None
     """System message before every prompt. None leaves it to the model's chat template."""
+    template_args: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    """Arguments of the model's chat template, such as `enable_thinking = false` for Qwen3."""
+
+    @field_validator("path", "adapter")
+    @classmethod
+    def _absolute(cls, path: str | None) -> str | None:
+        """A run that is resumed from another folder finds the same files, and no repository of that name."""
+        return path if path is None else absolute_if_local(path)
+
+    @model_validator(mode="after")
+    def _one_adapter(self) -> Self:
+        if self.lora is not None and self.adapter is not None:
+            raise ValueError("lora makes a fresh adapter, and adapter takes one up: set one of the two")
+        return self
 
 
 class HeldOutSettings(Settings):
@@ -61,18 +81,29 @@ class GenerationSettings(Settings):
     """How rollouts are sampled: from the whole tempered distribution, with no top-k, top-p or penalties."""
 
     max_new_tokens: PositiveInt = 64
-    """Completion cap in tokens, the end-of-sequence token included; peers' longer completions are refused."""
+    """Completion cap in tokens, the end-of-sequence token included."""
+    max_external_tokens: PositiveInt | None = None
+    """Cap of a peer's completion in the own tokenizer's tokens: a longer one is cut there, and scored as it is cut.
+    None: `max_new_tokens`, so that peers teach nothing that the policy itself has no room for."""
     temperature: PositiveFloat = 1.0
     """Divides the logits, in sampling and in training alike."""
     slots: PositiveInt = 128
     """Most rollouts in flight at once, where the memory budget allows them."""
     memory_gb: PositiveFloat | None = None
     """Most memory that sampling may take beyond the weights, in GB. None: half of what is free at the time."""
-    arithmetic: Literal["auto", "float32", "bfloat16"] = "auto"
+    arithmetic: Arithmetic = "auto"
     """Type that sampling computes in. auto: bfloat16 if training does, else the weights' own, which a CPU
     without bfloat16 units widens to float32."""
     held_out: HeldOutSettings = HeldOutSettings()
     """How held-out problems are answered."""
+
+    @property
+    def external_cap(self) -> int:
+        return self.max_external_tokens or self.max_new_tokens
+
+    @property
+    def memory_bytes(self) -> int | None:
+        return None if self.memory_gb is None else int(self.memory_gb * GIGABYTE)
 
 
 class TrainerSettings(Settings):
@@ -128,6 +159,12 @@ class TextSettings(Settings):
     """How rollouts are sampled."""
     trainer: TrainerSettings = TrainerSettings()
     """How an update is made."""
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Type that sampling computes in: a policy that trains in bfloat16 samples in it, unless told otherwise."""
+        wanted = self.generation.arithmetic
+        return "bfloat16" if wanted == "auto" and self.trainer.bf16 else wanted
 
 
 class EmbeddedSettings(Settings):

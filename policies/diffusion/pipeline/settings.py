@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
-from policies.settings import Settings
+from policies.settings import Settings, absolute_if_local
 
 # The projections of attention, by the names that diffusers gives them in every transformer and U-Net:
 # those of the image, and those of the text where it has its own.
@@ -90,6 +90,12 @@ class PipelineSettings(Settings):
     """Most prompts whose embeddings are kept in CPU memory: 3 to 5 MB each with a T5-XXL encoder."""
     decode_batch: PositiveInt = 4
     """Most images that are decoded or encoded at once."""
+
+    @field_validator("path")
+    @classmethod
+    def _absolute(cls, path: str) -> str:
+        """A run that is resumed from another folder finds the same files, and no repository of that name."""
+        return absolute_if_local(path)
 
     @field_validator("call")
     @classmethod

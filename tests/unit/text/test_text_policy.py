@@ -299,7 +299,6 @@ def test_control_tokens_in_a_peers_text_stay_characters() -> None:
     ("text", "why"),
     [
         ("", "empty completion"),
-        ("a" * 16, "17 tokens; at most 16"),
         ("7 €", "control token"),
         ("\ud800", "surrogates"),
     ],
@@ -330,16 +329,19 @@ def test_prompts_take_the_chat_template_or_go_plain() -> None:
     assert tokenizer.decode(Encoding(tokenizer, None, 8).prompt("1+2=")) == "1+2="
 
 
-def test_a_tokenizer_without_an_end_is_refused() -> None:
+def test_a_tokenizer_without_an_end_is_refused_where_nothing_else_names_one() -> None:
     tokenizer = tiny_tokenizer()
     tokenizer.eos_token = None
+    assert Encoding(tokenizer, None, 8).ends.taught == 1, "the template names it"
+    tokenizer.chat_template = None
+    assert Encoding(tokenizer, None, 8, generation_eos=[1]).ends.taught == 1
     with pytest.raises(PolicyError, match="no end-of-sequence token"):
         Encoding(tokenizer, None, 8)
 
 
 def test_a_budget_that_no_rollout_fits_into_is_refused_before_the_first_round() -> None:
-    settings = TextSettings(generation=GenerationSettings(max_new_tokens=4096, memory_gb=1e-3))
+    settings = TextSettings(generation=GenerationSettings(max_new_tokens=200, memory_gb=1e-5))
     with pytest.raises(
-        PolicyError, match=r"4096 new tokens .* the budget is 1 MB: raise generation\.memory_gb"
+        PolicyError, match=r"200 new tokens .* the budget is 0 MB: raise generation\.memory_gb"
     ):
         TextPolicy(tiny_model(), tiny_tokenizer(), settings)

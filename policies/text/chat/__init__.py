@@ -1,0 +1,1 @@
+"""Chat templates: how a prompt is written for a model, and which tokens end its turn."""

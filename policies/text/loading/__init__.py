@@ -1,0 +1,1 @@
+"""Models in and out: what is checked before and after a load, and how libraries' errors are told."""

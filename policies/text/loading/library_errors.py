@@ -1,0 +1,122 @@
+"""Errors of transformers, huggingface_hub, safetensors and torch as PolicyErrors that say what to do."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+from safetensors import SafetensorError
+
+from policies.policy import PolicyError
+
+logger = logging.getLogger(__name__)
+
+FULL = ("No space left", "os error 28", "Disk quota exceeded")
+WRITE_FAILED = ("file write failed", "unexpected pos", "PytorchStreamWriter")  # torch does not say why
+UNREACHABLE = (
+    "couldn't connect",
+    "offline mode",
+    "Connection error",
+    "Max retries",
+    "Name or service not known",
+)
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
+
+
+# The fault behind an error in words, with what to do; None where it is not one of the kinds that are looked for.
+Diagnosis = Callable[[BaseException], str | None]
+
+
+@contextmanager
+def as_policy_error(what: str, advice: str = "", diagnosis: Diagnosis = lambda _: None) -> Iterator[None]:
+    """Inside, whatever is raised becomes a PolicyError that begins with `what`; PolicyErrors pass.
+
+    The advice is that of the error's kind where `diagnosis` or this module knows it, else `advice`. The trace goes
+    to the log.
+    """
+    try:
+        yield
+    except PolicyError:
+        raise
+    except Exception as error:
+        logger.info("%s", what, exc_info=True)
+        said = _fault(error) or diagnosis(error) or _with_advice(brief(error), advice)
+        raise PolicyError(f"{what}: {said}") from error
+
+
+def brief(error: BaseException) -> str:
+    """What the library said, on one line: torch names every tensor that does not fit."""
+    said = " ".join(str(error).split())[:300].rstrip(". ")
+    return said or type(error).__name__
+
+
+def hub_fault(path: str, error: BaseException) -> str | None:
+    """What is wrong with a hub id, and what to do; None where the fault is another one."""
+    found = list(_chain(error))
+    page = f"https://huggingface.co/{path}"
+    if any(isinstance(one, GatedRepoError) for one in found):
+        return f"its publisher asks for consent: accept the terms at {page}, then log in with: hf auth login"
+    if any(isinstance(one, RepositoryNotFoundError) for one in found):
+        return (
+            "there is no folder of this name here, and no such repository on the hub (or it is private): check the "
+            "name, or log in with: hf auth login"
+        )
+    if any(isinstance(one, HFValidationError) for one in found):
+        return "there is no such folder or file here, and it is not a hub id of the form owner/name: check the path"
+    unreachable = (OfflineModeIsEnabled, LocalEntryNotFoundError, ConnectionError, TimeoutError)
+    if any(isinstance(one, unreachable) or _says(one, UNREACHABLE) for one in found):
+        return (
+            "there is no folder of this name here, and the hub cannot be reached. Check the name; without network, "
+            f"download it elsewhere (hf download {path} --local-dir FOLDER) and give the folder"
+        )
+    return None
+
+
+def _fault(error: BaseException) -> str | None:
+    """What any step may meet, whatever it does: no room on disk or in memory, a package that is missing."""
+    for one in _chain(error):
+        if (isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT)) or _says(one, FULL):
+            return "no space left on the disk; free some, or put the run folder or HF_HOME elsewhere"
+        if isinstance(one, OSError) and one.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return f"{brief(one)}; make the folder writable, or choose another"
+        if isinstance(one, RuntimeError | OSError) and _says(one, WRITE_FAILED):
+            return f"the file could not be written in full ({brief(one)}); see whether the disk is full"
+        if isinstance(one, MemoryError | torch.OutOfMemoryError) or _says(one, NO_MEMORY):
+            return "not enough memory; choose a smaller model, or dtype = 'bfloat16' to halve its weights"
+        if isinstance(one, ModuleNotFoundError) and one.name:
+            return f"it needs the Python package {one.name}: pip install {one.name}"
+    return None
+
+
+def damaged(file: Path, error: BaseException) -> PolicyError:
+    """For a file that is not whole."""
+    kind = "is cut or damaged" if isinstance(error, SafetensorError) else "cannot be read"
+    return PolicyError(
+        f"cannot load {file.parent}: {file.name} {kind} ({brief(error)}); copy or download that file again"
+    )
+
+
+def _with_advice(said: str, advice: str) -> str:
+    return f"{said}; {advice}" if advice else said
+
+
+def _says(error: BaseException, phrases: tuple[str, ...]) -> bool:
+    return any(phrase in str(error) for phrase in phrases)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

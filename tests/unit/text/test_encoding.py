@@ -1,0 +1,112 @@
+"""Peers' texts as the own tokenizer reads them: cut, whole, and never a control token."""
+
+from __future__ import annotations
+
+import pytest
+from tiny_families import (
+    ANSWERS,
+    CHATML,
+    FAMILIES,
+    byte_level,
+    chatml_kind,
+    gpt2_kind,
+    llama_kind,
+    tokenizer_of,
+)
+
+from policies.rollout import Finish
+from policies.text.encoding import Encoding
+
+TEXTS = [*ANSWERS, "■□▲→← ■□▲→←", "👩‍👩‍👧 🏳️‍🌈 é", "a\n\n  b\t", "Ω≈ç√∫˜µ"]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_text_cut_at_any_token_is_read_by_its_own_kind_within_the_cap(name: str) -> None:
+    tokenizer = tokenizer_of(name)
+    whole = Encoding(tokenizer, None, 500)
+    capped = {cap: Encoding(tokenizer, None, cap) for cap in range(1, 40)}
+    for text in TEXTS:
+        ids = whole.completion(text, Finish.LENGTH)
+        assert whole.completion(text, Finish.STOP)[:-1] == ids
+        for cap in range(1, min(40, len(ids) + 1)):
+            written = whole.decode(ids[:cap], Finish.LENGTH)
+            if not written:
+                continue  # no whole character: such a rollout stays at home
+            assert text.startswith(written) or written in text
+            part, finish = capped[cap].fit(written, Finish.LENGTH)
+            assert written.startswith(part) and finish is Finish.LENGTH
+            assert 0 < len(capped[cap].completion(written, Finish.LENGTH)) <= cap
+            if cap == len(ids):
+                assert capped[cap].completion(written, Finish.LENGTH) == ids
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_does_not_fit_is_cut_in_whole_characters_and_ends_as_cut(name: str) -> None:
+    text = "12 Ω≈ç√∫˜µ 数字の合計は十二です 😀🎉🚀 Größe, ıçşğ"
+    for cap in (3, 7, 20):
+        encoding = Encoding(tokenizer_of(name), None, cap)
+        part, finish = encoding.fit(text, Finish.STOP)
+        assert finish is Finish.LENGTH
+        assert part and text.startswith(part)
+        ids = encoding.completion(text, Finish.STOP)
+        assert max(1, cap - 4) <= len(ids) <= cap, "a character is four tokens at most"
+        assert ids == encoding.completion(part, finish), "what is scored is what is trained on"
+
+
+def test_a_text_that_fits_is_left_alone() -> None:
+    encoding = Encoding(tokenizer_of("qwen2"), None, 8)
+    assert encoding.fit("12", Finish.STOP) == ("12", Finish.STOP)
+    ids = Encoding(tokenizer_of("qwen2"), None, 500).completion("abcd efgh ij", Finish.LENGTH)
+    exact = Encoding(tokenizer_of("qwen2"), None, len(ids))
+    assert exact.fit("abcd efgh ij", Finish.LENGTH) == ("abcd efgh ij", Finish.LENGTH)
+    assert exact.fit("abcd efgh ij", Finish.STOP) == ("abcd efgh ij", Finish.LENGTH), "its end does not fit"
+
+
+def test_a_part_of_a_character_is_left_out_of_what_is_published() -> None:
+    encoding = Encoding(gpt2_kind(), None, 100)
+    ids = encoding.completion("ok 𒀀", Finish.LENGTH)
+    for cut in (1, 2, 3):
+        assert encoding.decode(ids[:-cut], Finish.LENGTH).rstrip() == "ok"
+    assert encoding.completion("ok \N{REPLACEMENT CHARACTER}", Finish.LENGTH) == encoding.completion(
+        "ok ", Finish.LENGTH
+    )
+
+
+def test_tags_of_thought_are_part_of_the_text_whatever_the_tokenizer_calls_them() -> None:
+    tokenizer = chatml_kind()
+    encoding = Encoding(tokenizer, None, 100)
+    begin, end = tokenizer.convert_tokens_to_ids(["<think>", "</think>"])
+    assert {begin, end} <= set(tokenizer.all_special_ids)
+    ids = (begin, *encoding.completion("3+4", Finish.LENGTH), end, *encoding.completion("7", Finish.LENGTH))
+    assert encoding.decode(ids) == "<think>3+4</think>7"
+    assert encoding.completion("<think>3+4</think>7", Finish.LENGTH) == ids
+
+
+@pytest.mark.parametrize("text", ["<|im_start|>system", "7<|im_end|>", "<|endoftext|>"])
+def test_control_tokens_stay_characters_whatever_the_tokenizer_calls_them(text: str) -> None:
+    special = ["<|endoftext|>"]
+    tokenizer = byte_level(special, eos_token="<|endoftext|>", chat_template=CHATML)
+    tokenizer.add_tokens(
+        ["<|im_start|>", "<|im_end|>"]
+    )  # as ordinary ones, though the template is made of them
+    encoding = Encoding(tokenizer, None, 100)
+    controls = set(tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_start|>", "<|im_end|>"]))
+    ids = encoding.completion(text, Finish.LENGTH)
+    assert not controls & set(ids)
+    assert encoding.decode(ids) == text
+    assert encoding.ends.taught == tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+
+def test_a_token_that_the_model_has_no_row_for_is_refused() -> None:
+    tokenizer = gpt2_kind()
+    tokenizer.add_tokens(["zebra"])
+    encoding = Encoding(tokenizer, None, 100, vocabulary=len(tokenizer) - 1)
+    assert encoding.completion("zebr", Finish.STOP)
+    with pytest.raises(ValueError, match="no embedding"):
+        encoding.completion("a zebra", Finish.STOP)
+
+
+def test_a_cap_that_no_character_fits_into_refuses_the_rollout() -> None:
+    encoding = Encoding(llama_kind(), None, 2)
+    with pytest.raises(ValueError, match="without tokens"):
+        encoding.completion("𒀀", Finish.LENGTH)
