@@ -1,1 +1,1 @@
-"""Chat templates: how a prompt is written for a model, and which tokens end its turn."""
+"""Chat templates: prompts as a model reads them, and the tokens that end its turns."""

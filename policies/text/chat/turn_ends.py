@@ -1,4 +1,4 @@
-"""Which tokens end an assistant's turn, by the chat template, the generation config and the tokenizer."""
+"""Tokens that end an assistant's turn, by the chat template, the generation config and the tokenizer."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Models in and out: what is checked before and after a load, and how libraries' errors are told."""
+"""Models in and out: checks before and after a load, and libraries' errors in our own words."""

@@ -1,4 +1,4 @@
-"""One check after loading: can this model read the prompts, stop, learn, and hold a whole rollout?"""
+"""Checks of a loaded model: it reads prompts, stops, learns, and holds prompt and rollout in its context."""
 
 from __future__ import annotations
 

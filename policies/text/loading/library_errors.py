@@ -1,4 +1,4 @@
-"""Errors of transformers, huggingface_hub, safetensors and torch as PolicyErrors that say what to do."""
+"""Library errors (transformers, huggingface_hub, safetensors, torch) as PolicyErrors that say what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a local model folder must hold, looked at before any library reads it: each fault has words of its own."""
+"""Checks of a local model folder, before any library reads it: each fault has words of its own."""
 
 from __future__ import annotations
 

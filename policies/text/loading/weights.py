@@ -1,4 +1,4 @@
-"""Writes a policy's weights, whole or as an adapter, and reads them back."""
+"""Weights of a policy, whole or as an adapter: written, and read back."""
 
 from __future__ import annotations
 
