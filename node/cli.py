@@ -216,7 +216,7 @@ def doctor(
 ) -> None:
     """Check this machine: Python, torch, device, memory, disk, network, the p2p daemon. Each finding has its fix."""
     from node.doctor import examine, show_findings
-    from swarm.wire.manifest import Invite
+    from swarm.wire.invite import Invite
 
     findings = examine(Invite.decode(invite) if invite else None)
     raise typer.Exit(show_findings(findings, as_json=as_json))

@@ -22,7 +22,7 @@ from node.runtime.transports import lone_transport, visitor_transport
 from node.ui.run_view import new_console
 from swarm.errors import SwarmError
 from swarm.exchange.autonat import Reachability
-from swarm.wire.manifest import Invite
+from swarm.wire.invite import Invite
 from swarm.wire.multiaddr import Address
 
 GIB = 2**30

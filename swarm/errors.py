@@ -4,6 +4,7 @@ SwarmError
 ├── IdentityError      the key file cannot be read, written or trusted
 ├── InviteError        an invite or manifest that does not parse; says which part
 ├── DecodeError        bytes from outside that are not what they claim to be (becomes a verdict, never a crash)
+│   └── OtherVersion   of another version of the protocol; says who has to upgrade
 └── TransportError
     ├── TransportDown  the daemon or its process is not there; the node goes on alone meanwhile
     └── FetchFailed    one body could not be had; other candidates may do
@@ -28,6 +29,10 @@ class InviteError(SwarmError):
 
 class DecodeError(SwarmError):
     """Bytes that break a bound or do not have the declared form."""
+
+
+class OtherVersion(DecodeError):
+    """A message of another version of the protocol."""
 
 
 class TransportError(SwarmError):

@@ -5,8 +5,11 @@ Peers must agree on these. Anything that a node may choose for itself is config,
 
 from __future__ import annotations
 
-# Version of announcements, bodies and stream protocol. Changing breaks: everything; old and new do not talk.
-PROTOCOL_VERSION = 1
+# Version of announcements, invites and the messages on streams. Changing breaks: everything; nodes of another version
+# are refused in words. Bodies and manifests are as in version 1, and have versions of their own.
+PROTOCOL_VERSION = 2
+BODY_VERSION = 1  # Changing breaks: bodies are refused
+MANIFEST_VERSION = 1  # Changing breaks: every swarm id
 
 # --- announcements -----------------------------------------------------------------------------------------
 # One announcement with signature, bytes. Typical is 250-400. A DHT answer carries a shard's whole dictionary
@@ -51,6 +54,8 @@ MAX_TASK_NAME = 96  # characters
 MAX_ID = 128  # characters of a swarm id or PeerID
 
 # --- streams -------------------------------------------------------------------------------------------------
+# The number in these names is that of the frames (status, length, payload). The version of the messages is in every
+# request, so that a node of another version gets words instead of "protocol not supported".
 FETCH_PROTOCOL = "/murmur/fetch/1"  # Changing breaks: nobody finds the handler
 PUSH_PROTOCOL = "/murmur/push/1"  # bodies of peers that cannot be dialled, to those who keep them
 REACH_PROTOCOL = "/murmur/reach/1"  # asks a peer to dial back

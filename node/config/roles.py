@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from node.config.schema import Config, ConfigError, SamplerConfig, TaskConfig
 from node.config.swarm import DhtConfig, SiloConfig
 from swarm.errors import InviteError
-from swarm.wire.manifest import Invite, Manifest
+from swarm.wire.invite import Invite
+from swarm.wire.manifest import Manifest
 
 
 def as_silo(config: Config) -> Config:

@@ -20,7 +20,7 @@ from node.storage.log_file import log_to_file
 from node.storage.run_folder import RunFolder, write_atomic
 from node.ui.run_view import new_console
 from swarm.errors import InviteError
-from swarm.wire.manifest import MAX_BOOTSTRAP, Invite
+from swarm.wire.invite import MAX_BOOTSTRAP, Invite
 from swarm.wire.membership import member_key, new_secret
 from swarm.wire.multiaddr import Address, parse_known
 

@@ -13,7 +13,8 @@ from swarm.network.ipc import DhtSettings
 from swarm.transport.base import Transport
 from swarm.transport.dht import DhtTransport
 from swarm.transport.silo import SiloTransport
-from swarm.wire.manifest import Invite, Manifest
+from swarm.wire.invite import Invite
+from swarm.wire.manifest import Manifest
 
 # Rounds' worth of external groups in the pool at which fetching rests: more would only grow old.
 ENOUGH_ROUNDS = 8

@@ -19,7 +19,7 @@ from node.storage.run_folder import RunFolder, newest_run_folder
 from node.ui.run_view import format_refused, new_console
 from swarm.exchange.peer_stats import NodeStats
 from swarm.observer.client import Look, Observer
-from swarm.wire.manifest import Invite
+from swarm.wire.invite import Invite
 
 WATCH_SECONDS = 5.0
 _HISTORY_COLUMNS = ("peer", "last round", "received", "set aside", "trained on", "refused")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 
-from swarm.errors import DecodeError
+from swarm.errors import DecodeError, OtherVersion
 from swarm.limits import CLOCK_SKEW, MAX_LIFETIME
 from swarm.wire.announcement import Announcement, epoch_of, shard_of
 from swarm.wire.manifest import Manifest
 from swarm.wire.membership import admits
+
+log = logging.getLogger(__name__)
 
 _REMEMBERED = 16_384  # digests of verified announcements, about 2 MB; a signature check costs 0.2 ms
 
@@ -54,6 +57,10 @@ class AnnouncementFilter:
     def _decode(self, raw: bytes) -> Announcement:
         try:
             return Announcement.decode(raw)
+        except OtherVersion as error:
+            if not self.refused["version"]:
+                log.warning("announcements are refused: %s", error)
+            raise Refused("version") from error
         except DecodeError as error:
             raise Refused("malformed") from error
 

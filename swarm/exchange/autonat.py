@@ -1,7 +1,8 @@
 """Reachability: a peer dials this node back from outside and says which ports answered.
 
-Request: `[version, swarm id, membership token, ports]`. Answer: a status, then `[host, ports that answered]`. The
-peer dials no address but the one that the question came from, and no port where it finds no libp2p header.
+Request: `[version, swarm id, membership token, ports, extensions]`. Answer: a status and `[host, ports that answered,
+extensions]`. The peer dials no address but the one that the question came from, and no port where it finds no libp2p
+header.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,10 +19,19 @@ from enum import StrEnum
 import msgpack
 
 from swarm import limits
-from swarm.errors import DecodeError, FetchFailed
+from swarm.errors import DecodeError, FetchFailed, OtherVersion
 from swarm.exchange.body_store import PeerBuckets
-from swarm.exchange.framing import Dial, Status, Stream, check_caller, read_frame, write_frame
-from swarm.wire import fields
+from swarm.exchange.framing import (
+    Dial,
+    Status,
+    Stream,
+    check_caller,
+    encode_request,
+    read_frame,
+    read_request,
+    write_frame,
+)
+from swarm.wire import extensions, fields
 from swarm.wire.membership import Membership
 from swarm.wire.multiaddr import Address
 
@@ -53,6 +64,7 @@ class DialBackServer:
     """Dials peers back on their request."""
 
     def __init__(self, membership: Membership) -> None:
+        self.counters: Counter[str] = Counter()
         self._membership = membership
         self._allowance = PeerBuckets(1.0 / _EVERY, 3.0)
 
@@ -62,22 +74,20 @@ class DialBackServer:
         """Answers one stream from `seen_at`, None where that is no address to dial (a relay). Never raises."""
         try:
             async with asyncio.timeout(_TIMEOUT):
-                _, request = await read_frame(reader, limits.MAX_REQUEST)
-                ports = self._decode(peer, request)
+                swarm, token, asked = await read_request((reader, writer), 3, "question")
+                check_caller(self._membership, peer, swarm, token)
+                ports = [_port(p) for p in fields.items(asked, MAX_PORTS, "ports", least=1)]
                 if seen_at is None or not self._allowance.take(peer, 1.0):
                     return await write_frame(writer, Status.BUSY, b"")
                 answered = await asyncio.gather(*(_speaks_libp2p(seen_at.host, port) for port in ports))
                 found = [port for port, heard in zip(ports, answered, strict=True) if heard]
-                await write_frame(writer, Status.OK, msgpack.packb([seen_at.host, found]))
+                await write_frame(writer, Status.OK, msgpack.packb([seen_at.host, found, []]))
+        except OtherVersion:
+            self.counters["refused_version"] += 1
         except (DecodeError, OSError, EOFError) as error:  # TimeoutError is an OSError
             log.debug("a question for reachability failed: %s", type(error).__name__)
         finally:
             writer.close()
-
-    def _decode(self, peer: str, request: bytes) -> list[int]:
-        version, swarm, token, ports = fields.items(fields.unpack(request), 4, "question", least=4)
-        check_caller(self._membership, peer, version, swarm, token)
-        return [_port(p) for p in fields.items(ports, MAX_PORTS, "ports", least=1)]
 
 
 async def ask(stream: Stream, own: Membership, ports: Sequence[int]) -> Sighting | None:
@@ -88,14 +98,16 @@ async def ask(stream: Stream, own: Membership, ports: Sequence[int]) -> Sighting
     reader, writer = stream
     try:
         async with asyncio.timeout(_TIMEOUT):
-            request = [limits.PROTOCOL_VERSION, own.swarm, own.token, list(ports)[:MAX_PORTS]]
-            await write_frame(writer, Status.OK, msgpack.packb(request))
+            await write_frame(
+                writer, Status.OK, encode_request(own.swarm, own.token, list(ports)[:MAX_PORTS])
+            )
             status, answer = await read_frame(reader, _MAX_ANSWER)
     finally:
         writer.close()
     if status is not Status.OK:
         return None
-    host, found = fields.items(fields.unpack(answer), 2, "sighting", least=2)
+    host, found, more = fields.items(fields.unpack(answer), 3, "sighting", least=3)
+    extensions.decode(more, "sighting")
     open_ports = [_port(p) for p in fields.items(found, MAX_PORTS, "ports")]
     return Sighting(fields.text(host, limits.MAX_ADDRESS, "host"), tuple(p for p in open_ports if p in ports))
 

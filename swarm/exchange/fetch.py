@@ -1,7 +1,8 @@
 """The body exchange: one request and one answer over a libp2p stream, every frame bounded before it is read.
 
-Request: `[version, swarm id, digest, membership token]`. Answer: a status frame with the body (OK) or nothing,
-then a frame `[referrals, announcements]`: peers that fetched the body earlier, and announcements that ride along.
+Request: `[version, swarm id, digest, membership token, extensions]`. Answer: a status frame with the body (OK) or
+nothing, then a frame `[referrals, announcements, extensions]`: peers that fetched the body earlier, and announcements
+that ride along.
 """
 
 from __future__ import annotations
@@ -18,10 +19,18 @@ import msgpack
 
 from swarm import limits
 from swarm.discovery.announcement_store import AnnouncementStore
-from swarm.errors import DecodeError, FetchFailed
+from swarm.errors import DecodeError, FetchFailed, OtherVersion
 from swarm.exchange.body_store import BodyStore, MirrorStore, PeerBuckets, ServeLimits, TokenBucket
-from swarm.exchange.framing import Dial, Status, check_caller, read_frame, write_frame
-from swarm.wire import fields
+from swarm.exchange.framing import (
+    Dial,
+    Status,
+    check_caller,
+    encode_request,
+    read_frame,
+    read_request,
+    write_frame,
+)
+from swarm.wire import extensions, fields
 from swarm.wire.announcement import Announcement
 from swarm.wire.identity import PEER_ID_SIZE, peer_bytes, peer_text
 from swarm.wire.membership import Membership
@@ -34,7 +43,7 @@ _REQUEST_TIMEOUT = 5.0  # seconds to receive a request of under 100 bytes
 _MAX_STREAMS = 64  # open at once
 _MAX_PEER_STREAMS = 4  # of one peer
 _REMEMBERED_BODIES = 256  # bodies whose fetchers are remembered for referrals
-_NO_GOSSIP: bytes = msgpack.packb([[], []])
+_NO_GOSSIP: bytes = msgpack.packb([[], [], []])
 
 
 class BodyExchange:
@@ -62,6 +71,8 @@ class BodyExchange:
             if self._streams[peer] < _MAX_PEER_STREAMS and self._streams.total() < _MAX_STREAMS:
                 async with asyncio.timeout(limits.STREAM_TIMEOUT), self._counted(peer):
                     await self._answer(peer, reader, writer)
+        except OtherVersion:
+            self.counters["refused_version"] += 1
         except (DecodeError, OSError, EOFError) as error:  # TimeoutError is an OSError
             self.counters["serve_failed"] += 1
             log.debug("serving a stream failed: %s", type(error).__name__)
@@ -113,8 +124,7 @@ class BodyExchange:
         reader, writer = await dial(peer, addresses)
         try:
             own = self._membership
-            request = [limits.PROTOCOL_VERSION, own.swarm, wanted.digest, own.token]
-            await write_frame(writer, Status.OK, msgpack.packb(request))
+            await write_frame(writer, Status.OK, encode_request(own.swarm, wanted.digest, own.token))
             status, body = await read_frame(reader, wanted.size)
             _, gossip = await read_frame(reader, _MAX_GOSSIP_FRAME)
         finally:
@@ -125,8 +135,9 @@ class BodyExchange:
 
     async def _answer(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(_REQUEST_TIMEOUT):
-            _, request = await read_frame(reader, limits.MAX_REQUEST)
-        digest = self._decode_request(peer, request)
+            swarm, wanted, token = await read_request((reader, writer), 3, "request")
+        check_caller(self._membership, peer, swarm, token)
+        digest = fields.raw(wanted, 32, "digest")
         body, gossip = self.bodies.get(digest) or self.mirrored.get(digest), self._gossip(digest)
         size = len(body or b"") + len(gossip)
         if not self._peers.take(peer, size):
@@ -169,17 +180,11 @@ class BodyExchange:
             if not self._streams[peer]:
                 del self._streams[peer]
 
-    def _decode_request(self, peer: str, request: bytes) -> bytes:
-        """The digest asked for. Raises DecodeError."""
-        version, swarm, digest, token = fields.items(fields.unpack(request), 4, "request", least=4)
-        check_caller(self._membership, peer, version, swarm, token)
-        return fields.raw(digest, 32, "digest")
-
     def _gossip(self, digest: bytes) -> bytes:
         own = [self.offer] if self.offer else []
         others = self._announcements.draw(limits.MAX_PIGGYBACK - len(own))
         referrals = [peer_bytes(p) for p in self._fetchers.get(digest, ())]
-        packed: bytes = msgpack.packb([referrals, [a.encode() for a in own + others]])
+        packed: bytes = msgpack.packb([referrals, [a.encode() for a in own + others], []])
         return packed
 
 
@@ -195,7 +200,8 @@ def _sources(announcement: Announcement) -> dict[str, Sequence[str]]:
 
 
 def _decode_gossip(gossip: bytes) -> tuple[list[str], list[Any]]:
-    referrals, announcements = fields.items(fields.unpack(gossip), 2, "gossip", least=2)
+    referrals, announcements, more = fields.items(fields.unpack(gossip), 3, "gossip", least=3)
+    extensions.decode(more, "gossip")
     peers = [
         fields.raw(p, PEER_ID_SIZE, "peer") for p in fields.items(referrals, _MAX_REFERRALS, "referrals")
     ]

@@ -1,17 +1,26 @@
-"""Frames of every stream protocol of ours: status, length and payload, bounded before they are read."""
+"""Frames of every stream protocol of ours: status, length and payload, bounded before they are read.
+
+Every request is `[version, swarm id, ..., extensions]`. One of another version is answered with status VERSION and
+`[own version]`, whatever the rest of it looks like.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 from enum import IntEnum
 from typing import Any
 
+import msgpack
+
 from swarm import limits
-from swarm.errors import DecodeError
-from swarm.wire import fields
+from swarm.errors import DecodeError, OtherVersion
+from swarm.wire import extensions, fields
 from swarm.wire.membership import Membership
+
+log = logging.getLogger(__name__)
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 # Opens a stream to (peer, its announced addresses). Raises FetchFailed.
@@ -24,14 +33,54 @@ class Status(IntEnum):
     OK = 0
     NOT_FOUND = 1
     BUSY = 2
+    VERSION = 3  # the request is of another version of the protocol
 
 
-def check_caller(membership: Membership, peer: str, version: Any, swarm: Any, token: Any) -> None:
-    """Raises DecodeError unless a member of this swarm speaks, in this version of the protocol."""
-    if (version, swarm) != (limits.PROTOCOL_VERSION, membership.swarm):
+_MAX_VERSION_ANSWER = 16  # bytes
+
+
+def encode_request(*values: Any) -> bytes:
+    """A request with these fields after its version."""
+    packed: bytes = msgpack.packb([limits.PROTOCOL_VERSION, *values, []])
+    return packed
+
+
+def decode_request(raw: bytes, count: int, what: str) -> list[Any]:
+    """The `count` fields between version and extensions. Raises OtherVersion, DecodeError."""
+    values = fields.items(fields.unpack(raw), 64, what, least=1)
+    fields.check_version(values[0], "the asking node")
+    fields.items(values, count + 2, what, least=count + 2)
+    extensions.decode(values[-1], what)
+    return values[1:-1]
+
+
+async def read_request(stream: Stream, count: int, what: str) -> list[Any]:
+    """The next frame's `count` fields. One of another version is answered here. Raises OtherVersion, DecodeError."""
+    reader, writer = stream
+    _, raw = await read_frame(reader, limits.MAX_REQUEST)
+    try:
+        return decode_request(raw, count, what)
+    except OtherVersion as error:
+        log.warning("a request was refused: %s", error)
+        await write_frame(writer, Status.VERSION, msgpack.packb([limits.PROTOCOL_VERSION]))
+        raise
+
+
+def check_caller(membership: Membership, peer: str, swarm: Any, token: Any) -> None:
+    """Raises DecodeError unless a member of this swarm speaks."""
+    if swarm != membership.swarm:
         fields.refuse("request for another swarm")
     if not (isinstance(token, bytes) and membership.admits(peer, token)):
         fields.refuse("request of a stranger to this private swarm")
+
+
+def check_status(status: int, payload: bytes) -> Status:
+    """The status of an answer. Raises OtherVersion when the answering node speaks another version, DecodeError."""
+    if status == Status.VERSION:
+        fields.check_version(fields.items(fields.unpack(payload), 1, "version", least=1)[0], "the asked node")
+    if status not in Status.__members__.values() or status == Status.VERSION:
+        fields.refuse("status of an unknown kind")
+    return Status(status)
 
 
 async def write_frame(writer: asyncio.StreamWriter, status: Status, payload: bytes) -> None:
@@ -41,8 +90,11 @@ async def write_frame(writer: asyncio.StreamWriter, status: Status, payload: byt
 
 
 async def read_frame(reader: asyncio.StreamReader, limit: int) -> tuple[Status, bytes]:
-    """Raises DecodeError before reading a payload over `limit` bytes, and EOFError when the stream ends."""
+    """Raises DecodeError before it reads over `limit` bytes, OtherVersion, and EOFError when the stream ends."""
     status, length = HEADER.unpack(await reader.readexactly(HEADER.size))
-    if length > limit or status > max(Status):
+    if status == Status.VERSION:
+        limit = _MAX_VERSION_ANSWER
+    if length > limit:
         raise DecodeError(f"frame of {length} bytes where at most {limit} may come")
-    return Status(status), await reader.readexactly(length)
+    payload = await reader.readexactly(length)
+    return check_status(status, payload), payload

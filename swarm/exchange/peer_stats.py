@@ -1,7 +1,7 @@
 """Peer statistics: a node answers one read-only request about itself, over a stream of its own.
 
-Request: `[version, swarm id, membership token]`. Answer: one frame, OK with the figures or BUSY with nothing.
-A request for another swarm, or of a stranger to a private one, gets no answer at all.
+Request: `[version, swarm id, membership token, extensions]`. Answer: one frame, OK with the figures or BUSY with
+nothing. A request for another swarm, or of a stranger to a private one, gets no answer at all.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 import msgpack
 
 from swarm import limits
-from swarm.errors import DecodeError
-from swarm.exchange.framing import Status, read_frame, write_frame
-from swarm.wire import fields
+from swarm.errors import DecodeError, OtherVersion
+from swarm.exchange.framing import Status, read_request, write_frame
+from swarm.wire import extensions, fields
 from swarm.wire.announcement import Summary
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class NodeStats:
         """Raises DecodeError when others would refuse it."""
         counters = [list(pair) for pair in self.counters]
         values = [limits.PROTOCOL_VERSION, self.version, float(self.uptime), self.round, self.policy_version]
-        packed: bytes = msgpack.packb([*values, self.fingerprint, self.peers_seen, counters])
+        packed: bytes = msgpack.packb([*values, self.fingerprint, self.peers_seen, counters, []])
         NodeStats.decode(packed)
         return packed
 
@@ -74,10 +74,11 @@ class NodeStats:
         """Raises DecodeError."""
         if len(raw) > limits.MAX_STATS:
             fields.refuse(f"stats of {len(raw)} bytes")
-        values = fields.items(fields.unpack(raw, limits.MAX_COUNTERS), 8, "stats", least=8)
-        protocol, program, uptime, round, policy_version, fingerprint, peers_seen, counters = values
-        if protocol != limits.PROTOCOL_VERSION:
-            fields.refuse("stats of another protocol version")
+        values = fields.items(fields.unpack(raw, limits.MAX_COUNTERS), 64, "stats", least=1)
+        fields.check_version(values[0], "the asked node")
+        _, *figures, counters, more = fields.items(values, 9, "stats", least=9)
+        program, uptime, round, policy_version, fingerprint, peers_seen = figures
+        extensions.decode(more, "stats")
         return cls(
             version=fields.text(program, limits.MAX_VERSION, "program version"),
             uptime=fields.number(uptime, 0.0, _MAX_UPTIME, "uptime"),
@@ -107,6 +108,8 @@ class StatsServer:
         try:
             async with asyncio.timeout(_TIMEOUT):
                 await self._answer(peer, reader, writer)
+        except OtherVersion:
+            self.counters["refused_version"] += 1
         except (DecodeError, OSError, EOFError) as error:  # TimeoutError is an OSError
             self.counters["stats_failed"] += 1
             log.debug("serving stats failed: %s", type(error).__name__)
@@ -119,25 +122,13 @@ class StatsServer:
         if self._streams[peer] > _MAX_PEER_STREAMS or self._streams.total() > _MAX_STREAMS:
             self.counters["stats_busy"] += 1
             return await write_frame(writer, Status.BUSY, b"")
-        _, raw = await read_frame(reader, limits.MAX_REQUEST)
-        if not self._admits(peer, decode_request(raw, self._swarm)):
+        swarm, token = await read_request((reader, writer), 2, "request")
+        if swarm != self._swarm:
+            fields.refuse("request for another swarm")
+        if not (isinstance(token, bytes) and self._admits(peer, token)):
             fields.refuse("request of a stranger")
         await write_frame(writer, Status.OK, self._stats().encode())
         self.counters["stats_served"] += 1
-
-
-def encode_request(swarm: str, token: bytes) -> bytes:
-    """`token` is the asker's proof of membership, 64 bytes; empty in an open swarm."""
-    packed: bytes = msgpack.packb([limits.PROTOCOL_VERSION, swarm, token])
-    return packed
-
-
-def decode_request(raw: bytes, swarm: str) -> bytes:
-    """The token of a request to a node of `swarm`. Raises DecodeError."""
-    protocol, asked, token = fields.items(fields.unpack(raw), 3, "request", least=3)
-    if (protocol, asked) != (limits.PROTOCOL_VERSION, swarm):
-        fields.refuse("request for another swarm")
-    return b"" if token == b"" else fields.raw(token, limits.TOKEN_SIZE, "membership token")
 
 
 @cache

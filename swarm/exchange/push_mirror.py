@@ -1,7 +1,7 @@
 """Push mirrors: a peer that nobody can dial leaves its bodies with peers that everybody can.
 
 Two steps over one stream, every frame bounded before it is read. Request: `[version, swarm id, digest, size,
-membership token]`; answer: a status. After OK the body follows; a second status says whether it is kept.
+membership token, extensions]`; answer: a status. After OK the body follows; a second status says whether it is kept.
 """
 
 from __future__ import annotations
@@ -14,12 +14,19 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 
-import msgpack
-
 from swarm import limits
-from swarm.errors import DecodeError, FetchFailed
+from swarm.errors import DecodeError, FetchFailed, OtherVersion
 from swarm.exchange.body_store import MirrorStore, PeerBuckets
-from swarm.exchange.framing import Dial, Status, Stream, check_caller, read_frame, write_frame
+from swarm.exchange.framing import (
+    Dial,
+    Status,
+    Stream,
+    check_caller,
+    encode_request,
+    read_frame,
+    read_request,
+    write_frame,
+)
 from swarm.wire import fields
 from swarm.wire.membership import Membership
 from swarm.wire.multiaddr import Address
@@ -53,6 +60,8 @@ class MirrorServer:
                 self._open.add(peer)
                 async with asyncio.timeout(limits.STREAM_TIMEOUT):
                     await self._take(peer, reader, writer)
+        except OtherVersion:
+            self.counters["refused_version"] += 1
         except (DecodeError, OSError, EOFError) as error:  # TimeoutError is an OSError
             self.counters["push_failed"] += 1
             log.debug("a push failed: %s", type(error).__name__)
@@ -62,8 +71,12 @@ class MirrorServer:
             writer.close()
 
     async def _take(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        _, request = await read_frame(reader, limits.MAX_REQUEST)
-        digest, size = self._decode(peer, request)
+        swarm, wanted, size, token = await read_request((reader, writer), 4, "push")
+        check_caller(self._membership, peer, swarm, token)
+        digest, size = (
+            fields.raw(wanted, 32, "digest"),
+            fields.integer(size, limits.MAX_BODY, "body size", low=1),
+        )
         if not (self._store.has_room(peer, digest, size) and self._allowance.take(peer, size)):
             self.counters["push_refused"] += 1
             return await write_frame(writer, Status.BUSY, b"")
@@ -75,11 +88,6 @@ class MirrorServer:
         self.counters["mirrored" if kept else "push_refused"] += 1
         await write_frame(writer, Status.OK if kept else Status.BUSY, b"")
 
-    def _decode(self, peer: str, request: bytes) -> tuple[bytes, int]:
-        version, swarm, digest, size, token = fields.items(fields.unpack(request), 5, "push", least=5)
-        check_caller(self._membership, peer, version, swarm, token)
-        return fields.raw(digest, 32, "digest"), fields.integer(size, limits.MAX_BODY, "body size", low=1)
-
 
 async def push(stream: Stream, own: Membership, body: bytes) -> bool:
     """Whether the peer at the other end of `stream` keeps `body` now. Raises DecodeError, OSError, EOFError."""
@@ -87,8 +95,7 @@ async def push(stream: Stream, own: Membership, body: bytes) -> bool:
     digest = hashlib.sha256(body).digest()
     try:
         async with asyncio.timeout(limits.STREAM_TIMEOUT):
-            request = [limits.PROTOCOL_VERSION, own.swarm, digest, len(body), own.token]
-            await write_frame(writer, Status.OK, msgpack.packb(request))
+            await write_frame(writer, Status.OK, encode_request(own.swarm, digest, len(body), own.token))
             willing, _ = await read_frame(reader, 0)
             if willing is not Status.OK:
                 return False

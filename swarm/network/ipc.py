@@ -19,7 +19,8 @@ from swarm.errors import FetchFailed, InviteError, TransportDown, TransportError
 from swarm.exchange.body_store import ServeLimits
 from swarm.limits import MAX_BODY, MAX_LIFETIME, STREAM_TIMEOUT
 from swarm.wire.announcement import Summary, TaskSummary
-from swarm.wire.manifest import Manifest, check_bootstrap
+from swarm.wire.invite import check_bootstrap
+from swarm.wire.manifest import Manifest
 from swarm.wire.multiaddr import Address
 
 LENGTH = struct.Struct(">I")

@@ -61,7 +61,7 @@ class PeerSupervisor:
         self._reach_due = 0.0  # monotonic seconds
         self._stats_server = StatsServer(membership.swarm, self._stats, membership.admits)
         self._started = time.monotonic()
-        self._counters: Counter[str] = Counter()
+        self.counters: Counter[str] = Counter()
         self._daemon: Daemon | None = None
         self._shard_reader = ShardReader(
             settings.manifest, self._announcements, settings.lifetime, random.Random()
@@ -107,21 +107,18 @@ class PeerSupervisor:
         return await self._exchange.fetch(announcement, dial)
 
     def state(self) -> dict[str, Any]:
-        refused = {f"refused_{reason}": n for reason, n in self._filter.refused.items()}
+        counters = Counter({f"refused_{reason}": n for reason, n in self._filter.refused.items()})
+        servers = self._mirror_server, self._dial_back_server, self._stats_server
+        own = self.counters, self._publisher.counters, self._exchange.counters
+        for counted in (*own, *(server.counters for server in servers)):
+            counters.update(counted)
         return {
             "healthy": self._daemon is not None,
             "detail": "" if self._daemon else self.detail,
             "addresses": list(map(str, self._address_book.named)) if self._daemon else [],
             "reach": self._reach,
             "peers_seen": len(self._announcements.live()),
-            "counters": {
-                **self._counters,
-                **self._publisher.counters,
-                **self._exchange.counters,
-                **self._mirror_server.counters,
-                **self._stats_server.counters,
-                **refused,
-            },
+            "counters": dict(counters),
         }
 
     def _stats(self) -> NodeStats:
@@ -149,7 +146,7 @@ class PeerSupervisor:
             await daemon.connect(self._address_book.bootstrap_candidates())
             await self._probe_reachability(daemon)
             self._daemon = daemon
-            self._counters["starts"] += 1
+            self.counters["starts"] += 1
             if self._publisher.newest:
                 await self._publisher.announce(daemon)
             republishing = asyncio.create_task(self._publisher.stay_present(daemon))

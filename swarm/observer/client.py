@@ -22,7 +22,7 @@ from swarm.observer.ipc import MAX_LINE, Done, Down, Figures, Offer, Orders, Rep
 from swarm.wire.announcement import Announcement
 from swarm.wire.fields import printable
 from swarm.wire.identity import Identity
-from swarm.wire.manifest import Invite
+from swarm.wire.invite import Invite
 from swarm.wire.membership import Membership
 
 # py-libp2p takes 2 s to import on an idle core and 20 s on a busy one; a look itself ends within 32 s.

@@ -14,8 +14,8 @@ from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.discovery.shard_reader import places
 from swarm.errors import DecodeError, FetchFailed
-from swarm.exchange.framing import Status
-from swarm.exchange.peer_stats import NodeStats, encode_request
+from swarm.exchange.framing import Status, check_status, encode_request
+from swarm.exchange.peer_stats import NodeStats
 from swarm.observer import dht, kad
 from swarm.observer.framing import framed, frames, message
 from swarm.observer.ipc import Done, Down, Figures, Offer, Report, Silent
@@ -107,7 +107,7 @@ class Survey:
             [(status, raw)] = await self._host.ask(
                 peer, limits.STATS_PROTOCOL, self._request, frames(limits.MAX_STATS)
             )
-            if status != Status.OK:
+            if check_status(status, raw) is not Status.OK:
                 return tell(Silent(peer, "busy"))
             NodeStats.decode(raw)
             tell(Figures(peer, raw))

@@ -18,15 +18,16 @@ import msgpack
 from policies.rollout import Group
 from swarm import limits
 from swarm.errors import DecodeError, InviteError
-from swarm.wire import fields
+from swarm.wire import extensions, fields
+from swarm.wire.extensions import Extensions
 from swarm.wire.identity import PEER_ID_SIZE, Identity, peer_bytes, peer_text, verify
 from swarm.wire.multiaddr import Address
 
 # Keeps a signature on an announcement from standing for anything else. Changing breaks: every signature.
-_DOMAIN = b"murmur-announcement-1\0"
+_DOMAIN = b"murmur-announcement-2\0"
 _SIGNATURE_SIZE = 64
 _MAX_SWARM_ID = 32
-_FIELDS = 18
+_FIELDS = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class Announcement:
     # keep the body for a publisher whom others cannot dial, each ending in /p2p/<mirror>.
     addresses: tuple[str, ...]
     token: bytes = b""  # the publisher's proof of membership, in a private swarm
+    extensions: Extensions = ()  # kept as they came, since they are signed
     signature: bytes = b""
 
     @property
@@ -123,6 +125,7 @@ class Announcement:
             s.policy_version,
         ]
         values += [s.fingerprint, s.groups, s.rollouts, tasks, list(self.addresses), self.token]
+        values.append(extensions.encode(self.extensions))
         packed: bytes = msgpack.packb(values)
         return packed
 
@@ -164,9 +167,11 @@ def summarise(groups: Sequence[Group], round: int, policy_version: int, fingerpr
 
 
 def _from_values(values: Any, signature: bytes) -> Announcement:
-    if not isinstance(values, list) or len(values) != _FIELDS or values[0] != limits.PROTOCOL_VERSION:
-        fields.refuse("another protocol version")
-    _, swarm, epoch, depth, shard, peer, created, expires, digest, size, *summary, addresses, token = values
+    fields.check_version(fields.items(values, 64, "announcement", least=1)[0], "the announcing node")
+    fields.items(values, _FIELDS, "number of fields", least=_FIELDS)
+    _, swarm, epoch, depth, shard, peer, created, expires, digest, size, *summary, addresses, token, more = (
+        values
+    )
     depth = fields.integer(depth, limits.MAX_SHARD_DEPTH, "shard depth")
     return Announcement(
         swarm=fields.text(swarm, _MAX_SWARM_ID, "swarm id"),
@@ -181,6 +186,7 @@ def _from_values(values: Any, signature: bytes) -> Announcement:
         summary=_summary(summary),
         addresses=tuple(_address(a) for a in fields.items(addresses, limits.MAX_ADDRESSES, "addresses")),
         token=b"" if token == b"" else fields.raw(token, limits.TOKEN_SIZE, "membership token"),
+        extensions=extensions.decode(more, "announcement"),
         signature=signature,
     )
 

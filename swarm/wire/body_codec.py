@@ -14,6 +14,7 @@ from policies.rollout import Finish
 from policies.tasks.task import TRAIN_SEEDS
 from swarm.errors import DecodeError
 from swarm.limits import (
+    BODY_VERSION,
     MAX_BODY,
     MAX_BODY_RAW,
     MAX_BODY_ROLLOUTS,
@@ -26,7 +27,6 @@ from swarm.limits import (
     MAX_ROLLOUTS,
     MAX_TASK_NAME,
     MAX_TEXT,
-    PROTOCOL_VERSION,
 )
 from swarm.wire import fields
 from swarm.wire.body import FINISHED, Body, SharedGroup, SharedRollout
@@ -165,7 +165,7 @@ def _as_arrays(body: Body) -> list[Any]:
         for group in body.groups
     ]
     return [
-        PROTOCOL_VERSION,
+        BODY_VERSION,
         body.swarm,
         body.sender,
         body.fingerprint,
@@ -183,9 +183,9 @@ def _rollout_array(rollout: SharedRollout) -> list[Any]:
 
 def _read_body(read: _Fields) -> Body:
     read.array(7, 7, "fields")
-    version = read.integer(2**16, "protocol version")
-    if version != PROTOCOL_VERSION:
-        raise DecodeError(f"body: protocol version {version}, this node speaks {PROTOCOL_VERSION}")
+    version = read.integer(2**16, "version")
+    if version != BODY_VERSION:
+        raise DecodeError(f"body: version {version}, this node reads {BODY_VERSION}")
     swarm, sender = read.name(MAX_ID, "swarm"), read.name(MAX_ID, "sender")
     fingerprint = read.name(MAX_FINGERPRINT, "fingerprint")
     policy_version = read.integer(fields.MAX_COUNT, "policy version")

@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 
 import msgpack
 
-from swarm.errors import DecodeError
+from swarm.errors import DecodeError, OtherVersion
+from swarm.limits import PROTOCOL_VERSION
 
 MAX_COUNT = 2**53  # integers up to here survive JSON and JavaScript
 
@@ -24,6 +25,15 @@ def unpack(raw: bytes, max_items: int = 64) -> Any:
         return msgpack.unpackb(raw, max_array_len=max_items, max_map_len=0, max_ext_len=0)
     except (ValueError, msgpack.UnpackException) as error:
         raise DecodeError("not msgpack within bounds") from error
+
+
+def check_version(value: Any, who: str) -> None:
+    """Raises OtherVersion when `who` speaks another version of the protocol, DecodeError for no version at all."""
+    integer(value, 9999, f"{who}: no protocol version", low=1)
+    if value != PROTOCOL_VERSION:
+        older = who if value < PROTOCOL_VERSION else "this node"
+        words = f"{who} speaks protocol {value}, this node {PROTOCOL_VERSION}"
+        raise OtherVersion(f"{words}: upgrade {older} (pip install -U murmuration)")
 
 
 def items(value: Any, most: int, what: str, *, least: int = 0) -> list[Any]:

@@ -1,36 +1,29 @@
 """The manifest holds the rules that all peers of a swarm share; the invite carries it.
 
 A swarm's id is the hash of its manifest: whoever joins with other rules is in another swarm. An invite holds
-the whole manifest (200 to 600 characters), so nothing has to be fetched or trusted before joining.
+the whole manifest, so nothing has to be fetched or trusted before joining.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgpack
 
 from policies.tasks.task import Param, TaskSpec
 from swarm.errors import DecodeError, InviteError
-from swarm.limits import MAX_ADDRESS, MAX_SHARD_DEPTH, MAX_TASK_NAME, MEMBER_KEY_SIZE, PROTOCOL_VERSION
+from swarm.limits import MANIFEST_VERSION, MAX_SHARD_DEPTH, MAX_TASK_NAME, MEMBER_KEY_SIZE
 from swarm.wire import fields
-from swarm.wire.multiaddr import Address
 
-# Changing breaks: invites that carry more are refused by others.
-MAX_INVITE = 8192  # characters
+# Changing breaks: manifests that carry more are refused by others.
 MAX_NAME = 64
 MAX_TASKS = 32
 MAX_PARAMS = 32  # of one task
 MAX_PARAM_TEXT = 256
-MAX_BOOTSTRAP = 8
 MIN_EPOCH, MAX_EPOCH = 1.0, 3600.0  # seconds
-
-_PREFIX = "murmur1:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +35,7 @@ class Manifest:
     epoch_seconds: float = 60.0  # how long an announcement's shard stays the one that readers look in first
     shard_depth: int = 0  # log2 of shards an epoch: 0 up to about 40 nodes, then log2(nodes / 24)
     member_key: bytes = b""  # of a private swarm: only who holds the secret behind it takes part
-    protocol: int = PROTOCOL_VERSION
+    form: int = MANIFEST_VERSION
 
     def __post_init__(self) -> None:
         try:
@@ -71,80 +64,24 @@ class Manifest:
     def _values(self) -> list[Any]:
         tasks = [[t.name, [[k, v] for k, v in sorted(t.params.items())]] for t in self.tasks]
         place = [float(self.epoch_seconds), self.shard_depth]
-        return [self.protocol, self.name, tasks, *place, self.member_key]
-
-
-@dataclass(frozen=True, slots=True)
-class Invite:
-    """All that a stranger needs to join: the manifest, where some of its peers listen, a private swarm's secret."""
-
-    manifest: Manifest
-    bootstrap: tuple[str, ...]  # multiaddrs, each ending in /p2p/<PeerID>
-    secret: bytes = field(default=b"", repr=False)  # of a private swarm; else empty
-
-    def __post_init__(self) -> None:
-        if len(self.bootstrap) > MAX_BOOTSTRAP:
-            raise InviteError(f"{len(self.bootstrap)} bootstrap addresses; at most {MAX_BOOTSTRAP}")
-        for text in self.bootstrap:
-            check_bootstrap(text)
-        if len(self.secret) != len(self.manifest.member_key):
-            raise InviteError("an invite carries a secret exactly when its swarm is private")
-
-    def encode(self) -> str:
-        """`murmur1:` and URL-safe base64, one line to paste."""
-        raw = msgpack.packb([self.manifest.encode(), list(self.bootstrap), self.secret])
-        return _PREFIX + base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=")
-
-    @classmethod
-    def decode(cls, text: str) -> Invite:
-        """Raises InviteError that says which part is wrong."""
-        text = text.strip()
-        if not text.startswith(_PREFIX):
-            raise InviteError(f"an invite starts with {_PREFIX!r}; copy it whole")
-        if len(text) > MAX_INVITE:
-            raise InviteError(f"invite of {len(text)} characters; at most {MAX_INVITE}")
-        try:
-            parts = fields.items(fields.unpack(_unbase64(text[len(_PREFIX) :])), 3, "invite", least=3)
-            if not isinstance(parts[0], bytes):
-                fields.refuse("manifest")
-            addresses = fields.items(parts[1], MAX_BOOTSTRAP, "bootstrap addresses")
-            bootstrap = tuple(fields.text(a, MAX_ADDRESS, "bootstrap address") for a in addresses)
-            secret = _key(parts[2], "secret")
-        except DecodeError as error:
-            raise InviteError(f"invite is damaged ({error}); copy it whole") from error
-        return cls(Manifest.decode(parts[0]), bootstrap, secret)
-
-
-def check_bootstrap(text: str) -> Address:
-    """A bootstrap address with the peer that must answer there. Raises InviteError."""
-    address = Address.parse(text)
-    if address.peer is None or address.port == 0:
-        raise InviteError(f"bootstrap address {text!r} needs a port and must end in /p2p/PEER")
-    return address
-
-
-def _unbase64(text: str) -> bytes:
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise DecodeError("not base64") from error
+        return [self.form, self.name, tasks, *place, self.member_key]
 
 
 def _from_values(values: Any) -> tuple[str, tuple[TaskSpec, ...], float, int, bytes, int]:
-    protocol, name, tasks, epoch_seconds, depth, key = fields.items(values, 6, "its form", least=6)
-    if protocol != PROTOCOL_VERSION:
-        fields.refuse(f"protocol version; this program speaks {PROTOCOL_VERSION}, so use a matching release")
+    form, name, tasks, epoch_seconds, depth, key = fields.items(values, 6, "its form", least=6)
+    if form != MANIFEST_VERSION:
+        fields.refuse(f"its form has another version than {MANIFEST_VERSION}: use a matching release")
     return (
         fields.text(name, MAX_NAME, f"name; at most {MAX_NAME} printable ASCII characters"),
         tuple(_task(t) for t in fields.items(tasks, MAX_TASKS, f"tasks; 1 to {MAX_TASKS}", least=1)),
         fields.number(epoch_seconds, MIN_EPOCH, MAX_EPOCH, f"epoch; {MIN_EPOCH:g} to {MAX_EPOCH:g} seconds"),
         fields.integer(depth, MAX_SHARD_DEPTH, f"shard depth; 0 to {MAX_SHARD_DEPTH}"),
-        _key(key, "member key"),
-        fields.integer(protocol, PROTOCOL_VERSION, "protocol version"),
+        read_key(key, "member key"),
+        fields.integer(form, MANIFEST_VERSION, "version of its form"),
     )
 
 
-def _key(value: Any, what: str) -> bytes:
+def read_key(value: Any, what: str) -> bytes:
     """A key of a private swarm, or nothing in an open one."""
     return b"" if value == b"" else fields.raw(value, MEMBER_KEY_SIZE, what)
 

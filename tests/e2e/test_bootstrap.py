@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from murmur_command import murmur, start
 
-from swarm.wire.manifest import Invite
+from swarm.wire.invite import Invite
 
 pytestmark = [pytest.mark.e2e, pytest.mark.swarm]
 

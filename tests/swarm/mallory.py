@@ -36,7 +36,7 @@ def offers(manifest: Manifest, victim: Announcement) -> dict[str, tuple[str, byt
     honest = own(manifest, mallory, victim)
     foreign = own(Manifest("other", manifest.tasks), mallory, victim, swarm="0" * 32)
     forged = replace(victim, size=1, created=victim.created + 1, expires=victim.expires + 1)
-    forged = replace(forged, signature=mallory.sign(b"murmur-announcement-1\0" + forged.encode()[64:]))
+    forged = replace(forged, signature=mallory.sign(b"murmur-announcement-2\0" + forged.encode()[64:]))
     greedy = own(manifest, mallory, victim, expires=time.time() + 5000.0)
 
     def place(a: Announcement, **changes: Any) -> tuple[str, bytes, float, Any]:

@@ -10,13 +10,13 @@ import hashlib
 import secrets
 import sys
 
-import msgpack
 import trio
 from libp2p import new_host
 from libp2p.abc import INetStream
 from multiaddr import Multiaddr
 
-from swarm.limits import FETCH_PROTOCOL, MAX_BODY, PROTOCOL_VERSION
+from swarm.exchange.framing import encode_request
+from swarm.limits import FETCH_PROTOCOL, MAX_BODY
 from swarm.observer.framing import framed, frames
 from swarm.observer.host import Host
 from swarm.wire.multiaddr import Address
@@ -41,7 +41,7 @@ async def listen() -> None:
 
 async def fetch(address: Address, swarm: str, digest: bytes, size: int) -> None:
     assert address.peer
-    request = framed(msgpack.packb([PROTOCOL_VERSION, swarm, digest, b""]))
+    request = framed(encode_request(swarm, digest, b""))
     async with Host.open(secrets.token_bytes(32)) as host:
         await host.connect(address.peer, [address.without_peer()])
         (status, body), _ = await host.ask(

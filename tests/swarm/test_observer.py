@@ -21,7 +21,8 @@ from swarm.observer.client import Look, Observer
 from swarm.transport.dht import DhtSettings, DhtTransport
 from swarm.wire.announcement import Announcement, Summary, TaskSummary
 from swarm.wire.identity import Identity
-from swarm.wire.manifest import Invite, Manifest
+from swarm.wire.invite import Invite
+from swarm.wire.manifest import Manifest
 
 pytestmark = pytest.mark.swarm
 
@@ -157,7 +158,8 @@ def test_a_bootstrap_that_accepts_and_says_nothing_holds_nobody() -> None:
 PARENT = """
 import sys, time
 from policies.tasks.task import TaskSpec
-from swarm.wire.manifest import Invite, Manifest
+from swarm.wire.invite import Invite
+from swarm.wire.manifest import Manifest
 from swarm.observer.client import Observer
 observer = Observer(Invite(Manifest("orphan", (TaskSpec("sort"),)), ()))
 print(observer.pid, flush=True)

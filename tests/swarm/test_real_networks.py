@@ -18,7 +18,7 @@ from swarm.exchange.autonat import Reachability
 from swarm.observer.client import Observer
 from swarm.transport.dht import DhtSettings, DhtTransport
 from swarm.wire.announcement import Announcement
-from swarm.wire.manifest import Invite
+from swarm.wire.invite import Invite
 from swarm.wire.membership import member_key, new_secret
 
 pytestmark = pytest.mark.swarm

@@ -9,7 +9,7 @@ from node.config.schema import Config, ConfigError, parse_config
 from node.config.swarm import DhtConfig
 from swarm.errors import InviteError
 from swarm.wire.identity import Identity
-from swarm.wire.manifest import Invite
+from swarm.wire.invite import Invite
 
 ADDRESS = f"/ip4/127.0.0.1/tcp/4001/p2p/{Identity(bytes(32)).peer_id}"
 

@@ -89,13 +89,13 @@ def test_a_peer_that_asks_too_often_or_over_a_relay_is_not_dialled() -> None:
 @pytest.mark.parametrize(
     "question",
     [
-        [VERSION, SWARM, b"", []],
-        [VERSION, SWARM, b"", [0]],
-        [VERSION, SWARM, b"", [65536]],
-        [VERSION, SWARM, b"", ["22"]],
-        [VERSION, SWARM, b"", [1, 2, 3, 4, 5]],
-        [VERSION, "elsewhere", b"", [4001]],
-        [VERSION, SWARM, "token", [4001]],
+        [VERSION, SWARM, b"", [], []],
+        [VERSION, SWARM, b"", [0], []],
+        [VERSION, SWARM, b"", [65536], []],
+        [VERSION, SWARM, b"", ["22"], []],
+        [VERSION, SWARM, b"", [1, 2, 3, 4, 5], []],
+        [VERSION, "elsewhere", b"", [4001], []],
+        [VERSION, SWARM, "token", [4001], []],
         {"ports": 1},
     ],
 )
@@ -115,7 +115,7 @@ def test_an_answer_cannot_claim_ports_that_were_not_asked_for() -> None:
         left, right = socket.socketpair()
         ours = await asyncio.open_connection(sock=left)
         reader, writer = await asyncio.open_connection(sock=right)
-        await write_frame(writer, Status.OK, msgpack.packb(["203.0.113.7", [22, 4001]]))
+        await write_frame(writer, Status.OK, msgpack.packb(["203.0.113.7", [22, 4001], []]))
         sighting = await ask(ours, OWN, [4001])
         await read_frame(reader, limits.MAX_REQUEST)
         writer.close()

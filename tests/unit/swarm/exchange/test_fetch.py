@@ -19,7 +19,7 @@ from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.errors import DecodeError, FetchFailed
 from swarm.exchange.body_store import BodyStore, PeerBuckets, ServeLimits, TokenBucket
 from swarm.exchange.fetch import BodyExchange
-from swarm.exchange.framing import Status, Stream, read_frame, write_frame
+from swarm.exchange.framing import Status, Stream, encode_request, read_frame, write_frame
 from swarm.wire.announcement import Announcement
 from swarm.wire.identity import Identity
 from swarm.wire.membership import Membership
@@ -163,7 +163,7 @@ def town_without_anyone() -> Dial:
     return dial
 
 
-NEWS: bytes = msgpack.packb([[], []])
+NEWS: bytes = msgpack.packb([[], [], []])
 
 
 @pytest.mark.parametrize(
@@ -173,11 +173,11 @@ NEWS: bytes = msgpack.packb([[], []])
         ((frame(0, BODY[:-1]), frame(0, NEWS)), "wrong body"),
         ((frame(0, BODY + b"\0"), frame(0, NEWS)), "frame of"),
         ((b"\0\xff\xff\xff\xff",), "frame of 4294967295"),
-        ((frame(9, b""), frame(0, NEWS)), "frame of"),
+        ((frame(9, b""), frame(0, NEWS)), "status"),
         ((frame(0, BODY)[:1000],), "bytes read"),
         ((frame(0, BODY), frame(0, b"\xc1")), "msgpack"),
-        ((frame(0, BODY), frame(0, msgpack.packb([[b"x"] * 5, []]))), "referrals"),
-        ((frame(0, BODY), frame(0, msgpack.packb([[], [b""] * 9]))), "announcements"),
+        ((frame(0, BODY), frame(0, msgpack.packb([[b"x"] * 5, [], []]))), "referrals"),
+        ((frame(0, BODY), frame(0, msgpack.packb([[], [b""] * 9, []]))), "announcements"),
     ],
 )
 def test_whatever_a_publisher_answers_becomes_one_failed_fetch(frames: tuple[bytes, ...], why: str) -> None:
@@ -190,7 +190,7 @@ def test_whatever_a_publisher_answers_becomes_one_failed_fetch(frames: tuple[byt
 def test_forged_news_is_counted_and_dropped() -> None:
     bob = Peer(BOB)
     forged = replace(announce(CAROL), signature=bytes(64)).encode()
-    news = msgpack.packb([[], [forged, b"junk", 7, announce(ALICE).encode()]])
+    news = msgpack.packb([[], [forged, b"junk", 7, announce(ALICE).encode()], []])
     wanted = announce(ALICE, digest=DIGEST, size=len(BODY))
     fetched = asyncio.run(bob.exchange.fetch(wanted, script(frame(0, BODY), frame(0, news))))
     assert fetched == BODY
@@ -206,7 +206,7 @@ def test_referrals_are_followed_a_bounded_number_of_times() -> None:
         asked.append(peer)
         others = [Identity.ephemeral() for _ in range(4)]
         raw = [b"\x00\x24\x08\x01\x12\x20" + o.public_key for o in others]
-        return await script(frame(2, b""), frame(0, msgpack.packb([raw, []])))(peer, addresses)
+        return await script(frame(2, b""), frame(0, msgpack.packb([raw, [], []])))(peer, addresses)
 
     with pytest.raises(FetchFailed, match="busy"):
         asyncio.run(bob.exchange.fetch(announce(ALICE), dial))
@@ -220,8 +220,8 @@ def test_referrals_are_followed_a_bounded_number_of_times() -> None:
         frame(0, b"")[:3],
         b"\0\xff\xff\xff\xff",
         frame(0, b"\xc1"),
-        frame(0, msgpack.packb([1, SWARM, b"short", b""])),
-        frame(0, msgpack.packb([1, "another swarm", DIGEST, b""])),
+        frame(0, encode_request(SWARM, b"short", b"")),
+        frame(0, encode_request("another swarm", DIGEST, b"")),
         frame(0, msgpack.packb({"version": 1})),
         frame(0, bytes(limits.MAX_REQUEST + 1)),
     ],
@@ -231,7 +231,7 @@ def test_bad_requests_get_nothing_and_harm_nothing(request_frame: bytes) -> None
     alice.offer(BODY)
     assert asyncio.run(ask(alice, BOB.peer_id, request_frame)) == b""
     assert alice.exchange.counters == {"serve_failed": 1}
-    good = frame(0, msgpack.packb([limits.PROTOCOL_VERSION, SWARM, DIGEST, b""]))
+    good = frame(0, encode_request(SWARM, DIGEST, b""))
     assert asyncio.run(ask(alice, BOB.peer_id, good)).startswith(frame(0, BODY))
 
 
@@ -239,7 +239,7 @@ def test_a_peer_over_its_budget_gets_no_body_and_no_news_while_others_are_served
     alice = Peer(ALICE, ServeLimits(peer_rate=0.0))
     body = random.Random(2).randbytes(3 * 2**20)
     alice.offer(body)
-    good = frame(0, msgpack.packb([limits.PROTOCOL_VERSION, SWARM, hashlib.sha256(body).digest(), b""]))
+    good = frame(0, encode_request(SWARM, hashlib.sha256(body).digest(), b""))
 
     async def scenario() -> list[bytes]:
         return [await ask(alice, peer, good) for peer in (BOB.peer_id,) * 3 + (CAROL.peer_id,)]
@@ -260,7 +260,7 @@ def test_one_peer_cannot_hold_all_streams() -> None:
             ours, theirs = await pair()
             silent.append((ours, asyncio.create_task(alice.exchange.serve(BOB.peer_id, *theirs))))
         await asyncio.sleep(0)
-        good = frame(0, msgpack.packb([limits.PROTOCOL_VERSION, SWARM, DIGEST, b""]))
+        good = frame(0, encode_request(SWARM, DIGEST, b""))
         answers = await ask(alice, BOB.peer_id, good), await ask(alice, CAROL.peer_id, good)
         for (_, writer), serving in silent:
             writer.close()

@@ -15,15 +15,15 @@ from announcing import MANIFEST, SUMMARY
 
 from swarm import limits
 from swarm.errors import DecodeError
-from swarm.exchange.framing import Status, Stream, read_frame, write_frame
-from swarm.exchange.peer_stats import NodeStats, StatsServer, decode_request, encode_request
+from swarm.exchange.framing import Status, Stream, encode_request, read_frame, write_frame
+from swarm.exchange.peer_stats import NodeStats, StatsServer
 from swarm.wire import fields
 from swarm.wire.identity import Identity
 
 SWARM = MANIFEST.swarm_id
 ALICE, BOB = (Identity.ephemeral().peer_id for _ in range(2))
 STATS = NodeStats("0.1.0", 12.5, 3, 7, "smollm2-135m", 4, (("announced", 2), ("refused_swarm", 1)))
-VALUES: list[Any] = [1, "0.1.0", 12.5, 3, 7, "smollm2-135m", 4, [["announced", 2], ["refused_swarm", 1]]]
+VALUES: list[Any] = [2, "0.1.0", 12.5, 3, 7, "smollm2-135m", 4, [["announced", 2], ["refused_swarm", 1]], []]
 
 
 def test_figures_survive_the_wire() -> None:
@@ -51,7 +51,7 @@ def test_the_largest_figures_fit_one_answer() -> None:
 @pytest.mark.parametrize(
     ("place", "value", "named"),
     [
-        (0, 2, "protocol version"),
+        (0, 1, "speaks protocol 1, this node 2"),
         (1, "v" * (limits.MAX_VERSION + 1), "program version"),
         (1, "\x1b[2J", "program version"),
         (1, b"0.1.0", "program version"),
@@ -95,7 +95,7 @@ def test_hostile_bytes_are_refused() -> None:
         msgpack.packb([]),
     ]
     hostile += [generator.randbytes(generator.randrange(1, 200)) for _ in range(500)]
-    hostile.append(msgpack.packb([*VALUES[:-1], [["a" * 2 * limits.MAX_STATS, 1]]]))
+    hostile.append(msgpack.packb([*VALUES[:-2], [["a" * 2 * limits.MAX_STATS, 1]], []]))
     for raw in hostile:
         with pytest.raises(DecodeError):
             NodeStats.decode(raw)
@@ -106,20 +106,23 @@ def test_own_figures_that_others_would_refuse_are_not_sent() -> None:
         replace(STATS, fingerprint="\n").encode()
 
 
-def test_a_request_names_the_swarm_and_carries_a_token() -> None:
-    assert decode_request(encode_request(SWARM, b""), SWARM) == b""
-    assert decode_request(encode_request(SWARM, bytes(64)), SWARM) == bytes(64)
-    for request in (
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
         encode_request("0" * 32, b""),
-        encode_request(SWARM, bytes(63)),
+        encode_request(SWARM, b"", b""),
+        encode_request(SWARM),
+        encode_request(SWARM, None),
+        msgpack.packb([[2], SWARM, b"", []]),
         msgpack.packb([2, SWARM, b""]),
-        msgpack.packb([1, SWARM]),
-        msgpack.packb([1, SWARM, None]),
-        msgpack.packb([[1], SWARM, b""]),
         b"",
-    ):
-        with pytest.raises(DecodeError):
-            decode_request(request, SWARM)
+    ],
+)
+def test_requests_that_are_none_get_no_answer(request_bytes: bytes) -> None:
+    server = StatsServer(SWARM, lambda: STATS)
+    with pytest.raises(asyncio.IncompleteReadError):
+        asyncio.run(ask(server, BOB, request_bytes))
+    assert server.counters == {"stats_failed": 1}
 
 
 async def pair() -> tuple[Stream, Stream]:

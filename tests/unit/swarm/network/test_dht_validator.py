@@ -115,7 +115,7 @@ def test_nobody_signs_for_another(
     announcement_filter: AnnouncementFilter, validator: AnnouncementValidator
 ) -> None:
     forged = replace(unsigned(ALICE.peer_id), signature=b"")
-    forged = replace(forged, signature=MALLORY.sign(b"murmur-announcement-1\0" + forged.encode()))
+    forged = replace(forged, signature=MALLORY.sign(b"murmur-announcement-2\0" + forged.encode()))
     assert not validator.validate(record(forged))
     assert announcement_filter.refused == {"signature": 1}
     assert validator.validate(record(announce(ALICE)))

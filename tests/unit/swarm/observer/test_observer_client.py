@@ -18,7 +18,7 @@ from swarm.observer import client as observe
 from swarm.observer.client import Observer
 from swarm.observer.ipc import Done, Down, Figures, Offer, Orders, Report, Silent, decode, encode
 from swarm.wire.identity import Identity
-from swarm.wire.manifest import Invite
+from swarm.wire.invite import Invite
 
 ALICE, BOB = Identity.ephemeral(), Identity.ephemeral()
 STATS = NodeStats("0.1.0", 12.5, 3, 7, "tiny", 4, (("announced", 2),))

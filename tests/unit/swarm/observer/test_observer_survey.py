@@ -178,7 +178,12 @@ def test_a_node_that_answers_nonsense_is_one_node_less(hostile: bytes) -> None:
         (b"", "no answer: EOFError"),
         (HEADER.pack(Status.BUSY, 0), "busy"),
         (HEADER.pack(0, 2**31), "refused: an answer of"),
-        (HEADER.pack(0, 3) + b"\x91\x91\x90", "refused: stats"),
+        (HEADER.pack(0, 3) + b"\x91\x91\x90", "refused: the asked node: no protocol version"),
+        (
+            HEADER.pack(Status.VERSION, 2) + b"\x91\x03",
+            "refused: the asked node speaks protocol 3, this node 2",
+        ),
+        (HEADER.pack(9, 0), "refused: status"),
         (b"\0\0\0\0\xff" + STATS, "no answer: EOFError"),
     ],
 )

@@ -113,7 +113,7 @@ def test_a_signature_is_bound_to_its_domain() -> None:
 def test_epochs_and_keys() -> None:
     assert epoch_of(119.9, 60.0) == 1
     assert epoch_of(120.0, 60.0) == 2
-    assert shard_key("abc", 5, 2, 3) == "murmur/1/abc/5/2/3"
+    assert shard_key("abc", 5, 2, 3) == "murmur/2/abc/5/2/3"
 
 
 def test_shards_cover_their_range_evenly_and_move_every_epoch() -> None:

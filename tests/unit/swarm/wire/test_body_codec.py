@@ -12,6 +12,7 @@ from fakes import ALICE, BOB, body, body_of, group, packed_group, shared_group
 from policies.rollout import Finish, Segment
 from swarm.errors import DecodeError
 from swarm.limits import (
+    BODY_VERSION,
     MAX_BODY,
     MAX_BODY_RAW,
     MAX_BODY_ROLLOUTS,
@@ -20,7 +21,6 @@ from swarm.limits import (
     MAX_IMAGE,
     MAX_ROLLOUTS,
     MAX_TEXT,
-    PROTOCOL_VERSION,
 )
 from swarm.wire import body as bodies
 from swarm.wire.announcement import summarise
@@ -42,7 +42,7 @@ def arrays(**changes: object) -> list[object]:
     other = ["it is 9", "length", 0.25]
     groups = [[changes.pop("task", "addition@1"), changes.pop("seed", 7), [rollout, other]]]
     fields = {
-        "version": PROTOCOL_VERSION,
+        "version": BODY_VERSION,
         "swarm": "s",
         "sender": "p",
         "fingerprint": "tiny",
@@ -96,7 +96,7 @@ def test_a_body_comes_back_as_it_went_in() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"version": PROTOCOL_VERSION + 1},
+        {"version": BODY_VERSION + 1},
         {"version": True},
         {"swarm": b"s"},
         {"swarm": "s" * 200},

@@ -10,7 +10,8 @@ from announcing import MANIFEST, NOW, announce
 from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
 from swarm.errors import InviteError
 from swarm.wire.identity import Identity
-from swarm.wire.manifest import Invite, Manifest
+from swarm.wire.invite import Invite
+from swarm.wire.manifest import Manifest
 from swarm.wire.membership import Membership, member_key, new_secret
 
 ALICE, MALLORY = Identity.ephemeral(), Identity.ephemeral()
