@@ -33,7 +33,7 @@ def test_unknown_task_exits_2_with_the_nearest(tmp_path: Path) -> None:
 
 
 def test_bad_invite_exits_2(tmp_path: Path) -> None:
-    failed = murmur("join", "murmur1:broken", cwd=tmp_path)
+    failed = murmur("join", "murmur2:broken", cwd=tmp_path)
     assert failed.returncode == 2 and "invite" in failed.stderr
 
 

@@ -47,7 +47,7 @@ def test_member_trains_on_peers(local: int, external: int, expected: tuple[int, 
     assert (joined.sampler.local, joined.sampler.external) == expected
 
 
-@pytest.mark.parametrize("address", ["nonsense", "/ip4/1.2.3.4/tcp/4001", "murmur1:%%%"])
+@pytest.mark.parametrize("address", ["nonsense", "/ip4/1.2.3.4/tcp/4001", "murmur2:%%%"])
 def test_bad_addresses_are_told(address: str) -> None:
     with pytest.raises(InviteError):
         as_swarm_node(config(), [address])
