@@ -79,7 +79,7 @@ def test_answers_and_ipc_frames_are_read_as_what_they_stand_for() -> None:
 def test_the_protocols_page_quotes_vectors_and_numbers_that_exist() -> None:
     page = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
     quoted = set(re.findall(r'\("([^"]+)"', page))
-    assert len(quoted) > 15 and quoted - VECTORS.keys() == set()
+    assert len(quoted) >= 15 and quoted - VECTORS.keys() == set()
     table = re.findall(r"^\| ([0-9]+) ([a-z ]+) \|", page, flags=re.MULTILINE)
     assert [(int(number), name.replace(" ", "_").upper()) for number, name in table] == [
         (reserved.value, reserved.name) for reserved in Reserved
