@@ -1,0 +1,125 @@
+"""Peer records: what came of each peer's bodies here, and so which peers are known, new or resting.
+
+A record is this node's own experience; nobody's word goes into it. Counts halve every HALF_LIFE, so a peer that
+rests comes back as a newcomer, and one that was good long ago has to show it again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from swarm.admission.verdict import Outcome, Verdict
+
+HALF_LIFE = 1800.0  # seconds
+KNOWN_GROUPS = 2.0  # good groups that make a peer known
+RESTING_FAULTS = 4.0  # bodies refused or not delivered, from which a peer may have to rest
+RESTING_RATIO = 2.0  # faults for each good group that are too many
+MAX_PEERS = 4096  # 1 MB; the one that was silent longest is forgotten first
+
+
+class Standing(StrEnum):
+    KNOWN = "known"  # gave good groups of late: three quarters of all places are for such peers
+    NEWCOMER = "newcomer"  # no record yet, or one that faded
+    RESTING = "resting"  # gave more trouble than good: left alone until that fades
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRecord:
+    """Decayed counts, as of Unix time `at`."""
+
+    good: float = 0.0  # groups that passed every check and had something to learn from
+    useless: float = 0.0  # groups that passed, and had not
+    refused: dict[str, float] = field(default_factory=dict)  # groups or bodies, by reason
+    undelivered: float = 0.0  # fetches that brought no body
+    at: float = 0.0
+    host: str = ""  # that its last delivered body was fetched from
+
+    @property
+    def faults(self) -> float:
+        return self.undelivered + sum(self.refused.values())
+
+    def faded(self, now: float) -> PeerRecord:
+        """The record as of Unix time `now`."""
+        left = 0.5 ** (max(0.0, now - self.at) / HALF_LIFE)
+        refused = {reason: left * count for reason, count in self.refused.items() if left * count > 0.01}
+        return PeerRecord(
+            left * self.good, left * self.useless, refused, left * self.undelivered, now, self.host
+        )
+
+
+class PeerRecords:
+    """Of one node. Thread-safe. `allowed` peers are always known, `denied` ones always rest (PeerIDs)."""
+
+    def __init__(
+        self, clock: Callable[[], float], allowed: Iterable[str] = (), denied: Iterable[str] = ()
+    ) -> None:
+        self._clock = clock
+        self._allowed, self._denied = frozenset(allowed), frozenset(denied)
+        self._lock = threading.Lock()
+        self._records: dict[str, PeerRecord] = {}
+
+    def note_undelivered(self, peer: str) -> None:
+        """A fetch brought no body of this peer."""
+        with self._lock:
+            record = self._current(peer)
+            self._keep(peer, replace(record, undelivered=record.undelivered + 1.0))
+
+    def note_delivered(self, peer: str, host: str, verdicts: Sequence[Verdict]) -> None:
+        """A body of this peer came from `host`, an IP address, and was verified."""
+        with self._lock:
+            record = self._current(peer)
+            good = sum(verdict.outcome is Outcome.ACCEPTED for verdict in verdicts)
+            useless = sum(verdict.outcome not in (Outcome.ACCEPTED, Outcome.REFUSED) for verdict in verdicts)
+            refused = dict(record.refused)
+            for verdict in verdicts:
+                if verdict.reason is not None:
+                    refused[verdict.reason.value] = refused.get(verdict.reason.value, 0.0) + 1.0
+            good_now, useless_now = record.good + good, record.useless + useless
+            self._keep(peer, PeerRecord(good_now, useless_now, refused, record.undelivered, record.at, host))
+
+    def standing(self, peer: str) -> Standing:
+        """What the record, or the owner's word, makes of a peer now."""
+        if peer in self._denied:
+            return Standing.RESTING
+        if peer in self._allowed:
+            return Standing.KNOWN
+        record = self.record(peer)
+        if record.faults >= RESTING_FAULTS and record.faults > RESTING_RATIO * record.good:
+            return Standing.RESTING
+        return Standing.KNOWN if record.good >= KNOWN_GROUPS else Standing.NEWCOMER
+
+    def record(self, peer: str) -> PeerRecord:
+        """The record as of now; an empty one for a peer that was never met."""
+        with self._lock:
+            return self._current(peer)
+
+    def hosts(self, peers: Iterable[str]) -> dict[str, str]:
+        """The address of each peer, "" where none is known."""
+        return {peer: self.record(peer).host for peer in peers}
+
+    def peers(self) -> list[str]:
+        """All peers with a record."""
+        with self._lock:
+            return list(self._records)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain JSON-able data for the checkpoint."""
+        with self._lock:
+            return {peer: asdict(record) for peer, record in self._records.items()}
+
+    def restore(self, data: dict[str, Any]) -> None:
+        """Takes over what `snapshot` gave, straight or through JSON."""
+        with self._lock:
+            self._records = {peer: PeerRecord(**record) for peer, record in data.items()}
+
+    def _current(self, peer: str) -> PeerRecord:
+        return self._records.get(peer, PeerRecord()).faded(self._clock())
+
+    def _keep(self, peer: str, record: PeerRecord) -> None:
+        self._records[peer] = record
+        if len(self._records) > MAX_PEERS:
+            del self._records[min(self._records, key=lambda other: self._records[other].at)]

@@ -1,0 +1,120 @@
+"""Fair draws: names are free, addresses are not, so places are shared between the networks that peers speak from.
+
+An address counts as two peers at most and a subnet as four, however many identities stand behind them (gossipsub
+v1.1 calls it the colocation factor). Three quarters of the places are for peers with a record, while there are any;
+newcomers share the rest, and each kind takes what the other leaves.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence, Set
+
+import numpy as np
+
+IDENTITIES_OF_ADDRESS = 2  # that count as separate
+IDENTITIES_OF_SUBNET = 4
+KNOWN_SHARE = 0.75  # of the places, for peers with a record
+_SUBNET_BITS = {4: 24, 6: 48}  # by IP version: what one customer is commonly given
+
+
+def subnet_of(host: str) -> str:
+    """The network that an address belongs to; a host that is no IP address is a network of its own."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    return str(ipaddress.ip_network((address, _SUBNET_BITS[address.version]), strict=False))
+
+
+def shares(hosts: Mapping[str, str]) -> dict[str, float]:
+    """Of each peer, by the host that it speaks from: how many peers it counts as, at most 1.
+
+    Peers of no known host ("") count as one another's neighbours: they share one address.
+    """
+    of_host = Counter(hosts.values())
+    weight = {host: min(IDENTITIES_OF_ADDRESS, count) for host, count in of_host.items()}
+    of_subnet: Counter[str] = Counter()
+    for host, counted in weight.items():
+        of_subnet[subnet_of(host)] += counted
+    found = {}
+    for peer, host in hosts.items():
+        subnet = of_subnet[subnet_of(host)]
+        found[peer] = min(1.0, IDENTITIES_OF_SUBNET / subnet) * weight[host] / of_host[host]
+    return found
+
+
+def fair_select(
+    peers: Sequence[str],
+    hosts: Mapping[str, str],
+    known: Callable[[str], bool],
+    count: int,
+    generator: np.random.Generator,
+) -> list[int]:
+    """At most `count` positions of `peers`, who stand there once for each thing that they offer.
+
+    `hosts` has the address of each, "" where none is known. Newcomers stand between the others, so that whoever
+    takes the first few only is fair as well.
+    """
+    waiting: dict[str, list[int]] = defaultdict(list)
+    for index in generator.permutation(len(peers)):
+        waiting[peers[index]].append(int(index))
+    reserved = int(KNOWN_SHARE * count + generator.random())  # rounded at random: of a single place too
+    old, new = {p for p in waiting if known(p)}, {p for p in waiting if not known(p)}
+    of_old = _take(waiting, old, hosts, reserved, generator)
+    of_new = _take(waiting, new, hosts, count - reserved, generator)
+    chosen = _interleaved(of_old, of_new)
+    for kind in (old, new):
+        chosen += _take(waiting, kind, hosts, count - len(chosen), generator)
+    return chosen
+
+
+def _take(
+    waiting: dict[str, list[int]],
+    kind: Set[str],
+    hosts: Mapping[str, str],
+    places: int,
+    generator: np.random.Generator,
+) -> list[int]:
+    """Groups of peers of one kind, out of `waiting`: nobody gives a second before each was in the draw once."""
+    chosen: list[int] = []
+    while places > len(chosen) and (left := sorted(peer for peer in kind if waiting[peer])):
+        drawn = _systematic({peer: hosts[peer] for peer in left}, places - len(chosen), generator)
+        chosen += [waiting[peer].pop() for peer in drawn]
+    return chosen
+
+
+def _systematic(hosts: Mapping[str, str], count: int, generator: np.random.Generator) -> list[str]:
+    """At most `count` distinct peers, each with a chance proportional to its share, 1 at most (systematic sampling).
+
+    Drawing one after the other would not do: those of a crowded host gain as others leave the draw.
+    """
+    chances = _chances(shares(hosts), count)
+    order = [str(peer) for peer in generator.permutation(sorted(hosts))]
+    edges = np.cumsum([chances[peer] for peer in order])
+    points = np.arange(round(float(edges[-1]))) + generator.random()
+    return [order[int(place)] for place in np.searchsorted(edges, points[points < edges[-1]], side="right")]
+
+
+def _interleaved(more: Sequence[int], fewer: Sequence[int]) -> list[int]:
+    """Both in their order, spread evenly over one another."""
+    keyed = [
+        ((place + 1) / (len(part) + 1), index) for part in (more, fewer) for place, index in enumerate(part)
+    ]
+    return [index for _, index in sorted(keyed)]
+
+
+def _chances(weights: Mapping[str, float], count: int) -> dict[str, float]:
+    """Proportional to the weights, each 1 at most, with the sum `count` or the number of peers if that is less."""
+    chances: dict[str, float] = {}
+    left, places = dict(weights), min(count, len(weights))
+    while left:
+        total = sum(left.values())
+        sure = [peer for peer, weight in left.items() if weight * (places - len(chances)) >= total]
+        if not sure:
+            return chances | {p: w * (places - len(chances)) / total for p, w in left.items()}
+        for peer in sure:
+            chances[peer] = 1.0
+            del left[peer]
+    return chances
