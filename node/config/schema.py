@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from node.config.explain import explain
 from node.config.swarm import DhtConfig, SiloConfig
@@ -21,6 +21,8 @@ from policies.settings import Settings
 from policies.strategies.settings import AprilSettings, BrorlSettings, DarsSettings, GrpoSettings
 from policies.tasks.task import Param, TaskSpec
 from policies.text.settings import EmbeddedSettings, ModelSettings, TextSettings
+from swarm.errors import DecodeError
+from swarm.wire.identity import peer_bytes
 
 # Keys of before -> their names of today: refused with the new one named.
 RENAMED = {
@@ -103,7 +105,8 @@ class SamplerConfig(Settings):
     external: int = Field(default=0, ge=0)
     """J: groups of peers a round. The paper's best split is I = J = 4; a silo has none."""
     draw: Literal["peers", "uniform"] = "peers"
-    """Which external groups: uniform over peers, or uniform over groups (as published)."""
+    """Which external groups: peers: fair to networks, three quarters of the places for peers with a record. uniform:
+    over groups, as published."""
     external_advantages: Literal["all", "positive"] = "all"
     """All rollouts of an external group against its mean (as published), or only those better than its mean."""
     split: Literal["fixed", "adaptive"] = "fixed"
@@ -142,6 +145,26 @@ class EvaluationConfig(Settings):
     """Rounds between evaluations; 0 evaluates at the start and at the end only."""
 
 
+def _peer(text: str) -> str:
+    try:
+        peer_bytes(text)
+    except DecodeError:
+        raise ValueError("not a PeerID: it looks like 12D3KooW..., as `murmur peers` shows it") from None
+    return text
+
+
+PeerName = Annotated[str, AfterValidator(_peer)]
+
+
+class TrustConfig(Settings):
+    """Whom this node takes groups from, beside what each peer's record says."""
+
+    allow: tuple[PeerName, ...] = ()
+    """PeerIDs that always count as known: three quarters of the places for peers' groups are for such."""
+    deny: tuple[PeerName, ...] = ()
+    """PeerIDs that nothing is fetched from."""
+
+
 class CheckpointConfig(Settings):
     """What a run goes on from after Ctrl-C or a crash."""
 
@@ -176,6 +199,8 @@ class Config(Settings):
     silo_baseline: bool = False
     """Train a silo baseline beside a swarm node, on as many CPU seconds, and say at the end what sharing brought. It
     takes as much memory and time as the node. Means nothing in a silo."""
+    trust: TrustConfig = TrustConfig()
+    """Peers that the owner vouches for, and peers that nothing is taken from."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """When and on how much the policy is judged."""
     checkpoint: CheckpointConfig = CheckpointConfig()

@@ -59,7 +59,12 @@ def build_node(
     )
     peer = Identity.load_or_create(folder.identity(config)).peer_id
     swarm = manifest_of(config).swarm_id if isinstance(config.swarm, DhtConfig) else ""
-    limits = VerifierLimits(max_age=max_age, unsupported_tasks=unsupported)
+    limits = VerifierLimits(
+        max_age=max_age,
+        allowed=frozenset(config.trust.allow),
+        denied=frozenset(config.trust.deny),
+        unsupported_tasks=unsupported,
+    )
     verifier = RolloutVerifier(swarm, peer, by_name, policy.encode, clock, limits)
     generator = derive_generator(
         config.run_seed, "gossip", time.time_ns()

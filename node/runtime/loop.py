@@ -40,7 +40,7 @@ from swarm.admission.verifier import RolloutVerifier
 from swarm.gossip.service import Gossip
 from swarm.sampling.external_pool import ExternalPool
 from swarm.sampling.fair_share import fair_weights
-from swarm.sampling.group_selection import uniform_over_groups, uniform_over_peers
+from swarm.sampling.group_selection import Select, uniform_over_groups
 from swarm.sampling.sampler import Mix, draw_batch
 
 logger = logging.getLogger(__name__)
@@ -103,9 +103,7 @@ def play_round(node: Node) -> RoundEvent:
     generator = derive_generator(node.config.run_seed, "sample", node.round)
     # The strategy chose the own groups; all of them train.
     mix = Mix(
-        len(phase.admitted),
-        external,
-        uniform_over_groups if sampler.draw == "uniform" else uniform_over_peers,
+        len(phase.admitted), external, uniform_over_groups if sampler.draw == "uniform" else by_record(node)
     )
     batch = draw_batch(phase.admitted, node.pool, mix, generator, node.clock())
     taken_over = {(unsolved.task, unsolved.seed) for unsolved in node.feedback.unsolved}
@@ -138,6 +136,13 @@ def play_round(node: Node) -> RoundEvent:
     node.transport_cpu += event.transport_cpu_seconds
     node.notices.after_round(event, phase.groups, exchanged.verdicts, taken_over)
     return event
+
+
+def by_record(node: Node) -> Select:
+    """Which of the pool's groups an update takes: as fair to networks as what is fetched, known peers first."""
+    return lambda waiting, count, generator: node.verifier.records.select(
+        [candidate.peer for candidate in waiting], count, generator
+    )
 
 
 def score(group: Group, tasks: Mapping[str, Task]) -> Group:
@@ -221,6 +226,7 @@ def save(node: Node) -> None:
             node.verifier.guard.snapshot(),
             node.rollouts.snapshot(),
             node.feedback.snapshot(),
+            node.verifier.records.snapshot(),
         ),
     )
 
@@ -235,6 +241,7 @@ def resume(node: Node) -> int:
     node.verifier.guard.restore(state.guard)
     node.rollouts.restore(state.rollouts)
     node.feedback = SwarmFeedback.restored(state.feedback)
+    node.verifier.records.restore(state.peers or {})
     return node.store.rewind(state.round)
 
 

@@ -31,6 +31,7 @@ class NodeState:
     guard: Any  # what `ReplayGuard.snapshot` gave: what was seen, so that nothing is trained on twice
     rollouts: Any  # what `OpenGroups.snapshot` gave: own groups under way
     feedback: Any = None  # what `SwarmFeedback.snapshot` gave
+    peers: Any = None  # what `PeerRecords.snapshot` gave
     format: int = FORMAT
 
 

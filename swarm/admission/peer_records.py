@@ -7,17 +7,26 @@ rests comes back as a newcomer, and one that was good long ago has to show it ag
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from swarm.admission.verdict import Outcome, Verdict
+import numpy as np
+
+from swarm.admission.verdict import Outcome, Reason, Verdict
+from swarm.sampling.fair_draw import fair_select
 
 HALF_LIFE = 1800.0  # seconds
 KNOWN_GROUPS = 2.0  # good groups that make a peer known
-RESTING_FAULTS = 4.0  # bodies refused or not delivered, from which a peer may have to rest
-RESTING_RATIO = 2.0  # faults for each good group that are too many
+# Faults, and refusals that nobody is to blame for, from which a peer may have to rest; and those for each group that
+# passed that are too many.
+RESTING_FAULTS, FAULTS_FOR_A_GROUP = 4.0, 2.0
+RESTING_REFUSALS, REFUSALS_FOR_A_GROUP = 32.0, 8.0
+# Honest peers meet these too: they run another tokenizer, resume, are slow, or were copied.
+BLAMELESS = frozenset(
+    {Reason.REPLAY, Reason.COPYCAT, Reason.STALE, Reason.LENGTH, Reason.ENCODING, Reason.FAULT}
+)
 MAX_PEERS = 4096  # 1 MB; the one that was silent longest is forgotten first
 
 
@@ -39,8 +48,19 @@ class PeerRecord:
     host: str = ""  # that its last delivered body was fetched from
 
     @property
+    def passed(self) -> float:
+        """Groups that passed every check."""
+        return self.good + self.useless
+
+    @property
+    def blameless(self) -> float:
+        """Groups refused for what honest peers do as well."""
+        return sum(count for reason, count in self.refused.items() if reason in BLAMELESS)
+
+    @property
     def faults(self) -> float:
-        return self.undelivered + sum(self.refused.values())
+        """Bodies that did not come, and what was refused for what no honest peer sends."""
+        return self.undelivered + sum(self.refused.values()) - self.blameless
 
     def faded(self, now: float) -> PeerRecord:
         """The record as of Unix time `now`."""
@@ -88,7 +108,9 @@ class PeerRecords:
         if peer in self._allowed:
             return Standing.KNOWN
         record = self.record(peer)
-        if record.faults >= RESTING_FAULTS and record.faults > RESTING_RATIO * record.good:
+        if _too_many(record.faults, RESTING_FAULTS, FAULTS_FOR_A_GROUP * record.passed):
+            return Standing.RESTING
+        if _too_many(record.blameless, RESTING_REFUSALS, REFUSALS_FOR_A_GROUP * record.passed):
             return Standing.RESTING
         return Standing.KNOWN if record.good >= KNOWN_GROUPS else Standing.NEWCOMER
 
@@ -97,9 +119,25 @@ class PeerRecords:
         with self._lock:
             return self._current(peer)
 
-    def hosts(self, peers: Iterable[str]) -> dict[str, str]:
-        """The address of each peer, "" where none is known."""
-        return {peer: self.record(peer).host for peer in peers}
+    def select(
+        self,
+        peers: Sequence[str],
+        count: int,
+        generator: np.random.Generator,
+        hosts: Mapping[str, str] | None = None,
+    ) -> list[int]:
+        """At most `count` positions of `peers`, who stand there once for each group that they offer.
+
+        Fair to networks, and with places reserved for known peers (`fair_select`); none of those that rest. `hosts`
+        are those that peers say they are at; left out, those that their last bodies came from.
+        """
+        standings = {peer: self.standing(peer) for peer in set(peers)}
+        places = [place for place, peer in enumerate(peers) if standings[peer] is not Standing.RESTING]
+        if hosts is None:
+            hosts = {peer: self.record(peer).host for peer in standings}
+        offered = [peers[place] for place in places]
+        known = lambda peer: standings[peer] is Standing.KNOWN  # noqa: E731
+        return [places[index] for index in fair_select(offered, hosts, known, count, generator)]
 
     def peers(self) -> list[str]:
         """All peers with a record."""
@@ -123,3 +161,7 @@ class PeerRecords:
         self._records[peer] = record
         if len(self._records) > MAX_PEERS:
             del self._records[min(self._records, key=lambda other: self._records[other].at)]
+
+
+def _too_many(refused: float, least: float, bearable: float) -> bool:
+    return refused >= least and refused > bearable

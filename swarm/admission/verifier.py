@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from policies.rollout import Finish, Group, Rollout, Segment
 from policies.tasks.task import ImageTask, Task, score_group
+from swarm.admission.peer_records import PeerRecords
 from swarm.admission.replay_guard import ReplayGuard
 from swarm.admission.verdict import Outcome, Reason, Verdict
 from swarm.errors import DecodeError
@@ -43,6 +44,8 @@ class VerifierLimits:
     # Tasks of the swarm that the own policy cannot take, by the part of their name before the @.
     unsupported_tasks: frozenset[str] = frozenset()
     max_age: float = 600.0  # seconds since the announcement was made
+    allowed: frozenset[str] = frozenset()  # PeerIDs that always count as known
+    denied: frozenset[str] = frozenset()  # PeerIDs that nothing is taken from
     max_characters: int = 16_384  # of one completion; a cheap bound before the tokenizer is asked
 
 
@@ -69,15 +72,23 @@ class RolloutVerifier:
         self.swarm, self.peer = swarm, peer
         self.settings = settings
         self.guard = ReplayGuard()
+        self.records = PeerRecords(clock, settings.allowed, settings.denied)
         self._tasks, self._encode, self._clock = tasks, encode, clock
 
     def verify(self, announcement: Announcement, wire: bytes) -> list[Verified]:
         """One verdict a group, with the group where it was accepted or set aside; one for a refused body.
 
-        `announcement` is signature-checked by the transport. Own records give an empty list.
+        `announcement` is signature-checked by the transport. Own records give an empty list. What came of the body
+        goes into the peer's record.
         """
         if announcement.peer == self.peer:
             return []
+        verified = self._verify_body(announcement, wire)
+        verdicts = [verdict for verdict, _ in verified]
+        self.records.note_delivered(announcement.peer, announcement.host, verdicts)
+        return verified
+
+    def _verify_body(self, announcement: Announcement, wire: bytes) -> list[Verified]:
         try:
             body = self._open(announcement, wire)
         except _Refusal as refusal:

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _KEPT_VERDICTS = 4096  # between two drains; the counters stay exact beyond it
 _KEPT_TRIES = 4096  # announcements whose fetches are counted
+_KEPT_GOOD_PEERS = 1024
 _TRIES_A_BODY = 2  # publishers to try, at most, for each body that a cycle wants
 _CLOSE_SECONDS = 5.0  # a fetch under way may last longer; it ends when the transport is closed
 
@@ -94,6 +95,7 @@ class Gossip:
         # By peer too: whoever announces another's digest must not use up the tries of its owner.
         self._tries: OrderedDict[tuple[str, bytes], int] = OrderedDict()
         self._declined: list[Announcement] = []  # of the last look: they shall make room for others
+        self._good_peers: OrderedDict[str, None] = OrderedDict()  # in this session
         self._heard = clock()
         self._failures = 0  # cycles in a row in which the transport failed
         self._stop = threading.Event()
@@ -149,12 +151,12 @@ class Gossip:
 
     @property
     def alone(self) -> bool:
-        """Peers are wanted and none was heard for the setting `alone_after`."""
+        """Peers are wanted, and for the setting `alone_after` nothing good came and nobody who gave such announced."""
         return self.shares and self.silence >= self.settings.alone_after
 
     @property
     def silence(self) -> float:
-        """Seconds since any peer was last heard of, or since this object was made."""
+        """Seconds since a peer that gave something good was last heard of, or since this object was made."""
         return self._clock() - self._heard
 
     def _run(self) -> None:
@@ -212,14 +214,26 @@ class Gossip:
 
     def _collect(self) -> None:
         found = self._transport.announcements(self.settings.want, self._declined) if self.shares else ()
-        if found:
-            self._heard = self._clock()
+        self._note_heard(found)
         self._leave_unusable(found)
         self._pool.expire(self._clock())
         self._declined = [a for a in found if self._has_no_use_for(a)]
         wanted = self.settings.fetches if len(self._pool) < self.settings.enough else 0
-        chosen = select_bodies(found, self._may_fetch, _TRIES_A_BODY * wanted, self._generator)
+        records = self._verifier.records
+        chosen = select_bodies(found, self._may_fetch, records, _TRIES_A_BODY * wanted, self._generator)
         self._fetchers.gather(chosen, wanted, self.settings.deadline, self._take)
+
+    def _note_heard(self, found: Sequence[Announcement]) -> None:
+        """Peers that gave something good count as heard while they announce; of others, words alone do not."""
+        if any(announcement.peer in self._good_peers for announcement in found):
+            self._heard = self._clock()
+
+    def _note_good(self, peer: str) -> None:
+        self._heard = self._clock()
+        self._good_peers[peer] = None
+        self._good_peers.move_to_end(peer)
+        if len(self._good_peers) > _KEPT_GOOD_PEERS:
+            self._good_peers.popitem(last=False)
 
     def _may_fetch(self, announcement: Announcement) -> bool:
         return not (self._has_no_use_for(announcement) or self._fetchers.busy_with(announcement))
@@ -248,6 +262,7 @@ class Gossip:
             wire = self._transport.fetch(announcement)
         except TransportError as error:
             self._note_try(announcement)
+            self._verifier.records.note_undelivered(announcement.peer)
             self._count(fetch_failed=1)
             log.info("no body from %s: %s", announcement.peer, error)
             return None
@@ -271,7 +286,10 @@ class Gossip:
             if group is not None and not group.zero_advantage:
                 self._pool.add(group, announcement.created)
         self._keep([verdict for verdict, _ in verified])
-        return any(verdict.checked for verdict, _ in verified)
+        good = any(verdict.checked for verdict, _ in verified)
+        if good:
+            self._note_good(announcement.peer)
+        return good
 
     def _keep(self, verdicts: Sequence[Verdict]) -> None:
         labels = Counter(verdict.label for verdict in verdicts)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from swarm.admission.peer_records import PeerRecords
 from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.discovery.republish import draw_phase, is_due, next_moment, republished
 from swarm.discovery.shard_reader import SPARE, ShardReader
@@ -82,6 +83,7 @@ class SimNode:
         self._offer: bytes | None = None  # the same, encoded
         self._published = 0
         self._republishing = Tally()  # what it cost since the last round's end
+        self._records = PeerRecords(lambda: world.clock.now)  # all are newcomers here: nobody misbehaves
         self._seen: set[bytes] = set()  # digests of bodies that came
         self._failures: Counter[bytes] = Counter()  # by digest
         self._under_way = 0  # fetches
@@ -203,7 +205,7 @@ class SimNode:
         bodies = world.scenario.bodies
         candidates = self._shard_reader.candidates(SPARE * bodies)
         count = costs.TRIES_A_BODY * (bodies - tally.bodies)
-        waiting = deque(select_bodies(candidates, self._worth_fetching, count, world.choices))
+        waiting = deque(select_bodies(candidates, self._worth_fetching, self._records, count, world.choices))
         lanes = [self._fetch_waiting(waiting, tally) for _ in range(costs.PARALLEL_FETCHES)]
         yield from world.clock.side_by_side(lanes)
 

@@ -77,6 +77,11 @@ class Announcement:
         return tuple(text for text in self.addresses if "/p2p/" not in text)
 
     @property
+    def host(self) -> str:
+        """Where its body is said to be: the first address's host, the own or a mirror's; empty without any."""
+        return Address.parse(self.addresses[0]).host if self.addresses else ""
+
+    @property
     def mirrors(self) -> dict[str, str]:
         """The PeerID of each mirror, with its address."""
         parted = (text.rpartition("/p2p/") for text in self.addresses if "/p2p/" in text)

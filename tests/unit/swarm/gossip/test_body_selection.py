@@ -7,6 +7,8 @@ from collections import Counter
 import numpy as np
 from announcing import NOW, unsigned
 
+from swarm.admission.peer_records import PeerRecords
+from swarm.admission.verdict import Outcome, Reason, Verdict
 from swarm.gossip.body_selection import select_bodies
 from swarm.wire.announcement import Announcement
 from swarm.wire.identity import Identity
@@ -18,15 +20,19 @@ def always(announcement: Announcement) -> bool:
     return True
 
 
+def records() -> PeerRecords:
+    return PeerRecords(lambda: NOW)
+
+
 def test_each_publisher_counts_once_with_its_newest() -> None:
     loud = [unsigned(A, created=NOW - age) for age in range(5)]
-    assert select_bodies(loud, always, 8, np.random.default_rng(1)) == loud[:1]
+    assert select_bodies(loud, always, records(), 8, np.random.default_rng(1)) == loud[:1]
 
 
 def test_publishers_are_chosen_uniformly_and_no_more_than_asked() -> None:
-    generator = np.random.default_rng(2)
+    generator, newcomers = np.random.default_rng(2), records()
     found = [unsigned(peer) for peer in (A, B, C, D, A, A)]
-    chosen = [select_bodies(found, always, 2, generator) for _ in range(1000)]
+    chosen = [select_bodies(found, always, newcomers, 2, generator) for _ in range(1000)]
     assert {len(choice) for choice in chosen} == {2}
     counts = Counter(a.peer for choice in chosen for a in choice)
     assert all(430 < counts[peer] < 570 for peer in (A, B, C, D))
@@ -34,5 +40,25 @@ def test_publishers_are_chosen_uniformly_and_no_more_than_asked() -> None:
 
 def test_what_is_not_worth_fetching_is_left_out_and_gives_no_older_one_a_turn() -> None:
     found = [unsigned(A, created=NOW), unsigned(B), unsigned(A, created=NOW - 60)]
-    chosen = select_bodies(found, lambda a: a is not found[0], 8, np.random.default_rng(3))
+    chosen = select_bodies(found, lambda a: a is not found[0], records(), 8, np.random.default_rng(3))
     assert chosen == [found[1]]
+
+
+def test_known_publishers_come_first_and_newcomers_between_them() -> None:
+    known = records()
+    for peer in (A, B, C):
+        known.note_delivered(peer, "203.0.113.7", [Verdict(Outcome.ACCEPTED, peer)] * 3)
+    newcomers = [unsigned(Identity(bytes([number]) * 32).peer_id) for number in range(100, 160)]
+    found = [*newcomers, *map(unsigned, (A, B, C))]
+    for seed in range(30):
+        chosen = select_bodies(found, always, known, 4, np.random.default_rng(seed))
+        assert {a.peer for a in chosen} >= {A, B, C}
+        assert len(chosen) == 4
+
+
+def test_a_publisher_that_rests_is_not_fetched_from() -> None:
+    resting = records()
+    resting.note_delivered(A, "203.0.113.7", [Verdict.refused(A, Reason.DECODE, "junk")] * 5)
+    assert select_bodies([unsigned(A), unsigned(B)], always, resting, 8, np.random.default_rng(1)) == [
+        unsigned(B)
+    ]

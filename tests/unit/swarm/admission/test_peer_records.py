@@ -1,0 +1,108 @@
+"""What a node makes of its own experience with each peer."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from swarm.admission.peer_records import BLAMELESS, HALF_LIFE, MAX_PEERS, PeerRecord, PeerRecords, Standing
+from swarm.admission.verdict import Outcome, Reason, Verdict
+
+BOB, EVE = "bob", "eve"
+HOST = "203.0.113.7"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _passed(outcome: Outcome = Outcome.ACCEPTED, count: int = 3) -> list[Verdict]:
+    return [Verdict(outcome, BOB)] * count
+
+
+def _refused(reason: Reason, count: int = 1) -> list[Verdict]:
+    return [Verdict.refused(BOB, reason, "")] * count
+
+
+def test_good_groups_make_a_peer_known_until_they_fade() -> None:
+    clock = Clock()
+    records = PeerRecords(clock)
+    assert records.standing(BOB) is Standing.NEWCOMER
+    records.note_delivered(BOB, HOST, _passed())
+    assert records.standing(BOB) is Standing.KNOWN
+    assert records.record(BOB).host == HOST
+    clock.now += HALF_LIFE
+    assert records.record(BOB).good == pytest.approx(1.5)
+    assert records.standing(BOB) is Standing.NEWCOMER
+
+
+def test_groups_without_a_signal_make_nobody_known() -> None:
+    records = PeerRecords(Clock())
+    records.note_delivered(BOB, HOST, _passed(Outcome.SET_ASIDE, 50))
+    assert records.standing(BOB) is Standing.NEWCOMER
+
+
+@pytest.mark.parametrize("reason", sorted(set(Reason) - BLAMELESS))
+def test_a_peer_that_sends_what_no_honest_one_does_rests_and_comes_back(reason: Reason) -> None:
+    clock = Clock()
+    records = PeerRecords(clock)
+    for _ in range(4):
+        assert records.standing(BOB) is not Standing.RESTING
+        records.note_delivered(BOB, HOST, _refused(reason))
+    assert records.standing(BOB) is Standing.RESTING
+    assert records.select([BOB, BOB], 2, np.random.default_rng(0)) == []
+    clock.now += HALF_LIFE
+    assert records.standing(BOB) is Standing.NEWCOMER
+
+
+@pytest.mark.parametrize("reason", sorted(BLAMELESS))
+def test_nobody_rests_for_what_honest_peers_do_too_unless_it_is_all_they_do(reason: Reason) -> None:
+    records = PeerRecords(Clock())
+    records.note_delivered(BOB, HOST, _refused(reason, 31))
+    assert records.standing(BOB) is Standing.NEWCOMER
+    records.note_delivered(BOB, HOST, _refused(reason))
+    assert records.standing(BOB) is Standing.RESTING
+    records.note_delivered(BOB, HOST, _passed(Outcome.SET_ASIDE, 4))
+    assert records.standing(BOB) is Standing.NEWCOMER
+
+
+def test_a_good_peer_may_fail_now_and_then() -> None:
+    records = PeerRecords(Clock())
+    records.note_delivered(BOB, HOST, _passed(count=10))
+    for _ in range(20):
+        records.note_undelivered(BOB)
+    assert records.standing(BOB) is Standing.KNOWN
+    records.note_undelivered(BOB)
+    assert records.standing(BOB) is Standing.RESTING
+
+
+def test_the_owner_has_the_last_word() -> None:
+    records = PeerRecords(Clock(), allowed=[BOB], denied=[EVE])
+    records.note_delivered(BOB, HOST, _refused(Reason.DECODE, 50))
+    records.note_delivered(EVE, HOST, _passed(count=50))
+    assert records.standing(BOB) is Standing.KNOWN
+    assert records.standing(EVE) is Standing.RESTING
+
+
+def test_records_survive_a_restart_through_json() -> None:
+    records, restored = PeerRecords(Clock()), PeerRecords(Clock())
+    records.note_delivered(BOB, HOST, _passed() + _refused(Reason.STALE))
+    restored.restore(json.loads(json.dumps(records.snapshot())))
+    assert restored.record(BOB) == records.record(BOB) != PeerRecord()
+
+
+def test_the_number_of_records_is_bounded_and_the_longest_silent_goes_first() -> None:
+    clock = Clock()
+    records = PeerRecords(clock)
+    records.note_delivered(BOB, HOST, _passed())
+    for number in range(MAX_PEERS):
+        clock.now += 0.001
+        records.note_undelivered(str(number))
+    assert len(records.peers()) == MAX_PEERS
+    assert BOB not in records.peers()

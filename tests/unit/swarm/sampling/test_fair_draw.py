@@ -1,0 +1,86 @@
+"""Places are shared between networks, not between names."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarm.sampling.fair_draw import fair_select, shares, subnet_of
+
+HONEST = {f"honest-{n}": f"198.51.{n}.7" for n in range(6)}
+ROUNDS = 2000
+
+
+def _share_of(prefix: str, hosts: dict[str, str], known: set[str], count: int, groups: int = 3) -> float:
+    """The share of the places that peers with such names get, over many draws."""
+    generator = np.random.default_rng(5)
+    offers = [peer for peer in hosts for _ in range(groups)]
+    got: Counter[str] = Counter()
+    for _ in range(ROUNDS):
+        got.update(offers[i] for i in fair_select(offers, hosts, known.__contains__, count, generator))
+    return sum(n for peer, n in got.items() if peer.startswith(prefix)) / got.total()
+
+
+def test_a_subnet_is_what_one_customer_is_given() -> None:
+    assert subnet_of("198.51.100.7") == subnet_of("198.51.100.200") != subnet_of("198.51.101.7")
+    assert subnet_of("2001:db8:1:2::3") == subnet_of("2001:db8:1:ffff::1") != subnet_of("2001:db8:2::1")
+    assert subnet_of("") == ""
+
+
+def test_an_address_counts_twice_and_a_subnet_four_times() -> None:
+    one_host = shares({f"s{n}": "203.0.113.1" for n in range(20)})
+    assert sum(one_host.values()) == pytest.approx(2)
+    one_subnet = shares({f"s{n}": f"203.0.113.{n}" for n in range(20)})
+    assert sum(one_subnet.values()) == pytest.approx(4)
+    assert set(shares(HONEST).values()) == {1.0}
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 8])
+@pytest.mark.parametrize("known", ["nobody", "honest", "everybody"])
+def test_twenty_names_on_one_address_get_a_quarter_beside_six_peers(count: int, known: str) -> None:
+    hosts = HONEST | {f"sybil-{n}": "203.0.113.1" for n in range(20)}
+    records = {"nobody": set(), "honest": set(HONEST), "everybody": set(hosts)}[known]
+    assert _share_of("sybil", hosts, records, count) <= 0.27
+
+
+def test_in_one_subnet_addresses_still_share_fairly() -> None:
+    hosts = {f"honest-{n}": f"10.0.0.{n}" for n in range(6)} | {f"sybil-{n}": "10.0.0.99" for n in range(20)}
+    assert _share_of("sybil", hosts, set(), 4) <= 0.27
+
+
+def test_everybody_on_one_machine_is_drawn_alike() -> None:
+    hosts = {f"peer-{n}": "127.0.0.1" for n in range(5)}
+    assert [round(_share_of(f"peer-{n}", hosts, set(), 2), 1) for n in range(5)] == [0.2] * 5
+
+
+def test_a_newcomer_is_heard_beside_many_known_peers() -> None:
+    hosts = HONEST | {"newcomer": "192.0.2.1"}
+    assert _share_of("newcomer", hosts, set(HONEST), 4) == pytest.approx(0.25, abs=0.02)
+    assert _share_of("newcomer", hosts, set(HONEST), 1) == pytest.approx(0.25, abs=0.05)
+
+
+def test_places_that_one_kind_leaves_go_to_the_other() -> None:
+    generator = np.random.default_rng(1)
+    for known in (set[str](), set(HONEST)):
+        assert len(fair_select(list(HONEST), HONEST, known.__contains__, 6, generator)) == 6
+
+
+@given(
+    st.lists(st.sampled_from("abcdefgh"), max_size=40),
+    st.integers(0, 12),
+    st.sets(st.sampled_from("abcdefgh")),
+    st.integers(0, 99),
+)
+def test_a_draw_gives_distinct_places_and_fills_what_can_be_filled(
+    offers: list[str], count: int, known: set[str], seed: int
+) -> None:
+    hosts = dict(
+        zip("abcdefgh", ["", "", "10.0.0.1", "10.0.0.1", "10.0.0.2", "::1", "fe80::1", "host"], strict=True)
+    )
+    chosen = fair_select(offers, hosts, known.__contains__, count, np.random.default_rng(seed))
+    assert len(set(chosen)) == len(chosen) == min(count, len(offers))
+    assert all(0 <= place < len(offers) for place in chosen)
