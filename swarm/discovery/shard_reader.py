@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
 from swarm.discovery.announcement_store import AnnouncementStore
@@ -19,6 +20,7 @@ from swarm.wire.manifest import Manifest
 SPARE = 3  # announcements to look for, for each body to fetch
 _SHARD_MEMBERS = 24  # announcements that a shard is to hold, as the manifest's depth is chosen
 _DRAWN = 1.5  # publishers to draw from a shard of that size, for each body to fetch
+_KEPT_SPENT = 8192  # announcements that were fetched, could not be, or are of no use here
 _KEPT_EPOCHS = 3  # after which a publisher that was drawn and not fetched is forgotten
 _MAX_EPOCH_SHARDS = 32  # of one epoch, drawn from
 _EMPTY_SHARDS = (
@@ -46,6 +48,7 @@ class ShardReader:
         self._read: set[int] = set()
         self._members = 0  # found in them
         self._joined = False
+        self._spent: OrderedDict[tuple[str, bytes], None] = OrderedDict()
 
     def keys_to_read(self, current: int, want: int) -> Iterator[list[str]]:
         """Shard keys to read, a few at a time, in epoch `current`. Learn what they hold before asking for more.
@@ -56,7 +59,7 @@ class ShardReader:
             yield from self._draw(current, _bodies(want))
             if len(self._sample) >= _bodies(want):
                 return
-        if needs_look(self._announcements.live(), current, want):
+        if self._too_few(current, want):
             yield from self._list(current, want)
 
     def add(self, raws: Sequence[object]) -> None:
@@ -73,6 +76,9 @@ class ShardReader:
     def mark_fetched(self, announcement: Announcement) -> None:
         """Its body was fetched, or could not be, or is of no use here."""
         self._sample.mark_fetched(announcement)
+        self._spent[announcement.peer, announcement.digest] = None
+        if len(self._spent) > _KEPT_SPENT:
+            self._spent.popitem(last=False)
 
     def rejoin(self) -> None:
         """The node lost the swarm and comes back: the next look goes back as far as announcements live."""
@@ -110,16 +116,21 @@ class ShardReader:
             self._manifest, current, self._lifetime, joining=joining, generator=self._generator
         ):
             yield keys
-            if len(self._announcements.live()) >= want:
+            if len(self._unspent()) >= want:
                 return
+
+    def _too_few(self, current: int, want: int) -> bool:
+        """Whether there are fewer than `want` publishers, of this epoch and the last, that are still worth a fetch.
+
+        What was fetched, or could not be, does not count: a few dead announcements must not end the search for others.
+        """
+        return sum(a.epoch >= current - 1 for a in self._unspent()) < want
+
+    def _unspent(self) -> list[Announcement]:
+        return [a for a in self._announcements.live() if (a.peer, a.digest) not in self._spent]
 
     def _key(self, epoch: int, shard: int) -> str:
         return shard_key(self._manifest.swarm_id, epoch, self._manifest.shard_depth, shard)
-
-
-def needs_look(live: Sequence[Announcement], current: int, want: int) -> bool:
-    """Whether fewer than `want` publishers of this epoch and the last are known: gossip alone is not enough."""
-    return sum(a.epoch >= current - 1 for a in live) < want
 
 
 def places(

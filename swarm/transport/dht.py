@@ -75,8 +75,7 @@ class DhtTransport:
         return Announcement.decode(self._call("publish", body, astuple(summary)))
 
     def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> Sequence[Announcement]:
-        # Without shards everybody is known, and nobody has a place to lose.
-        unwanted = [a.encode() for a in declined] if self._settings.manifest.shard_depth else []
+        unwanted = [a.encode() for a in declined]
         return [Announcement.decode(raw) for raw in self._call("announcements", want, unwanted)]
 
     def fetch(self, announcement: Announcement) -> bytes:

@@ -135,3 +135,17 @@ def test_candidates_that_are_declined_make_room_for_others() -> None:
         for announcement in (a for a in found if a.peer not in useful or a is fetched[-1]):
             library.reader.mark_fetched(announcement)
     assert len({a.peer for a in fetched}) == 12
+
+
+def test_dead_announcements_do_not_end_the_search_for_others() -> None:
+    """Twelve fresh keys that serve nothing once ended all exchange: they counted as publishers known well enough."""
+    manifest = replace(MANIFEST, shard_depth=0)
+    store = AnnouncementStore(AnnouncementFilter(manifest, lambda: NOW + 70.0), "own")
+    reader = ShardReader(manifest, store, 600.0, random.Random(1))
+    place = {"swarm": manifest.swarm_id, "depth": 0, "shard": 0}
+    dead = [announce(peer, digest=peer.public_key, **place) for peer in PEERS[:40]]
+    store.add([a.encode() for a in dead])
+    assert not list(reader.keys_to_read(CURRENT, WANT))
+    for announcement in dead:
+        reader.mark_fetched(announcement)
+    assert list(reader.keys_to_read(CURRENT, WANT))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from fakes import ALICE, BOB, MALLORY, NODE, SWARM, Addition, ManualClock, body, encode, group, offer
 
+from swarm.admission.peer_records import Standing
 from swarm.admission.verdict import Outcome
 from swarm.admission.verifier import RolloutVerifier
 from swarm.errors import FetchFailed, TransportDown
@@ -234,6 +235,19 @@ def test_a_node_knows_since_when_it_is_alone() -> None:
     hub.offer(*offer(body([group(1)], ALICE), clock.now))
     gossip.step()
     assert (gossip.alone, gossip.silence) == (False, 0.0)
+
+
+def test_dead_announcements_keep_nobody_company() -> None:
+    clock = ManualClock()
+    hub = MemoryHub(SWARM, clock)
+    gossip, _ = gossip_of(NODE, hub.join(NODE), clock, alone_after=30.0)
+    for number in range(8):
+        clock.now += 5
+        announcement, wire = offer(body([group(number)], MALLORY), clock.now)
+        hub.offer(announcement, wire[:-1])
+        gossip.step()
+    assert gossip.alone
+    assert gossip._verifier.records.standing(MALLORY) is Standing.RESTING
 
 
 def test_a_silo_is_not_alone_but_by_itself() -> None:
