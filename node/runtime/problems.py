@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 
 from node.runtime.swarm_feedback import SwarmFeedback, prioritised
@@ -10,7 +11,7 @@ from policies.rollout import Problem
 from policies.seeds import derive_generator
 from policies.strategies.rollout_phase import DrawProblems
 from policies.tasks.curriculum import Curriculum
-from policies.tasks.task import Task
+from policies.tasks.task import Task, TaskError
 
 
 def problems_of(
@@ -35,7 +36,8 @@ def problems_of(
         problems = list(own(first, count))
         for place in range(first, min(first + count, len(waiting))):
             if derive_generator(curriculum.seed, "retry_share", round_number, place).random() < retry_share:
-                problems[place - first] = tasks[waiting[place].task].problem(waiting[place].seed)
+                with suppress(TaskError):  # a peer's seed; the own problem stays where it makes none in time
+                    problems[place - first] = tasks[waiting[place].task].problem(waiting[place].seed)
         return problems
 
     return draw

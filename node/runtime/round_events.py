@@ -12,6 +12,7 @@ from node.storage.events import EvaluationEvent, ExternalEvent, PeerEvent, Probl
 from policies.policy import UpdateReport
 from policies.rollout import Group
 from policies.strategies.rollout_phase import RolloutPhase
+from policies.tasks.gym_process import PROCESS
 from swarm.admission.verdict import Outcome, Verdict
 from swarm.gossip.service import Exchanged
 from swarm.process import ended_children_cpu_seconds
@@ -45,7 +46,8 @@ class Stopwatch:
 
 def _own_cpu_seconds(status: TransportStatus) -> float:
     """Of this process and its ended children, transports apart."""
-    return time.process_time() + ended_children_cpu_seconds() - status.ended_cpu_seconds
+    here = time.process_time() + PROCESS.cpu_seconds()  # that of reasoning-gym's problems runs on
+    return here + ended_children_cpu_seconds() - status.ended_cpu_seconds
 
 
 @dataclass(frozen=True, slots=True)

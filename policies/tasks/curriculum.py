@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from policies.rollout import Problem
 from policies.seeds import derive_generator
-from policies.tasks.task import HELD_OUT_SEED, TRAIN_SEEDS, Task
+from policies.tasks.task import HELD_OUT_SEED, TRAIN_SEEDS, Task, TaskError
+
+logger = logging.getLogger(__name__)
+
+TRIES = 3  # seeds, of which one gives a problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +24,10 @@ class Curriculum:
     seed: int
 
     def draw(self, round_number: int, first: int, count: int) -> list[Problem]:
-        """Training problems `first` to `first + count - 1` of a round, tasks drawn with replacement by weight."""
+        """Training problems `first` to `first + count - 1` of a round, tasks drawn with replacement by weight.
+
+        Raises TaskError when a task makes no problem of several seeds.
+        """
         return [self._problem(round_number, index) for index in range(first, first + count)]
 
     def held_out(self, per_task: int) -> list[Problem]:
@@ -30,4 +38,9 @@ class Curriculum:
         generator = derive_generator(self.seed, "problems", round_number, index)
         share = [weight / sum(self.weights) for weight in self.weights]
         task = self.tasks[generator.choice(len(self.tasks), p=share)]
+        for _ in range(TRIES - 1):
+            try:
+                return task.problem(int(generator.integers(0, TRAIN_SEEDS)))
+            except TaskError as error:  # of this seed alone: a first problem was made when the task was built
+                logger.warning("another problem in its place: %s", error)
         return task.problem(int(generator.integers(0, TRAIN_SEEDS)))

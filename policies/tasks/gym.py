@@ -1,6 +1,7 @@
 """reasoning-gym datasets as tasks: `rg:<dataset>`, verified by our own pure verifiers.
 
-The library's scorers never run in this process. In 0.1.25, on the text of a completion,
+The library runs in a process of its own (`gym_process`); its scorers do not run there either. In 0.1.25, on the
+text of a completion,
   `eval`             binary_matrix, n_queens, spiral_matrix, string_insertion: any Python runs;
   sympy `parse_expr` countdown, intermediate_integration, polynomial_multiplication, puzzle24,
                      simple_integration: `eval` with a rewritten token stream;
@@ -12,20 +13,20 @@ The library's scorers never run in this process. In 0.1.25, on the text of a com
 from __future__ import annotations
 
 import difflib
-import importlib
 import importlib.util
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
-from types import MappingProxyType, ModuleType
-from typing import Any
+from types import MappingProxyType
 
 from policies.rollout import Problem
+from policies.tasks.gym_process import PROCESS
 from policies.tasks.sandbox import SandboxScorer
 from policies.tasks.task import Param, TaskError, TaskSpec
 from policies.tasks.verify import Verifier, answer_part, ends_with_text, last_number_is
 
 PREFIX = "rg:"
+INSTALL = "pip install 'murmuration[envs]'"
 SANDBOX_PARAM = "sandbox"
 _OWN_PARAMS = frozenset({SANDBOX_PARAM, "seed", "size"})
 
@@ -66,8 +67,8 @@ class GymTask:
     scorer: Verifier | SandboxScorer
 
     def problem(self, seed: int) -> Problem:
-        entry = _create(self.dataset, seed, self.params)[0]
-        return Problem(task=self.name, seed=seed, prompt=entry["question"], answer=str(entry["answer"]))
+        question, answer = PROCESS.problem(self.dataset, seed, self.params)
+        return Problem(task=self.name, seed=seed, prompt=question, answer=answer)
 
     def score(self, problem: Problem, completion: str) -> float:
         """1.0 or 0.0 by an own verifier; a share of 1 where the sandboxed scorer gives partial credit."""
@@ -77,11 +78,15 @@ class GymTask:
 
 
 def build_gym_task(spec: TaskSpec) -> GymTask:
-    """The task that `spec` names. Raises TaskError for an unknown dataset, parameter or value."""
+    """The task that `spec` names.
+
+    Raises TaskError for an unknown dataset, parameter or value, TaskTimeoutError for values that take too long.
+    """
     dataset = spec.name.removeprefix(PREFIX)
     params = {key: value for key, value in spec.params.items() if key != SANDBOX_PARAM}
-    _check_dataset(dataset)
-    _check_params(dataset, params)
+    known = _datasets()
+    _check_dataset(dataset, known)
+    _check_params(dataset, params, known)
     name = f"{spec.name}@{metadata.version('reasoning-gym')}{spec.fingerprint()}"
     return GymTask(name, dataset, MappingProxyType(params), _scorer(spec, dataset, params))
 
@@ -103,19 +108,19 @@ def known_gym_tasks() -> tuple[str, ...]:
     return tuple(PREFIX + name for name in sorted(ALLOWED))
 
 
-def _library() -> ModuleType:
-    """reasoning_gym, imported on first use: it takes 1.5 s."""
-    if importlib.util.find_spec("reasoning_gym") is None:
-        raise TaskError("`rg:` tasks need the package reasoning-gym: pip install 'murmuration[envs]'")
-    return importlib.import_module("reasoning_gym")
+def gym_installed() -> bool:
+    """Whether `rg:` tasks can be built here. Does not import the library, which takes 2 s."""
+    return importlib.util.find_spec("reasoning_gym") is not None
 
 
-def _create(dataset: str, seed: int, params: Mapping[str, Param]) -> Any:
-    return _library().create_dataset(dataset, seed=seed, size=1, **params)
+def _datasets() -> Mapping[str, Sequence[str]]:
+    """The library's datasets and the names of their parameters."""
+    if not gym_installed():
+        raise TaskError(f"`{PREFIX}` tasks need the package reasoning-gym: {INSTALL}")
+    return PROCESS.parameters()
 
 
-def _check_dataset(dataset: str) -> None:
-    known = _library().factory.DATASETS
+def _check_dataset(dataset: str, known: Mapping[str, Sequence[str]]) -> None:
     if dataset not in known:
         near = difflib.get_close_matches(dataset, known, n=1, cutoff=0.0)
         raise TaskError(f"reasoning-gym has no dataset {dataset!r}; the nearest is {PREFIX}{near[0]}")
@@ -126,15 +131,12 @@ def _check_dataset(dataset: str) -> None:
         )
 
 
-def _check_params(dataset: str, params: Mapping[str, Param]) -> None:
-    _, config = _library().factory.DATASETS[dataset]
-    takes = [field.name for field in fields(config) if field.name not in _OWN_PARAMS]
+def _check_params(dataset: str, params: Mapping[str, Param], known: Mapping[str, Sequence[str]]) -> None:
+    """A first problem is made, so that what cannot be made, or not in time, is refused before a run begins."""
+    takes = [name for name in known[dataset] if name not in _OWN_PARAMS]
     for key in params:
         if key not in takes:
             near = difflib.get_close_matches(key, takes, n=1, cutoff=0.0)
             hint = f"; the nearest is {near[0]!r}" if near else ""
             raise TaskError(f"{PREFIX}{dataset} takes no parameter {key!r}{hint}")
-    try:
-        _create(dataset, 0, params)[0]
-    except (AssertionError, TypeError, ValueError) as error:
-        raise TaskError(f"{PREFIX}{dataset} refuses its parameters: {error}") from error
+    PROCESS.problem(dataset, 0, params)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Literal, get_args
 
 from policies.policy import PolicyError
@@ -24,6 +25,7 @@ PARAMETERS = {"prompts", "weights"}
 HELD_OUT = 10
 # Images more stretched than this score nothing: reward models would blow them up by as much.
 MAX_STRETCH = 4.0
+MAX_PROMPTS_BYTES = 10_000_000
 
 STYLES = (
     "a photograph of",
@@ -147,7 +149,15 @@ def build_preference_task(spec: TaskSpec) -> Preference:
 
 def _lines(file: Path) -> tuple[str, ...]:
     try:
-        text = file.read_text(encoding="utf-8")
+        found = file.stat()
+        # An invite may name a device, a pipe or a kernel's file, which have no size and no end.
+        if not S_ISREG(found.st_mode):
+            raise TaskError(f"cannot read prompts from {file}: it is not a plain file")
+        if found.st_size > MAX_PROMPTS_BYTES:
+            raise TaskError(
+                f"{file} is larger than the {MAX_PROMPTS_BYTES // 10**6} MB that prompts may take"
+            )
+        text = file.read_text(encoding="utf-8") if found.st_size else ""
     except (OSError, UnicodeDecodeError) as error:
         raise TaskError(f"cannot read prompts from {file}: {error}") from error
     prompts = tuple(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))

@@ -1,7 +1,7 @@
 """The sandbox of library scorers that may evaluate a completion: a throw-away process with a deadline.
 
 The process has no environment, no files, no sockets, no children and bounded memory and time (see
-`sandbox_child`). It is a fence and not a jail: a scorer that evaluates text lets that text choose its own
+`gym_child`). It is a fence and not a jail: a scorer that evaluates text lets that text choose its own
 score, and as the same user it may send signals unless the node runs as root. So it is off unless asked for.
 """
 
@@ -20,7 +20,7 @@ from policies.tasks.task import Param
 
 logger = logging.getLogger(__name__)
 
-_CHILD = Path(__file__).with_name("sandbox_child.py")
+_CHILD = Path(__file__).with_name("gym_child.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class SandboxScorer:
         try:
             # `run` kills the process at the deadline; its children, had it any, cannot outlive RLIMIT_NPROC.
             done = subprocess.run(
-                [sys.executable, "-I", str(_CHILD)],
+                [sys.executable, "-I", str(_CHILD), "score"],
                 input=json.dumps(request).encode(),
                 capture_output=True,
                 timeout=self.deadline,

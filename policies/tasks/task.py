@@ -26,6 +26,10 @@ class TaskError(ValueError):
     """A task that cannot be built as asked; the message says what to change."""
 
 
+class TaskTimeoutError(TaskError):
+    """A problem that takes longer than any may take."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
     """What names a task in configs and manifests: `sort`, `rg:chain_sum`, with parameters where it takes any."""
@@ -50,7 +54,11 @@ class ProblemSource(Protocol):
         ...
 
     def problem(self, seed: int) -> Problem:
-        """The problem of this seed; the same on every node that runs the same task name."""
+        """The problem of this seed; the same on every node that runs the same task name.
+
+        Bounded in time. Raises TaskError for a seed that no problem can be made of, TaskTimeoutError when it takes too
+        long.
+        """
         ...
 
 

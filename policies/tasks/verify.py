@@ -1,7 +1,8 @@
 """Pure verifiers of a completion's text against a known answer: no parsing, no conversion, no evaluation.
 
-Lenient about what surrounds the answer, since small models rarely write answer tags, and strict about where
-it stands: only what comes last counts, so listing every candidate earns nothing.
+Every verifier reads the answer in the same place: in the last `<answer>` tag or `\\boxed{}`, whichever stands later,
+and without either at the end. Lenient about what surrounds it, since small models rarely mark their answers, and
+strict about where it stands: only what comes last counts, so listing every candidate earns nothing.
 """
 
 from __future__ import annotations
@@ -13,16 +14,37 @@ from collections.abc import Callable
 SCANNED_CHARACTERS = 4096
 _NUMBER = re.compile(r"(?<![\w.])[-+]?[0-9]+(?:\.[0-9]+)?")
 _THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
+_DRESSED = re.compile(r"\s*\\(?:text|textbf|textit|texttt|textrm|mathrm|mathbf|mathtt)\s*\{")
 _EDGES = " \t\r\n.,;:!?\"'`*()[]{}$="
 
 Verifier = Callable[[str, str], bool]  # (completion, answer)
 
 
 def answer_part(completion: str) -> str:
-    """What stands in the last `<answer>` tag; without one, the end of the completion."""
-    tail = completion[-SCANNED_CHARACTERS:]
-    _, tag, tagged = tail.rpartition("<answer>")
-    return tagged.partition("</answer>")[0] if tag else tail
+    """What stands in the last `<answer>` tag or `\\boxed{}`; without either, the end of the completion.
+
+    A mark that is not closed goes on to the end. A box may stand in a tag or a tag in a box, and words in a box in
+    `\\text{}` or the like, as is usual in LaTeX.
+    """
+    part = completion[-SCANNED_CHARACTERS:]
+    while (tag := part.rfind("<answer>")) != (box := part.rfind("\\boxed{")):  # equal: there is neither
+        if tag > box:
+            part = part[tag + len("<answer>") :].partition("</answer>")[0]
+        else:
+            part = _braced(part[box + len("\\boxed{") :])
+            while dressed := _DRESSED.match(part):
+                part = _braced(part[dressed.end() :])
+    return part
+
+
+def _braced(text: str) -> str:
+    """Up to the brace that closes the one before `text`."""
+    depth = 1
+    for place, character in enumerate(text):
+        depth += (character == "{") - (character == "}")
+        if not depth:
+            return text[:place]
+    return text
 
 
 def last_number_is(completion: str, answer: str) -> bool:

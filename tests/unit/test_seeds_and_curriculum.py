@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 
+import pytest
+
+from policies.rollout import Problem
 from policies.seeds import derive_generator, derive_seed
 from policies.tasks import build_task
 from policies.tasks.curriculum import Curriculum
-from policies.tasks.task import HELD_OUT_SEED, TRAIN_SEEDS, TaskSpec
+from policies.tasks.task import HELD_OUT_SEED, TRAIN_SEEDS, TaskSpec, TaskTimeoutError
 
 TASKS = [build_task(TaskSpec("sort")), build_task(TaskSpec("reverse"))]
 
@@ -42,3 +47,34 @@ def test_held_out_problems_are_the_same_for_every_node() -> None:
     a, b = (Curriculum(TASKS, [1.0, 1.0], seed).held_out(5) for seed in (1, 2))
     assert a == b and len(a) == 10
     assert all(problem.seed >= HELD_OUT_SEED for problem in a)
+
+
+@dataclass(frozen=True)
+class Fussy:
+    """Makes no problem of the seeds that `refused` takes for such."""
+
+    refused: Callable[[int], bool]
+    name: str = "fussy@1"
+
+    def problem(self, seed: int) -> Problem:
+        if self.refused(seed):
+            raise TaskTimeoutError(f"problem {seed} takes too long")
+        return Problem(self.name, seed, "?", "")
+
+    def score(self, problem: Problem, completion: str) -> float:
+        return 0.0
+
+
+def test_a_seed_that_no_problem_is_made_of_is_passed_over() -> None:
+    easy, fussy = (
+        Curriculum([Fussy(refused)], [1.0], 5) for refused in (lambda s: False, lambda s: s % 40 == 0)
+    )
+    plain, chosen = (curriculum.draw(1, 0, 200) for curriculum in (easy, fussy))
+    changed = [(a, b) for a, b in zip(plain, chosen, strict=True) if a != b]
+    assert changed and all(a.seed % 40 == 0 and b.seed % 40 for a, b in changed)
+    assert fussy.draw(1, 0, 200) == chosen
+
+
+def test_a_task_that_makes_no_problem_says_so() -> None:
+    with pytest.raises(TaskTimeoutError, match="takes too long"):
+        Curriculum([Fussy(lambda seed: True)], [1.0], 5).draw(1, 0, 1)

@@ -129,7 +129,7 @@ def test_no_source_of_the_tasks_evaluates_text() -> None:
         calls = [node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
         named = {call.id for call in calls if isinstance(call, ast.Name)}
         assert named.isdisjoint({"eval", "exec", "compile", "__import__"}), file.name
-        if file.name != "sandbox_child.py":
+        if file.name != "gym_child.py":
             assert "score_answer" not in {call.attr for call in calls if isinstance(call, ast.Attribute)}
 
 

@@ -65,6 +65,8 @@ def test_own_prompts_come_from_a_file_and_name_the_task(tmp_path: Path) -> None:
     [
         ({"model": "x"}, "takes prompts and weights, but was given model"),
         ({"prompts": "nowhere.txt"}, "cannot read prompts from nowhere.txt"),
+        ({"prompts": "/dev/zero"}, "/dev/zero: it is not a plain file"),
+        ({"prompts": "/"}, "it is not a plain file"),
     ],
 )
 def test_what_it_cannot_be_built_from(params: dict[str, str], why: str) -> None:

@@ -1,0 +1,141 @@
+"""The process that makes reasoning-gym's problems: deadlines in any thread, memory, and life after a death."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from policies.tasks import TaskError, TaskSpec, build_task
+from policies.tasks.gym_process import PROCESS, GymProcess
+from policies.tasks.task import TaskTimeoutError
+
+pytest.importorskip("reasoning_gym")
+
+# What an invite may carry, each of which computes for hours or wants all memory there is.
+ENDLESS = [
+    TaskSpec("rg:count_primes", {"min_n": 10**9, "max_n": 10**9}),
+    TaskSpec("rg:count_primes", {"min_n": 1, "max_n": 10**8}),
+    TaskSpec("rg:number_sequence", {"max_complexity": 10**6}),
+    TaskSpec("rg:spell_backward", {"min_word_len": 1, "max_word_len": 10**9, "data_ratio": 0.0}),
+    TaskSpec("rg:spiral_matrix", {"min_n": 10**5, "max_n": 10**5}),
+    TaskSpec("rg:binary_alternation", {"min_n": 10**9, "max_n": 10**9}),
+]
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[GymProcess]:
+    made = GymProcess(cpu_limit=1.0)
+    yield made
+    made.close()
+
+
+def test_a_problem_is_the_library_s(process: GymProcess) -> None:
+    question, answer = process.problem("chain_sum", 7, {"max_terms": 2, "max_digits": 1})
+    assert question.endswith("6 + 0 =") and answer == "6"
+    assert "max_terms" in process.parameters()["chain_sum"]
+
+
+def test_what_computes_for_ever_ends_in_words_and_the_next_problem_is_made(process: GymProcess) -> None:
+    endless = {"min_n": 10**8, "max_n": 10**8}
+    with pytest.raises(
+        TaskTimeoutError, match=r"rg:count_primes takes over 1 s .* min_n = 100000000.*smaller"
+    ):
+        process.problem("count_primes", 0, endless)
+    assert process.problem("gcd", 1, {}) == process.problem("gcd", 1, {})
+
+
+@pytest.mark.parametrize("spec", ENDLESS, ids=lambda spec: spec.name)
+def test_no_parameters_keep_a_task_from_being_refused_in_time(
+    spec: TaskSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PROCESS, "cpu_limit", 1.0)
+    with pytest.raises(TaskError, match=spec.name):
+        build_task(spec)
+
+
+def test_the_deadline_holds_in_a_thread_that_gets_no_signals(process: GymProcess) -> None:
+    with ThreadPoolExecutor(1) as gossip:
+        late = gossip.submit(process.problem, "count_primes", 0, {"min_n": 10**8, "max_n": 10**8})
+        assert isinstance(late.exception(), TaskTimeoutError)
+
+
+def test_a_child_that_does_not_answer_is_killed_and_replaced() -> None:
+    """Its own timer is far off here, as it is in code that never returns to the interpreter."""
+    stuck = GymProcess(cpu_limit=1e6, wall_limit=0.5)
+    stuck.parameters()
+    child = stuck._child
+    assert child is not None
+    with pytest.raises(TaskTimeoutError, match=r"over 0.5 s"):
+        stuck.problem("count_primes", 0, {"min_n": 10**8, "max_n": 10**8})
+    assert child.returncode == -signal.SIGKILL
+    stuck.wall_limit = 60.0
+    assert stuck.problem("gcd", 1, {})[1].isdigit()
+    assert stuck._child is not child
+    stuck.close()
+
+
+def test_a_killed_child_is_replaced(process: GymProcess) -> None:
+    process.parameters()
+    assert process._child is not None
+    process._child.kill()
+    process._child.wait()
+    assert process.problem("gcd", 1, {})[1].isdigit()
+
+
+def test_a_child_that_dies_over_a_problem_is_told(process: GymProcess) -> None:
+    process.parameters()
+    child = process._child
+    assert child is not None
+    child.send_signal(signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(process.problem, "gcd", 1, {})
+        while not process._lock.locked():
+            time.sleep(0.01)
+        child.kill()
+        error = asked.exception()
+    assert isinstance(error, TaskError) and "ended before it answered" in str(error)
+
+
+def test_its_computing_is_counted() -> None:
+    process = GymProcess()
+    assert process.cpu_seconds() == 0.0
+    process.problem("gcd", 1, {})
+    first = process.cpu_seconds()
+    process.problem("zebra_puzzles", 1, {})
+    assert 0 < first < process.cpu_seconds()
+    process.close()
+    assert process.cpu_seconds() == 0.0
+
+
+def test_a_problem_that_no_policy_could_read_is_refused(process: GymProcess) -> None:
+    with pytest.raises(TaskError, match=r"a problem of \d{6,} characters"):
+        process.problem("chain_sum", 0, {"min_terms": 60_000, "max_terms": 60_000})
+
+
+def test_problems_of_two_threads_do_not_mix(process: GymProcess) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        made = list(threads.map(lambda seed: process.problem("gcd", seed % 5, {}), range(40)))
+    assert made == [process.problem("gcd", seed % 5, {}) for seed in range(40)]
+
+
+def test_it_ends_with_whoever_started_it() -> None:
+    program = (
+        "from policies.tasks.gym_process import PROCESS; PROCESS.parameters(); print(PROCESS._child.pid, flush=True); "
+        "import os; os._exit(1)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    child = int(done.stdout)
+    for _ in range(600):
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"process {child} is still there")
