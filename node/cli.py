@@ -6,21 +6,19 @@ Exit codes: 0 done, 2 config or usage, 3 environment, 4 network, 5 diverged.
 from __future__ import annotations
 
 import json
-import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 import policies  # noqa: F401  settles the Hugging Face libraries' environment before any of them is imported
 from node.bench.commands import bench_app
-
-if TYPE_CHECKING:
-    from node.config.schema import Config
-    from node.storage.run_folder import RunFolder
+from node.failures import EdgeGroup
+from node.ui import interrupts
 
 app = typer.Typer(
+    cls=EdgeGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,7 +30,12 @@ config_app = typer.Typer(no_args_is_help=True, help="The resolved config, or the
 app.add_typer(config_app, name="config")
 app.add_typer(bench_app, name="bench")
 
-ConfigArgument = Annotated[str, typer.Argument(help="TOML file, or the name of a preset in configs/.")]
+DEFAULT = "tiny"
+# Commands that import torch before they do anything, amid which an exception is not safe; they settle the rest.
+ENDED_AT_ONCE = frozenset({"demo", "run", "silo", "join"})
+ConfigArgument = Annotated[
+    str | None, typer.Argument(help=f"TOML file, or the name of a preset in configs/. Default: {DEFAULT}.")
+]
 SetOption = Annotated[list[str], typer.Option("--set", help="Override one key: --set sampler.local=6.")]
 RoundsOption = Annotated[int | None, typer.Option(help="Rounds to run in all; the same as --set rounds=N.")]
 RunDirOption = Annotated[
@@ -52,12 +55,15 @@ def _tell_version(asked: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     asked: Annotated[
         bool,
         typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """Options of the command itself; typer reads them off this signature."""
+    if context.invoked_subcommand not in ENDED_AT_ONCE:
+        interrupts.raise_stopped()
 
 
 @app.command()
@@ -74,20 +80,23 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """The main job, small: a local swarm over a real DHT, each node beside a silo baseline. Nothing is downloaded."""
+    from node.arguments import demo_settings
     from node.demo.kinds import KINDS
     from node.demo.run import run_demo
     from node.demo.view import DemoView
     from node.storage.run_folder import new_run_folder
     from node.ui.run_view import output_style
 
+    settings = demo_settings(overrides, rounds)
     path = run_dir or new_run_folder("demo").path
+    interrupts.raise_stopped()
     view = DemoView(output_style(as_json=as_json), path, picture)
-    raise typer.Exit(run_demo(KINDS[policy], nodes, _with_rounds(overrides, rounds), path, view))
+    raise typer.Exit(run_demo(KINDS[policy], nodes, settings, path, view))
 
 
 @app.command()
 def run(
-    config: ConfigArgument = "tiny",
+    config: ConfigArgument = None,
     overrides: SetOption = [],
     rounds: RoundsOption = None,
     run_dir: RunDirOption = None,
@@ -95,35 +104,44 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run one node as its config says."""
-    from node.config.schema import load_config
+    from node.arguments import resumption, run_config
+    from node.start import resume as go_on
+    from node.start import start
 
     if resume:
-        return _go_on(_stem(config), rounds, run_dir, overrides, as_json=as_json)
-    _start(load_config(config, _with_rounds(overrides, rounds)), _stem(config), run_dir, as_json=as_json)
+        return go_on(resumption(_stem(config), config, overrides, rounds, run_dir), as_json=as_json)
+    chosen = run_config(config or DEFAULT, overrides, rounds)
+    start(chosen, _stem(config), run_dir, as_json=as_json)
 
 
 @app.command()
 def silo(
-    config: ConfigArgument = "tiny",
+    config: ConfigArgument = None,
     overrides: SetOption = [],
     rounds: RoundsOption = None,
     run_dir: RunDirOption = None,
     resume: ResumeOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run isolated: no socket is opened, whatever the config says of a swarm."""
-    from node.config.roles import as_silo
-    from node.config.schema import load_config
+    """Run isolated: no socket is opened, whatever the config or the run says of a swarm."""
+    from node.arguments import resumption, silo_config
+    from node.start import resume as go_on
+    from node.start import start
 
     if resume:
-        return _go_on("silo", rounds, run_dir, overrides, as_json=as_json)
-    _start(as_silo(load_config(config, _with_rounds(overrides, rounds))), "silo", run_dir, as_json=as_json)
+        asked = resumption("silo", config, overrides, rounds, run_dir, command="silo")
+        return go_on(asked, as_json=as_json)
+    start(silo_config(config or DEFAULT, overrides, rounds), "silo", run_dir, as_json=as_json)
 
 
 @app.command()
 def join(
-    addresses: Annotated[list[str], typer.Argument(help="An invite, or multiaddrs ending in /p2p/<PeerID>.")],
-    config: Annotated[str, typer.Option(help="TOML file or preset that says what to train.")] = "tiny",
+    addresses: Annotated[
+        list[str] | None, typer.Argument(help="An invite, or multiaddrs ending in /p2p/<PeerID>.")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(help=f"TOML file or preset: what to train. Default: {DEFAULT}.")
+    ] = None,
     overrides: SetOption = [],
     rounds: RoundsOption = None,
     run_dir: RunDirOption = None,
@@ -131,14 +149,15 @@ def join(
     as_json: JsonOption = False,
 ) -> None:
     """Run as a node of the swarm that an invite names."""
-    from node.config.roles import as_swarm_node, invite_in
-    from node.config.schema import load_config
+    from node.arguments import join_config, resumption
+    from node.start import resume as go_on
+    from node.start import start
 
     if resume:
-        return _go_on("join", rounds, run_dir, overrides, as_json=as_json)
-    chosen = as_swarm_node(load_config(config, _with_rounds(overrides, rounds)), addresses)
-    invite = invite_in(addresses)
-    _start(chosen, "join", run_dir, invite.secret if invite else b"", as_json=as_json)
+        asked = resumption("join", config, overrides, rounds, run_dir, addresses or (), command="join")
+        return go_on(asked, as_json=as_json)
+    chosen, secret = join_config(addresses or (), config or DEFAULT, overrides, rounds)
+    start(chosen, "join", run_dir, secret, as_json=as_json)
 
 
 @app.command()
@@ -157,10 +176,11 @@ def bootstrap(
     as_json: JsonOption = False,
 ) -> None:
     """Run a peer that others join through; prints the invite and serves until Ctrl-C."""
-    from node.config.schema import load_config
+    from node.arguments import bootstrap_config
     from node.runtime.bootstrap import serve_bootstrap
 
-    serve_bootstrap(load_config(config, overrides), run_dir, beside, private=private, as_json=as_json)
+    chosen = bootstrap_config(config, overrides, beside)
+    serve_bootstrap(chosen, run_dir, beside, private=private, as_json=as_json)
 
 
 @app.command()
@@ -257,11 +277,12 @@ def simulate(
 
 
 @config_app.command("show")
-def config_show(config: ConfigArgument = "tiny", overrides: SetOption = []) -> None:
+def config_show(config: ConfigArgument = None, overrides: SetOption = []) -> None:
     """The whole config with every default filled in, as JSON."""
+    from node.config.overrides import with_rounds
     from node.config.schema import load_config, resolved_json
 
-    typer.echo(resolved_json(load_config(config, overrides)))
+    typer.echo(resolved_json(load_config(config or DEFAULT, with_rounds(overrides, None))))
 
 
 @config_app.command("schema")
@@ -273,71 +294,12 @@ def config_schema() -> None:
 
 
 def main() -> None:
-    """Entry point: the one place where errors become exit codes."""
-    try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit("interrupted; what was saved is in the run folder")
-    except (
-        Exception
-    ) as error:  # the edge of the command: known errors become a message, unknown ones keep their trace
-        from node.exit_codes import exit_code
-
-        code = exit_code(error)
-        if code is None:
-            raise
-        typer.echo(f"murmur: {error}", err=True)
-        sys.exit(code)
+    """Runs the command and ends the process with its exit code."""
+    app()
 
 
-def _start(config: Config, stem: str, run_dir: Path | None, secret: bytes = b"", *, as_json: bool) -> None:
-    from node.storage.run_folder import RunFolder, new_run_folder
-    from policies.tasks import build_task
-
-    for task in config.tasks:
-        build_task(
-            task.spec
-        )  # a task that cannot be built is told before a folder is made and torch is loaded
-    folder = RunFolder(run_dir) if run_dir else new_run_folder(stem)
-    config = folder.create(config, secret)
-    _play(config, folder, resumed=False, as_json=as_json)
-
-
-def _go_on(
-    stem: str, rounds: int | None, run_dir: Path | None, overrides: list[str], *, as_json: bool
-) -> None:
-    """Resumes a run under the config it was started with; only its length may change."""
-    from node.config.schema import ConfigError, resolved_json
-    from node.storage.run_folder import RunFolder, latest_run_folder, write_atomic
-
-    if overrides:
-        raise ConfigError("a resumed run keeps its config: leave out --set (only --rounds may change)")
-    folder = RunFolder(run_dir) if run_dir else latest_run_folder(stem)
-    config = folder.read_config()
-    if rounds:
-        config = config.model_copy(update={"rounds": rounds})
-        write_atomic(folder.config, resolved_json(config))
-    _play(config, folder, resumed=True, as_json=as_json)
-
-
-def _play(config: Config, folder: RunFolder, *, resumed: bool, as_json: bool) -> None:
-    from node.baseline.silo_baseline import run_with_baseline
-    from node.config.roles import wants_baseline
-    from node.runtime.session import run_session
-    from node.ui.run_view import RunView, output_style
-
-    view = RunView(output_style(as_json=as_json), str(folder.path))
-    view.say(f"run folder {folder.path}")
-    play = run_with_baseline if wants_baseline(config) else run_session
-    play(config, folder, view, resumed=resumed)
-
-
-def _with_rounds(overrides: list[str], rounds: int | None) -> list[str]:
-    return overrides if rounds is None else [*overrides, f"rounds={rounds}"]
-
-
-def _stem(config: str) -> str:
-    return Path(config).stem
+def _stem(config: str | None) -> str:
+    return Path(config or DEFAULT).stem
 
 
 if __name__ == "__main__":

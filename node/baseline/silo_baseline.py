@@ -34,11 +34,12 @@ def run_with_baseline(config: Config, folder: RunFolder, view: RunView, *, resum
         if node.round < config.rounds:
             return
         view.say("waiting for the silo baseline to have had as much compute; Ctrl-C leaves it")
-        if not _wait(process, view):
-            return
-        process = even_out(processes, folder, folder.baseline) or process
-        if _wait(process, view):
-            _tell(folder, config, view)
+        with view:
+            if not _wait(process, view):
+                return
+            process = even_out(processes, folder, folder.baseline) or process
+            if _wait(process, view):
+                _tell(folder, config, view)
 
 
 def start_baseline(processes: NodeProcesses, config: Config, folder: RunFolder) -> subprocess.Popen[bytes]:

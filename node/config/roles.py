@@ -23,11 +23,12 @@ def wants_baseline(config: Config) -> bool:
     return config.silo_baseline and isinstance(config.swarm, DhtConfig)
 
 
-def as_swarm_node(config: Config, addresses: Sequence[str]) -> Config:
+def as_swarm_node(config: Config, addresses: Sequence[str], *, keep_sampler: bool = False) -> Config:
     """The same run as a node of the swarm that an invite or bootstrap multiaddrs name.
 
     An invite brings the swarm's task list with it; the config's weights apply to the tasks it names. A config
-    without external groups trains on half and half, the paper's best split. Raises InviteError, ConfigError.
+    without external groups trains on half and half, the paper's best split, unless `keep_sampler`: it was asked for.
+    Raises InviteError, ConfigError.
     """
     swarm = config.swarm if isinstance(config.swarm, DhtConfig) else DhtConfig()
     invite = invite_in(addresses)
@@ -44,7 +45,8 @@ def as_swarm_node(config: Config, addresses: Sequence[str]) -> Config:
         )
     else:
         swarm = swarm.model_copy(update={"bootstrap": tuple(_checked(address) for address in addresses)})
-    return config.model_copy(update={"swarm": swarm, "sampler": _sharing(config)})
+    sampler = config.sampler if keep_sampler else _sharing(config)
+    return config.model_copy(update={"swarm": swarm, "sampler": sampler})
 
 
 def invite_in(addresses: Sequence[str]) -> Invite | None:

@@ -198,7 +198,7 @@ class Config(Settings):
     """Whom the node shares with: `type` dht, or silo for nobody. Without this section: silo."""
     silo_baseline: bool = False
     """Train a silo baseline beside a swarm node, on as many CPU seconds, and say at the end what sharing brought. It
-    takes as much memory and time as the node. Means nothing in a silo."""
+    takes as much memory and time as the node."""
     trust: TrustConfig = TrustConfig()
     """Peers that the owner vouches for, and peers that nothing is taken from."""
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -224,14 +224,17 @@ class Config(Settings):
         return self
 
 
-def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(source: str | Path, overrides: Sequence[str] = (), *, for_role: bool = False) -> Config:
     """Reads a TOML file or preset name, lays `key.path=value` overrides over it and checks the whole.
 
-    Raises ConfigError with the offending key and the nearest known one.
+    `for_role`: a role is laid over it next (`node.config.roles`), so what only a swarm may have is no fault where
+    the config names none. Raises ConfigError with the offending key and the nearest known one.
     """
     tree = _read_toml(find_config(source))
     for override in overrides:
         _lay_over(tree, override)
+    if for_role and tree.get("swarm", {"type": "silo"}) == {"type": "silo"}:
+        tree["swarm"] = {"type": "dht"}
     return parse_config(tree)
 
 

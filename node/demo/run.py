@@ -17,11 +17,13 @@ from pathlib import Path
 from node.baseline.equal_compute import even_out
 from node.baseline.processes import NodeProcesses
 from node.baseline.uplift import answers_of
+from node.config.overrides import SILO, read_by
 from node.config.schema import Config, load_config
 from node.demo.kinds import DemoKind
 from node.demo.view import DemoNode, DemoView, Role, read_status
 from node.runtime.bootstrap import INVITE
 from node.storage.run_folder import RunFolder
+from node.ui.invocation import murmur
 from swarm.errors import TransportDown
 
 LOOPBACK = 'swarm.listen=["/ip4/127.0.0.1/tcp/0"]'
@@ -46,7 +48,7 @@ def run_demo(kind: DemoKind, nodes: int, settings: Sequence[str], path: Path, vi
     prepare_warm_starts(configs, view)
     with NodeProcesses() as processes:
         invite = start_bootstrap(processes, kind.preset, path / "bootstrap")
-        view.say(f"look at the swarm from outside with:\n  murmur peers {invite}")
+        view.say(f"look at the swarm from outside with:\n  {murmur('peers', invite)}")
         members = [
             start_node(processes, Place(kind.preset, number, role, path), own, invite)
             for number, own in enumerate(overrides, 1)
@@ -95,7 +97,7 @@ def start_bootstrap(processes: NodeProcesses, preset: str, folder: Path) -> str:
     while not (folder / INVITE).exists():
         if process.poll() is not None or time.monotonic() > deadline:
             raise TransportDown(
-                f"the bootstrap peer did not come up; see {folder}/output.log, or try murmur doctor"
+                f"the bootstrap peer did not come up; see {folder}/output.log, or try {murmur('doctor')}"
             )
         time.sleep(POLL_SECONDS)
     return (folder / INVITE).read_text(encoding="ascii").strip()
@@ -123,6 +125,7 @@ class Place:
 
 def start_node(processes: NodeProcesses, place: Place, settings: Sequence[str], invite: str) -> DemoNode:
     """Starts one node."""
-    options = [word for override in ("threads=1", *settings) for word in ("--set", override)]
+    read = read_by(settings, SILO) if place.role == "baseline" else settings
+    options = [word for override in ("threads=1", *read) for word in ("--set", override)]
     command = [*place.verb(invite), *options, "--run-dir", str(place.folder.path), "--json"]
     return DemoNode(place.number, place.role, place.folder, processes.start(command, place.folder.path))

@@ -20,7 +20,9 @@ from node.baseline.equal_compute import cpu_seconds, transport_cpu_seconds
 from node.baseline.uplift import Point, PooledUplift, Uplift, difference, evaluations_by_cpu, pooled
 from node.storage.events import History, LifeEvent, RoundEvent
 from node.storage.run_folder import RunFolder
+from node.ui.invocation import murmur
 from node.ui.run_view import PLAIN_WIDTH, OutputStyle, Screen, format_refused, sparkline
+from node.ui.short_names import short_peer
 
 Role = Literal["swarm", "baseline"]
 RECENT = 5  # rounds in the moving reward
@@ -206,7 +208,7 @@ def row(status: NodeStatus) -> tuple[str, ...]:
     recent = statistics.fmean(rewards[-RECENT:]) if rewards else None
     return (
         status.label,
-        status.peer[-8:],
+        short_peer(status.peer),
         str(facts["rounds"]),
         f"{_figure(recent)} {sparkline(rewards, 10)}",
         f"{_figure(status.first_reward)} > {_figure(status.last_reward)}",
@@ -231,8 +233,9 @@ def closing_words(statuses: Sequence[NodeStatus], gain: PooledUplift | None, pat
         f"held-out reward, swarm against silo baselines at equal compute: {gain.summary}\n"
         f"CPU seconds a node: {compute['swarm']:.1f} in the swarm, of which {network:.1f} for the network; "
         f"{compute['baseline']:.1f} as a baseline\n"
-        f"what a node made of its peers: murmur peers --run-dir {path}/swarm-1\n"
-        f"a node that was killed goes on with: murmur run --resume --run-dir {path}/swarm-1"
+        f"what a node made of its peers: {murmur('peers', '--run-dir', path / 'swarm-1')}\n"
+        f"its curves in a browser: {murmur('dashboard', path / 'swarm-1')}\n"
+        f"a node that was killed goes on with: {murmur('run', '--resume', '--run-dir', path / 'swarm-1')}"
     )
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +17,11 @@ from node.config.roles import as_swarm_node, invite_in, manifest_of
 from node.config.schema import Config, ConfigError
 from node.config.swarm import DhtConfig
 from node.runtime.transports import build_transport
+from node.storage.claim import Undo
 from node.storage.log_file import log_to_file
 from node.storage.run_folder import RunFolder, write_atomic
+from node.ui import interrupts
+from node.ui.invocation import murmur
 from node.ui.run_view import new_console
 from swarm.errors import InviteError
 from swarm.wire.invite import MAX_BOOTSTRAP, Invite
@@ -38,8 +42,7 @@ def serve_bootstrap(
     daemon does not come up.
     """
     folder = RunFolder(run_dir)
-    folder.logs.mkdir(parents=True, exist_ok=True)
-    with closing(folder.lock()):
+    with _held(folder):
         last = _last_invite(run_dir)
         config = _swarm_of(config, folder, beside, private=private)
         config = _on_last_ports(config, last)
@@ -53,12 +56,27 @@ def serve_bootstrap(
             stop = threading.Event()
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stop.set())
+            signal.signal(signal.SIGHUP, lambda *_: stop.set())
             _greet(invite, addresses, as_json=as_json)
             while not stop.wait(HEARTBEAT_SECONDS):
                 if not as_json:
                     status = transport.status()
                     standing = "healthy" if status.healthy else f"not healthy: {status.detail}"
                     new_console().print(f"{standing}; {status.peers_seen} peers announced")
+
+
+@contextmanager
+def _held(folder: RunFolder) -> Iterator[None]:
+    """The folder, made and locked; what this start made of it goes again if it never came to an invite."""
+    undo = Undo(folder, lambda made: made.invite.exists())
+    interrupts.on_leaving(lambda: "", undo)
+    try:
+        folder.logs.mkdir(parents=True, exist_ok=True)
+        with closing(folder.lock()):
+            undo.arm()
+            yield
+    finally:
+        undo()
 
 
 def _swarm_of(config: Config, folder: RunFolder, beside: str | None, *, private: bool) -> Config:
@@ -108,7 +126,7 @@ def _greet(invite: Invite, addresses: tuple[str, ...], *, as_json: bool) -> None
     if invite.secret:
         console.print("private swarm: whoever has this invite can take part, so pass it on with care")
     console.print("serving; others join with:")
-    console.out(f"  murmur join {text}", highlight=False)
+    console.out(f"  {murmur('join', text)}", highlight=False)
 
 
 def _with_swarm(config: Config, **changes: object) -> Config:

@@ -4,34 +4,38 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 
+from node.config.roles import manifest_of
 from node.config.schema import Config
 from node.config.swarm import DhtConfig
 from node.runtime.build import build_node
 from node.runtime.loop import Node, resume, run
 from node.runtime.transports import build_transport
+from node.storage.checkpoint import CheckpointError
 from node.storage.events import LifeEvent
 from node.storage.log_file import log_to_file
-from node.storage.run_folder import RunFolder
+from node.storage.run_folder import RunFolder, write_atomic
+from node.ui.invocation import murmur
 from node.ui.run_view import RunView
+from node.ui.short_names import short_peer
 from swarm.errors import TransportDown
 from swarm.transport.base import Transport
+from swarm.wire.invite import MAX_BOOTSTRAP, Invite
 
 
 def run_session(config: Config, folder: RunFolder, view: RunView, *, resumed: bool) -> Node:
-    """Plays a run, or the rest of it, to its end or to Ctrl-C. The folder exists and holds the config.
+    """Plays a run, or the rest of it, to its end or to Ctrl-C. The folder holds the config and is locked by the caller.
 
     Raises what `build_node`, `resume` and `run` raise; the transport and store are closed either way.
     """
     with ExitStack() as stack:
-        stack.enter_context(closing(folder.lock()))
         log_to_file(folder.logs)
         # The transport joins while the policy loads.
         transport = stack.enter_context(closing(build_transport(config, folder)))
         node = build_node(config, folder, transport, view.progress)
         stack.enter_context(closing(node.store))
-        again = resume(node) if resumed else 0
+        again = _resume(node, folder) if resumed else 0
         _report_start(node, view, resumed=resumed, again=again)
-        _join(node, transport, view)
+        _join(node, transport, folder, view)
         node.gossip.start()
         stack.enter_context(closing(node.gossip))
         stack.enter_context(view)
@@ -40,17 +44,44 @@ def run_session(config: Config, folder: RunFolder, view: RunView, *, resumed: bo
     return node
 
 
-def _join(node: Node, transport: Transport, view: RunView) -> None:
-    """Gives the transport some time to join, so that the first rounds are not played alone; says how it went."""
-    if not isinstance(node.config.swarm, DhtConfig):
-        return
+def _resume(node: Node, folder: RunFolder) -> int:
+    """Raises CheckpointError also for a state that is JSON and yet not what a node writes."""
     try:
-        transport.wait_ready(node.config.swarm.join_seconds)
-        note = f"joined swarm {node.verifier.swarm} as {node.verifier.peer}"
+        return resume(node)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        checkpoints = folder.checkpoints
+        raise CheckpointError(
+            f"{checkpoints} holds a state that is damaged ({error}): move its newest away"
+        ) from error
+
+
+def _join(node: Node, transport: Transport, folder: RunFolder, view: RunView) -> None:
+    """Gives the transport some time to join, so that the first rounds are not played alone; says how it went."""
+    swarm = node.config.swarm
+    if not isinstance(swarm, DhtConfig):
+        return
+    invite, name = "", f"{swarm.name!r} ({node.verifier.swarm}) as {short_peer(node.verifier.peer)}"
+    try:
+        transport.wait_ready(swarm.join_seconds)
+        status = transport.status()
+        founded = not (swarm.bootstrap or swarm.lan or status.peers_seen)
+        invite = _keep_invite(node.config, status.addresses, folder) if founded else ""
+        note = f"started swarm {name}; nobody else is in it yet" if founded else f"joined swarm {name}"
     except TransportDown as error:
         note = f"{error}; going on alone until it answers"
     node.store.append(LifeEvent(node.round, "joined", note))
     view.say(note)
+    if invite and view.style == "json":
+        view.say_json({"event": "founded", "invite": invite})
+    elif invite:
+        view.say(f"others join with:\n  {murmur('join', invite)}")
+
+
+def _keep_invite(config: Config, addresses: tuple[str, ...], folder: RunFolder) -> str:
+    """The invite to a swarm that this node founded, in the run folder too."""
+    invite = Invite(manifest_of(config), addresses[:MAX_BOOTSTRAP], folder.read_secret()).encode()
+    write_atomic(folder.invite, invite + "\n", mode=0o600)
+    return invite
 
 
 def _report_start(node: Node, view: RunView, *, resumed: bool, again: int) -> None:
@@ -70,4 +101,4 @@ def _report_end(node: Node, folder: RunFolder, view: RunView) -> None:
         view.say(missing)
     note = f"finished {node.round} rounds" if done else f"stopped and saved after round {node.round}"
     node.store.append(LifeEvent(node.round, "finished" if done else "stopped", note))
-    view.say(note if done else f"{note}; go on with: murmur run --resume --run-dir {folder.path}")
+    view.say(note if done else f"{note}; go on with: {murmur('run', '--resume', '--run-dir', folder.path)}")

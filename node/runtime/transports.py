@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+import time
+from collections.abc import Sequence
+
 from node.config.roles import manifest_of
-from node.config.schema import Config
+from node.config.schema import Config, ConfigError
 from node.config.swarm import MB, DhtConfig, TrafficConfig
 from node.storage.run_folder import RunFolder
 from policies.tasks.task import TaskSpec
+from swarm.errors import InviteError
 from swarm.exchange.body_store import ServeLimits
 from swarm.gossip.service import GossipSettings
 from swarm.network.ipc import DhtSettings
@@ -15,16 +21,22 @@ from swarm.transport.dht import DhtTransport
 from swarm.transport.silo import SiloTransport
 from swarm.wire.invite import Invite
 from swarm.wire.manifest import Manifest
+from swarm.wire.multiaddr import Address
 
 # Rounds' worth of external groups in the pool at which fetching rests: more would only grow old.
 ENOUGH_ROUNDS = 8
+PORT_PATIENCE = 2.0  # seconds for a daemon that is just ending to give its port back
 
 
 def build_transport(config: Config, folder: RunFolder) -> Transport:
-    """The transport of a node; a real one starts joining in the background. Raises IdentityError, InviteError."""
+    """The transport of a node; a real one starts joining in the background.
+
+    Raises IdentityError, InviteError, and ConfigError for a port that is not to be had.
+    """
     swarm = config.swarm
     if not isinstance(swarm, DhtConfig):
         return SiloTransport()
+    check_ports(swarm.listen)
     settings = DhtSettings(
         manifest=manifest_of(config),
         secret=folder.read_secret(),
@@ -39,6 +51,42 @@ def build_transport(config: Config, folder: RunFolder) -> Transport:
         log=folder.logs / "transport.log",
     )
     return DhtTransport(settings, folder.identity(config))
+
+
+def check_ports(listen: Sequence[str]) -> None:
+    """Tries every fixed TCP port of `listen` for a moment. Raises ConfigError that names the one that is taken.
+
+    The daemon would fail much later, or share the port with another daemon and lose half of all connections.
+    """
+    for text in listen:
+        try:
+            address = Address.parse(text)
+        except InviteError as error:
+            raise ConfigError(
+                f"swarm.listen: {text!r} is no multiaddr like /ip4/0.0.0.0/tcp/4001 ({error})"
+            ) from error
+        if address.port:
+            _try_port(address, text)
+
+
+def _try_port(address: Address, text: str) -> None:
+    family = socket.AF_INET6 if address.family == "ip6" else socket.AF_INET
+    deadline = time.monotonic() + PORT_PATIENCE
+    while True:
+        with socket.socket(family, socket.SOCK_STREAM) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                return tried.bind((address.host, address.port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                    continue
+                said = (
+                    "is taken" if error.errno == errno.EADDRINUSE else f"is not to be had ({error.strerror})"
+                )
+                raise ConfigError(
+                    f"port {address.port} of swarm.listen {text} {said}: end what uses it, or choose another"
+                ) from None
 
 
 def serve_limits(traffic: TrafficConfig) -> ServeLimits:

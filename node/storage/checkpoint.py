@@ -43,17 +43,32 @@ class Checkpoints:
         self._keep = keep
 
     def save(self, policy: Policy, state: NodeState) -> Path:
-        """Writes one checkpoint and then drops those beyond `keep`. A kill at any point leaves the older ones."""
+        """Writes one checkpoint and then drops those beyond `keep`. A kill at any point leaves the older ones.
+
+        Raises OSError, and CheckpointError where a library that writes fails in other ways.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         final = self._folder / f"round-{state.round:08d}"
         if final.exists():
             return final
         draft = self._folder / f".draft-{final.name}"
         shutil.rmtree(draft, ignore_errors=True)
-        (draft / "policy").mkdir(parents=True)
-        policy.save(draft / "policy")
-        (draft / STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
-        _sync(draft)
+        try:
+            (draft / "policy").mkdir(parents=True)
+            policy.save(draft / "policy")
+            (draft / STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
+            _sync(draft)
+        except OSError:
+            shutil.rmtree(draft, ignore_errors=True)  # it takes room on what may be a full disk
+            raise
+        except Exception as error:  # the formats' writers fail on a full disk in ways of their own
+            room = shutil.disk_usage(self._folder).free / 1e6
+            shutil.rmtree(draft, ignore_errors=True)
+            said = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"{final} cannot be written ({said}); {room:.1f} MB are free there: see that the "
+                "disk has room and lets files grow"
+            ) from error
         draft.rename(final)
         _sync_folder(self._folder)
         for old in self._all()[: -self._keep]:
@@ -68,13 +83,23 @@ class Checkpoints:
         try:
             state = _read_state(json.loads((newest / STATE).read_text(encoding="utf-8")))
             policy.load(newest / "policy")
-        except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-            message = f"{newest} cannot be read ({error}); move it away to resume from an older one"
-            raise CheckpointError(message) from error
+        except Exception as error:  # the formats' readers fail on damaged files in ways of their own
+            raise CheckpointError(self.advice(newest, error)) from error
         return state
 
+    def advice(self, checkpoint: Path, error: Exception) -> str:
+        """What to do about a checkpoint that cannot be read."""
+        older = [path for path in self._all() if path != checkpoint]
+        way = f"{older[-1].name} is older" if older else "there is no older one, so start a new run"
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        return f"{checkpoint} cannot be read ({said}): move it away; {way}"
+
+    def newest(self) -> int | None:
+        """The round of the newest checkpoint; None when there is none."""
+        return int(found[-1].name.removeprefix("round-")) if (found := self._all()) else None
+
     def _all(self) -> list[Path]:
-        return sorted(path for path in self._folder.glob("round-*") if (path / STATE).is_file())
+        return sorted(path for path in self._folder.glob("round-" + "[0-9]" * 8) if (path / STATE).is_file())
 
 
 def _read_state(data: dict[str, Any]) -> NodeState:

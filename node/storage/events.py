@@ -14,6 +14,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+
+class StoreError(RuntimeError):
+    """An event store that cannot be read or written; the message names it and what to do."""
+
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY, time REAL NOT NULL, round INTEGER NOT NULL, kind TEXT NOT NULL, data TEXT NOT NULL);
@@ -129,13 +134,16 @@ class Store:
     """Appends events durably; each call is one transaction. One writer a run folder."""
 
     def __init__(self, path: Path) -> None:
-        # The loop and its signal handling stay in one thread; the check guards against a second writer.
-        self._db = sqlite3.connect(path, timeout=30)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.executescript(SCHEMA)
+        """Raises StoreError for a file that is no event store."""
+        self._path = path
+        with _explained(path):
+            # The loop and its signal handling stay in one thread; the check guards against a second writer.
+            self._db = sqlite3.connect(path, timeout=30)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.executescript(SCHEMA)
 
     def append(self, *events: Event) -> None:
-        with self._db:
+        with _explained(self._path), self._db:
             self._db.executemany(
                 "INSERT INTO events (time, round, kind, data) VALUES (?, ?, ?, ?)",
                 [(time.time(), event.round, _kind(event), json.dumps(asdict(event))) for event in events],
@@ -143,7 +151,7 @@ class Store:
 
     def rewind(self, to_round: int) -> int:
         """Forgets rounds after `to_round`, which a resumed run plays again. Returns how many rounds those were."""
-        with self._db:
+        with _explained(self._path), self._db:
             lost = self._db.execute(
                 "SELECT COUNT(*) FROM events WHERE kind = 'round' AND round > ?", (to_round,)
             ).fetchone()[0]
@@ -153,7 +161,9 @@ class Store:
     def problems(self, round_number: int) -> list[ProblemEvent]:
         """What one round decided on."""
         query = "SELECT data FROM events WHERE kind = 'problem' AND round = ? ORDER BY id"
-        return [ProblemEvent(**json.loads(data)) for (data,) in self._db.execute(query, (round_number,))]
+        with _explained(self._path):
+            rows = self._db.execute(query, (round_number,)).fetchall()
+            return [ProblemEvent(**json.loads(data)) for (data,) in rows]
 
     def close(self) -> None:
         self._db.close()
@@ -208,12 +218,26 @@ class History:
         if not self._path.exists():
             yield None
             return
-        with closing(
-            sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
-        ) as db:
+        uri = f"{self._path.absolute().as_uri()}?mode=ro"
+        with _explained(self._path), closing(sqlite3.connect(uri, uri=True, timeout=30)) as db:
             table = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone()
             yield db if table else None
 
 
 def _kind(event: Event) -> str:
     return next(kind for kind, model in KINDS.items() if isinstance(event, model))
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Errors of SQLite, and rows that are no events of this version, as a StoreError that says what to do."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StoreError(
+            f"{path} cannot be used ({error}): see that its disk has space and lets itself be written"
+        ) from error
+    except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
+        raise StoreError(
+            f"{path} is damaged or of another version ({error}): move it away; checkpoints do not need it"
+        ) from error

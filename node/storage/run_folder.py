@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 
 from node.config.schema import Config, read_resolved, resolved_json
 from swarm.wire.identity import Identity
+
+LOCK = ".lock"
+LOCK_ATTEMPTS = 5
 
 
 class RunFolderError(ValueError):
@@ -45,6 +49,10 @@ class RunFolder:
         """Where the run's silo baseline keeps its own; runs of before called it `twin`."""
         old = RunFolder(self.path / "twin")
         return old if old.config.exists() else RunFolder(self.path / "baseline")
+
+    @property
+    def invite(self) -> Path:
+        return self.path / "invite.txt"
 
     @property
     def secret(self) -> Path:
@@ -87,7 +95,7 @@ class RunFolder:
             raise RunFolderError(f"{self.secret} is damaged: join again with the invite") from error
 
     def read_config(self) -> Config:
-        if not self.config.exists():
+        if not self.config.is_file():
             raise RunFolderError(
                 f"{self.path} holds no run to resume: leave out --resume, or name its --run-dir"
             )
@@ -95,15 +103,26 @@ class RunFolder:
 
     def lock(self) -> TextIOWrapper:
         """Holds the folder until the returned file is closed or the process ends, however it ends."""
-        holder = (self.path / ".lock").open("a+", encoding="ascii")
+        holder = (self.path / LOCK).open("a+", encoding="ascii")
+        for attempt in range(LOCK_ATTEMPTS):  # a reader that asks `in_use` holds it for a moment
+            try:
+                fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return holder
+            except BlockingIOError:
+                time.sleep(0.05 if attempt + 1 < LOCK_ATTEMPTS else 0.0)
+        holder.close()
+        raise RunFolderError(f"{self.path} is in use by another node: stop it, or choose another --run-dir")
+
+    def in_use(self) -> bool:
+        """Whether a node holds the folder right now."""
         try:
-            fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with (self.path / LOCK).open("r", encoding="ascii") as holder:
+                fcntl.flock(holder, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder.close()
-            raise RunFolderError(
-                f"{self.path} is in use by another node: stop it, or choose another --run-dir"
-            ) from None
-        return holder
+            return True
+        except OSError:
+            return False
+        return False
 
 
 def new_run_folder(stem: str, root: Path = Path("runs")) -> RunFolder:
@@ -132,6 +151,21 @@ def newest_run_folder(root: Path = Path("runs")) -> RunFolder | None:
     baselines = {run: baseline_of(run) for run in runs}
     own = [run for run in runs if run not in baselines.values()]
     return max(own, key=lambda run: max(_written(run), _written(baselines[run])), default=None)
+
+
+def find_run(path: Path | None) -> RunFolder:
+    """The run in a folder, by default the newest under runs/. Raises RunFolderError with what to name instead."""
+    if path is None:
+        if newest := newest_run_folder():
+            return newest
+        raise RunFolderError("no run under runs/: name its folder, as in runs/join-1")
+    folder = RunFolder(path)
+    inside = sorted(str(store.parent) for store in path.glob("swarm-*/events.sqlite"))
+    if inside and not folder.events.exists():
+        raise RunFolderError(f"{path} holds a demo: name one of its nodes, {', '.join(inside)}")
+    if not folder.config.is_file():
+        raise RunFolderError(f"{path} holds no run: name the folder that the run printed at its start")
+    return folder
 
 
 def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:

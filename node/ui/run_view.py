@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
+import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from types import FrameType, TracebackType
 from typing import Literal, Self
@@ -17,6 +18,7 @@ from rich.live import Live
 from rich.table import Table
 
 from node.storage.events import EvaluationEvent, LifeEvent, RoundEvent
+from node.ui import interrupts
 
 OutputStyle = Literal["live", "plain", "json"]
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -30,9 +32,16 @@ COLUMNS = (
 PLAIN_WIDTH = 120  # characters, where no terminal sets it
 
 
+class _Console(Console):
+    """Leaves a broken pipe to its user: rich itself would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def new_console() -> Console:
     """Standard output as a table or a person's lines need it; peers' text in it is never read as markup."""
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    return _Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 def output_style(*, as_json: bool) -> OutputStyle:
@@ -49,6 +58,7 @@ class Screen:
         self.style = style
         self._console = new_console()
         self._live = Live(console=self._console, auto_refresh=False) if style == "live" else None
+        self.reader_gone = False  # whoever read standard output, as `head` does, has gone away
 
     def __enter__(self) -> Self:
         if self._live:
@@ -64,25 +74,38 @@ class Screen:
     def redraw(self, table: Table) -> None:
         """Replaces the live table; nothing in the other styles."""
         if self._live:
-            self._live.update(table, refresh=True)
+            with self._readable():
+                self._live.update(table, refresh=True)
 
     def say(self, line: str) -> None:
         """One line for a person; nothing in JSON, where standard output belongs to the script."""
         if self.style != "json":
-            self._console.out(line, highlight=False)
+            with self._readable():
+                self._console.out(line, highlight=False)
 
     def say_json(self, facts: Mapping[str, object]) -> None:
         """One JSON object on a line, whatever the style."""
-        self._console.out(json.dumps(facts), highlight=False)
+        with self._readable():
+            self._console.out(json.dumps(facts), highlight=False)
 
     def print(self, table: Table) -> None:
-        self._console.print(table)
+        with self._readable():
+            self._console.print(table)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """A reader that goes away is noticed; what is said after it goes nowhere."""
+        try:
+            yield
+        except BrokenPipeError:
+            self.reader_gone = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class RunView(Screen):
     """Shows one run's events as they come and turns Ctrl-C into a request to stop.
 
-    The first Ctrl-C (or SIGTERM) lets the round end and saves; the second interrupts at once.
+    The first Ctrl-C, SIGTERM or closed terminal lets the round end and saves; the second ends the process at once.
     """
 
     def __init__(self, style: OutputStyle, title: str) -> None:
@@ -93,9 +116,15 @@ class RunView(Screen):
         self._stop = False
 
     def __enter__(self) -> Self:
-        signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(signal.SIGTERM, self._on_signal)
+        self._stop = False
+        interrupts.handle(self._on_signal)
         return super().__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        interrupts.end_at_once()  # all that remains is to close
+        super().__exit__(kind, error, trace)
 
     def on_round(self, event: RoundEvent) -> None:
         self._recent.append(event)
@@ -124,11 +153,11 @@ class RunView(Screen):
             self.say(f"{what}: {done}/{total}")
 
     def should_stop(self) -> bool:
-        return self._stop
+        return self._stop or self.reader_gone
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stop:
-            raise KeyboardInterrupt
+            interrupts.leave(number)
         self._stop = True
         self.say("stopping after this round and saving; press Ctrl-C again to stop at once")
 

@@ -16,7 +16,7 @@ from node.baseline.uplift import LEVEL, Point, answers_of, compare, compare_earl
 from node.config.roles import wants_baseline
 from node.config.schema import Config
 from node.storage.events import History, LifeEvent, RoundEvent
-from node.ui.peers import PeerHistoryRow, peer_history
+from node.ui.peer_rows import PeerHistoryRow, peer_history
 from node.web.curves import curve, moving, thinned
 
 STANDINGS = ("started", "resumed", "joined", "finished", "stopped", "diverged")

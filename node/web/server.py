@@ -16,7 +16,7 @@ from socketserver import TCPServer, ThreadingMixIn
 from types import MappingProxyType
 from typing import Any, Final
 
-from node.storage.run_folder import RunFolder, RunFolderError, baseline_of, newest_run_folder
+from node.storage.run_folder import RunFolder, baseline_of, find_run
 from node.ui.run_view import new_console
 from node.web.kept import KeptHistory
 from node.web.projection import Source, plain, project
@@ -77,21 +77,6 @@ def serve_dashboard(path: Path | None, port: int, *, as_json: bool) -> None:
             console.out(f"{folder.path}: {server.url}  (Ctrl-C ends it)", highlight=False)
         stop.wait()
         server.shutdown()
-
-
-def find_run(path: Path | None) -> RunFolder:
-    """The run in a folder, by default the newest under runs/. Raises RunFolderError with what to name instead."""
-    if path is None:
-        if newest := newest_run_folder():
-            return newest
-        raise RunFolderError("no run under runs/: name its folder, as in murmur dashboard runs/join-1")
-    folder = RunFolder(path)
-    inside = sorted(str(store.parent) for store in path.glob("swarm-*/events.sqlite"))
-    if inside and not folder.events.exists():
-        raise RunFolderError(f"{path} holds a demo: name one of its nodes, {', '.join(inside)}")
-    if not folder.config.exists():
-        raise RunFolderError(f"{path} holds no run: name the folder that murmur run printed at its start")
-    return folder
 
 
 class Watched:

@@ -16,6 +16,7 @@ function make(name, attributes = {}, ...children) {
   return element;
 }
 
+const shortPeer = (peer) => make("span", { title: peer }, peer.length > 9 ? `\u2026${peer.slice(-8)}` : peer); // as node.ui.short_names
 const figure = (value, digits = 3) => (value === null || value === undefined ? "\u2013" : value.toFixed(digits));
 const signed = (value) => (value === null ? "\u2013" : `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(3)}`);
 const seconds = (value) => `${figure(value, 1)} s`;
@@ -124,7 +125,7 @@ function showSharing({ sharing, peers }) {
     tile("published", sharing.published, "own groups that peers could fetch")
   );
   const rows = peers.map((peer) => [
-    peer.peer, peer.last_round, peer.received, peer.set_aside, peer.trained_on, total(peer.refused), reasons(peer.refused) || "\u2013",
+    shortPeer(peer.peer), peer.last_round, peer.received, peer.set_aside, peer.trained_on, total(peer.refused), reasons(peer.refused) || "\u2013",
   ]);
   const heads = ["peer", "last round", "received", "set aside", "trained on", "refused", "why"];
   byId("peers").replaceChildren(

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
+from rich.console import Console, RenderableType
 
+from node.config.schema import load_config
+from node.storage.events import PeerEvent, Store
+from node.storage.run_folder import RunFolder
 from node.ui import peers
-from node.ui.peers import announcements, format_uptime
+from node.ui.peer_rows import announcements
+from node.ui.peers import format_uptime
+from node.ui.short_names import SHOWN, short_peer
+from node.web.server import PAGE
 from policies.tasks.task import TaskSpec
 from swarm.exchange.peer_stats import NodeStats
 from swarm.observer.client import Look
 from swarm.wire.announcement import Announcement, Summary, TaskSummary
 from swarm.wire.identity import Identity
+from swarm.wire.invite import Invite
 from swarm.wire.manifest import Manifest
 
 NOW = 1_800_000_000.0
@@ -60,20 +71,27 @@ def _now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers.time, "time", lambda: NOW)
 
 
+def shown_once(view: Callable[[], RenderableType]) -> None:
+    peers._repeat(view, watch=False)
+
+
 def test_the_table_names_peers_figures_and_silences(capsys: pytest.CaptureFixture[str]) -> None:
-    peers._show_announcements(LOOK, as_json=False)
+    shown_once(lambda: peers._announcements_view(LOOK, as_json=False))
     shown = capsys.readouterr().out
     alice = next(line for line in shown.splitlines() if ALICE[-8:] in line)
     bob = next(line for line in shown.splitlines() if BOB[-8:] in line)
-    announced, told = "5 s 3 tiny 2 16 sort@1 0.25", "0.1.0 2.0 h 9 5 3"
+    announced, told = "5 s 3 tiny 2 16 sort@1 0.25", "yes 0.1.0 2.0 h 9 5 3"
     assert " ".join(alice.split()) == f"…{ALICE[-8:]} {announced} {told}"
-    assert bob.split()[-3:] == ["cannot", "be", "reached"]
+    assert (
+        "sort@1 0.25" in bob and "cannot be" in bob
+    )  # under `answers`, where it may be broken into two lines
     assert "3 nodes of the DHT answered, 1 peers told their figures" in shown
+    assert "is what it says of itself when asked" in " ".join(shown.split())  # the columns explain themselves
     assert max(map(len, shown.splitlines())) <= 120
 
 
 def test_json_has_whole_names_and_all_counters(capsys: pytest.CaptureFixture[str]) -> None:
-    peers._show_announcements(LOOK, as_json=True)
+    shown_once(lambda: peers._announcements_view(LOOK, as_json=True))
     rows = json.loads(capsys.readouterr().out)
     assert [row["peer"] for row in rows] == [BOB, ALICE]
     assert rows[1]["stats"]["counters"] == dict(STATS.counters)
@@ -86,3 +104,66 @@ def test_json_has_whole_names_and_all_counters(capsys: pytest.CaptureFixture[str
 )
 def test_uptimes_are_read_at_a_glance(seconds: float, text: str) -> None:
     assert format_uptime(seconds) == text
+
+
+class FakeObserver:
+    """Sees LOOK, as often as it is asked."""
+
+    def __init__(self, invite: object) -> None:
+        self.looks = 0
+
+    def look(self) -> Look:
+        self.looks += 1
+        return LOOK
+
+    def close(self) -> None:
+        pass
+
+
+INVITE = Invite(Manifest("flock", (TaskSpec("sort"),)), (f"/ip4/127.0.0.1/tcp/1/p2p/{ALICE}",)).encode()
+
+
+def test_who_waits_for_a_look_is_told_on_standard_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(peers, "Observer", FakeObserver)
+    peers.show_peers(INVITE, None, watch=False, as_json=True)
+    told = capsys.readouterr()
+    assert "looking at swarm 'flock'" in told.err
+    assert [row["peer"] for row in json.loads(told.out)] == [BOB, ALICE]
+
+
+def test_a_watched_table_redraws_itself_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = Console(force_terminal=True, width=120, markup=False, highlight=False)
+    monkeypatch.setattr(peers, "Observer", FakeObserver)
+    monkeypatch.setattr(peers, "new_console", lambda: terminal)
+    naps = iter(range(2))
+    monkeypatch.setattr(peers.time, "sleep", lambda seconds: next(naps))
+    with pytest.raises(StopIteration):
+        peers.show_peers(INVITE, None, watch=True, as_json=False)
+    shown = capsys.readouterr().out
+    assert shown.count(ALICE[-8:]) >= 3 and "\x1b[1A" in shown  # the cursor goes up: in place, not appended
+
+
+def test_a_peer_has_one_short_form_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create(load_config("tiny"))
+    with closing(Store(folder.events)) as store:
+        store.append(PeerEvent(1, ALICE, 2, 1, {}))
+    peers.show_peers(None, folder.path, watch=False, as_json=False)
+    shown = capsys.readouterr().out
+    assert (
+        short_peer(ALICE) in shown
+        and ALICE[-9:] not in shown
+        and "nothing can be learnt" in " ".join(shown.split())
+    )
+    peers.show_peers(None, folder.path, watch=False, as_json=True)
+    assert json.loads(capsys.readouterr().out)[0]["peer"] == ALICE
+    shown_once(lambda: peers._announcements_view(LOOK, as_json=False))
+    assert short_peer(ALICE) in capsys.readouterr().out
+    script = (PAGE / "dashboard.js").read_text()
+    assert f"peer.slice(-{SHOWN})" in script and len(short_peer(ALICE)) - 1 == SHOWN

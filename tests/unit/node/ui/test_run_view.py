@@ -12,7 +12,7 @@ from sample_events import ROUND
 from node.baseline.uplift import Point, pooled
 from node.demo.view import DemoView, NodeStatus, uplifts
 from node.storage.events import EvaluationEvent, ExternalEvent, History, PeerEvent, Store
-from node.ui.peers import peer_history
+from node.ui.peer_rows import peer_history
 from node.ui.run_view import RunView, format_refused, plain_round, sparkline
 
 

@@ -16,8 +16,8 @@ from sample_events import ROUND
 
 from node.config.schema import load_config
 from node.storage.events import EvaluationEvent, LifeEvent, PeerEvent, Store
-from node.storage.run_folder import RunFolder, RunFolderError
-from node.web.server import FILES, PAGE, DashboardError, DashboardServer, find_run
+from node.storage.run_folder import RunFolder, RunFolderError, find_run
+from node.web.server import FILES, PAGE, DashboardError, DashboardServer
 
 HOSTILE = "<script>document.title='owned'</script>"
 
@@ -149,7 +149,7 @@ def test_a_damaged_store_is_told_and_the_server_lives_on(server: DashboardServer
     whole = folder.events.read_bytes()
     folder.events.write_bytes(b"not a database, but long enough to be looked at as one" * 100)
     response, body = ask(server, "/data.json")
-    assert response.status == 500 and "DatabaseError" in json.loads(body)["error"]
+    assert response.status == 500 and "is damaged" in json.loads(body)["error"]
     folder.events.write_bytes(whole)
     assert ask(server, "/data.json")[0].status == 200
 

@@ -1,0 +1,163 @@
+"""Errors at the edge of the command: what happened, what was saved and what to do, in one line, and an exit code.
+
+Exit codes: 0 done, 2 config or usage, 3 environment, 4 network, 5 diverged, 1 a fault of murmur's own; 128 + n where
+signal n ended the command.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sqlite3
+import sys
+import tempfile
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from node.ui import interrupts
+
+FAULT = 1
+BROKEN_PIPE = 141  # as a shell tells of a process that SIGPIPE ended
+
+# errno -> what it means and what to do; `{file}` is what it was about.
+SYSTEM_ERRORS = {
+    errno.ENOSPC: "the disk is full ({file}): free some space",
+    errno.EDQUOT: "the disk quota is used up ({file}): free some space",
+    errno.EFBIG: "{file} may not grow any further: raise the limit on file sizes (ulimit -f)",
+    errno.EROFS: "{file} lies on a read-only file system: choose another folder with --run-dir",
+    errno.EACCES: "no permission for {file}: change its mode, or choose another path",
+    errno.EPERM: "no permission for {file}: change its owner or mode, or choose another path",
+    errno.ENOENT: "{file} is not there: check the path",
+    errno.ENOTDIR: "a part of the path {file} is a file, not a folder: choose another path",
+    errno.EISDIR: "{file} is a folder where a file was wanted: choose another path",
+    errno.EEXIST: "{file} is in the way: move it, or choose another path",
+    errno.ENOTEMPTY: "{file} is in the way: move it, or choose another path",
+    errno.ENAMETOOLONG: "the path {file} is too long: choose a shorter one",
+    errno.ELOOP: "{file} is a link that leads round in a circle: choose another path",
+    errno.EMFILE: "too many files are open ({file}): raise the limit with ulimit -n 4096",
+    errno.ENFILE: "this machine has too many files open ({file}): end other programs",
+    errno.EIO: "the disk failed at {file}: look at the system's log, and choose another disk",
+    errno.ESTALE: "the network file system lost {file}: mount it again",
+    errno.ENOMEM: "this machine has no memory left: end other programs, or choose a smaller model",
+    errno.EAGAIN: "this machine cannot start another process or thread: raise ulimit -u",
+    errno.EADDRINUSE: "a port is taken: choose another",
+}
+
+
+def exit_code(error: Exception) -> int | None:
+    """The exit code of an error that its user can mend; None for one that is murmur's own."""
+    from node.bench.kit.options import BenchError
+    from node.config.schema import ConfigError
+    from node.storage.checkpoint import CheckpointError
+    from node.storage.events import StoreError
+    from node.storage.run_folder import RunFolderError
+    from node.web.server import DashboardError
+    from policies.policy import DivergedError, PolicyError
+    from policies.tasks.task import TaskError
+    from swarm.errors import IdentityError, InviteError, TransportError
+    from swarm.simulation import ScenarioError
+
+    codes: list[tuple[tuple[type[Exception], ...], int]] = [
+        ((ConfigError, TaskError, InviteError, RunFolderError, BenchError, ScenarioError), 2),
+        ((PolicyError, IdentityError, CheckpointError, StoreError, DashboardError), 3),
+        ((TransportError,), 4),
+        ((DivergedError,), 5),
+        ((OSError, MemoryError, sqlite3.Error), 3),
+    ]
+    return next((code for kinds, code in codes if isinstance(error, kinds)), None)
+
+
+def explain(error: Exception) -> str:
+    """One line: what happened, what to do, what was saved and how to go on."""
+    if isinstance(error, OSError) and type(error) in _PLAIN:
+        said = _system_words(error)
+    elif isinstance(error, MemoryError):
+        said = SYSTEM_ERRORS[errno.ENOMEM]
+    elif isinstance(error, sqlite3.Error):
+        said = f"the event store cannot be used ({error}): see that its disk has space and lets itself be written"
+    else:
+        said = str(error)
+    return f"{said}; {more}" if (more := interrupts.advice()) else said
+
+
+class EdgeGroup(TyperGroup):
+    """The commands, within the one place where errors become a line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stopped:
+            number = stopped.number if isinstance(stopped, interrupts.Stopped) else signal.SIGINT
+            code = end_stopped(number)
+        except BrokenPipeError:
+            code = end_quietly()
+        except (typer.Exit, typer.Abort, _USAGE):
+            raise
+        except Exception as error:  # noqa: BLE001  the last one who can say it in words; the trace is kept in a file
+            code = end_with(error)
+        raise typer.Exit(code)
+
+
+def end_stopped(number: int) -> int:
+    """Tells what a signal ended, and returns the exit code."""
+    _say(interrupts.ending(number))
+    return 128 + number
+
+
+def end_with(error: Exception) -> int:
+    """Tells an error on standard error and returns the exit code. The trace of one that is ours goes to a file."""
+    code = exit_code(error)
+    if code is None:
+        code, said = (
+            FAULT,
+            f"{type(error).__name__}: {error}; this is a fault of murmur: {_keep_trace(error)}",
+        )
+    else:
+        said = explain(error)
+    _say(f"murmur: {said}")
+    return code
+
+
+def end_quietly() -> int:
+    """For a reader of our output that went away, as `head` does: nothing more can be told."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes at its end
+    return BROKEN_PIPE
+
+
+def _say(line: str) -> None:
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
+def _system_words(error: OSError) -> str:
+    file = str(error.filename) if error.filename is not None else "while reading or writing"
+    words = SYSTEM_ERRORS.get(error.errno or 0, "{file}: " + (error.strerror or str(error)))
+    return words.replace("{file}", file)
+
+
+def _keep_trace(error: Exception) -> str:
+    """Where the trace went, for a report; the whole of it where no file can be written."""
+    trace = "".join(traceback.format_exception(error))
+    try:
+        handle, name = tempfile.mkstemp(prefix="murmur-fault-", suffix=".txt")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(trace)
+    except OSError:
+        return f"please report it with this trace\n{trace}"
+    return f"please report it with {Path(name)}"
+
+
+_USAGE: type[Exception] = typer.BadParameter.__mro__[2]  # click's errors of usage, which say themselves
+_PLAIN = {
+    OSError, PermissionError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError,
+    BlockingIOError, InterruptedError, TimeoutError, ConnectionError, ConnectionResetError,
+    ConnectionRefusedError, ConnectionAbortedError, ProcessLookupError, ChildProcessError,
+}  # fmt: skip

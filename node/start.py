@@ -1,0 +1,104 @@
+"""Start and resumption of a run. Its folder is claimed before torch is imported, and signals say what is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from node.config.roles import as_silo, invite_in, manifest_of, wants_baseline
+from node.config.schema import Config, ConfigError, resolved_json
+from node.config.swarm import DhtConfig
+from node.storage.checkpoint import Checkpoints
+from node.storage.claim import claimed_new
+from node.storage.run_folder import RunFolder, latest_run_folder, write_atomic
+from node.ui import interrupts
+from node.ui.invocation import murmur
+from node.ui.run_view import RunView, output_style
+from policies.tasks import build_task
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """What `--resume` was given beside the run folder."""
+
+    stem: str  # of the folder's name, where none was named
+    run_dir: Path | None
+    rounds: int | None
+    silo: bool = False  # whatever the run was before
+    addresses: Sequence[str] = ()  # of `murmur join`
+
+
+def start(config: Config, stem: str, run_dir: Path | None, secret: bytes = b"", *, as_json: bool) -> None:
+    """Plays a new run. Raises what `build_task`, `claimed_new` and `run_session` raise."""
+    for task in config.tasks:
+        build_task(task.spec)
+
+    def guard(folder: RunFolder, undo: Callable[[], None]) -> None:
+        interrupts.on_leaving(lambda: saved(folder), undo)
+
+    with claimed_new(run_dir, stem, config, secret, guard) as (folder, settled):
+        _play(settled, folder, resumed=False, as_json=as_json)
+
+
+def resume(asked: Resumption, *, as_json: bool) -> None:
+    """Plays the rest of a run under the config that it was started with; only its length may change.
+
+    Raises RunFolderError, ConfigError, InviteError, and what `run_session` raises.
+    """
+    folder = RunFolder(asked.run_dir) if asked.run_dir else latest_run_folder(asked.stem)
+    config = folder.read_config()
+    with closing(folder.lock()):
+        config = _with_rounds(config, asked.rounds, folder)
+        joined = _with_addresses(config, asked.addresses, folder)
+        interrupts.on_leaving(lambda: saved(folder))
+        if asked.rounds is not None:
+            write_atomic(folder.config, resolved_json(config))
+        _play(as_silo(config) if asked.silo else joined, folder, resumed=True, as_json=as_json)
+
+
+def saved(folder: RunFolder) -> str:
+    """What the run's folder keeps of it, and how to go on."""
+    if not folder.config.exists():
+        return "nothing was saved"
+    newest = Checkpoints(folder.checkpoints, 1).newest()
+    kept = "no round was saved yet" if newest is None else f"saved is round {newest}"
+    return f"{kept}; go on with: {murmur('run', '--resume', '--run-dir', folder.path)}"
+
+
+def _with_rounds(config: Config, rounds: int | None, folder: RunFolder) -> Config:
+    if rounds is None:
+        return config
+    done = Checkpoints(folder.checkpoints, config.checkpoint.keep).newest() or 0
+    if rounds < done:
+        raise ConfigError(f"{folder.path} has played {done} rounds: --rounds counts them too, so give more")
+    return config.model_copy(update={"rounds": rounds})
+
+
+def _with_addresses(config: Config, addresses: Sequence[str], folder: RunFolder) -> Config:
+    """A swarm node comes back by the addresses that it is given now; those of another swarm are refused."""
+    if not addresses:
+        return config
+    if not isinstance(config.swarm, DhtConfig):
+        raise ConfigError(
+            f"{folder.path} holds a silo's run: {murmur('run', '--resume', '--run-dir', folder.path)}"
+        )
+    invite = invite_in(addresses)
+    if invite and invite.manifest.swarm_id != manifest_of(config).swarm_id:
+        raise ConfigError(
+            f"{folder.path} holds a run in another swarm than the invite's: leave out the invite to go on "
+            "there, or leave out --resume to join this one"
+        )
+    ways = invite.bootstrap if invite else tuple(addresses)
+    return config.model_copy(update={"swarm": config.swarm.model_copy(update={"bootstrap": ways})})
+
+
+def _play(config: Config, folder: RunFolder, *, resumed: bool, as_json: bool) -> None:
+    view = RunView(output_style(as_json=as_json), str(folder.path))
+    view.say(f"run folder {folder.path}")
+    from node.baseline.silo_baseline import run_with_baseline  # loads torch, which takes seconds
+    from node.runtime.session import run_session
+
+    play = run_with_baseline if wants_baseline(config) else run_session
+    play(config, folder, view, resumed=resumed)

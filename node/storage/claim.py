@@ -1,0 +1,95 @@
+"""A run folder while it is claimed by this process: locked, and taken away again where no run began in it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from node.config.schema import Config
+from node.storage.checkpoint import Checkpoints
+from node.storage.events import History, StoreError
+from node.storage.run_folder import RunFolder, new_run_folder
+
+Guard = Callable[[RunFolder, Callable[[], None]], None]
+
+
+@contextmanager
+def claimed_new(
+    run_dir: Path | None, stem: str, config: Config, secret: bytes, guard: Guard
+) -> Iterator[tuple[RunFolder, Config]]:
+    """A folder for a new run, made and locked, with the config as it is kept there; taken away unless the run began.
+
+    Without `run_dir`: `runs/<stem>-<n>` with the next n that is free. `guard` is given the folder and what takes it
+    away before anything is made, for an end without unwinding. Raises RunFolderError where a run is there or under
+    way, OSError where the folder cannot be made.
+    """
+    folder, undo = _named(run_dir, guard) if run_dir else _next_free(stem, guard)
+    try:
+        with closing(folder.lock()):
+            if not folder.config.exists():
+                undo.arm()
+            yield folder, folder.create(config, secret)
+    finally:
+        undo()
+
+
+def _named(run_dir: Path, guard: Guard) -> tuple[RunFolder, Undo]:
+    folder = RunFolder(run_dir)
+    undo = Undo(folder, has_begun)
+    guard(folder, undo)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return folder, undo
+
+
+def _next_free(stem: str, guard: Guard) -> tuple[RunFolder, Undo]:
+    """Made so that no other process can take it too."""
+    while True:
+        folder = new_run_folder(stem)
+        undo = Undo(folder, has_begun)
+        guard(folder, undo)
+        folder.path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            folder.path.mkdir()
+            return folder, undo
+
+
+def has_begun(folder: RunFolder) -> bool:
+    """Whether a run told of its start there, or saved anything."""
+    try:
+        return bool(History(folder.events).life()) or Checkpoints(folder.checkpoints, 1).newest() is not None
+    except StoreError:
+        return True
+
+
+class Undo:
+    """Takes away what a start made of a folder: all that was not there before, and folders that were not."""
+
+    def __init__(self, folder: RunFolder, begun: Callable[[RunFolder], bool]) -> None:
+        self._folder, self._begun = folder, begun
+        self._before = set(_entries(folder.path))
+        self._missing = [path for path in (folder.path, *folder.path.parents) if not path.exists()]
+        self._armed = False
+
+    def arm(self) -> None:
+        """From now on the folder is this process's alone: locked, and without a run of before."""
+        self._armed = True
+
+    def __call__(self) -> None:
+        if self._armed and not self._begun(self._folder):
+            for name in set(_entries(self._folder.path)) - self._before:
+                path = self._folder.path / name
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+        with suppress(OSError):  # not empty, or not there
+            for path in self._missing:
+                path.rmdir()
+
+
+def _entries(path: Path) -> list[str]:
+    with suppress(FileNotFoundError):
+        return [entry.name for entry in path.iterdir()]
+    return []

@@ -1,0 +1,88 @@
+"""Ctrl-C, SIGTERM and SIGHUP at any second: one line on what was saved and how to go on, then the end.
+
+Three ways to meet them follow one another in a command. While it starts and loads, the process ends at once: an
+exception raised amid the imports of large libraries ends in other errors than its own. A run then asks for the end of
+its round (`RunView`). Other commands get KeyboardInterrupt, so that they close what they opened.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "a closed terminal"}
+
+_advice: list[Callable[[], str]] = []  # what was saved and how to go on
+_last_acts: list[Callable[[], None]] = []  # before the process ends without unwinding
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that asks for the end came; `number` says which."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def end_at_once() -> None:
+    """From now on a signal ends the process with one line, wherever it is."""
+    _handle(lambda number, _: leave(number))
+
+
+def raise_stopped() -> None:
+    """From now on a signal raises Stopped; after it, another one ends the process at once."""
+    _handle(_raise)
+
+
+def handle(handler: Callable[[int, FrameType | None], None]) -> None:
+    """From now on a signal calls `handler`."""
+    _handle(handler)
+
+
+def on_leaving(advice: Callable[[], str], last_act: Callable[[], None] | None = None) -> None:
+    """What the last line says of the run that is under way, and what is put away first."""
+    _advice[:] = [advice]
+    _last_acts[:] = [last_act] if last_act else []
+
+
+def advice() -> str:
+    """What was saved of the run under way and how to go on; empty where there is none."""
+    with suppress(OSError):
+        return _advice[-1]() if _advice else ""
+    return ""
+
+
+def ending(number: int) -> str:
+    """The last line of a command that a signal ended."""
+    said = f"stopped by {NAMES.get(signal.Signals(number), f'signal {number}')}"
+    return f"murmur: {said}; {more}" if (more := advice()) else f"murmur: {said}"
+
+
+def leave(number: int) -> None:
+    """Ends the process now. Whatever was half written is a draft under another name; children end with it."""
+    for act in _last_acts:
+        with suppress(OSError):
+            act()
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    with suppress(OSError):
+        os.write(2, f"{ending(number)}\n".encode())
+    os._exit(128 + number)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    end_at_once()
+    raise Stopped(number)
+
+
+def _handle(handler: Callable[[int, FrameType | None], Any]) -> None:
+    for number in NUMBERS:
+        if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+            continue  # nohup
+        signal.signal(number, handler)

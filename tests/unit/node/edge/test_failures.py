@@ -1,0 +1,103 @@
+"""Errors at the edge: every kind that a disk, a permission or a file can cause is one line with what to do."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+from command_line import murmur
+
+from node import failures
+from node.ui import interrupts
+
+
+@pytest.mark.parametrize("number", sorted(failures.SYSTEM_ERRORS))
+def test_a_system_error_says_what_to_do_and_what_was_saved(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(interrupts, "_advice", [lambda: "saved is round 7"])
+    error = OSError(number, os.strerror(number), "/disk/state.json")
+    assert failures.end_with(error) == 3
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.endswith("; saved is round 7\n")
+    assert ": " in said.removeprefix("murmur: ") and "Errno" not in said and "{" not in said
+
+
+def test_an_error_that_is_ours_is_kept_whole_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    try:
+        raise AssertionError("never so")
+    except AssertionError as error:
+        assert failures.end_with(error) == 1
+    said = capsys.readouterr().err
+    [file] = tmp_path.iterdir()
+    assert said.count("\n") == 1 and str(file) in said
+    assert "Traceback" in file.read_text() and "never so" in file.read_text()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), sqlite3.OperationalError("database or disk is full"), OSError("odd"), OSError(999, "x")],
+)
+def test_other_errors_of_the_machine_are_its_users_to_mend(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert failures.end_with(error) == 3
+    assert capsys.readouterr().err.startswith("murmur: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"rounds = = 3", "not valid TOML"),
+        (b"\xff\xfe", "not valid TOML"),
+        (b"", "tasks: missing"),
+        (b"\0", "TOML"),
+    ],
+)
+def test_a_damaged_config_file_is_named(
+    content: bytes,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_bytes(content)
+    for verb in ("run", "silo"):
+        told = murmur(monkeypatch, capsys, verb, "mine.toml")
+        assert told.code == 2 and message in told.err
+    told = murmur(monkeypatch, capsys, "run", "x" * 300 + "/y.toml")
+    assert told.code in (2, 3) and told.err.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_made_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    cases = [
+        ("file", "is a file, not a folder"),
+        ("file/x", "is a file, not a folder"),
+        ("y" * 300, "too long"),
+    ]
+    for run_dir, message in cases:
+        told = murmur(monkeypatch, capsys, "silo", "--run-dir", run_dir)
+        assert (told.code, told.err.count("\n")) == (3, 1) and message in told.err, told
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_ctrl_c_anywhere_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("node.ui.peers.show_peers", lambda *a, **k: interrupted())
+    told = murmur(monkeypatch, capsys, "peers", "--run-dir", "x")
+    assert (told.code, told.err) == (128 + 2, "murmur: stopped by Ctrl-C\n")

@@ -1,0 +1,96 @@
+"""Arguments that would not be read, or contradict each other, are refused before anything is made or imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_line import murmur
+
+from node.config.roles import manifest_of
+from node.config.schema import load_config
+from node.storage.run_folder import RunFolder
+from swarm.wire.identity import Identity
+from swarm.wire.invite import Invite
+
+ADDRESS = f"/ip4/127.0.0.1/tcp/4001/p2p/{Identity(bytes(32)).peer_id}"
+
+
+def invite(name: str = "pond") -> str:
+    return Invite(manifest_of(load_config("tiny", [f"swarm.name={name}"])), (ADDRESS,)).encode()
+
+
+REFUSED = [
+    (["silo", "tiny", "--set", "swarm.name=x"], "murmur silo does not read it (a silo has no swarm)"),
+    (["silo", "tiny", "--set", "swarm={type='dht'}"], "murmur silo does not read it"),
+    (["silo", "tiny", "--set", "silo_baseline=true"], "murmur silo does not read it"),
+    (["silo", "tiny", "--set", "sampler.draw=uniform"], "a silo has no peers"),
+    (["silo", "tiny", "--rounds", "3", "--set", "rounds=4"], "--rounds and --set rounds are the same"),
+    (["run", "tiny", "--set", "seed=1", "--set", "seed=2"], "--set seed is given twice"),
+    (["run", "smollm2", "--set", "silo_baseline=true"], "a run without a swarm does not read it"),
+    (["join", "INVITE", "--set", "swarm.name=x"], "--set swarm.name: murmur join does not read it"),
+    (["join", "INVITE", "--set", "swarm.bootstrap=[]"], "murmur join does not read it (the invite says it)"),
+    (["join", "INVITE", "--set", "swarm.type=silo"], "murmur join is for a swarm"),
+    (["join", "INVITE", "--set", 'tasks=[{name="sort"}]'], "the invite's swarm has no sort"),
+    (["join", ADDRESS, "--set", "swarm.bootstrap=[]"], "the addresses given say it"),
+    (["join"], "murmur join takes an invite"),
+    (["join", "garbage"], "invite"),
+    (["join", "INVITE", "INVITE"], "is neither an invite nor a multiaddr"),
+    (["join", "INVITE", "--config", "nowhere"], "no config file or preset"),
+    (["join", "INVITE", "--config", "smollm2", "--set", "sampler.externl=3"], "did you mean 'external'?"),
+    (["bootstrap", "--set", "rounds=3"], "a bootstrap does not train"),
+    (["bootstrap", "--set", "swarm.poll_seconds=3"], "a bootstrap does not train"),
+    (["bootstrap", "--set", "swarm.type=silo"], "murmur bootstrap is for a swarm"),
+    (["bootstrap", "--beside", "INVITE", "--set", "swarm.name=x"], "the invite says it"),
+    (["bootstrap", "--beside", "garbage"], "invite"),
+    (["demo", "--set", "swarm.bootstrap=[]"], "murmur demo does not read it"),
+    (["demo", "--set", "swarm.type=silo"], "murmur demo does not read it"),
+    (["peers", "INVITE", "--run-dir", "x"], "an invite or --run-dir, not both"),
+    (["run", "--resume", "--set", "seed=3"], "a resumed run keeps its config"),
+    (["silo", "tiny", "--resume"], "a resumed run keeps its config: leave out 'tiny'"),
+    (["run", "tiny", "--resume", "--run-dir", "kept"], "leave out 'tiny'"),
+    (["join", "--resume", "--config", "tiny"], "leave out 'tiny'"),
+    (["join", "garbage", "--resume", "--run-dir", "kept"], "invite"),
+    (["join", "OTHER", "--resume", "--run-dir", "kept"], "another swarm than the invite's"),
+    (["join", "OTHER", "--resume", "--run-dir", "alone"], "holds a silo's run"),
+    (["run", "--resume", "--run-dir", "empty"], "holds no run to resume"),
+    (["run", "--resume", "--run-dir", "kept", "--rounds", "1"], "has played 3 rounds"),
+    (["peers", "--run-dir", "nowhere"], "holds no run"),
+    (["dashboard", "nowhere"], "holds no run"),
+    (["config", "show", "tiny", "--set", "rounds=3", "--set", "rounds=4"], "given twice"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED, ids=[" ".join(a)[:60] for a, _ in REFUSED])
+def test_it_is_refused_in_one_line_and_leaves_nothing(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    RunFolder(tmp_path / "kept").create(load_config("tiny", ["swarm.name=pond"]))
+    saved = tmp_path / "kept" / "checkpoints" / "round-00000003"
+    saved.mkdir()
+    (saved / "state.json").write_text("{}")
+    RunFolder(tmp_path / "alone").create(load_config("smollm2"))
+    before = sorted(tmp_path.rglob("*"))
+    given = {"INVITE": invite(), "OTHER": invite("lake")}
+    told = murmur(monkeypatch, capsys, *[given.get(word, word) for word in arguments])
+    assert told.code == 2, told
+    assert message in told.err and told.err.startswith("murmur: ") and told.err.count("\n") == 1
+    assert [path for path in sorted(tmp_path.rglob("*")) if path.name != ".lock"] == before
+
+
+def test_a_role_is_laid_over_the_config_before_it_is_checked() -> None:
+    from node.arguments import join_config, silo_config
+
+    joined, _ = join_config([invite()], "smollm2", ["sampler.external=3"], None)
+    assert joined.sampler.external == 3  # a preset without a swarm, which alone would be refused
+    asked, _ = join_config([invite()], "smollm2", ["sampler.external=0"], None)
+    assert asked.sampler.external == 0  # as asked: it gives and takes nothing
+    half, _ = join_config([invite()], "smollm2", [], None)
+    assert half.sampler.external > 0
+    alone = silo_config("smollm2", ["sampler.external=3"], 7)
+    assert (alone.sampler.external, alone.rounds, alone.swarm.type) == (0, 7, "silo")

@@ -1,0 +1,152 @@
+"""Start and resumption: when a folder is made and locked, what a failed start leaves, and what a run goes on as."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from command_line import murmur
+
+from node import start
+from node.config.schema import Config, load_config
+from node.runtime.transports import check_ports
+from node.storage.events import LifeEvent, Store
+from node.storage.run_folder import RunFolder
+
+Played = list[tuple[Config, RunFolder, bool]]
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Played:
+    """Runs that would have been played, in place of playing them; each tells of its start."""
+    found: Played = []
+
+    def play(config: Config, folder: RunFolder, *, resumed: bool, as_json: bool) -> None:
+        assert folder.in_use()
+        found.append((config, folder, resumed))
+        with closing(Store(folder.events)) as store:
+            store.append(LifeEvent(0, "started"))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(start, "_play", play)
+    return found
+
+
+def test_a_silo_that_goes_on_opens_no_socket_whatever_the_run_was(
+    played: Played, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(Path("runs/join-3"))
+    folder.create(load_config("tiny"))
+    for verb, kind in (("silo", "silo"), ("run", "dht"), ("join", "dht")):
+        told = murmur(monkeypatch, capsys, verb, "--resume", "--run-dir", "runs/join-3", "--rounds", "9")
+        assert told.code == 0, told.err
+        config, _, resumed = played.pop()
+        assert (config.swarm.type, config.rounds, resumed) == (kind, 9, True)
+    kept = json.loads(folder.config.read_text())
+    assert (kept["swarm"]["type"], kept["rounds"]) == ("dht", 9)  # the run itself stays what it is
+
+
+def test_equal_starts_take_folders_of_their_own(
+    played: Played, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        assert murmur(monkeypatch, capsys, "silo").code == 0
+    assert [str(folder.path) for _, folder, _ in played] == ["runs/silo-1", "runs/silo-2"]
+    assert [path.name for path in Path("runs").iterdir()] and not played[0][1].in_use()
+
+
+@pytest.mark.parametrize("named", [(), ("--run-dir", "deep/below/mine")])
+@pytest.mark.parametrize("error", [ValueError("ours"), OSError(28, "full", "x"), KeyboardInterrupt()])
+def test_a_start_that_fails_leaves_nothing(
+    named: tuple[str, ...],
+    error: BaseException,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(start, "_play", fail)
+    told = murmur(monkeypatch, capsys, "silo", *named)
+    assert told.code and told.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_lay_in_the_folder_before_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "full", "x")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(start, "_play", fail)
+    (tmp_path / "mine" / "logs").mkdir(parents=True)
+    (tmp_path / "mine" / "notes.txt").write_text("my own")
+    murmur(monkeypatch, capsys, "silo", "--run-dir", "mine")
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == {"logs", "notes.txt"}
+
+
+def test_a_folder_in_use_is_refused_before_torch_is_imported(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create(load_config("tiny"))
+    script = (
+        "import sys; from node.cli import app\n"
+        "try: app(['run', '--resume', '--run-dir', sys.argv[1]])\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    with closing(folder.lock()):
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(folder.path)], capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 2 and "in use by another node" in done.stderr
+    assert done.stdout.strip() == "False"
+
+
+def test_a_port_that_is_taken_is_named(
+    played: Played, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("node.runtime.transports.PORT_PATIENCE", 0.1)
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        listen = f"/ip4/127.0.0.1/tcp/{port}"
+        with pytest.raises(start.ConfigError, match=f"port {port} of swarm.listen {listen} is taken"):
+            check_ports([listen])
+        before = sorted(Path.cwd().rglob("*"))
+        told = murmur(monkeypatch, capsys, "bootstrap", "--set", f'swarm.listen=["{listen}"]')
+        assert told.code == 2 and f"port {port} " in told.err and "is taken" in told.err
+        assert sorted(Path.cwd().rglob("*")) == before
+    check_ports([listen])
+    for bad, words in (("/ip4/203.0.113.9/tcp/4001", "is not to be had"), ("tcp:4001", "is no multiaddr")):
+        with pytest.raises(start.ConfigError, match=words):
+            check_ports([bad])
+
+
+def test_hints_run_as_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from node.ui import invocation
+
+    script = tmp_path / ".venv" / "bin" / "murmur"
+    script.parent.mkdir(parents=True)
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    hint: Callable[..., str] = invocation.murmur
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(sys, "argv", [".venv/bin/murmur", "demo"])
+    assert hint("peers", "--run-dir", Path("runs/a b")) == ".venv/bin/murmur peers --run-dir 'runs/a b'"
+    monkeypatch.setattr(sys, "argv", ["/somewhere/node/__main__.py"])
+    monkeypatch.setattr(sys, "executable", str(script.with_name("python")))
+    assert hint("doctor") == ".venv/bin/murmur doctor"  # beside the interpreter
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert hint("doctor") == "murmur doctor"
+    script.unlink()
+    assert hint("doctor") == ".venv/bin/python -m node doctor"
