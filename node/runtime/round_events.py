@@ -134,6 +134,7 @@ def describe_peers(round_number: int, verdicts: Iterable[Verdict]) -> list[PeerE
             received=sum(verdict.checked for verdict in theirs),
             set_aside=_set_aside(theirs),
             refused=_refused(theirs),
+            left_out=dict(Counter(reason.value for verdict in theirs for reason in verdict.left_out)),
         )
         for peer, theirs in by_peer.items()
     ]

@@ -52,6 +52,7 @@ class PeerHistoryRow:
     set_aside: int
     trained_on: int
     refused: dict[str, int]
+    left_out: dict[str, int]  # rollouts of groups that were taken, by reason
 
 
 def peer_history(history: History) -> list[PeerHistoryRow]:
@@ -62,13 +63,13 @@ def peer_history(history: History) -> list[PeerHistoryRow]:
     trained_on = Counter(event.peer for event in history.external())
     rows = []
     for peer, theirs in sorted(by_peer.items()):
-        refused: Counter[str] = Counter()
+        refused, left_out = Counter[str](), Counter[str]()
         for event in theirs:
             refused.update(event.refused)
+            left_out.update(event.left_out)
         received, set_aside = sum(e.received for e in theirs), sum(e.set_aside for e in theirs)
-        rows.append(
-            PeerHistoryRow(peer, theirs[-1].round, received, set_aside, trained_on[peer], dict(refused))
-        )
+        counts = (received, set_aside, trained_on[peer])
+        rows.append(PeerHistoryRow(peer, theirs[-1].round, *counts, dict(refused), dict(left_out)))
     return sorted(rows, key=lambda row: -row.received)
 
 

@@ -25,10 +25,11 @@ from swarm.observer.client import Look, Observer
 from swarm.wire.invite import Invite
 
 WATCH_SECONDS = 5.0
-_HISTORY_COLUMNS = ("peer", "last round", "arrived", "all alike", "trained on", "refused")
+_HISTORY_COLUMNS = ("peer", "last round", "arrived", "all alike", "trained on", "refused", "left out")
 _HISTORY_LEGEND = (
     "arrived: groups that passed every check; all alike: of those, groups whose rewards are all equal, from which "
-    "nothing can be learnt; refused: groups and records that failed a check, with why"
+    "nothing can be learnt; refused: groups and records that failed a check, with why; left out: "
+    "single rollouts of groups that were taken otherwise"
 )
 _ANNOUNCEMENT_COLUMNS = (
     *("peer", "age", "round", "policy", "groups", "rollouts", "claims"),
@@ -65,7 +66,7 @@ def _history_view(folder: RunFolder, *, as_json: bool) -> RenderableType:
     table = Table(*_HISTORY_COLUMNS, title=str(folder.path), title_justify="left")
     for row in rows:
         counts = (row.last_round, row.received, row.set_aside, row.trained_on)
-        table.add_row(short_peer(row.peer), *map(str, counts), format_refused(row.refused))
+        table.add_row(short_peer(row.peer), *map(str, counts), *map(format_refused, (row.refused, row.left_out)))
     return Group(table, _HISTORY_LEGEND) if rows else f"{folder.path}: no records of peers so far"
 
 

@@ -42,11 +42,12 @@ class Verdict:
     peer: str
     task: str = ""  # printable ASCII; the peer's word unless accepted or set aside
     seed: int | None = None
-    rollouts: int = 0
+    rollouts: int = 0  # that were taken; of a refused group, that it had
     reason: Reason | None = None  # exactly when refused
     detail: str = ""  # one line of ours, free of the peer's text
     mean_reward: float | None = None  # recomputed; None when refused
     claim_mismatches: int = 0  # rollouts whose claimed reward differs from the recomputed one
+    left_out: tuple[Reason, ...] = ()  # one a rollout of the group that could not be read; the rest was
 
     @property
     def label(self) -> str:
@@ -61,3 +62,11 @@ class Verdict:
     @classmethod
     def refused(cls, peer: str, reason: Reason, detail: str) -> Verdict:
         return cls(Outcome.REFUSED, peer, reason=reason, detail=detail)
+
+
+class Refusal(Exception):
+    """Ends the checks on a body, group or rollout; becomes a Verdict, and never leaves `swarm.admission`."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail

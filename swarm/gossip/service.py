@@ -297,9 +297,11 @@ class Gossip:
             dropped = max(0, len(self._verdicts) + len(verdicts) - _KEPT_VERDICTS)
             self._verdicts.extend(verdicts)
             self._counters.update(labels)
+            self._counters.update(f"left_out_{reason}" for verdict in verdicts for reason in verdict.left_out)
             self._counters["claim_mismatch"] += sum(verdict.claim_mismatches for verdict in verdicts)
             self._counters["verdicts_dropped"] += dropped
-        if any(verdict.outcome is Outcome.REFUSED for verdict in verdicts):
+        labels.update(f"rollouts left_out_{reason}" for verdict in verdicts for reason in verdict.left_out)
+        if any(verdict.outcome is Outcome.REFUSED or verdict.left_out for verdict in verdicts):
             log.info("from %s: %s", verdicts[0].peer, ", ".join(f"{n} {what}" for what, n in labels.items()))
 
     def _count(self, **events: int) -> None:

@@ -83,10 +83,11 @@ def test_a_failed_member_is_an_exit_code(tmp_path: Path, capsys: pytest.CaptureF
 def test_dealings_add_up_by_peer(tmp_path: Path) -> None:
     store = Store(tmp_path / "events.sqlite")
     store.append(PeerEvent(1, "alice", 2, 1, {"stale": 1}), PeerEvent(2, "bob", 5, 0, {}))
-    store.append(PeerEvent(3, "alice", 1, 0, {"stale": 2, "length": 1}))
+    store.append(PeerEvent(3, "alice", 1, 0, {"stale": 2, "length": 1}, {"encoding": 2}))
     store.append(*(ExternalEvent(3, "alice", "sort@1", seed) for seed in (1, 2)))
     store.close()
     rows = peer_history(History(tmp_path / "events.sqlite"))
     assert [(row.peer, row.last_round, row.received) for row in rows] == [("bob", 2, 5), ("alice", 3, 3)]
     assert rows[1].refused == {"stale": 3, "length": 1} and rows[1].set_aside == 1
+    assert [row.left_out for row in rows] == [{}, {"encoding": 2}]
     assert [row.trained_on for row in rows] == [0, 2]

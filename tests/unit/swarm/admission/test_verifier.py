@@ -26,8 +26,9 @@ from fakes import (
 )
 
 from policies.rollout import Finish, Problem
+from swarm.admission.group_reader import RETOKENIZED
 from swarm.admission.verdict import Outcome, Reason, Verdict
-from swarm.admission.verifier import RETOKENIZED, RolloutVerifier
+from swarm.admission.verifier import RolloutVerifier
 from swarm.limits import CLOCK_SKEW, MAX_BODY
 
 
@@ -153,6 +154,30 @@ def test_one_bad_text_refuses_its_group_and_no_other() -> None:
     ]
     assert verdicts[3].label == "accepted"
     assert verdicts[0].label == "refused_length"
+
+
+def test_a_rollout_that_cannot_be_read_is_left_out_and_counted_while_two_remain() -> None:
+    mixed = body_of(
+        [
+            shared_group(1, ("<control>", 1.0), ("it is 2", 1.0), ("x" * 101, 0.0), ("no", 0.25)),
+            shared_group(2, ("<control>", 1.0), ("it is 3", 1.0), ("", 0.0)),
+        ],
+        ALICE,
+    )
+    (taken, arrived), (refused, nothing) = verifier(max_characters=100).verify(*offer(mixed))
+    assert (taken.outcome, taken.rollouts, taken.claim_mismatches) == (Outcome.ACCEPTED, 2, 1)
+    assert taken.left_out == (Reason.ENCODING, Reason.LENGTH)
+    assert arrived is not None and [r.text for r in arrived.rollouts] == ["it is 2", "no"]
+    assert (refused.reason, refused.rollouts, refused.left_out, nothing) == (Reason.ENCODING, 3, (), None)
+
+
+def test_what_is_left_out_does_not_dilute_a_copy() -> None:
+    keeper = verifier()
+    texts = ["counting on from seven gives exactly 8", "counting on from seven gives rather 9"]
+    keeper.verify(*offer(body([group(7, texts)], ALICE)))
+    padding = [(f"<control> and much that no tokenizer of ours would take, {n}", 0.0) for n in range(20)]
+    copied = body_of([shared_group(7, (texts[0], 1.0), *padding, (texts[1], 0.25))], BOB)
+    assert refusal(*keeper.verify(*offer(copied))) is Reason.COPYCAT
 
 
 class Faulty(Addition):

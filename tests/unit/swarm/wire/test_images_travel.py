@@ -238,6 +238,18 @@ def test_what_one_body_holds_in_pixels_is_bounded(monkeypatch: pytest.MonkeyPatc
     assert [g.problem.seed for g in travelling([groups[0], group(9), *groups[1:]])] == [0, 9, 1]
 
 
+def test_an_image_that_is_none_is_left_out_and_hides_no_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    good = [SharedRollout("", Finish.STOP, 0.5, images.encode(grey(level))) for level in (10, 90, 200)]
+    sent = body_of(
+        [SharedGroup(Brightness.name, 5, (*good, SharedRollout("", Finish.STOP, 0.5, b"junk")))], ALICE
+    )
+    [(verdict, _)] = image_verifier().verify(*offer(sent))
+    assert (verdict.outcome, verdict.rollouts, verdict.left_out) == (Outcome.ACCEPTED, 3, (Reason.IMAGE,))
+    monkeypatch.setattr("swarm.admission.verifier.MAX_BODY_PIXELS", 3 * 3 * 64 - 1)
+    [(verdict, _)] = image_verifier().verify(*offer(sent))
+    assert "opened in one body" in verdict.detail
+
+
 def test_in_a_mixed_swarm_each_node_fetches_what_it_can_use() -> None:
     """ALICE draws, BOB writes and CAROL does both; two more nodes, of one kind each, listen."""
     clock = ManualClock()
