@@ -66,7 +66,9 @@ def _history_view(folder: RunFolder, *, as_json: bool) -> RenderableType:
     table = Table(*_HISTORY_COLUMNS, title=str(folder.path), title_justify="left")
     for row in rows:
         counts = (row.last_round, row.received, row.set_aside, row.trained_on)
-        table.add_row(short_peer(row.peer), *map(str, counts), *map(format_refused, (row.refused, row.left_out)))
+        table.add_row(
+            short_peer(row.peer), *map(str, counts), *map(format_refused, (row.refused, row.left_out))
+        )
     return Group(table, _HISTORY_LEGEND) if rows else f"{folder.path}: no records of peers so far"
 
 
