@@ -14,14 +14,13 @@ from pathlib import Path
 from node.baseline.processes import NodeProcesses
 from node.bench.faults.cases import CASES, FaultCase
 from node.bench.faults.report import FaultOutcome, checks
-from node.bench.faults.swarm import NODES, POLL_SECONDS, PRESET, TestedSwarm, outliving
+from node.bench.faults.swarm import NODES, POLL_SECONDS, PRESET, SEED, TestedSwarm, outliving
 from node.bench.kit.options import BenchOptions, refuse_unknown
 from node.bench.kit.report import Interrupted, Progress, Report
 from node.bench.netlab.lab import Lab
 from node.config.schema import load_config
 from node.storage.run_folder import new_run_folder
 
-SEED = 0  # of which packets are lost
 BEFORE_SECONDS = 15.0
 AFTER_SECONDS = 15.0  # at least
 PATIENCE_SECONDS = 120.0  # after the fault, for delivery to recover

@@ -10,6 +10,7 @@ from subprocess import Popen
 
 from node.baseline.processes import NodeProcesses
 from node.bench.faults.report import NodeRecord
+from node.bench.kit.identities import keep_seeded_key
 from node.bench.kit.options import BenchError
 from node.bench.netlab.lab import Host, Lab
 from node.runtime.bootstrap import INVITE
@@ -17,6 +18,7 @@ from node.storage.events import ExternalEvent, History, PeerEvent, RoundEvent
 from node.storage.run_folder import RunFolder
 
 PRESET = "tiny"
+SEED = 0  # of which packets are lost, and of the nodes' names
 NODES = 6
 START_SECONDS = 240.0  # for all nodes to share; each imports torch twice
 DEATH_SECONDS = 5.0  # for the transport process and the daemon to follow a killed node
@@ -132,9 +134,11 @@ class TestedSwarm:
         return (folder / INVITE).read_text(encoding="ascii").strip()
 
     def _launch(self, name: str, host: Host, command: Sequence[str]) -> Member:
+        run = RunFolder(self.path / name)
+        keep_seeded_key(run.path / "identity.key", SEED, "faults", name)
         with host.inside():
             process = self.processes.start(command, self.path / name)
-        return Member(name, host, RunFolder(self.path / name), process)
+        return Member(name, host, run, process)
 
 
 def outliving(hosts: Iterable[Host]) -> int:

@@ -69,7 +69,7 @@ def _swarm(plan: SwarmPlan, folder: Path) -> PlayedSwarm:
         return OurSwarm(plan, folder)
     from node.bench.gossip.reference import ReferenceSwarm
 
-    return ReferenceSwarm(plan)
+    return ReferenceSwarm(plan, folder)
 
 
 def _print_line(line: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from node.bench.kit.identities import keep_seeded_key
 from node.bench.kit.report import Check, Progress, Row
 from policies.seeds import derive_generator
 from policies.tasks.task import TaskSpec
@@ -64,7 +65,9 @@ def watch(seed: int, progress: Progress) -> Iterator[MemorySample]:
         for index in range(NODES):
             bootstrap = transports[0].status().addresses if transports else ()
             settings = DhtSettings(_MANIFEST, bootstrap, serve=ServeLimits(stored=STORED))
-            transport = DhtTransport(settings, Path(folder) / f"{index}.key")
+            key = Path(folder) / f"{index}.key"
+            keep_seeded_key(key, seed, "memory", index)
+            transport = DhtTransport(settings, key)
             transports.append(stack.enter_context(closing(transport)))
             transport.wait_ready(_START_SECONDS)
         failed = 0

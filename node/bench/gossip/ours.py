@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from node.bench.gossip.swarm_plan import Meter, SwarmPlan, SwarmRound
+from node.bench.kit.identities import keep_seeded_key
 from policies.seeds import derive_generator
 from policies.tasks.task import TaskSpec
 from swarm.errors import TransportDown, TransportError
@@ -117,7 +118,9 @@ class OurSwarm:
     async def _join(self, index: int, bootstrap: tuple[str, ...]) -> OurNode:
         settings = DhtSettings(self._manifest, bootstrap)
         generator = derive_generator(self._plan.seed, "bench", "gossip", "choice", index)
-        node = OurNode(PeerSupervisor(settings, self._folder / f"{index}.key"), generator)
+        key = self._folder / f"{index}.key"
+        keep_seeded_key(key, self._plan.seed, "gossip", index)
+        node = OurNode(PeerSupervisor(settings, key), generator)
         self._nodes.append(node)
         try:
             async with asyncio.timeout(_START_SECONDS):

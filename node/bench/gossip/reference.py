@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable
+from pathlib import Path
 from typing import TypeVar
 
 from hivemind.dht.node import DHTNode
@@ -16,6 +17,7 @@ from hivemind.p2p import P2P
 from hivemind.utils import get_dht_time
 
 from node.bench.gossip.swarm_plan import Meter, SwarmPlan, SwarmRound
+from node.bench.kit.identities import keep_seeded_key
 from policies.seeds import derive_generator
 
 T = TypeVar("T")
@@ -63,22 +65,23 @@ class ReferenceNode:
 
 
 class ReferenceSwarm:
-    def __init__(self, plan: SwarmPlan) -> None:
+    def __init__(self, plan: SwarmPlan, folder: Path) -> None:
         self._plan = plan
+        self._folder = folder
         self._nodes: list[ReferenceNode] = []
         self._limit = asyncio.Semaphore(plan.at_once)
 
     async def start(self) -> None:
         """All join through the first."""
-        first = await self._join(None)
+        first = await self._join(0, None)
         addresses = [str(address) for address in await first.p2p.get_visible_maddrs()]
         limit = asyncio.Semaphore(_STARTED_AT_ONCE)
 
-        async def join() -> None:
+        async def join(index: int) -> None:
             async with limit:
-                await self._join(addresses)
+                await self._join(index, addresses)
 
-        await asyncio.gather(*(join() for _ in range(1, self._plan.nodes)))
+        await asyncio.gather(*(join(index) for index in range(1, self._plan.nodes)))
 
     async def play(self, number: int, meter: Meter) -> SwarmRound:
         """All store, then all read."""
@@ -107,9 +110,13 @@ class ReferenceSwarm:
         """Ends every daemon that was started."""
         await asyncio.gather(*(node.stop() for node in self._nodes))
 
-    async def _join(self, bootstrap: list[str] | None) -> ReferenceNode:
+    async def _join(self, index: int, bootstrap: list[str] | None) -> ReferenceNode:
+        key = self._folder / f"{index}.key"
+        keep_seeded_key(key, self._plan.seed, "reference", index)
         p2p = await P2P.create(
             initial_peers=bootstrap,
+            identity_path=str(key),
+            check_if_identity_free=False,  # hivemind's check parses RSA keys only
             host_maddrs=_LISTEN,
             startup_timeout=_START_SECONDS,
             persistent_conn_max_msg_size=self._plan.message_limit,

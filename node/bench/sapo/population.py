@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from node.bench.kit.identities import keep_seeded_key
 from node.bench.kit.trained_node import no_progress
 from node.bench.sapo.arms import ROUND_SECONDS, Arm
 from node.config.roles import manifest_of
@@ -27,7 +28,6 @@ from swarm.gossip.service import Gossip
 from swarm.transport.base import Transport
 from swarm.transport.in_memory import MemoryHub
 from swarm.transport.silo import SiloTransport
-from swarm.wire.identity import Identity
 
 POLICIES = ("embedded", "smollm2")
 # Shares of right answers in the warm start: of a node's own task, and of all others.
@@ -134,10 +134,11 @@ def _start(plan: PopulationPlan, number: int) -> Mapping[str, Any]:
 def _build(config: Config, path: Path, hub: MemoryHub | None, clock: Callable[[], float]) -> Node:
     folder = RunFolder(path)
     config = folder.create(config)
-    peer = Identity.load_or_create(folder.identity(config)).peer_id
+    peer = keep_seeded_key(folder.identity(config), config.run_seed, "sapo")
     transport: Transport = hub.join(peer) if hub else SiloTransport()
     node = build_node(config, folder, transport, no_progress, clock)
-    # In a run, which bodies a node fetches repeats in no other; here it is a matter of the seed.
+    # In a run, which bodies a node fetches and which comes first repeats in no other; here both follow the seed.
     generator = derive_generator(config.run_seed, "gossip")
-    node.gossip = Gossip(transport, node.verifier, node.pool, clock, generator, gossip_settings(config))
+    one_by_one = replace(gossip_settings(config), parallel=1)
+    node.gossip = Gossip(transport, node.verifier, node.pool, clock, generator, one_by_one)
     return node

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from node.bench.kit.identities import keep_seeded_key
 from node.bench.kit.options import BenchOptions, refuse_unknown
 from node.bench.kit.report import Interrupted, Progress, Report, Row
 from node.bench.kit.spread import spread
@@ -148,4 +149,5 @@ def _node(name: str, seed: int, folder: Path) -> Node:
         }
     )
     run_folder = RunFolder(folder)
+    keep_seeded_key(run_folder.identity(config), seed, "strategies")
     return build_node(run_folder.create(config), run_folder, SiloTransport(), no_progress)
