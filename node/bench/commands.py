@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from node.bench.kit.options import BenchOptions
+from node.bench.kit.options import BenchError, BenchOptions
 from node.bench.kit.report import Interrupted
 
 bench_app = typer.Typer(
@@ -56,6 +56,39 @@ def branch(
 def brorl(model: ModelOption = None, seeds: SeedsOption = None, as_json: JsonOption = False) -> None:
     """BroRL's many rollouts of one problem, gain and cost."""
     _run("brorl", BenchOptions(model=model, repeats=seeds), as_json=as_json)
+
+
+@bench_app.command()
+def compare(
+    baseline: Annotated[
+        str, typer.Argument(help="A baseline file, or the name of a shipped one: engine, gossip or step.")
+    ],
+    update: Annotated[
+        bool, typer.Option("--update", help="Write the new figures into the file instead of comparing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """A kept baseline against a new run of its plan. Exit code 1 if a figure moved beyond its tolerance."""
+    from node.bench.regression.baseline import find_baseline, read_baseline, write_baseline
+    from node.bench.regression.compare import compare_with, run_plan
+    from node.bench.regression.show import show_comparison
+
+    path = find_baseline(baseline)
+    plan = read_baseline(path)
+    if not update and plan.measured is None:
+        raise BenchError(f"{path} holds no figures yet: add --update to measure them")
+    with _interruptible() as received:
+        reports = run_plan(plan, _progress)
+    if received:
+        update = False  # a part of the runs is no baseline
+    if update:
+        write_baseline(path, plan.measured_from(reports))
+        typer.echo(f"{path} holds the figures of {len(reports)} runs on this machine", err=True)
+        return
+    report = compare_with(plan, reports)
+    show_comparison(report, as_json=as_json)
+    if received or report.moved:
+        raise typer.Exit(128 + received[0] if received else 1)
 
 
 @bench_app.command()
@@ -143,29 +176,37 @@ def _run(name: str, options: BenchOptions, *, as_json: bool) -> None:
     from node.bench.kit.show import show_report
     from node.bench.registry import run_benchmark
 
-    with sigterm_as_interrupt() as received:
+    with _interruptible() as received:
         try:
-            report = run_benchmark(name, options, lambda line: typer.echo(line, err=True))
+            report = run_benchmark(name, options, _progress)
         except Interrupted as early:
             show_report(early.report, as_json=as_json)
-            raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
-        except KeyboardInterrupt:
-            typer.echo("murmur: interrupted before anything was measured", err=True)
             raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
     show_report(report, as_json=as_json)
 
 
+def _progress(line: str) -> None:
+    typer.echo(line, err=True)
+
+
 @contextmanager
-def sigterm_as_interrupt() -> Iterator[list[int]]:
-    """Inside, SIGTERM raises KeyboardInterrupt as Ctrl-C does; the list names it once it has come."""
+def _interruptible() -> Iterator[list[int]]:
+    """Inside, SIGTERM raises KeyboardInterrupt as Ctrl-C does; the list names each of the two that came.
+
+    An interrupt that comes through ends the command: nothing was measured by then.
+    """
     received: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         received.append(number)
         raise KeyboardInterrupt
 
-    before: Any = signal.signal(signal.SIGTERM, interrupt)
+    before: dict[int, Any] = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield received
+    except KeyboardInterrupt:
+        typer.echo("murmur: interrupted before anything was measured", err=True)
+        raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
