@@ -173,8 +173,8 @@ def strategies(cases: CasesOption = [], seeds: SeedsOption = None, as_json: Json
 
 def _run(name: str, options: BenchOptions, *, as_json: bool) -> None:
     """Runs one benchmark and prints its report; what was measured before Ctrl-C or SIGTERM is printed as well."""
+    from node.bench.kit.registry import run_benchmark
     from node.bench.kit.show import show_report
-    from node.bench.registry import run_benchmark
 
     with _interruptible() as received:
         try:

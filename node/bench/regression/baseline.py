@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from node.bench.kit.options import BenchError, BenchOptions
+from node.bench.kit.registry import BENCHMARKS
 from node.bench.kit.report import Report, Row
-from node.bench.registry import BENCHMARKS
 from node.storage.run_folder import write_atomic
 
 SHIPPED = Path(__file__).parents[1] / "baselines"

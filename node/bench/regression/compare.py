@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from node.bench.kit.options import BenchError
+from node.bench.kit.registry import run_benchmark
 from node.bench.kit.report import Interrupted, Progress, Report
-from node.bench.registry import run_benchmark
 from node.bench.regression.baseline import SAME_MACHINE, Baseline, Figure, Measured
 
 Finding = Literal["same", "better", "worse", "moved", "other machine"]

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from node import cli
-from node.bench import registry
+from node.bench.kit import registry
 from node.bench.kit.options import BenchError, BenchOptions
 from node.bench.kit.report import Check, Interrupted, Progress, Report
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from node import cli
-from node.bench import registry
+from node.bench.kit import registry
 from node.bench.kit.options import BenchError, BenchOptions
 from node.bench.kit.report import Interrupted, Progress, Report
 from node.bench.regression.baseline import SHIPPED, Baseline, find_baseline, read_baseline
