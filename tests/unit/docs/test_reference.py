@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,12 +15,19 @@ from node.cli import app
 from node.config.schema import PRESETS, load_config
 from policies.settings import Settings
 
-GENERATOR = Path(__file__).parents[3] / "docs" / "generate"
+ROOT = Path(__file__).parents[3]
+GENERATOR = ROOT / "docs" / "generate"
 sys.path.insert(0, str(GENERATOR))
 
 from commands import commands, commands_page  # noqa: E402
 from config_keys import BOUNDS, Key, Section, _Reader, config_page, config_sections  # noqa: E402
 
+GENERAL = {
+    "murmur COMMAND --help",
+    "murmur bench NAME",
+    "murmur --version",
+    "murmur bench",
+}  # of no command in particular
 SHIPPED = sorted(path.stem for path in PRESETS[-1].glob("*.toml"))
 
 
@@ -96,3 +104,21 @@ def leaves(value: Any, known: set[str], path: str = "") -> Iterator[str]:
             yield from leaves(item, known, path)
     elif path:
         yield path
+
+
+def test_commands_within_sentences_exist_with_their_options() -> None:
+    known = {command.name: command for command in commands()}
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    found, wrong = 0, []
+    for page in pages:
+        if page.name == "lab-book.md":  # it quotes the commands of its day
+            continue
+        for span in re.findall(r"(?<!`)`(murmur [^`]+)`(?!`)", page.read_text(encoding="utf-8")):
+            found += 1
+            words = span.split()
+            name = next((n for n in (" ".join(words[:3]), " ".join(words[:2])) if n in known), "")
+            spelled = " ".join(names for names, _ in known[name].parameters).split() if name else []
+            unknown = [word for word in words if word.startswith("--") and word not in spelled]
+            if span not in GENERAL and (not name or unknown):
+                wrong.append(f"{page.name}: {span}")
+    assert found > 30 and wrong == []
