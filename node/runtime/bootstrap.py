@@ -23,13 +23,15 @@ from node.storage.run_folder import RunFolder, write_atomic
 from node.ui import interrupts
 from node.ui.invocation import murmur
 from node.ui.run_view import new_console
-from swarm.errors import InviteError
+from swarm.errors import InviteError, TransportError
+from swarm.transport.base import Transport
 from swarm.wire.invite import MAX_BOOTSTRAP, Invite
 from swarm.wire.membership import member_key, new_secret
 from swarm.wire.multiaddr import Address, parse_known
 
 INVITE = "invite.txt"
 HEARTBEAT_SECONDS = 30.0
+READ = 8  # bodies that announcements are wanted for: a few reads, in a swarm of any size
 
 
 def serve_bootstrap(
@@ -60,9 +62,17 @@ def serve_bootstrap(
             _greet(invite, addresses, as_json=as_json)
             while not stop.wait(HEARTBEAT_SECONDS):
                 if not as_json:
-                    status = transport.status()
-                    standing = "healthy" if status.healthy else f"not healthy: {status.detail}"
-                    new_console().print(f"{standing}; {status.peers_seen} peers announced")
+                    new_console().print(standing(transport))
+
+
+def standing(transport: Transport) -> str:
+    """One line on the swarm. A bootstrap fetches nothing, so announcements are read for this line alone."""
+    with suppress(TransportError):
+        transport.announcements(READ)
+    status = transport.status()
+    health = "healthy" if status.healthy else f"not healthy: {status.detail}"
+    seen = status.peers_seen
+    return f"{health}; {seen} peer{'' if seen == 1 else 's'} announced"
 
 
 @contextmanager

@@ -1,0 +1,36 @@
+"""The line that a bootstrap prints now and then: whether it is healthy, and how many peers announced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+from node.runtime.bootstrap import standing
+from swarm.errors import TransportDown
+from swarm.transport.base import TransportStatus
+
+
+class Unread:
+    """Knows of peers only once their announcements were read, as the transport over the DHT does."""
+
+    def __init__(self, peers: int, failure: TransportDown | None = None) -> None:
+        self._peers, self._failure, self._known = peers, failure, 0
+
+    def announcements(self, want: int, declined: Sequence[object] = ()) -> list[SimpleNamespace]:
+        if self._failure:
+            raise self._failure
+        self._known = self._peers
+        return [SimpleNamespace()] * min(want, self._peers)
+
+    def status(self) -> TransportStatus:
+        return TransportStatus(self._failure is None, (), self._known, {}, str(self._failure or ""))
+
+
+def test_a_bootstrap_counts_peers_that_nobody_asked_it_for() -> None:
+    assert standing(Unread(2)) == "healthy; 2 peers announced"  # type: ignore[arg-type]
+    assert standing(Unread(1)) == "healthy; 1 peer announced"  # type: ignore[arg-type]
+
+
+def test_a_bootstrap_whose_daemon_is_down_says_so() -> None:
+    down = Unread(2, TransportDown("lost the network daemon"))
+    assert standing(down) == "not healthy: lost the network daemon; 0 peers announced"  # type: ignore[arg-type]
