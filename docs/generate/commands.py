@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from node import exit_codes
+from node import failures
 from node.cli import app
 
 
@@ -35,7 +35,7 @@ def commands_page() -> str:
         lines += ["", f"## {command.name}", "", command.help, "", "```", command.usage, "```", ""]
         lines += ["| argument or option | meaning |", "|---|---|"]
         lines += [f"| `{name}` | {meaning} |" for name, meaning in command.parameters]
-    lines += ["", "## Exit codes", "", inspect.cleandoc(exit_codes.__doc__ or "")]
+    lines += ["", "## Exit codes", "", inspect.cleandoc(failures.__doc__ or "").split("\n\n")[-1]]
     return "\n".join(lines) + "\n"
 
 
