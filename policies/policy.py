@@ -103,6 +103,11 @@ class Policy(RolloutSource, Protocol):
         """Short public description of architecture and tokenizer, at most 64 ASCII characters."""
         ...
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about how the model is used, one line each, for the start of a run."""
+        ...
+
     def encode(self, text: str, finish: Finish) -> tuple[int, ...]:
         """Token ids of a peer's completion under the own tokenizer, as if the own policy had written it.
 

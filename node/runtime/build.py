@@ -35,6 +35,10 @@ from swarm.wire.identity import Identity
 
 logger = logging.getLogger(__name__)
 
+CHECKED_PROMPTS = (
+    8  # held-out problems of each task that must fit into the model's context before a run begins
+)
+
 Progress = Callable[[str, int, int], None]  # what, done, total
 
 
@@ -64,15 +68,19 @@ def build_node(
         allowed=frozenset(config.trust.allow),
         denied=frozenset(config.trust.deny),
         unsupported_tasks=unsupported,
+        fit=policy.fit,
     )
     verifier = RolloutVerifier(swarm, peer, by_name, policy.encode, clock, limits)
     generator = derive_generator(
         config.run_seed, "gossip", time.time_ns()
     )  # what peers offer repeats in no run
+    curriculum = Curriculum(tasks, [task.weight for task in chosen], config.run_seed)
+    if isinstance(policy, TextPolicy):
+        policy.check_prompts(curriculum.held_out(CHECKED_PROMPTS))
     return Node(
         config=config,
         tasks=by_name,
-        curriculum=Curriculum(tasks, [task.weight for task in chosen], config.run_seed),
+        curriculum=curriculum,
         policy=policy,
         strategy=build_strategy(config.strategy),
         rollouts=OpenGroups(config.run_seed),
@@ -89,7 +97,7 @@ def build_policy(config: Config, progress: Progress) -> Policy:
     """The policy with its weights loaded, warm-started first where it is the embedded one. Raises PolicyError."""
     if config.threads:
         torch.set_num_threads(config.threads)
-    device = torch.device(config.device if config.device != "auto" else _best_device())
+    device = torch.device(_device(config.device))
     chosen = config.policy
     if isinstance(chosen, DiffusionPolicyConfig):
         return _build_diffusion(chosen, device, config.run_seed, progress)
@@ -149,7 +157,15 @@ def tasks_of(config: Config) -> tuple[list[TaskConfig], frozenset[str]]:
     return mine, unsupported
 
 
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+def _device(wanted: str) -> str:
+    """Raises PolicyError for a device that torch does not see."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    best = next(device for device, found in there.items() if found)
+    if wanted == "auto":
+        return best
+    if not there[wanted]:
+        raise PolicyError(
+            f"device = {wanted!r}, and this torch ({torch.__version__}) sees none: set device = {best!r} or 'auto', or "
+            "install torch and driver for it (murmur doctor says what is found)"
+        )
+    return wanted

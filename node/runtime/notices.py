@@ -19,6 +19,9 @@ from swarm.admission.verdict import Verdict
 SAME_PROBLEMS = 3  # solved by both nodes and taken over by neither, from which a peer is told of
 REMEMBERED = 4096  # problems of a side
 
+# Shares of own rollouts cut at the cap, from which a notice is given and under which another may follow.
+MANY_CUT, FEW_CUT = 0.5, 0.25
+
 Key = TypeVar("Key")
 Place = tuple[str, int]  # a problem's task, by full name, and seed
 
@@ -64,6 +67,7 @@ class Notices:
     problems: SharedProblems = field(default_factory=SharedProblems)
     _new: list[LifeEvent] = field(default_factory=list)
     _alone: bool = False
+    _cut: bool = False
     _rounds_alone: int = 0
     _rounds: int = 0
     _trained: int = 0
@@ -85,6 +89,9 @@ class Notices:
             self._alone = event.alone
             what = "alone" if event.alone else "heard"
             self._new.append(LifeEvent(event.round, what, _alone_note(event.alone)))
+        if event.cut_share >= MANY_CUT and not self._cut:
+            self._new.append(LifeEvent(event.round, "cut", _cut_note(event.cut_share)))
+        self._cut = event.cut_share >= (FEW_CUT if self._cut else MANY_CUT)
 
     def drain(self) -> list[LifeEvent]:
         """What is new since the last call."""
@@ -118,6 +125,14 @@ def _alone_note(alone: bool) -> str:
     if alone:
         return "no peers heard: training on own rollouts alone until some come"
     return "peers are heard again"
+
+
+def _cut_note(share: float) -> str:
+    return (
+        f"{share:.0%} of this round's rollouts were cut at policy.generation.max_new_tokens before they ended: raise "
+        "it, or ask for short answers in policy.model.system. A base model may never end by itself: take one that was "
+        "trained to answer"
+    )
 
 
 def _remember(memory: OrderedDict[Key, None], key: Key) -> None:

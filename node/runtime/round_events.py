@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from node.storage.events import EvaluationEvent, ExternalEvent, PeerEvent, ProblemEvent, RoundEvent
 from policies.policy import UpdateReport
-from policies.rollout import Group
+from policies.rollout import Finish, Group
 from policies.strategies.rollout_phase import RolloutPhase
 from policies.tasks.gym_process import PROCESS
 from swarm.admission.verdict import Outcome, Verdict
@@ -102,6 +102,7 @@ def describe_round(outcome: RoundOutcome, watch: Stopwatch) -> RoundEvent:
         alone=outcome.alone,
         external_reward=_mean_reward(batch.external),
         diverged=outcome.diverged,
+        cut_share=_cut_share(own),
     )
 
 
@@ -166,6 +167,11 @@ def rewards_by_task(groups: Sequence[Group]) -> dict[str, float]:
 
 def _mean_reward(groups: Sequence[Group]) -> float | None:
     return statistics.fmean(group.mean_reward for group in groups) if groups else None
+
+
+def _cut_share(groups: Sequence[Group]) -> float:
+    finishes = [rollout.finish for group in groups for rollout in group.rollouts]
+    return sum(finish is Finish.LENGTH for finish in finishes) / max(1, len(finishes))
 
 
 def _set_aside(verdicts: Iterable[Verdict]) -> int:

@@ -93,6 +93,10 @@ def _report_start(node: Node, view: RunView, *, resumed: bool, again: int) -> No
     what = "resumed" if resumed else "started"
     node.store.append(LifeEvent(node.round, what, note, {"peer": node.verifier.peer}))
     view.say(note)
+    for model_note in node.policy.notes:
+        event = LifeEvent(node.round, "model", model_note)
+        node.store.append(event)
+        view.on_notice(event)
 
 
 def _report_end(node: Node, folder: RunFolder, view: RunView) -> None:

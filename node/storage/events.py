@@ -60,6 +60,7 @@ class RoundEvent:
     external_reward: float | None = None  # mean of the external groups in the update, as scored here
     transport_cpu_seconds: float = 0.0  # of `cpu_seconds`: by the transport's process and its daemon
     diverged: str | None = None  # why the update was undone; the groups that it had drawn are spent
+    cut_share: float = 0.0  # of the own finished rollouts, those that reached the cap before they ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +112,13 @@ class ExternalEvent:
 class LifeEvent:
     """A node that starts, resumes, joins its swarm, stops or ends; `note` is one readable line.
 
+    `what`: started, resumed, model, joined, alone, heard, same seed, cut, diverged, stopped, finished or baseline.
+
     `baseline` comes last where a silo baseline ran beside the node, with the uplift in `facts`.
     """
 
     round: int
-    what: str  # started | resumed | joined | alone | heard | same seed | diverged | stopped | finished | baseline
+    what: str
     note: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
 

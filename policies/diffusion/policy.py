@@ -65,6 +65,10 @@ class DiffusionPolicy:
         """Trees that are kept for an update."""
         return len(self._buffer)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
     def encode(self, text: str, finish: Finish) -> tuple[int, ...]:
         raise ValueError("a diffusion policy takes no text")
 

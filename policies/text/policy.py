@@ -91,7 +91,6 @@ class TextPolicy:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know about how the model is used, one line each, for the start of a run."""
         return self._encoding.notes
 
     @property

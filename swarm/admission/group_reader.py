@@ -16,6 +16,7 @@ from swarm.wire import images
 from swarm.wire.body import SharedGroup, SharedRollout
 
 Encode = Callable[[str, Finish], tuple[int, ...]]
+Fit = Callable[[str, Finish], tuple[str, Finish]]
 
 # The policy version of segments that were re-encoded from a peer's text: no version of this node's.
 RETOKENIZED = -1
@@ -35,10 +36,18 @@ class ReadGroup:
         return contents_of(self.group, (rollout.image for rollout in self.shared.rollouts))
 
 
-def read_group(task: Task, peer: str, shared: SharedGroup, encode: Encode, max_characters: int) -> ReadGroup:
+def whole(text: str, finish: Finish) -> tuple[str, Finish]:
+    """The `Fit` of whoever has room for every text."""
+    return text, finish
+
+
+def read_group(
+    task: Task, peer: str, shared: SharedGroup, encode: Encode, max_characters: int, fit: Fit = whole
+) -> ReadGroup:
     """Raises Refusal where fewer than two rollouts can be read; nothing else of theirs is looked at then.
 
-    All completions are read before any is scored: verifiers see only what could be trained on.
+    All completions are read before any is scored: verifiers see only what could be trained on. A text that `fit`
+    cuts is scored and trained on as it is cut.
     """
     pairs: list[tuple[SharedRollout, Rollout]] = []
     refusals: list[Refusal] = []
@@ -47,7 +56,7 @@ def read_group(task: Task, peer: str, shared: SharedGroup, encode: Encode, max_c
             read = (
                 _reopen(rollout)
                 if isinstance(task, ImageTask)
-                else _reencode(rollout, encode, max_characters)
+                else _reencode(rollout, encode, max_characters, fit)
             )
             pairs.append((rollout, read))
         except Refusal as refusal:
@@ -79,16 +88,17 @@ def _opened_bytes(rollout: SharedRollout) -> int:
         return 0
 
 
-def _reencode(shared: SharedRollout, encode: Encode, max_characters: int) -> Rollout:
+def _reencode(shared: SharedRollout, encode: Encode, max_characters: int, fit: Fit) -> Rollout:
     if shared.image:
         raise Refusal(Reason.MEDIUM, "an image where the task asks for text")
     if (size := len(shared.text)) > max_characters:
         raise Refusal(Reason.LENGTH, f"a completion of {size} characters, maximum {max_characters}")
     try:
-        token_ids = encode(shared.text, shared.finish)
+        text, finish = fit(shared.text, shared.finish)
+        token_ids = encode(text, finish)
     except ValueError as error:
         raise Refusal(Reason.ENCODING, "a completion that the own policy cannot encode") from error
-    return Rollout(shared.text, (Segment(RETOKENIZED, token_ids),), shared.finish)
+    return Rollout(text, (Segment(RETOKENIZED, token_ids),), finish)
 
 
 def _reopen(shared: SharedRollout) -> Rollout:

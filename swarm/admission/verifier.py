@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from policies.rollout import Group
 from policies.tasks.task import Task, score_group
-from swarm.admission.group_reader import Encode, ReadGroup, contents_of, opened_bytes, read_group
+from swarm.admission.group_reader import Encode, Fit, ReadGroup, contents_of, opened_bytes, read_group, whole
 from swarm.admission.peer_records import PeerRecords
 from swarm.admission.replay_guard import ReplayGuard
 from swarm.admission.verdict import Outcome, Reason, Refusal, Verdict
@@ -42,6 +42,8 @@ class VerifierLimits:
     allowed: frozenset[str] = frozenset()  # PeerIDs that always count as known
     denied: frozenset[str] = frozenset()  # PeerIDs that nothing is taken from
     max_characters: int = 16_384  # of one completion; a cheap bound before the tokenizer is asked
+    # What the own policy has room for of a completion: text and finish as they are, or cut at its cap.
+    fit: Fit = whole
 
 
 class RolloutVerifier:
@@ -181,7 +183,7 @@ class RolloutVerifier:
             raise Refusal(Reason.FAULT, f"a check failed with {type(error).__name__}") from error
 
     def _rescore(self, task: Task, peer: str, shared: SharedGroup) -> ReadGroup:
-        read = read_group(task, peer, shared, self._encode, self.settings.max_characters)
+        read = read_group(task, peer, shared, self._encode, self.settings.max_characters, self.settings.fit)
         if self.guard.is_copy(peer, shared.task, shared.seed, read.contents):
             raise Refusal(Reason.COPYCAT, "another peer gave these first")
         return replace(read, group=score_group(task, read.group))
@@ -206,7 +208,10 @@ def _passed(peer: str, read: ReadGroup) -> Verdict:
 
 
 def _mismatches(shared: SharedGroup, group: Group) -> int:
+    """Claims that the own verifier does not confirm; one about a text that was cut here says nothing."""
+    pairs = zip(shared.rollouts, group.rollouts, group.rewards, strict=True)
     return sum(
-        not math.isclose(claimed.claimed_reward, own, abs_tol=CLAIM_TOLERANCE)
-        for claimed, own in zip(shared.rollouts, group.rewards, strict=True)
+        claimed.text == rollout.text
+        and not math.isclose(claimed.claimed_reward, own, abs_tol=CLAIM_TOLERANCE)
+        for claimed, rollout, own in pairs
     )

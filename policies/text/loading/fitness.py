@@ -89,7 +89,7 @@ def _check_forward(model: PreTrainedModel, prompt: Sequence[int]) -> None:
     model.eval()
     try:
         with as_policy_error(f"{name} cannot be run", "choose another model or device"):
-            output: Any = model(input_ids=rows)
+            output: Any = model(input_ids=rows, attention_mask=torch.ones_like(rows))
             logits = output.logits[:, :-1].float()
     finally:
         model.train(was_training)

@@ -89,6 +89,15 @@ def test_silence_is_told_when_it_begins_and_ends() -> None:
     assert notices.drain() == []
 
 
+def test_many_cut_rollouts_are_told_once_with_what_to_do() -> None:
+    notices = Notices()
+    for number, share in enumerate([0.4, 0.6, 1.0, 0.3, 0.6, 0.1, 0.5], 1):
+        notices.after_round(replace(ROUND, round=number, cut_share=share), [], [], set())
+    told = notices.drain()
+    assert [(notice.round, notice.what) for notice in told] == [(2, "cut"), (7, "cut")]
+    assert "60% of this round's rollouts were cut at policy.generation.max_new_tokens" in told[0].note
+
+
 def test_the_end_tells_what_the_swarm_did_not_bring() -> None:
     notices = Notices()
     event = replace(ROUND, alone=True, trained_external=1, missing_external=3)

@@ -28,7 +28,7 @@ from fakes import (
 from policies.rollout import Finish, Problem
 from swarm.admission.group_reader import RETOKENIZED
 from swarm.admission.verdict import Outcome, Reason, Verdict
-from swarm.admission.verifier import RolloutVerifier
+from swarm.admission.verifier import RolloutVerifier, VerifierLimits
 from swarm.limits import CLOCK_SKEW, MAX_BODY
 
 
@@ -222,3 +222,19 @@ def test_a_restored_guard_refuses_what_was_trained_before_the_restart() -> None:
 def test_one_body_gives_one_result_whenever_it_is_examined() -> None:
     sent = body([group(7)], ALICE)
     assert verifier().verify(*offer(sent)) == verifier().verify(*offer(sent))
+
+
+def test_a_text_beyond_the_own_cap_is_scored_and_trained_on_as_it_is_cut() -> None:
+    def fit(text: str, finish: Finish) -> tuple[str, Finish]:
+        return (text, finish) if len(text) <= 4 else (text[:4], Finish.LENGTH)
+
+    limits = VerifierLimits(fit=fit)
+    keeper = RolloutVerifier(SWARM, NODE, {Addition.name: Addition()}, encode, ManualClock(), limits)
+    claims = body_of([shared_group(7, ("it is 8", 1.0), ("8", 1.0))], ALICE)
+    [(verdict, accepted)] = keeper.verify(*offer(claims))
+    assert accepted is not None
+    cut, whole = accepted.rollouts
+    assert (cut.text, cut.finish, cut.token_ids) == ("it i", Finish.LENGTH, tuple(map(ord, "it i")))
+    assert (whole.text, whole.finish) == ("8", Finish.STOP)
+    assert cut.reward is not None and cut.reward < 1.0, "the answer was in what is cut off"
+    assert verdict.claim_mismatches == 0, "its claim was about the whole text"
