@@ -42,7 +42,7 @@ def test_a_device_that_is_not_there_is_refused_in_words(monkeypatch: pytest.Monk
 def test_prompts_beyond_the_context_are_refused_before_the_run(tmp_path: Path) -> None:
     model = folder_of("gpt2", tmp_path / "model", n_positions=28)
     policy = {"type": "text", "model": {"path": str(model)}, "generation": {"max_new_tokens": 20}}
-    config = parse_config({"tasks": [{"name": "sort"}], "policy": policy, "evaluation": {"problems": 0}})
+    config = parse_config({"tasks": [{"name": "maximum"}], "policy": policy, "evaluation": {"problems": 0}})
     folder = RunFolder(tmp_path / "run")
     config = folder.create(config)
     with pytest.raises(PolicyError, match=r"takes 28 tokens.*set generation\.max_new_tokens to at most"):
