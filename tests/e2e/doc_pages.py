@@ -34,7 +34,7 @@ FENCE = re.compile(
     r"^(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<language>\w*)\n(?P<script>.*?)^```$", re.M | re.S
 )
 SOURCES = ("node", "swarm", "policies", "pyproject.toml", "README.md", "LICENSE")
-LIMIT_SECONDS = 900.0  # for one block
+LIMIT_SECONDS = 2400.0  # for one block
 FIRST_WORDS_SECONDS = 120.0  # of a terminal, before the next one is opened
 
 
