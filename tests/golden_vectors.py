@@ -24,11 +24,12 @@ from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.errors import FetchFailed
 from swarm.exchange.autonat import DialBackServer, ask
-from swarm.exchange.body_store import MirrorStore, PeerBuckets, ServeLimits
+from swarm.exchange.body_store import MirrorStore, ServeLimits
 from swarm.exchange.fetch import BodyExchange
 from swarm.exchange.framing import Status, Stream, encode_request, read_frame, write_frame
 from swarm.exchange.peer_stats import NodeStats, StatsServer
 from swarm.exchange.push_mirror import MirrorServer, push
+from swarm.exchange.rate_limit import PeerBuckets
 from swarm.network import ipc
 from swarm.wire.announcement import Announcement, shard_key, shard_of
 from swarm.wire.body import Body, SharedGroup, SharedRollout

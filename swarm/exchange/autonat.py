@@ -20,7 +20,6 @@ import msgpack
 
 from swarm import limits
 from swarm.errors import DecodeError, FetchFailed, OtherVersion
-from swarm.exchange.body_store import PeerBuckets
 from swarm.exchange.framing import (
     Dial,
     Status,
@@ -31,6 +30,7 @@ from swarm.exchange.framing import (
     read_request,
     write_frame,
 )
+from swarm.exchange.rate_limit import PeerBuckets
 from swarm.wire import extensions, fields
 from swarm.wire.membership import Membership
 from swarm.wire.multiaddr import Address

@@ -20,7 +20,7 @@ import msgpack
 from swarm import limits
 from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.errors import DecodeError, FetchFailed, OtherVersion
-from swarm.exchange.body_store import BodyStore, MirrorStore, PeerBuckets, ServeLimits, TokenBucket
+from swarm.exchange.body_store import BodyStore, MirrorStore, ServeLimits
 from swarm.exchange.framing import (
     Dial,
     Status,
@@ -30,6 +30,7 @@ from swarm.exchange.framing import (
     read_request,
     write_frame,
 )
+from swarm.exchange.rate_limit import PeerBuckets, TokenBucket
 from swarm.wire import extensions, fields
 from swarm.wire.announcement import Announcement
 from swarm.wire.identity import PEER_ID_SIZE, peer_bytes, peer_text

@@ -16,7 +16,7 @@ from contextlib import suppress
 
 from swarm import limits
 from swarm.errors import DecodeError, FetchFailed, OtherVersion
-from swarm.exchange.body_store import MirrorStore, PeerBuckets
+from swarm.exchange.body_store import MirrorStore
 from swarm.exchange.framing import (
     Dial,
     Status,
@@ -27,6 +27,7 @@ from swarm.exchange.framing import (
     read_request,
     write_frame,
 )
+from swarm.exchange.rate_limit import PeerBuckets
 from swarm.wire import fields
 from swarm.wire.membership import Membership
 from swarm.wire.multiaddr import Address

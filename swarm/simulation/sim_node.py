@@ -18,8 +18,9 @@ from swarm.admission.peer_records import PeerRecords
 from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.discovery.republish import draw_phase, is_due, next_moment, republished
 from swarm.discovery.shard_reader import SPARE, ShardReader
-from swarm.exchange.body_store import BodyStore, ServeLimits, TokenBucket
+from swarm.exchange.body_store import BodyStore, ServeLimits
 from swarm.exchange.framing import Status
+from swarm.exchange.rate_limit import TokenBucket
 from swarm.gossip.body_selection import select_bodies
 from swarm.limits import MAX_PIGGYBACK, STREAM_TIMEOUT
 from swarm.simulation import costs

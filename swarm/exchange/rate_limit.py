@@ -1,0 +1,54 @@
+"""Rate limits: token buckets for the bytes and questions that a node gives and takes, in all and by peer."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+
+class TokenBucket:
+    """Lets `rate` bytes a second through, and bursts of `burst`."""
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._clock = clock
+        self._level = burst
+        self._at = clock()
+
+    def take(self, size: float) -> bool:
+        """Whether `size` bytes may go now; takes nothing when they may not."""
+        if self.wait(size) > 0:
+            return False
+        self._level -= size
+        return True
+
+    def wait(self, size: float) -> float:
+        """Seconds until `size` bytes may go; infinite for more than a burst, and where nothing flows."""
+        now = self._clock()
+        self._level = min(self._burst, self._level + (now - self._at) * self._rate)
+        self._at = now
+        if size <= self._level:
+            return 0.0
+        if size > self._burst or not self._rate:
+            return math.inf
+        return (size - self._level) / self._rate
+
+
+class PeerBuckets:
+    """One token bucket a peer; the peers longest unheard of are forgotten first, with a full bucket."""
+
+    _MAX_PEERS = 4096
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._burst, self._clock = rate, burst, clock
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+
+    def take(self, peer: str, size: float) -> bool:
+        bucket = self._buckets.setdefault(peer, TokenBucket(self._rate, self._burst, self._clock))
+        self._buckets.move_to_end(peer)
+        if len(self._buckets) > self._MAX_PEERS:
+            self._buckets.popitem(last=False)
+        return bucket.take(size)
