@@ -16,6 +16,7 @@ import policies  # noqa: F401  settles the Hugging Face libraries' environment b
 from node.bench.commands import bench_app
 from node.failures import EdgeGroup
 from node.ui import interrupts
+from node.ui.tasks import tasks_app
 
 app = typer.Typer(
     cls=EdgeGroup,
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 config_app = typer.Typer(no_args_is_help=True, help="The resolved config, or the schema of all keys.")
 app.add_typer(config_app, name="config")
+app.add_typer(tasks_app, name="tasks")
 app.add_typer(bench_app, name="bench")
 
 DEFAULT = "tiny"

@@ -23,9 +23,21 @@ def build_task(spec: TaskSpec) -> Task:
     if spec.name in preference.NAMES:
         return build_preference_task(spec)
     if spec.name not in FAMILIES:
-        near = difflib.get_close_matches(spec.name, known_tasks(), n=1, cutoff=0.0)[0]
-        raise TaskError(f"no task is called {spec.name!r}; the nearest is {near!r}")
+        raise TaskError(f"no task is called {spec.name!r}; {_instead(spec.name)}")
     return build_embedded_task(spec)
+
+
+def _instead(name: str) -> str:
+    """The task that was meant, where one is near; else what there is."""
+    near = difflib.get_close_matches(name, known_tasks(), n=1, cutoff=0.6)
+    near = near or [known for known in known_tasks() if len(name) > 2 and name.lower() in known]
+    if near:
+        return f"the nearest is {near[0]!r}"
+    listed = ", ".join((*FAMILIES, digits.NAME, *preference.NAMES))
+    return (
+        f"there are {listed} and reasoning-gym's, such as {PREFIX}chain_sum: `murmur tasks` lists all. "
+        "CONTRIBUTING.md says how to bring an own one"
+    )
 
 
 def asks_for_images(spec: TaskSpec) -> bool:

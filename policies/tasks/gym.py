@@ -122,8 +122,9 @@ def _datasets() -> Mapping[str, Sequence[str]]:
 
 def _check_dataset(dataset: str, known: Mapping[str, Sequence[str]]) -> None:
     if dataset not in known:
-        near = difflib.get_close_matches(dataset, known, n=1, cutoff=0.0)
-        raise TaskError(f"reasoning-gym has no dataset {dataset!r}; the nearest is {PREFIX}{near[0]}")
+        near = difflib.get_close_matches(dataset, known, n=1, cutoff=0.6)
+        hint = f"the nearest is {PREFIX}{near[0]}" if near else "`murmur tasks` lists those it has"
+        raise TaskError(f"reasoning-gym has no dataset {dataset!r}; {hint}")
     if dataset in IRREPRODUCIBLE:
         raise TaskError(
             f"{PREFIX}{dataset} draws other problems in every process, so peers cannot rebuild them; "
@@ -136,7 +137,7 @@ def _check_params(dataset: str, params: Mapping[str, Param], known: Mapping[str,
     takes = [name for name in known[dataset] if name not in _OWN_PARAMS]
     for key in params:
         if key not in takes:
-            near = difflib.get_close_matches(key, takes, n=1, cutoff=0.0)
-            hint = f"; the nearest is {near[0]!r}" if near else ""
+            near = difflib.get_close_matches(key, takes, n=1, cutoff=0.6)
+            hint = f"; the nearest is {near[0]!r}" if near else f": it takes {', '.join(takes) or 'none'}"
             raise TaskError(f"{PREFIX}{dataset} takes no parameter {key!r}{hint}")
     PROCESS.problem(dataset, 0, params)

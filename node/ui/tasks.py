@@ -1,0 +1,136 @@
+"""`murmur tasks`: the tasks that a node can train on, and the problems and answers of one of them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from policies.rollout import Problem
+    from policies.tasks import TaskSpec
+
+tasks_app = typer.Typer(invoke_without_command=True, help="The tasks there are, and what one of them asks.")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
+SeedsOption = Annotated[str, typer.Option(help="One seed, or START:END without the end.")]
+
+
+@tasks_app.callback()
+def list_tasks(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Every task by name, and how to get those that are not installed."""
+    if context.invoked_subcommand is not None:
+        return
+    from policies.tasks.gym import INSTALL, gym_installed, known_gym_tasks
+
+    rows = _rows(gym=gym_installed())
+    if as_json:
+        missing = {} if gym_installed() else {"rg": INSTALL}
+        typer.echo(json.dumps({"tasks": rows, "missing": missing}, indent=2))
+        return
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        typer.echo(f"{row['name']:{width}}  {row['about']}")
+    if not gym_installed():
+        more = len(known_gym_tasks()) - 1
+        typer.echo(f"\nreasoning-gym's tasks, rg:chain_sum and {more} more, are not installed: {INSTALL}")
+    typer.echo(
+        "\nProblems of one: murmur tasks show NAME.  An own task: policies/tasks/, see CONTRIBUTING.md."
+    )
+
+
+@tasks_app.command("show")
+def show_task(
+    name: Annotated[str, typer.Argument(help="A task's name, such as sort or rg:chain_sum.")],
+    seeds: SeedsOption = "0:10",
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="The problems of evaluation, whose seeds never travel.")
+    ] = False,
+    params: Annotated[
+        list[str] | None, typer.Option("--param", help="A parameter of the task: --param max_terms=2.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Prompts and right answers of a task's problems."""
+    from policies.tasks import build_task
+    from policies.tasks.task import HELD_OUT_SEED
+
+    chosen = _seeds(seeds)
+    task = build_task(_spec(name, params or []))
+    problems = (task.problem(seed + HELD_OUT_SEED * held_out) for seed in chosen)
+    if as_json:
+        typer.echo(json.dumps({"task": task.name, "problems": [_plain(p) for p in problems]}, indent=2))
+        return
+    typer.echo(task.name)
+    for seed, problem in zip(chosen, problems, strict=True):
+        prompt = problem.prompt.replace("\n", "\n    ")
+        answer = problem.answer.replace("\n", "\n    ") or "(judged by its scorer)"
+        typer.echo(f"\n{'held out ' if held_out else ''}{seed}:\n    {prompt}\n  answer:\n    {answer}")
+
+
+def _rows(*, gym: bool) -> list[dict[str, str]]:
+    """Name, medium and one line on every task that can be built here."""
+    from policies.tasks import digits, preference
+    from policies.tasks.embedded import FAMILIES
+    from policies.tasks.gym import known_gym_tasks
+
+    rows = []
+    for name, family in FAMILIES.items():
+        example = family.problem(0)
+        rows.append(_row(name, "text", f"{example.prompt!r} -> {example.answer!r}"))
+    rows.append(_row(digits.NAME, "image", f"{digits.PROMPTS[3]!r}, judged by a small classifier"))
+    rows += [
+        _row(name, "image", "images of any prompt, judged by a published reward model")
+        for name in preference.NAMES
+    ]
+    rows += [
+        _row(name, "text", "reasoning-gym, checked by an own verifier") for name in known_gym_tasks() if gym
+    ]
+    return rows
+
+
+def _row(name: str, medium: str, about: str) -> dict[str, str]:
+    return {"name": name, "medium": medium, "about": about}
+
+
+def _plain(problem: Problem) -> dict[str, Any]:
+    return {"seed": problem.seed, "prompt": problem.prompt, "answer": problem.answer}
+
+
+def _spec(name: str, params: list[str]) -> TaskSpec:
+    from policies.tasks import TaskError, TaskSpec
+
+    given: dict[str, Any] = {}
+    for param in params:
+        key, equals, value = param.partition("=")
+        if not (key and equals):
+            raise TaskError(f"--param takes KEY=VALUE, such as max_terms=2, and not {param!r}")
+        given[key] = _value(value)
+    return TaskSpec(name, given)
+
+
+def _value(text: str) -> bool | int | float | str:
+    """A number or a truth value where it is one, else the text."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, bool | int | float | str) else text
+
+
+def _seeds(text: str) -> range:
+    from policies.tasks import TaskError
+    from policies.tasks.task import TRAIN_SEEDS
+
+    start, colon, end = text.partition(":")
+    try:
+        first = int(start or 0) if colon else int(start)
+        chosen = range(first, int(end) if colon else first + 1)
+    except ValueError:
+        chosen = range(0)
+    if not chosen or chosen[0] < 0 or chosen[-1] >= TRAIN_SEEDS:
+        raise TaskError(
+            f"--seeds takes one seed or START:END, from 0 to below {TRAIN_SEEDS}, such as 0:20; not {text!r}"
+        )
+    return chosen
