@@ -22,7 +22,7 @@ from swarm.gossip.fetch_pool import FetchPool
 from swarm.sampling.external_pool import ExternalPool
 from swarm.transport.base import Transport, TransportStatus
 from swarm.wire.announcement import Announcement, summarise
-from swarm.wire.body import share, shareable
+from swarm.wire.body import PackedGroup, share, shareable
 from swarm.wire.body_codec import encode_body
 
 log = logging.getLogger(__name__)
@@ -187,9 +187,14 @@ class Gossip:
             waiting = list(self._waiting)
             self._waiting.clear()
         # The newest come first, so that the oldest are what a full body leaves out.
-        packed = shareable(group for work in reversed(waiting) for group in work.groups)
-        if not packed:
-            return
+        withheld: Counter[str] = Counter()
+        packed = shareable((group for work in reversed(waiting) for group in work.groups), withheld)
+        if packed:
+            self._publish_body(packed, waiting)
+        self._note_withheld(withheld)
+
+    def _publish_body(self, packed: Sequence[PackedGroup], waiting: Sequence[_Work]) -> None:
+        """Raises TransportError, and what waited waits again."""
         newest, groups = waiting[-1], [each.group for each in packed]
         summary = summarise(groups, newest.round, newest.policy_version, newest.fingerprint)
         body = share(packed, self._verifier.swarm, self._verifier.peer, summary)
@@ -202,6 +207,14 @@ class Gossip:
         with self._lock:
             self._offered += len(groups)
             self._counters.update(published=1, published_groups=len(groups))
+
+    def _note_withheld(self, withheld: Counter[str]) -> None:
+        """Counts and logs what no peer would take: nobody else notices that it was never sent."""
+        told = +withheld  # those above zero
+        if told:
+            self._count(**{f"withheld_{kind}": count for kind, count in told.items()})
+            what = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in told.items())
+            log.warning("not published, as larger than peers take: %s", what)
 
     def _enqueue(self, work: Sequence[_Work], *, before: bool = False) -> None:
         """Adds to what waits, at its end or `before` it; the oldest beyond the queue's length are dropped."""

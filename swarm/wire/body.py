@@ -5,6 +5,7 @@ Text without token ids, or finished images without latents: what any model can l
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -85,24 +86,32 @@ class PackedGroup:
         )
 
 
-def shareable(groups: Iterable[Group]) -> list[PackedGroup]:
+def shareable(groups: Iterable[Group], withheld: Counter[str] | None = None) -> list[PackedGroup]:
     """The own scored groups that a peer would accept, in the given order and cut to what one body holds.
 
     Unfinished, empty and overlong rollouts stay at home, and so does a group that they leave with fewer than
     two, or one whose chosen images take too many bytes. Of a group of images the best and the worst travel. External
-    groups are never passed on.
+    groups are never passed on. `withheld` counts what was finished and stayed at home all the same, by kind.
     """
+    withheld = Counter() if withheld is None else withheld
     chosen: list[PackedGroup] = []
     bytes_left, pixels_left, rollouts_left = SHARED_BYTES, MAX_BODY_PIXELS, MAX_BODY_ROLLOUTS
     for group in groups:
-        rollouts = _extremes([rollout for rollout in group.rollouts if _travels(rollout)])
-        if group.external or not 2 <= len(rollouts) <= min(MAX_ROLLOUTS, rollouts_left):
+        if group.external:
             continue
-        if len(chosen) == MAX_GROUPS or (pixels := sum(map(_pixels, rollouts))) > pixels_left:
+        withheld["overlong_rollouts"] += sum(map(_overlong, group.rollouts))
+        rollouts = _extremes([rollout for rollout in group.rollouts if _travels(rollout)])
+        if not 2 <= len(rollouts) <= MAX_ROLLOUTS:
+            withheld["groups_of_too_many"] += len(rollouts) > MAX_ROLLOUTS
+            continue
+        pixels = sum(map(_pixels, rollouts))
+        if len(chosen) == MAX_GROUPS or len(rollouts) > rollouts_left or pixels > pixels_left:
+            withheld["groups_beyond_a_body"] += 1
             continue
         encoded = tuple(images.encode(rollout.image) if rollout.image else b"" for rollout in rollouts)
         size = sum(len(rollout.text.encode()) for rollout in rollouts) + sum(map(len, encoded))
         if max(map(len, encoded)) > MAX_IMAGE or size > bytes_left:
+            withheld["groups_beyond_a_body"] += 1
             continue
         chosen.append(PackedGroup(replace(group, rollouts=rollouts), encoded))
         bytes_left, pixels_left = bytes_left - size, pixels_left - pixels
@@ -125,6 +134,12 @@ def _travels(rollout: Rollout) -> bool:
     if rollout.image is None:
         return 0 < len(rollout.text.encode()) <= MAX_TEXT
     return images.fits(rollout.image)
+
+
+def _overlong(rollout: Rollout) -> bool:
+    """Finished and not empty, but larger than a peer would take."""
+    written = rollout.image is not None or bool(rollout.text)
+    return rollout.finish in FINISHED and written and not _travels(rollout)
 
 
 def _extremes(rollouts: Sequence[Rollout]) -> tuple[Rollout, ...]:

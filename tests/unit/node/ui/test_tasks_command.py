@@ -73,12 +73,12 @@ def test_parameters_are_those_of_a_config() -> None:
 @pytest.mark.parametrize("seeds", ["", "x", "3:3", "5:2", "-1:4", f"0:{2**31 + 1}", "1:2:3"])
 def test_seeds_that_are_none_are_refused(seeds: str) -> None:
     told = run(app, ["tasks", "show", "sort", f"--seeds={seeds}"])
-    assert isinstance(told.exception, TaskError) and "START:END" in str(told.exception)
+    assert told.exit_code == 2 and "START:END" in told.stderr
 
 
 def test_a_parameter_without_a_value_is_refused() -> None:
     told = run(app, ["tasks", "show", "sort", "--param", "max_terms"])
-    assert isinstance(told.exception, TaskError) and "KEY=VALUE" in str(told.exception)
+    assert told.exit_code == 2 and "KEY=VALUE" in told.stderr
 
 
 @pytest.mark.parametrize("name", ["zzqq", "lm", "", "grpo", "my-own-task"])

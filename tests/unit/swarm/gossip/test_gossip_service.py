@@ -16,6 +16,7 @@ from swarm.admission.verdict import Outcome
 from swarm.admission.verifier import RolloutVerifier
 from swarm.errors import FetchFailed, TransportDown
 from swarm.gossip.service import Exchanged, Gossip, GossipSettings
+from swarm.limits import MAX_TEXT
 from swarm.sampling.external_pool import ExternalPool
 from swarm.transport.base import Transport, TransportStatus
 from swarm.transport.in_memory import Faults, MemoryHub
@@ -81,6 +82,23 @@ def test_groups_travel_from_one_node_to_another_once() -> None:
     }
     assert alice.counters()["published"] == 1
     assert alice.drain().offered == 3
+
+
+def test_what_is_too_large_to_be_published_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    clock = ManualClock()
+    hub = MemoryHub(SWARM, clock)
+    alice, _ = gossip_of(ALICE, hub.join(ALICE), clock)
+    large = group(2)
+    overlong = replace(large.rollouts[0], text="x" * (MAX_TEXT + 1))
+    alice.publish([group(1), replace(large, rollouts=(overlong, large.rollouts[1]))], 1, 5, "tiny")
+    alice.step()
+    alice.step()
+    assert alice.counters()["published_groups"] == 1
+    assert alice.counters()["withheld_overlong_rollouts"] == 1
+    assert caplog.messages.count("not published, as larger than peers take: 1 overlong rollouts") == 1
+    alice.publish([group(3)], 2, 5, "tiny")
+    alice.step()
+    assert {key for key in alice.counters() if key.startswith("withheld")} == {"withheld_overlong_rollouts"}
 
 
 def test_whoever_copies_this_node_is_known_for_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import msgpack
@@ -214,6 +215,28 @@ def test_shareable_keeps_at_home_what_no_peer_would_accept() -> None:
     mixed = replace(good, rollouts=(partial, right, empty, wrong, overlong))
     assert shareable([mixed]) == [packed_group(good)]
     assert shareable([replace(good, rollouts=(right, partial)), replace(good, origin=BOB)]) == []
+
+
+def test_what_is_finished_and_stays_at_home_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "SHARED_BYTES", 2000)
+    right, wrong = group(1).rollouts
+    overlong = replace(right, text="\u00fc" * (MAX_TEXT // 2 + 1))  # too many bytes, though not characters
+    partial, empty = replace(right, finish=Finish.UNFINISHED), replace(right, text="")
+    long = replace(right, text="x" * 900)
+    groups = [
+        replace(group(0), rollouts=(right, wrong, overlong, partial, empty)),
+        replace(group(1), rollouts=(overlong, overlong, right)),
+        replace(group(2), rollouts=(right,) * (MAX_ROLLOUTS + 1)),
+        replace(group(3), rollouts=(long, long)),
+        replace(group(4), rollouts=(long, long)),
+        replace(group(5), rollouts=(overlong, wrong), origin=BOB),
+    ]
+    withheld: Counter[str] = Counter()
+    assert [packed.group.problem.seed for packed in shareable(groups, withheld)] == [0, 3]
+    assert +withheld == {"overlong_rollouts": 3, "groups_of_too_many": 1, "groups_beyond_a_body": 1}
+    nothing: Counter[str] = Counter()
+    shareable([group(0)], nothing)
+    assert not +nothing
 
 
 def test_shareable_fits_into_one_body_even_where_nothing_compresses(monkeypatch: pytest.MonkeyPatch) -> None:
