@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-unit lint types contracts check docs clean
+.PHONY: demo test test-unit lint types contracts check docs results clean
 
 demo: .venv/.installed-run
 	$(BIN)/murmur demo
@@ -30,6 +30,10 @@ check: lint types contracts test
 docs: .venv/.installed-docs
 	$(BIN)/python docs/generate
 	$(BIN)/mkdocs build --strict --quiet --site-dir build/site
+
+# Tables and plots of docs/results.md, from the finished cells under results/.
+results: .venv/.installed-dev
+	$(BIN)/python -m node.bench.results
 
 .venv/.installed-run: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

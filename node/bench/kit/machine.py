@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ GIGA = 1e9
 MEASURE_SECONDS = 1.0  # a limit; the fastest repeat counts
 READ_BYTES = {"cpu": GIB // 2, "cuda": 4 * GIB}  # far beyond the caches
 MATMUL_SIDE = {"cpu": 2048, "cuda": 8192}
+_ROOT = Path(__file__).parents[3]
 BF16_SETS = ("avx512_bf16", "amx_bf16")  # without one of them a CPU emulates bf16 products
 
 
@@ -57,6 +59,30 @@ def machine_facts(device: torch.device) -> dict[str, str | int]:
     if device.type == "cuda":
         facts["gpu"] = torch.cuda.get_device_name(device)
     return facts
+
+
+def code_commit() -> str:
+    """The commit of the running code, with a mark where files differ from it; "unknown" outside a checkout."""
+    commit = _git(_ROOT, "rev-parse", "--short", "HEAD")
+    changed = _git(_ROOT, "status", "--porcelain", "--untracked-files=no", "--", "node", "swarm", "policies")
+    return f"{commit}{'-changed' if changed else ''}" if commit else "unknown"
+
+
+def commits_since(root: Path, commit: str, paths: Sequence[str]) -> int | None:
+    """How many commits after `commit` touch `paths`; None where git, or that commit, is not there."""
+    count = _git(root, "rev-list", "--count", f"{commit.removesuffix('-changed')}..HEAD", "--", *paths)
+    return int(count) if count else None
+
+
+def _git(root: Path, *words: str) -> str | None:
+    """What git says in `root`; None where it cannot."""
+    try:
+        done = subprocess.run(
+            ["git", *words], cwd=root, capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
 
 
 def measure_limits(device: torch.device) -> Limits:

@@ -1,0 +1,90 @@
+"""Finished cells on disk, and the page that holds their tables."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from node.bench.kit.machine import commits_since
+from node.bench.kit.options import BenchError
+from node.bench.results.plots import PLOTS, READ_ERRORS, draw_plot
+from node.bench.results.tables import TABLES, Report, Table
+from node.storage.run_folder import write_atomic
+
+
+def regenerate(root: Path) -> list[str]:
+    """Writes every table and plot whose cells are kept under `root`/results; returns a line on each of all.
+
+    A table without cells stays as it is. Raises BenchError for cells that cannot be read, or a page without the marks.
+    """
+    kept, page = root / "results", root / "docs" / "results.md"
+    text = page.read_text(encoding="utf-8")
+    said: list[str] = []
+    for table in TABLES:
+        reports = [read_report(kept / f"{name}.json") for name in table.commands]
+        whole = [report for report in reports if report is not None]
+        said.append(f"table {table.name}: {_standing(table, reports, root)}")
+        text = replace_table(text, table.name, table.render(whole) if len(whole) == len(reports) else None)
+    for picture, source in PLOTS.items():
+        said.append(f"plot {picture}: {_draw(picture, kept, root)} results/{source}")
+    said.append("plot demo.svg: no cells, it shows one run: murmur demo --picture docs/images/demo.svg")
+    write_atomic(page, text)
+    return said
+
+
+def replace_table(text: str, name: str, table: str | None) -> str:
+    """The page with a new table between its marks; None leaves what is there. Raises BenchError without marks."""
+    marks = re.compile(rf"(<!-- table {re.escape(name)} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+    if not marks.search(text):
+        raise BenchError(
+            f"docs/results.md has no marks for its table {name!r}: <!-- table {name} --> ... <!-- end -->"
+        )
+    return (
+        text if table is None else marks.sub(lambda found: f"{found[1]}\n{table}\n{found[2]}", text, count=1)
+    )
+
+
+def read_report(path: Path) -> Report | None:
+    """A kept report; None where there is none. Raises BenchError for a file that is none."""
+    if not path.is_file():
+        return None
+    try:
+        report: Report = json.loads(path.read_text(encoding="utf-8"))
+        if all(isinstance(row, dict) for row in report["rows"]) and isinstance(report["machine"], dict):
+            return report
+    except READ_ERRORS:
+        pass
+    raise BenchError(f"{path} is no report of murmur bench --json: move it away")
+
+
+def _standing(table: Table, reports: list[Report | None], root: Path) -> str:
+    names = list(table.commands)
+    missing = [name for name, report in zip(names, reports, strict=True) if report is None]
+    if missing:
+        how = "; ".join(f"murmur bench {table.commands[n]} --json > results/{n}.json" for n in missing)
+        return f"no kept cells, left as it is. Make them: {how}"
+    return "; ".join(_age(table, report, root) for report in reports if report is not None)
+
+
+def _age(table: Table, report: Report, root: Path) -> str:
+    commit = str(report["machine"].get("commit", "unknown"))
+    newer = commits_since(root, commit, table.measures)
+    if newer is None:
+        return f"written, of commit {commit}; without its git history nobody can tell whether it is older than the code"
+    if newer:
+        return (
+            f"written, but OLDER than the code: {newer} commits to {', '.join(table.measures)} since {commit}"
+        )
+    return f"written, of commit {commit}: as new as the code that it measures"
+
+
+def _draw(picture: str, kept: Path, root: Path) -> str:
+    try:
+        drawn = draw_plot(picture, kept)
+    except READ_ERRORS as error:
+        raise BenchError(f"the cells of {picture} cannot be read ({error}): move them away") from error
+    if drawn is None:
+        return "no kept cells, left as it is; it is drawn from"
+    write_atomic(root / "docs" / "images" / picture, drawn)
+    return "drawn from"

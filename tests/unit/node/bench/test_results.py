@@ -1,0 +1,196 @@
+"""`make results`: tables and plots of docs/results.md from kept cells, with their age in commits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.bench.branch.arms import Point
+from node.bench.branch.run import _row as branch_row
+from node.bench.gossip.process import Measurement
+from node.bench.gossip.report import rows_of as gossip_rows
+from node.bench.gossip.swarm_plan import OURS, REFERENCE, SwarmPlan, SwarmRound
+from node.bench.kit.machine import code_commit
+from node.bench.kit.options import BenchError
+from node.bench.kit.trained_node import HeldOutScore
+from node.bench.results.page import regenerate, replace_table
+from node.bench.results.tables import TABLES, Column, Table
+from node.bench.sapo.cell import Cell, NodeCourse
+from node.bench.sapo.population import PopulationPlan
+from node.bench.sapo.report import rows as sapo_rows
+from node.bench.step.cases import CASES
+from node.bench.step.run import _row as step_row
+from node.bench.strategies import compare
+
+ROOT = Path(__file__).parents[4]
+BY_NAME = {table.name: table for table in TABLES}
+
+
+def cell(arm: str, *rewards: float) -> Cell:
+    course = NodeCourse(
+        HeldOutScore(0.3, 0.5, {"sort@1": 0.3}), list(rewards), [{}] * 2, list(rewards), [1.0, 2.0], [10, 10]
+    )
+    return Cell(arm, 0, PopulationPlan(1, 2, "embedded"), [course])
+
+
+def measured(side: str) -> Measurement:
+    received = {"announce": 0, "read": 0, "fetch": 8 * 400_000}
+    rounds = [
+        SwarmRound(2.0, received, (4,) * 8, failures=0),
+        SwarmRound(2.0, {"fetch": 8 * 500_000}, (4,) * 8, 0),
+    ]
+    return Measurement(SwarmPlan("n8", side, 8, 100_000, 0, rounds=2), rounds, True)
+
+
+def rows_of(name: str) -> list[Any]:
+    """Rows as the benchmark itself makes them."""
+    score = HeldOutScore(0.2, 0.5)
+    points = [Point(n, 0.5 + n / 10, 0.6, 1.0, 2.0, 100, 50) for n in range(3)]
+    made: dict[str, Any] = {
+        "sapo": lambda: sapo_rows([cell("8/0", 0.1, 0.2), cell("4/4", 0.2, 0.4)], "8/0"),
+        "strategies": lambda: compare.rows(
+            [compare.StrategyCourse("grpo", score, score, score, 5, 6, 0.5, 0, 0)]
+        ),
+        "branch": lambda: [branch_row(seed, "branch", point) for seed in (0, 1) for point in points],
+        "gossip": lambda: gossip_rows([measured(OURS), measured(REFERENCE)]),
+        "step": lambda: [step_row(CASES[0], 0, {"ours": 2.0, "trl": 5.0}, {"ours": 1.0, "trl": 1.0})],
+    }
+    return list(made[name]())
+
+
+def report(name: str, commit: str = "unknown") -> dict[str, Any]:
+    return {"name": name, "machine": {"commit": commit}, "seeds": [0], "rows": rows_of(name), "checks": []}
+
+
+def checkout(root: Path, **reports: dict[str, Any]) -> Path:
+    """A root with today's page and these kept reports."""
+    (root / "docs" / "images").mkdir(parents=True)
+    (root / "results").mkdir()
+    shutil.copy(ROOT / "docs" / "results.md", root / "docs" / "results.md")
+    for name, kept in reports.items():
+        (root / "results" / f"{name}.json").write_text(json.dumps(kept))
+    return root
+
+
+def git(root: Path, *words: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@t"]
+    done = subprocess.run(["git", *identity, *words], cwd=root, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_the_page_has_marks_for_every_table_and_without_cells_stays_as_it_is(tmp_path: Path) -> None:
+    root = checkout(tmp_path)
+    said = regenerate(root)
+    assert (root / "docs/results.md").read_bytes() == (ROOT / "docs/results.md").read_bytes()
+    assert not list((root / "docs/images").iterdir())
+    for table in TABLES:
+        (line,) = [line for line in said if line.startswith(f"table {table.name}: no kept cells")]
+        assert all(f"murmur bench {options} --json > results/" in line for options in table.commands.values())
+    assert sum("plot" in line for line in said) == 4
+
+
+@pytest.mark.parametrize("name", ["sapo", "strategies", "branch", "gossip", "step"])
+def test_a_table_has_every_column_of_what_its_benchmark_reports(name: str) -> None:
+    lines = BY_NAME[name].render([report(name)]).splitlines()
+    assert len({line.count("|") for line in lines}) == 1 and len(lines) >= 3
+    filled = [
+        any(cell.strip() for cell in column)
+        for column in zip(*(x.split("|")[1:-1] for x in lines[2:]), strict=True)
+    ]
+    assert all(filled) or (
+        name == "sapo" and filled.count(False) == 1
+    )  # the paper has no figure for these arms
+
+
+def test_kept_cells_are_written_between_their_marks_and_nowhere_else(tmp_path: Path) -> None:
+    root = checkout(tmp_path, gossip=report("gossip"), branch=report("branch"))
+    before = (root / "docs/results.md").read_text()
+    said = regenerate(root)
+    after = (root / "docs/results.md").read_text()
+    assert "| n8 | 8 | ours | 0.45 (0.40-0.50) | 1.00 |" in after
+    assert "| branch | 0.700 | 0.60 | 250 | 1.0 | 2.0 |" in after  # of the last iteration
+    assert before.split("<!-- table gossip -->")[0].split("<!-- table engine -->")[0].startswith("# Results")
+    assert (
+        replace_table(after, "gossip", "x").split("x")[-1]
+        == replace_table(before, "gossip", "x").split("x")[-1]
+    )
+    assert (root / "docs/images/branch.svg").read_text().startswith("<svg")
+    assert any(line.startswith("table gossip: written") and "nobody can tell" in line for line in said)
+    regenerate(root)
+    assert (root / "docs/results.md").read_text() == after
+
+
+def test_cells_older_than_the_code_that_they_measure_are_named(tmp_path: Path) -> None:
+    root = checkout(tmp_path)
+    git(root, "init", "-q")
+    for name in ("swarm", "policies/text", "node/bench/step"):
+        (root / name).mkdir(parents=True)
+        (root / name / "a.py").write_text("1")
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "one")
+    first = git(root, "rev-parse", "--short", "HEAD")
+    for name in ("gossip", "step"):
+        (root / "results" / f"{name}.json").write_text(json.dumps(report(name, first)))
+    (root / "swarm" / "a.py").write_text("2")
+    git(root, "commit", "-qam", "two")
+    said = regenerate(root)
+    assert any(
+        s.startswith("table gossip: written, but OLDER than the code: 1 commits to swarm") for s in said
+    )
+    assert f"table step: written, of commit {first}: as new as the code that it measures" in said
+
+
+def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
+    root = checkout(tmp_path)
+    for text in ("{", "[]", '{"rows": [1], "machine": {}}'):
+        (root / "results" / "gossip.json").write_text(text)
+        with pytest.raises(BenchError, match=r"gossip\.json is no report"):
+            regenerate(root)
+    with pytest.raises(BenchError, match="no marks for its table 'x'"):
+        replace_table("text", "x", None)
+
+
+def test_cells_of_a_plot_are_drawn_or_refused(tmp_path: Path) -> None:
+    root = checkout(tmp_path)
+    (root / "results" / "sapo").mkdir()
+    file = root / "results" / "sapo" / "8-0-0.json"
+    file.write_text(json.dumps(cell("8/0", 0.1, 0.2).as_json()))
+    regenerate(root)
+    assert (root / "docs/images/sapo.svg").read_text().startswith("<svg")
+    file.write_text("{}")
+    with pytest.raises(BenchError, match=r"sapo\.svg cannot be read"):
+        regenerate(root)
+
+
+@pytest.mark.parametrize(
+    ("column", "rows", "shown"),
+    [
+        (Column("t", "x"), [{"x": 1.0}, {"x": 2.0}, {"x": 4.0}], "2.00 (1.00-4.00)"),
+        (Column("t", "x", 1), [{"x": 2.0, "x_low": 1.0, "x_high": 3.0}], "2.0 (1.0-3.0)"),
+        (Column("t", "x", percent=True), [{"x": 0.21, "x_low": -0.1, "x_high": 0.3}], "+21 % (-10 to +30)"),
+        (Column("t", "x", percent=True), [{"x": 0.5}], "+50 %"),
+        (Column("t", "x", 0), [{"x": 12345}], "12,345"),
+        (Column("t", "x"), [{"x": None}, {}], ""),
+    ],
+)
+def test_a_cell_holds_the_median_and_its_range(
+    column: Column, rows: list[dict[str, Any]], shown: str
+) -> None:
+    assert column.cell(rows) == shown
+
+
+def test_a_table_of_several_reports_tells_them_apart_by_the_machine_s_facts() -> None:
+    table = Table("t", {"a": "", "b": ""}, (), ("rounds", "arm"), (Column("r", "r", 0),))
+    reports = [{"machine": {"rounds": n}, "rows": [{"arm": "8/0", "r": n}, {"other": 1}]} for n in (200, 400)]
+    assert table.render(reports).splitlines()[2:] == ["| 200 | 8/0 | 200 |", "| 400 | 8/0 | 400 |"]
+
+
+def test_a_report_says_which_commit_it_is_of() -> None:
+    known = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    expected = known.stdout.strip() if known.returncode == 0 else "unknown"
+    assert code_commit().removesuffix("-changed") == expected
