@@ -41,15 +41,19 @@ def commands_page() -> str:
 
 def _commands(command: Any, name: str, parent: Any) -> Iterator[Command]:
     context = command.context_class(command, info_name=name.rsplit(" ", 1)[-1], parent=parent)
-    if hasattr(command, "commands"):
-        for child, inner in command.commands.items():
-            if not inner.hidden:
-                yield from _commands(inner, f"{name} {child}", context)
-        return
+    children = getattr(command, "commands", {})
+    if not children or command.invoke_without_command:  # a group may do something by itself
+        yield _command(command, name, context)
+    for child, inner in children.items():
+        if not inner.hidden:
+            yield from _commands(inner, f"{name} {child}", context)
+
+
+def _command(command: Any, name: str, context: Any) -> Command:
     records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
     usage = " ".join(command.get_usage(context).removeprefix("Usage: ").split())
     told = tuple((_cell(record[0]), _cell(record[1])) for record in records if record)
-    yield Command(name, usage, " ".join((command.help or "").split()), told)
+    return Command(name, usage, " ".join((command.help or "").split()), told)
 
 
 def _cell(text: str) -> str:
