@@ -15,6 +15,7 @@ from node.storage.claim import claimed_new
 from node.storage.run_folder import RunFolder, latest_run_folder, write_atomic
 from node.ui import interrupts
 from node.ui.invocation import murmur
+from node.ui.round_columns import columns_for
 from node.ui.run_view import RunView, output_style
 from policies.tasks import build_task
 
@@ -95,7 +96,7 @@ def _with_addresses(config: Config, addresses: Sequence[str], folder: RunFolder)
 
 
 def _play(config: Config, folder: RunFolder, *, resumed: bool, as_json: bool) -> None:
-    view = RunView(output_style(as_json=as_json), str(folder.path))
+    view = RunView(output_style(as_json=as_json), str(folder.path), columns_for(config))
     view.say(f"run folder {folder.path}")
     from node.baseline.silo_baseline import run_with_baseline  # loads torch, which takes seconds
     from node.runtime.session import run_session

@@ -141,7 +141,7 @@ class EvaluationConfig(Settings):
 
     problems: int = Field(default=20, ge=0)
     """Held-out problems of each task, one rollout each. 0 switches evaluation off."""
-    every: int = Field(default=0, ge=0)
+    every: int = Field(default=10, ge=0)
     """Rounds between evaluations; 0 evaluates at the start and at the end only."""
 
 

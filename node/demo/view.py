@@ -21,7 +21,8 @@ from node.baseline.uplift import Point, PooledUplift, Uplift, difference, evalua
 from node.storage.events import History, LifeEvent, RoundEvent
 from node.storage.run_folder import RunFolder
 from node.ui.invocation import murmur
-from node.ui.run_view import PLAIN_WIDTH, OutputStyle, Screen, format_refused, sparkline
+from node.ui.round_columns import format_refused
+from node.ui.run_view import PLAIN_WIDTH, OutputStyle, Screen, sparkline
 from node.ui.short_names import short_peer
 
 Role = Literal["swarm", "baseline"]
@@ -173,7 +174,7 @@ COLUMNS = (
     "published",
     "received",
     "refused",
-    "own+ext",
+    "trained on",
     "state",
 )
 
@@ -181,7 +182,7 @@ COLUMNS = (
 def demo_table(statuses: Sequence[NodeStatus], title: str) -> Table:
     """One row a node; rewards are means in [0, 1], `reward` over the node's last RECENT rounds.
 
-    `own+ext` counts the groups that were trained on, those of zero advantage left out.
+    `trained on` counts groups, own and external, those of zero advantage left out.
     """
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
     for column in COLUMNS:
@@ -215,7 +216,7 @@ def row(status: NodeStatus) -> tuple[str, ...]:
         str(facts["published"]),
         str(facts["received"]),
         format_refused(facts["refused"]),
-        f"{facts['trained_local']}+{facts['trained_external']}",
+        f"{facts['trained_local']} own, {facts['trained_external']} ext.",
         status.state,
     )
 

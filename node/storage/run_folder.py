@@ -145,6 +145,14 @@ def baseline_of(run: RunFolder) -> RunFolder | None:
     return next((baseline for baseline in (run.baseline, *demo) if baseline.config.exists()), None)
 
 
+def demo_pairs(run: RunFolder) -> list[tuple[RunFolder, RunFolder]]:
+    """The nodes of the demo that a run is of, each with its baseline; none for a run that is of no demo."""
+    if not run.path.name.startswith("swarm-") or baseline_of(run) is None:
+        return []
+    nodes = (RunFolder(path) for path in sorted(run.path.parent.glob("swarm-*")))
+    return [(node, baseline) for node in nodes if (baseline := baseline_of(node))]
+
+
 def newest_run_folder(root: Path = Path("runs")) -> RunFolder | None:
     """The run whose events were written last; a silo baseline counts as part of the run that it stands beside."""
     runs = [RunFolder(store.parent) for store in root.glob("**/events.sqlite")]

@@ -19,15 +19,16 @@ from node.config.schema import ConfigError
 from node.storage.events import History
 from node.storage.run_folder import RunFolder, find_run
 from node.ui.peer_rows import AnnouncementRow, announcements, peer_history
-from node.ui.run_view import format_refused, new_console
+from node.ui.round_columns import format_refused
+from node.ui.run_view import new_console
 from node.ui.short_names import short_peer
 from swarm.observer.client import Look, Observer
 from swarm.wire.invite import Invite
 
 WATCH_SECONDS = 5.0
-_HISTORY_COLUMNS = ("peer", "last round", "arrived", "all alike", "trained on", "refused", "left out")
+_HISTORY_COLUMNS = ("peer", "last round", "received", "all alike", "trained on", "refused", "left out")
 _HISTORY_LEGEND = (
-    "arrived: groups that passed every check; all alike: of those, groups whose rewards are all equal, from which "
+    "received: groups that passed every check; all alike: of those, groups whose rewards are all equal, from which "
     "nothing can be learnt; refused: groups and records that failed a check, with why; left out: "
     "single rollouts of groups that were taken otherwise"
 )

@@ -19,16 +19,11 @@ from rich.table import Table
 
 from node.storage.events import EvaluationEvent, LifeEvent, RoundEvent
 from node.ui import interrupts
+from node.ui.round_columns import COLUMNS, Column, legend, plain_round
 
 OutputStyle = Literal["live", "plain", "json"]
 BLOCKS = "▁▂▃▄▅▆▇█"
 SHOWN_ROUNDS = 12
-COLUMNS = (
-    *("round", "reward", "stage 1", "own+ext", "published", "received", "refused", "pool", "loss", "seconds"),
-    "",
-)
-
-
 PLAIN_WIDTH = 120  # characters, where no terminal sets it
 
 
@@ -108,9 +103,9 @@ class RunView(Screen):
     The first Ctrl-C, SIGTERM or closed terminal lets the round end and saves; the second ends the process at once.
     """
 
-    def __init__(self, style: OutputStyle, title: str) -> None:
+    def __init__(self, style: OutputStyle, title: str, columns: Sequence[Column] = COLUMNS) -> None:
         super().__init__(style)
-        self._title = title
+        self._title, self._columns = title, columns
         self._recent: deque[RoundEvent] = deque(maxlen=SHOWN_ROUNDS)
         self._rewards: list[float] = []
         self._stop = False
@@ -132,7 +127,9 @@ class RunView(Screen):
         if self.style == "json":
             self.say_json({"event": "round", **asdict(event)})
         elif self.style == "plain":
-            self.say(plain_round(event))
+            if len(self._rewards) == 1:
+                self.say(legend(self._columns))
+            self.say(plain_round(event, self._columns))
         self.redraw(self._table())
 
     def on_evaluation(self, event: EvaluationEvent) -> None:
@@ -163,44 +160,20 @@ class RunView(Screen):
 
     def _table(self) -> Table:
         title = f"{self._title}  {sparkline(self._rewards)}"
-        table = Table(*COLUMNS, title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+        names = (*(column.name for column in self._columns), "")
+        table = Table(
+            *names,
+            title=title,
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1),
+            caption=legend(self._columns),
+            caption_justify="left",
+        )
         for event in self._recent:
-            table.add_row(*round_cells(event))
+            cells = (column.cell(event) for column in self._columns)
+            table.add_row(*cells, "alone" if event.alone else "")
         return table
-
-
-def round_cells(event: RoundEvent) -> Sequence[str]:
-    """One round as table cells, in the order of COLUMNS."""
-    return (
-        str(event.round),
-        f"{event.reward:.3f}",
-        f"{event.stage_one:.2f}, {event.hard} hard",
-        f"{event.trained_local}+{event.trained_external}",
-        str(event.published),
-        str(event.received),
-        format_refused(event.refused),
-        str(event.pool),
-        "-" if event.loss is None else f"{event.loss:+.4f}",
-        f"{event.seconds:.1f}",
-        "alone" if event.alone else "",
-    )
-
-
-def plain_round(event: RoundEvent) -> str:
-    """One round as one line."""
-    named = zip(COLUMNS[1:-1], round_cells(event)[1:-1], strict=True)
-    tail = "  no peers heard, training alone" if event.alone else ""
-    return f"round {event.round:>4}  " + "  ".join(f"{name} {cell}" for name, cell in named) + tail
-
-
-def format_refused(refused: Mapping[str, int]) -> str:
-    """`3 (stale 2, signature 1)`, or `0`."""
-    if not refused:
-        return "0"
-    reasons = ", ".join(
-        f"{reason} {count}" for reason, count in sorted(refused.items(), key=lambda item: -item[1])
-    )
-    return f"{sum(refused.values())} ({reasons})"
 
 
 def sparkline(values: Sequence[float], width: int = 24) -> str:

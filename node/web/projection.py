@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from node.baseline.equal_compute import cpu_seconds, rounds_to_even, transport_cpu_seconds
-from node.baseline.uplift import LEVEL, Point, answers_of, compare, compare_early, evaluations_by_cpu
+from node.baseline.uplift import LEVEL, Point, answers_of, compare, compare_early, evaluations_by_cpu, pooled
 from node.config.roles import wants_baseline
 from node.config.schema import Config
+from node.config.swarm import SiloConfig
 from node.storage.events import History, LifeEvent, RoundEvent
 from node.ui.peer_rows import PeerHistoryRow, peer_history
 from node.web.curves import curve, moving, thinned
@@ -31,13 +32,15 @@ class Source:
 
     config: Config
     history: History
+    resumption: str = ""  # the command that goes on with it
+    in_use: bool = True  # a process holds the run's folder
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
     """How one policy, the node's or the baseline's, has fared."""
 
-    state: str  # starting | running | finished | stopped | diverged
+    state: str  # starting | running | finished | stopped | diverged | ended early
     note: str
     quiet_seconds: float | None  # since its newest event; None before the first
     round: int
@@ -50,6 +53,7 @@ class Track:
     held_out: list[Point]
     first_by_task: dict[str, float]  # held-out reward at the first evaluation, and at the newest
     last_by_task: dict[str, float]
+    evaluated: int | None  # the round of the newest evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ class Dashboard:
     """All that the page shows."""
 
     name: str
+    silo: bool  # there are no peers to tell of
     peer: str  # the node's own PeerID; empty before it is known
     node: Track
     baseline: Track | None
@@ -89,16 +94,26 @@ class Dashboard:
     peers: list[PeerHistoryRow]
 
 
-def project(name: str, node: Source, baseline: Source | None, now: float) -> Dashboard:
-    """The page's data at `now`, Unix seconds; safe beside running writers."""
+def project(
+    name: str,
+    node: Source,
+    baseline: Source | None,
+    now: float,
+    demo: Sequence[tuple[Source, Source]] = (),
+) -> Dashboard:
+    """The page's data at `now`, Unix seconds; safe beside running writers.
+
+    `demo` has the nodes of the demo that the run is of, each with its baseline: they are judged together.
+    """
     rounds, life = node.history.rounds(), node.history.life()
     track, control = _track(node, now), _track(baseline, now) if baseline else None
     return Dashboard(
         name=name,
+        silo=isinstance(node.config.swarm, SiloConfig),
         peer=next((str(event.facts["peer"]) for event in reversed(life) if "peer" in event.facts), ""),
         node=track,
         baseline=control,
-        comparison=_comparison(node, baseline, track, control),
+        comparison=_with_all(_comparison(node, baseline, track, control), demo),
         sharing=_sharing(rounds),
         peers=peer_history(node.history),
     )
@@ -113,6 +128,9 @@ def plain(dashboard: Dashboard) -> dict[str, Any]:
 def _track(source: Source, now: float) -> Track:
     rounds, evaluations = source.history.rounds(), source.history.evaluations()
     written, (state, note) = source.history.last_written(), _standing(source.history.life(), rounds)
+    if state in ("starting", "running") and not source.in_use:
+        state = "ended early"
+        note = f"No process runs it any more: it was killed, or failed. It goes on with: {source.resumption}"
     own = curve(rounds)
     return Track(
         state=state,
@@ -128,6 +146,7 @@ def _track(source: Source, now: float) -> Track:
         held_out=thinned(evaluations_by_cpu(source.history)),
         first_by_task=evaluations[0].rewards_by_task if evaluations else {},
         last_by_task=evaluations[-1].rewards_by_task if evaluations else {},
+        evaluated=evaluations[-1].round if evaluations else None,
     )
 
 
@@ -160,6 +179,21 @@ def _comparison(node: Source, baseline: Source | None, track: Track, control: Tr
     if uplift := compare_early(*histories, answers):
         return Comparison("early", _awaited(track, control), uplift.as_dict)
     return Comparison("awaited", _awaited(track, control), None)
+
+
+def _with_all(comparison: Comparison, demo: Sequence[tuple[Source, Source]]) -> Comparison:
+    """One node's interval is wide; the nodes of a demo, once all are done, are judged together."""
+    done = [
+        uplift
+        for node, baseline in demo
+        if _even(node, baseline)
+        and (uplift := compare(node.history, baseline.history, answers_of(node.config)))
+    ]
+    everyone = pooled(done)
+    if comparison.stage != "done" or everyone is None or len(done) < max(2, len(demo)):
+        return comparison
+    verdict = _verdict({"low": everyone.low, "high": everyone.high}).replace("this run", "this demo")
+    return replace(comparison, words=f"All nodes of the demo together: {everyone.summary}. {verdict}")
 
 
 def _stored_uplift(node: Source) -> dict[str, float] | None:

@@ -16,7 +16,8 @@ from socketserver import TCPServer, ThreadingMixIn
 from types import MappingProxyType
 from typing import Any, Final
 
-from node.storage.run_folder import RunFolder, baseline_of, find_run
+from node.storage.run_folder import RunFolder, baseline_of, demo_pairs, find_run
+from node.ui.invocation import murmur
 from node.ui.run_view import new_console
 from node.web.kept import KeptHistory
 from node.web.projection import Source, plain, project
@@ -93,12 +94,14 @@ class Watched:
         with self._lock:
             baseline = baseline_of(self._folder)
             node, control = self._source(self._folder), self._source(baseline) if baseline else None
-            return plain(project(name, node, control, time.time()))
+            demo = [(self._source(one), self._source(other)) for one, other in demo_pairs(self._folder)]
+            return plain(project(name, node, control, time.time(), demo))
 
     def _source(self, run: RunFolder) -> Source:
         """A resumed run may have more rounds to play, so its config is read each time."""
         history = self._histories.setdefault(run, KeptHistory(run.events))
-        return Source(run.read_config(), history)
+        resumption = murmur("run", "--resume", "--run-dir", run.path)
+        return Source(run.read_config(), history, resumption, run.in_use())
 
 
 class DashboardServer(ThreadingMixIn, TCPServer):

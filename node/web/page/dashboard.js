@@ -38,7 +38,7 @@ function table(caption, heads, rows) {
   const column = (place) => (place && heads[place] !== "why" ? "n" : "");
   const head = make("tr", {}, ...heads.map((text, place) => make("th", { scope: "col", class: column(place) }, text)));
   const body = rows.map((row) =>
-    make("tr", {}, ...row.map((cell, place) => (place ? make("td", { class: column(place) }, cell) : make("th", { scope: "row" }, cell))))
+    make("tr", {}, ...row.map((cell, place) => (place ? make("td", { class: column(place), "data-head": heads[place] }, cell) : make("th", { scope: "row" }, cell))))
   );
   return make("table", {}, make("caption", {}, caption), make("thead", {}, head), make("tbody", {}, ...body));
 }
@@ -104,7 +104,8 @@ function showCurves({ node, baseline }) {
 function showTasks({ node, baseline }) {
   const names = Object.keys(node.last_by_task).sort();
   byId("tasks").hidden = !names.length;
-  const heads = ["task", "at first", "this node now", ...(baseline ? ["silo baseline now"] : [])];
+  const after = (track) => `after round ${track.evaluated}`;
+  const heads = ["task", "before round 1", `this node ${after(node)}`, ...(baseline ? [`silo baseline ${after(baseline)}`] : [])];
   const rows = names.map((task) => [
     task,
     figure(node.first_by_task[task]),
@@ -119,15 +120,15 @@ function showSharing({ sharing, peers }) {
   const trained = sharing.trained_local + sharing.trained_external;
   byId("sharing").replaceChildren(
     tile("trained on from peers", share === null ? "\u2013" : `${Math.round(share * 100)} %`, `${sharing.trained_external} of ${trained} groups`),
-    tile("received", sharing.received, `${sharing.set_aside} set aside: all rewards equal`),
+    tile("received", sharing.received, `groups that passed every check here; ${sharing.set_aside} all alike: all rewards equal, so nothing to learn from`),
     tile("refused", total(sharing.refused), reasons(sharing.refused)),
-    tile("wanted in vain", sharing.missing_external, "places for peers' groups left empty"),
+    tile("places left empty", sharing.missing_external, "in updates that wanted more groups of peers than there were"),
     tile("published", sharing.published, "own groups that peers could fetch")
   );
   const rows = peers.map((peer) => [
     shortPeer(peer.peer), peer.last_round, peer.received, peer.set_aside, peer.trained_on, total(peer.refused), reasons(peer.refused) || "\u2013",
   ]);
-  const heads = ["peer", "last round", "received", "set aside", "trained on", "refused", "why"];
+  const heads = ["peer", "last round", "received", "all alike", "trained on", "refused", "why"];
   byId("peers").replaceChildren(
     rows.length ? table("Groups by peer", heads, rows) : make("p", { class: "quiet" }, "No records of peers so far.")
   );
@@ -144,6 +145,7 @@ function show(data) {
   if (text === shownText) return;
   shownText = text;
   byId("note").textContent = data.node.note;
+  document.querySelectorAll(".of-swarm").forEach((part) => { part.hidden = data.silo && !data.baseline; });
   for (const part of [showUplift, showCurves, showTasks, showSharing]) part(data);
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from node.ui import peers, run_view
+from node.ui import peers, round_columns
 from swarm.admission.verdict import Reason
 
 ROOT = Path(__file__).parents[3]
@@ -36,11 +36,8 @@ def test_every_reason_of_a_refusal_is_explained() -> None:
 
 
 def test_every_column_of_the_console_is_in_the_glossary() -> None:
-    columns = {*run_view.COLUMNS, *peers._HISTORY_COLUMNS, *peers._ANNOUNCEMENT_COLUMNS} - {
-        "",
-        "round",
-        "peer",
-    }
+    rounds = (column.name for column in round_columns.COLUMNS)
+    columns = {*rounds, *peers._HISTORY_COLUMNS, *peers._ANNOUNCEMENT_COLUMNS} - {"", "round", "peer"}
     told = set(re.findall(r"`([^`]+)`", GLOSSARY))
     assert columns - told == set()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from node.storage.run_folder import (
     RunFolder,
     RunFolderError,
     baseline_of,
+    demo_pairs,
     latest_run_folder,
     new_run_folder,
     newest_run_folder,
@@ -89,3 +91,17 @@ def test_write_atomic_replaces_and_leaves_no_draft(tmp_path: Path) -> None:
     write_atomic(target, "new")
     assert target.read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_a_demo_is_known_by_its_nodes_and_a_run_in_use_by_its_lock(tmp_path: Path) -> None:
+    pairs = [
+        tuple(run_written(tmp_path / "demo" / f"{role}-{n}", 1.0) for role in ("swarm", "baseline"))
+        for n in (1, 2)
+    ]
+    assert demo_pairs(pairs[0][0]) == pairs and demo_pairs(pairs[0][1]) == []
+    assert demo_pairs(run_written(tmp_path / "join-1", 1.0)) == []
+    run = pairs[0][0]
+    assert not run.in_use()
+    with closing(run.lock()):
+        assert run.in_use()
+    assert not run.in_use()

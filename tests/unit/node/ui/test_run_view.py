@@ -10,10 +10,13 @@ import pytest
 from sample_events import ROUND
 
 from node.baseline.uplift import Point, pooled
+from node.config.roles import as_silo
+from node.config.schema import load_config
 from node.demo.view import DemoView, NodeStatus, uplifts
 from node.storage.events import EvaluationEvent, ExternalEvent, History, PeerEvent, Store
 from node.ui.peer_rows import peer_history
-from node.ui.run_view import RunView, format_refused, plain_round, sparkline
+from node.ui.round_columns import columns_for, format_loss, format_refused, legend, plain_round
+from node.ui.run_view import RunView, sparkline
 
 
 def test_sparkline_spans_the_blocks_and_keeps_its_width() -> None:
@@ -30,6 +33,31 @@ def test_refusals_name_their_reasons_most_frequent_first() -> None:
 def test_a_round_alone_says_so() -> None:
     assert "training alone" in plain_round(replace(ROUND, alone=True))
     assert "training alone" not in plain_round(ROUND)
+
+
+def test_columns_explain_themselves_and_fit_the_run() -> None:
+    shared, alone, images = (load_config(name) for name in ("tiny", "smollm2", "digits"))
+    names = [column.name for column in columns_for(shared)]
+    assert names == [*names[:4], "published", "received", "refused", "waiting", "loss", "seconds"]
+    line = plain_round(ROUND, columns_for(shared))
+    for word in ("first tries 0.30 right, 3 hard", "trained on 4 own, 2 external", "waiting 0"):
+        assert word in line
+    told = legend(columns_for(shared))
+    assert all(f"{name}: " in told for name in names if name not in ("round", "loss", "seconds"))
+    assert "peers" not in plain_round(ROUND, columns_for(as_silo(alone))) + legend(
+        columns_for(as_silo(alone))[:3]
+    )
+    assert "received" not in plain_round(ROUND, columns_for(as_silo(alone)))
+    assert "hard" not in plain_round(ROUND, columns_for(images))  # an image is not right or wrong
+
+
+def test_a_small_loss_is_no_zero() -> None:
+    assert [format_loss(loss) for loss in (None, 0.0, 0.0144, -3.2e-5)] == [
+        "-",
+        "+0.0000",
+        "+0.0144",
+        "-3.20e-05",
+    ]
 
 
 def test_json_output_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:

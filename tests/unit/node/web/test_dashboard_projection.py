@@ -27,6 +27,7 @@ from node.storage.events import (
 from node.web.curves import MAX_POINTS, curve, moving, thinned
 from node.web.kept import KeptHistory
 from node.web.projection import Dashboard, Source, plain, project
+from node.web.server import PAGE
 
 NOW = 4_000_000_000.0  # Unix seconds, after whatever the tests write
 FACTS = {
@@ -202,3 +203,64 @@ def test_a_kept_history_reads_on_and_forgets_what_a_resumed_run_forgot(tmp_path:
         assert kept.rounds() == fresh.rounds() and kept.rounds()[-1].reward == 0.9
         store.rewind(1)
         assert kept.rounds() == fresh.rounds() and len(kept.rounds()) == 1
+
+
+def test_a_run_that_nobody_plays_any_more_says_so_and_how_to_go_on(tmp_path: Path) -> None:
+    left = source(tmp_path / "own", config(4), *rounds(2, 1.0))
+    killed = project("a", replace(left, in_use=False, resumption="murmur run --resume"), None, NOW).node
+    assert killed.state == "ended early" and killed.note.endswith("murmur run --resume")
+    ended = source(tmp_path / "ended", config(2), *rounds(2, 1.0), LifeEvent(2, "finished", "finished"))
+    assert project("b", replace(ended, in_use=False), None, NOW).node.state == "finished"
+    assert project("c", left, None, NOW).node.state == "running"
+
+
+def test_a_silo_has_a_page_of_its_own(tmp_path: Path) -> None:
+    alone = parse_config({"tasks": [{"name": "sort"}], "rounds": 4})
+    assert project("a", source(tmp_path / "alone", alone), None, NOW).silo
+    assert not project("b", source(tmp_path / "shared", config(4)), None, NOW).silo
+    page = (PAGE / "index.html").read_text()
+    sections = [section for section in page.split("<section")[1:] if "of-swarm" in section.split(">")[0]]
+    assert [
+        title in "".join(sections) for title in ("What sharing brought", "From peers", "Learning curves")
+    ] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_the_round_of_the_newest_evaluation_is_told(tmp_path: Path) -> None:
+    page = shown(tmp_path, [evaluation(0, 0.1), *rounds(3, 2.0), evaluation(2, 0.4)], None)
+    assert page.node.evaluated == 2 and config(4).evaluation.every > 0
+    assert "after round ${track.evaluated}" in (PAGE / "dashboard.js").read_text()
+
+
+def test_the_nodes_of_a_demo_are_judged_together(tmp_path: Path) -> None:
+    def pair(number: int, own: float, other: float) -> tuple[Source, Source]:
+        sides = (own, 2.0, config(4)), (other, 2.1, config(4, baseline=False))
+        return tuple(  # type: ignore[return-value]
+            source(
+                tmp_path / f"{side}-{number}",
+                chosen,
+                evaluation(0, 0.1),
+                *rounds(4, cpu),
+                evaluation(4, reward),
+            )
+            for side, (reward, cpu, chosen) in enumerate(sides)
+        )
+
+    demo = [pair(1, 0.50, 0.42), pair(2, 0.60, 0.45), pair(3, 0.55, 0.40)]
+    alone = project("swarm-1", *demo[0], NOW).comparison
+    assert alone.words.startswith("The interval includes 0")
+    together = project("swarm-1", *demo[0], NOW, demo).comparison
+    assert "All nodes of the demo together: +0.127 over 3 nodes" in together.words
+    assert together.words.endswith("In this demo sharing helped: the whole interval is above 0.")
+    unfinished = [*demo, (demo[0][0], replace(demo[0][1], config=config(9)))]
+    assert project("swarm-1", *demo[0], NOW, unfinished).comparison.words == alone.words
+
+
+def test_a_narrow_page_shows_every_cell_with_its_heading() -> None:
+    style, script = (PAGE / "dashboard.css").read_text(), (PAGE / "dashboard.js").read_text()
+    narrow = style.split("@media (max-width: 40rem)")[1]
+    assert "content: attr(data-head)" in narrow and '"data-head": heads[place]' in script
+    assert ".scroll { overflow-x: visible; }" in narrow and "thead { display: none; }" in narrow

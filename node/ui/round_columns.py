@@ -1,0 +1,93 @@
+"""Columns of a round as people read it: the name, the cell, and the legend that explains it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from node.config.schema import Config, DiffusionPolicyConfig
+from node.config.swarm import DhtConfig
+from node.storage.events import RoundEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One figure of a round."""
+
+    name: str
+    cell: Callable[[RoundEvent], str]
+    meaning: str = ""  # for the legend; empty where the name says it
+    of_peers: bool = False  # nothing in a silo
+    of_text: bool = False  # nothing where rewards are not right or wrong, as those of images
+
+
+def format_refused(refused: Mapping[str, int]) -> str:
+    """`3 (stale 2, signature 1)`, or `0`."""
+    if not refused:
+        return "0"
+    reasons = ", ".join(
+        f"{reason} {count}" for reason, count in sorted(refused.items(), key=lambda item: -item[1])
+    )
+    return f"{sum(refused.values())} ({reasons})"
+
+
+def format_loss(loss: float | None) -> str:
+    """Three significant digits, for losses of 1e-5 are no zeros; `-` where nothing was trained on."""
+    return "-" if loss is None else f"{loss:+.2e}" if 0 < abs(loss) < 1e-3 else f"{loss:+.4f}"
+
+
+def _trained(event: RoundEvent) -> str:
+    external = f", {event.trained_external} external" if event.trained_external else ""
+    return f"{event.trained_local} own{external}"
+
+
+COLUMNS = (
+    Column("round", lambda event: str(event.round)),
+    Column("reward", lambda event: f"{event.reward:.3f}", "mean of this round's own rollouts, 0 to 1"),
+    Column(
+        "first tries",
+        lambda event: f"{event.stage_one:.2f} right, {event.hard} hard",
+        "share of right answers in the first rollouts of each problem, and problems with less than half right",
+        of_text=True,
+    ),
+    Column("trained on", _trained, "groups in the update; external ones came from peers"),
+    Column(
+        "published", lambda event: str(event.published), "own groups that peers can fetch now", of_peers=True
+    ),
+    Column(
+        "received",
+        lambda event: str(event.received),
+        "groups of peers that passed every check here",
+        of_peers=True,
+    ),
+    Column(
+        "refused",
+        lambda event: format_refused(event.refused),
+        "groups and records of peers that failed a check, with why",
+        of_peers=True,
+    ),
+    Column(
+        "waiting", lambda event: str(event.pool), "groups of peers kept for rounds to come", of_peers=True
+    ),
+    Column("loss", lambda event: format_loss(event.loss)),
+    Column("seconds", lambda event: f"{event.seconds:.1f}"),
+)
+
+
+def columns_for(config: Config) -> tuple[Column, ...]:
+    """Those that mean something for this run."""
+    shares = isinstance(config.swarm, DhtConfig)
+    text = not isinstance(config.policy, DiffusionPolicyConfig)
+    return tuple(c for c in COLUMNS if (shares or not c.of_peers) and (text or not c.of_text))
+
+
+def legend(columns: Sequence[Column]) -> str:
+    """What the columns mean, in one paragraph."""
+    return "; ".join(f"{column.name}: {column.meaning}" for column in columns if column.meaning)
+
+
+def plain_round(event: RoundEvent, columns: Sequence[Column] = COLUMNS) -> str:
+    """One round as one line."""
+    cells = "  ".join(f"{column.name} {column.cell(event)}" for column in columns[1:])
+    tail = "  no peers heard, training alone" if event.alone else ""
+    return f"round {event.round:>4}  {cells}{tail}"
