@@ -16,8 +16,9 @@ MANIFEST_VERSION = 1  # Changing breaks: every swarm id
 # and hivemind drops answers over 4 MiB, so 4,096 announcements fit in one shard whatever they hold.
 # Changing breaks: validators refuse what other nodes publish.
 MAX_ANNOUNCEMENT = 1024
-# Longest life of an announcement, seconds. Bounds how long a dead node's entries stay. Changing breaks: as above.
-MAX_LIFETIME = 1800.0
+# Longest life of an announcement, seconds, and that of every honest one: whoever lived longer would outlast the others
+# in a full shard. Bounds how long a dead node's entries stay. Changing breaks: as above.
+MAX_LIFETIME = 600.0
 # Clock difference tolerated between honest nodes, seconds. Changing breaks: nodes with drifting clocks vanish.
 CLOCK_SKEW = 30.0
 MAX_TASKS_ANNOUNCED = 8

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm.errors import DecodeError, FetchFailed, TransportDown
-from swarm.network import ipc
+from swarm.network import dht_protocol, ipc
 from swarm.network.dht_validator import install_depth_guard
 from swarm.network.ipc import DhtSettings
 from swarm.network.supervisor import PeerSupervisor
@@ -137,6 +137,7 @@ def main() -> None:
     die_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     install_depth_guard()
+    dht_protocol.install()
     asyncio.run(serve(int(sys.argv[1])))
 
 

@@ -13,22 +13,20 @@ import msgpack
 from hivemind.dht.node import DHTNode
 from hivemind.dht.protocol import DHTProtocol
 from hivemind.dht.routing import DHTID
-from hivemind.dht.storage import DHTLocalStorage, DictionaryDHTValue
+from hivemind.dht.storage import DictionaryDHTValue
 from hivemind.dht.validation import DHTRecord, RecordValidatorBase
 from hivemind.utils.serializer import MSGPackSerializer
 from hivemind.utils.timed_storage import ValueWithExpiration
 
 from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
+from swarm.errors import DecodeError
 from swarm.limits import MAX_ANNOUNCEMENT
+from swarm.network.dht_storage import MAX_SHARD_RECORDS, BoundedStorage
 from swarm.wire.announcement import Announcement, shard_key
 from swarm.wire.fields import refuse
 from swarm.wire.identity import PEER_ID_SIZE, peer_bytes
 
 MAX_NESTING = 16  # of msgpack extension types; hivemind's own messages nest 2 deep
-# What a node stores at most. A shard holds 24 records by design and 40 at depth 0; 1,024 of 1 KiB stay below
-# the 4 MiB over which hivemind answers nothing at all, and a full store takes 256 MiB.
-_MAX_SHARD_RECORDS = 1024
-_MAX_SHARDS = 256
 
 
 class AnnouncementValidator(RecordValidatorBase):
@@ -107,20 +105,22 @@ def harden(node: DHTNode) -> None:
     protocol = node.protocol
     protocol._validate_dictionary = partial(_keep_valid, protocol)
     protocol.call_find = partial(_find, protocol.call_find, protocol.node_id)
-    protocol.storage = _BoundedStorage(maxsize=_MAX_SHARDS)
+    protocol.storage = BoundedStorage(_host_of)
 
 
-class _BoundedStorage(DHTLocalStorage):
-    def store_subkey(self, key: DHTID, subkey: Any, value: bytes, expiration_time: float) -> bool:
-        stored: bool = super().store_subkey(key, subkey, value, expiration_time)
-        if stored:
-            self.data[key].value.maxsize = _MAX_SHARD_RECORDS
-        return stored
+def _host_of(value: bytes) -> str:
+    """The host that a stored record's announcement names; empty where there is none."""
+    try:
+        return Announcement.decode(_unpack_value(value)).host
+    except DecodeError:
+        return ""
 
 
 def _keep_valid(protocol: DHTProtocol, key: bytes, dictionary: DictionaryDHTValue) -> bool:
     """Stands in for `DHTProtocol._validate_dictionary`: drops invalid entries; says whether any are left."""
-    dictionary.maxsize = _MAX_SHARD_RECORDS
+    if len(dictionary.data) > MAX_SHARD_RECORDS:
+        return False  # before a signature is checked
+    dictionary.maxsize = MAX_SHARD_RECORDS
     with dictionary.freeze():
         for subkey, (value, expiration) in list(dictionary.items()):
             if not _is_owner(subkey) or not protocol._validate_record(

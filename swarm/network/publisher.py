@@ -21,7 +21,7 @@ from swarm.network.p2p_daemon import DAEMON_ERRORS, Daemon
 from swarm.wire.announcement import Announcement, Summary, epoch_of, shard_of
 from swarm.wire.identity import Identity
 from swarm.wire.membership import Membership
-from swarm.wire.multiaddr import widest
+from swarm.wire.multiaddr import resolved, widest
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class Publisher:
         """Where others get the own body: here, or from the mirrors of a node that cannot be dialled."""
         address_book = self._address_book
         if not self.hidden:
-            return tuple(map(str, widest(address_book.addresses)))
+            return tuple(map(str, widest(await resolved(address_book.addresses))))
         body = self._exchange.bodies.get(digest)
         assert body is not None  # the newest own body is never dropped
         candidates = [
@@ -114,4 +114,4 @@ class Publisher:
         if not mirrors:
             self.counters["no_mirror"] += 1
             log.warning("no peer keeps the body of this node, which others cannot dial: few will get it")
-        return tuple(map(str, mirrors))
+        return tuple(map(str, await resolved(mirrors)))

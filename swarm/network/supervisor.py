@@ -25,6 +25,7 @@ from swarm.exchange.fetch import BodyExchange
 from swarm.exchange.peer_stats import NodeStats, StatsServer
 from swarm.exchange.push_mirror import MirrorServer
 from swarm.limits import FETCH_PROTOCOL, PUSH_PROTOCOL, REACH_PROTOCOL, STATS_PROTOCOL
+from swarm.network import dht_protocol
 from swarm.network.address_book import AddressBook
 from swarm.network.ipc import DhtSettings
 from swarm.network.p2p_daemon import DAEMON_ERRORS, Daemon
@@ -107,7 +108,9 @@ class PeerSupervisor:
         return await self._exchange.fetch(announcement, dial)
 
     def state(self) -> dict[str, Any]:
-        counters = Counter({f"refused_{reason}": n for reason, n in self._filter.refused.items()})
+        counters = Counter(
+            {f"refused_{reason}": n for reason, n in (self._filter.refused + dht_protocol.refused).items()}
+        )
         servers = self._mirror_server, self._dial_back_server, self._stats_server
         own = self.counters, self._publisher.counters, self._exchange.counters
         for counted in (*own, *(server.counters for server in servers)):

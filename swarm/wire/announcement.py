@@ -225,4 +225,6 @@ def _address(value: Any) -> str:
         raise DecodeError("announcement: address of an unknown form") from error
     if address.port == 0:
         fields.refuse("address without a port")
+    if not address.is_literal:
+        fields.refuse("address by name, or with an IPv4 address inside: checked as one, dialled as another")
     return text

@@ -5,9 +5,12 @@ QUIC is left out: the wheel's quic-go 0.40.0 predates the fixes of CVE-2023-4929
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
+import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from swarm.errors import DecodeError, InviteError
@@ -16,6 +19,15 @@ from swarm.wire.identity import peer_bytes
 
 _FORM = re.compile(r"/(ip4|ip6|dns|dns4|dns6)/([^/]{1,100})/tcp/([0-9]{1,5})(?:/p2p/([^/]{1,64}))?", re.ASCII)
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", re.ASCII)
+
+
+# IPv6 addresses that stand for an IPv4 one: compatible, mapped, NAT64 (two), 6to4 and Teredo.
+_TRANSLATED = tuple(
+    map(
+        ipaddress.ip_network,
+        ("::/96", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +54,19 @@ class Address:
         return cls(family, host, int(port), peer)
 
     @property
+    def is_literal(self) -> bool:
+        """Whether the host is the one that is dialled: no name, and no IPv6 form that a gateway turns into IPv4."""
+        if self.family.startswith("dns"):
+            return False
+        host = ipaddress.ip_address(self.host)
+        return host.is_loopback or not any(host in network for network in _TRANSLATED)
+
+    @property
     def is_global(self) -> bool:
         """Whether it can be dialled from anywhere. Names count as global: they are looked up when dialled."""
-        return self.family.startswith("dns") or ipaddress.ip_address(self.host).is_global
+        if self.family.startswith("dns"):
+            return True
+        return self.is_literal and ipaddress.ip_address(self.host).is_global
 
     @property
     def is_loopback(self) -> bool:
@@ -66,6 +88,23 @@ def parse_known(texts: Sequence[str]) -> tuple[Address, ...]:
             found.append(Address.parse(text))
         except InviteError:
             continue
+    return tuple(found)
+
+
+async def resolved(addresses: Sequence[Address]) -> tuple[Address, ...]:
+    """The addresses with names looked up, which is for their owner to do; names that nobody knows are left out."""
+    loop, found = asyncio.get_running_loop(), []
+    for address in addresses:
+        if not address.family.startswith("dns"):
+            found.append(address)
+            continue
+        kind = {"dns4": socket.AF_INET, "dns6": socket.AF_INET6}.get(address.family, socket.AF_UNSPEC)
+        with suppress(OSError):
+            answers = await loop.getaddrinfo(address.host, address.port, family=kind, type=socket.SOCK_STREAM)
+            family, *_, (host, *_) = answers[0]
+            found.append(
+                replace(address, family="ip4" if family is socket.AF_INET else "ip6", host=str(host))
+            )
     return tuple(found)
 
 

@@ -22,6 +22,7 @@ from swarm.discovery import announcement_filter as filter_module
 from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
 from swarm.errors import DecodeError
 from swarm.limits import CLOCK_SKEW, MAX_LIFETIME
+from swarm.network.dht_storage import MAX_SHARD_RECORDS, STORER, BoundedStorage
 from swarm.network.dht_validator import MAX_NESTING, AnnouncementValidator, harden, install_depth_guard
 from swarm.wire.announcement import Announcement, shard_key
 from swarm.wire.identity import Identity, peer_bytes
@@ -212,3 +213,29 @@ def test_a_shard_holds_a_bounded_number_of_entries(protocol: SimpleNamespace) ->
     for index in range(300):
         protocol.storage.store_subkey(DHTID(1000 + index), b"peer", b"value", 5e9 + index)
     assert len(protocol.storage.data) <= 257
+
+
+def test_a_full_shard_loses_records_of_the_crowd_that_fills_it() -> None:
+    """1,024 keys of one machine once pushed every honest record out: those expire sooner."""
+    storage = BoundedStorage(lambda value: value.decode())
+    honest = [index.to_bytes(38, "big") for index in range(20)]
+    for index, subkey in enumerate(honest):
+        STORER.set(f"honest-{index}")
+        storage.store_subkey(DHTID(7), subkey, f"198.51.{index}.7".encode(), 4e9)
+    for index in range(3000):
+        STORER.set("mallory")
+        host = f"203.0.113.{index % 200}" if index % 2 else f"{index % 200 + 1}.{index % 250}.0.1"
+        storage.store_subkey(DHTID(7), (1000 + index).to_bytes(38, "big"), host.encode(), 5e9 + index)
+    kept = storage.get(DHTID(7)).value.data
+    assert len(kept) == MAX_SHARD_RECORDS
+    assert set(honest) <= set(kept)
+
+
+def test_a_dictionary_larger_than_a_shard_is_refused_before_its_signatures_are_checked(
+    protocol: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dictionary = DictionaryDHTValue()
+    for index in range(MAX_SHARD_RECORDS + 1):
+        dictionary.store(index.to_bytes(38, "big"), b"value", 4e9)
+    monkeypatch.setattr(protocol, "_validate_record", None)
+    assert not protocol._validate_dictionary(bytes(20), dictionary)

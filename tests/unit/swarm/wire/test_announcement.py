@@ -53,6 +53,8 @@ def test_the_fullest_announcement_fits() -> None:
         {"addresses": ("/ip4/203.0.113.7/udp/4001/quic-v1",)},
         {"addresses": ("/ip4/203.0.113.7/tcp/0",)},
         {"addresses": ("/ip4/203.0.113.7/tcp/1/p2p/12D3KooWnobody",)},
+        {"addresses": ("/dns4/localhost/tcp/4001",)},
+        {"addresses": ("/ip6/64:ff9b::7f00:1/tcp/4001",)},
         {"token": bytes(63)},
         {"summary": replace(SUMMARY, fingerprint="f" * 65)},
         {"summary": replace(SUMMARY, fingerprint="caf\u00e9")},

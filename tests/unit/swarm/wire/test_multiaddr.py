@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from announcing import MANIFEST
 
 from swarm.errors import InviteError
 from swarm.network.ipc import DhtSettings
 from swarm.wire.identity import Identity
-from swarm.wire.multiaddr import Address, parse_known, widest
+from swarm.wire.multiaddr import Address, parse_known, resolved, widest
 
 LOOPBACK, PRIVATE, GLOBAL = "/ip4/127.0.0.1/tcp/1", "/ip4/10.0.0.5/tcp/2", "/ip4/198.41.0.4/tcp/3"
 NAME, SIX = "/dns4/node.example.org/tcp/4", "/ip6/2001:503:ba3e::2:30/tcp/5"
@@ -60,3 +62,35 @@ def test_settings_survive_the_way_to_the_process() -> None:
     assert DhtSettings.from_wire(settings.to_wire()) == settings
     with pytest.raises(ValueError, match="lifetime"):
         DhtSettings(MANIFEST, lifetime=3600.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "literal", "everywhere"),
+    [
+        ("/ip4/8.8.8.8/tcp/1", True, True),
+        ("/ip4/127.0.0.1/tcp/1", True, False),
+        ("/ip6/::1/tcp/1", True, False),
+        ("/ip6/2606:4700::1/tcp/1", True, True),
+        ("/dns4/localhost/tcp/1", False, True),
+        ("/dns/example.org/tcp/1", False, True),
+        ("/ip6/64:ff9b::7f00:1/tcp/1", False, False),
+        ("/ip6/64:ff9b:1::a00:1/tcp/1", False, False),
+        ("/ip6/::ffff:10.0.0.1/tcp/1", False, False),
+        ("/ip6/::10.0.0.1/tcp/1", False, False),
+        ("/ip6/2002:a00:1::/tcp/1", False, False),
+        ("/ip6/2001:0:a00:1::/tcp/1", False, False),
+    ],
+)
+def test_what_is_checked_is_what_is_dialled(text: str, literal: bool, everywhere: bool) -> None:
+    address = Address.parse(text)
+    assert (address.is_literal, address.is_global) == (literal, everywhere)
+
+
+def test_names_are_looked_up_by_who_announces_them() -> None:
+    named = [Address.parse(f"/{kind}/localhost/tcp/4001") for kind in ("dns", "dns4")]
+    unknown = Address.parse("/dns4/nobody.invalid/tcp/4001")
+    literal = Address.parse("/ip4/203.0.113.7/tcp/4001")
+    found = asyncio.run(resolved([*named, unknown, literal]))
+    assert len(found) == 3
+    assert all(address.is_literal for address in found)
+    assert str(found[1]) == "/ip4/127.0.0.1/tcp/4001"

@@ -1,0 +1,84 @@
+"""What hivemind takes on trust and this node does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hivemind.dht.protocol import DHTProtocol
+from hivemind.dht.routing import DHTID
+from hivemind.p2p import PeerID
+from hivemind.proto import dht_pb2
+
+from swarm.errors import DecodeError
+from swarm.network.dht_protocol import MAX_KEYS, GuardedProtocol, node_id_of, refused
+from swarm.network.dht_storage import STORER
+from swarm.wire.identity import Identity, peer_bytes
+
+PEER = PeerID(peer_bytes(Identity(b"p" * 32).peer_id))
+
+
+@pytest.fixture(autouse=True)
+def fresh_counters() -> Iterator[None]:
+    refused.clear()
+    yield
+    refused.clear()
+
+
+@pytest.fixture
+def protocol() -> GuardedProtocol:
+    return GuardedProtocol(_initialized_with_create=True)
+
+
+def test_only_the_id_that_follows_from_its_key_brings_a_peer_into_the_routing_table(
+    protocol: GuardedProtocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met: list[DHTID | None] = []
+
+    async def meet(self: Any, node_id: DHTID | None, peer_id: PeerID, responded: bool = True) -> None:
+        met.append(node_id)
+
+    monkeypatch.setattr(DHTProtocol, "update_routing_table", meet)
+    for node_id in (DHTID(7), node_id_of(PEER), None):
+        asyncio.run(protocol.update_routing_table(node_id, PEER))
+    assert met == [node_id_of(PEER), None]
+    assert refused == {"node_id": 1}
+
+
+def test_neighbours_under_chosen_ids_are_left_out_of_answers(
+    protocol: GuardedProtocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def find(self: Any, peer: PeerID, keys: object) -> dict[DHTID, Any]:
+        return {DHTID(1): (None, {node_id_of(PEER): PEER, DHTID(2): PEER})}
+
+    monkeypatch.setattr(DHTProtocol, "call_find", find)
+    assert asyncio.run(protocol.call_find(PEER, [DHTID(1)])) == {DHTID(1): (None, {node_id_of(PEER): PEER})}
+    assert refused == {"node_id": 1}
+
+
+def test_a_request_for_too_many_keys_costs_nothing(protocol: GuardedProtocol) -> None:
+    keys, context = [bytes(20)] * (MAX_KEYS + 1), SimpleNamespace(remote_id=PEER)
+    for call in (
+        protocol.rpc_find(dht_pb2.FindRequest(keys=keys), context),
+        protocol.rpc_store(dht_pb2.StoreRequest(keys=keys), context),
+    ):
+        with pytest.raises(DecodeError, match="at most 64"):
+            asyncio.run(call)
+    assert refused == {"request_size": 2}
+
+
+def test_what_is_stored_is_booked_on_who_stores_it_and_never_in_a_cache(
+    protocol: GuardedProtocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, list[bool]]] = []
+
+    async def store(self: Any, request: dht_pb2.StoreRequest, context: object) -> None:
+        seen.append((STORER.get(), list(request.in_cache)))
+
+    monkeypatch.setattr(DHTProtocol, "rpc_store", store)
+    request = dht_pb2.StoreRequest(keys=[bytes(20)] * 2, in_cache=[True, False])
+    asyncio.run(protocol.rpc_store(request, SimpleNamespace(remote_id=PEER)))
+    assert seen == [(str(PEER), [False, False])]
