@@ -55,6 +55,10 @@ class GuardedProtocol(DHTProtocol):
         return answer
 
 
+# hivemind names its protocol on the wire after the class.
+GuardedProtocol.__name__ = DHTProtocol.__name__
+
+
 def install() -> None:
     """Lets every DHT node that is made from now on in this process speak the guarded protocol. Idempotent."""
     hivemind.dht.node.DHTProtocol = GuardedProtocol

@@ -82,3 +82,8 @@ def test_what_is_stored_is_booked_on_who_stores_it_and_never_in_a_cache(
     request = dht_pb2.StoreRequest(keys=[bytes(20)] * 2, in_cache=[True, False])
     asyncio.run(protocol.rpc_store(request, SimpleNamespace(remote_id=PEER)))
     assert seen == [(str(PEER), [False, False])]
+
+
+def test_the_guarded_protocol_speaks_under_the_name_of_hiveminds() -> None:
+    name = GuardedProtocol._get_handle_name(None, "rpc_ping")
+    assert name == DHTProtocol._get_handle_name(None, "rpc_ping") == "DHTProtocol.rpc_ping"
