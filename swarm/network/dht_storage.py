@@ -1,4 +1,4 @@
-"""What a DHT node holds of others' announcements: bounded, and a full shard is cleared at the cost of the crowd."""
+"""The DHT storage: others' announcements, bounded; a full shard is cleared at the cost of the crowd that fills it."""
 
 from __future__ import annotations
 
