@@ -6,7 +6,6 @@ Exit codes: 0 done, 2 config or usage, 3 environment, 4 network, 5 diverged.
 from __future__ import annotations
 
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -51,7 +50,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable outpu
 
 def _tell_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"murmur {version('murmuration')}")
+        from swarm.version import find_version
+
+        typer.echo(f"murmur {find_version()}")
         raise typer.Exit
 
 

@@ -185,11 +185,13 @@ def check_reach(invite: Invite) -> Finding:
 
 
 def check_extras() -> Finding:
-    extras = {"envs": "reasoning_gym", "gguf": "gguf"}
+    extras = {"envs": "reasoning_gym", "gguf": "gguf", "observer": "libp2p"}
     missing = [extra for extra, module in extras.items() if importlib.util.find_spec(module) is None]
     if not missing:
-        return Finding("extras", "ok", "reasoning-gym tasks and GGUF models are available")
-    fix = f"pip install 'murmuration[{','.join(missing)}]'"
+        return Finding(
+            "extras", "ok", "reasoning-gym tasks, GGUF models, peers INVITE and LAN discovery are available"
+        )
+    fix = f"in the clone: {sys.executable} -m pip install --editable '.[{','.join(missing)}]'"
     return Finding("extras", "warning", f"not installed: {', '.join(missing)}", fix)
 
 

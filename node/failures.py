@@ -60,12 +60,12 @@ def exit_code(error: Exception) -> int | None:
     from node.web.server import DashboardError
     from policies.policy import DivergedError, PolicyError
     from policies.tasks.task import TaskError
-    from swarm.errors import IdentityError, InviteError, TransportError
+    from swarm.errors import ExtraMissing, IdentityError, InviteError, TransportError
     from swarm.simulation import ScenarioError
 
     codes: list[tuple[tuple[type[Exception], ...], int]] = [
         ((ConfigError, TaskError, InviteError, RunFolderError, BenchError, ScenarioError), 2),
-        ((PolicyError, IdentityError, CheckpointError, StoreError, DashboardError), 3),
+        ((PolicyError, IdentityError, CheckpointError, StoreError, DashboardError, ExtraMissing), 3),
         ((TransportError,), 4),
         ((DivergedError,), 5),
         ((OSError, MemoryError, sqlite3.Error), 3),

@@ -3,6 +3,7 @@
 SwarmError
 ├── IdentityError      the key file cannot be read, written or trusted
 ├── InviteError        an invite or manifest that does not parse; says which part
+├── ExtraMissing       an optional package that this needs is not installed; says how to get it
 ├── DecodeError        bytes from outside that are not what they claim to be (becomes a verdict, never a crash)
 │   └── OtherVersion   of another version of the protocol; says who has to upgrade
 └── TransportError
@@ -25,6 +26,10 @@ class IdentityError(SwarmError):
 
 class InviteError(SwarmError):
     """An invite, manifest or bootstrap address that cannot be used."""
+
+
+class ExtraMissing(SwarmError):
+    """An optional package is not installed."""
 
 
 class DecodeError(SwarmError):

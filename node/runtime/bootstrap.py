@@ -16,7 +16,7 @@ from pathlib import Path
 from node.config.roles import as_swarm_node, invite_in, manifest_of
 from node.config.schema import Config, ConfigError
 from node.config.swarm import DhtConfig
-from node.runtime.transports import build_transport
+from node.runtime.transports import build_transport, lan_notice
 from node.storage.claim import Undo
 from node.storage.log_file import log_to_file
 from node.storage.run_folder import RunFolder, write_atomic
@@ -60,6 +60,8 @@ def serve_bootstrap(
                 signal.signal(number, lambda *_: stop.set())
             signal.signal(signal.SIGHUP, lambda *_: stop.set())
             _greet(invite, addresses, as_json=as_json)
+            if (notice := lan_notice(config)) and not as_json:
+                new_console().print(notice)
             while not stop.wait(HEARTBEAT_SECONDS):
                 if not as_json:
                     new_console().print(standing(transport))

@@ -9,7 +9,7 @@ from node.config.schema import Config
 from node.config.swarm import DhtConfig
 from node.runtime.build import build_node
 from node.runtime.loop import Node, resume, run
-from node.runtime.transports import build_transport
+from node.runtime.transports import build_transport, lan_notice
 from node.storage.checkpoint import CheckpointError
 from node.storage.events import LifeEvent
 from node.storage.log_file import log_to_file
@@ -60,6 +60,8 @@ def _join(node: Node, transport: Transport, folder: RunFolder, view: RunView) ->
     swarm = node.config.swarm
     if not isinstance(swarm, DhtConfig):
         return
+    if notice := lan_notice(node.config):
+        view.say(notice)
     invite, name = "", f"{swarm.name!r} ({node.verifier.swarm}) as {short_peer(node.verifier.peer)}"
     try:
         transport.wait_ready(swarm.join_seconds)

@@ -14,6 +14,7 @@ from node.storage.run_folder import RunFolder
 from policies.tasks.task import TaskSpec
 from swarm.errors import InviteError
 from swarm.exchange.body_store import ServeLimits
+from swarm.extras import has_libp2p, missing_libp2p
 from swarm.gossip.service import GossipSettings
 from swarm.network.ipc import DhtSettings
 from swarm.transport.base import Transport
@@ -87,6 +88,14 @@ def _try_port(address: Address, text: str) -> None:
                 raise ConfigError(
                     f"port {address.port} of swarm.listen {text} {said}: end what uses it, or choose another"
                 ) from None
+
+
+def lan_notice(config: Config) -> str | None:
+    """What to tell the user where the config asks for LAN discovery and py-libp2p is missing."""
+    swarm = config.swarm
+    if not isinstance(swarm, DhtConfig) or not swarm.lan or has_libp2p():
+        return None
+    return f"LAN discovery is off, the rest goes on: {missing_libp2p()}"
 
 
 def serve_limits(traffic: TrafficConfig) -> ServeLimits:

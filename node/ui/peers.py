@@ -22,6 +22,7 @@ from node.ui.peer_rows import AnnouncementRow, announcements, peer_history
 from node.ui.round_columns import format_refused
 from node.ui.run_view import new_console
 from node.ui.short_names import short_peer
+from swarm.extras import require_libp2p
 from swarm.observer.client import Look, Observer
 from swarm.wire.invite import Invite
 
@@ -45,7 +46,8 @@ _ANNOUNCEMENT_LEGEND = (
 def show_peers(invite: str | None, run_dir: Path | None, *, watch: bool, as_json: bool) -> None:
     """Prints the peers of a swarm (by invite) or of a run (by folder).
 
-    Raises ConfigError for both at once, RunFolderError, InviteError, TransportDown.
+    Raises ConfigError for both at once, RunFolderError, InviteError, TransportDown, and
+    ExtraMissing for an invite without py-libp2p.
     """
     if invite is not None and run_dir is not None:
         raise ConfigError("murmur peers takes an invite or --run-dir, not both: leave one out")
@@ -53,6 +55,7 @@ def show_peers(invite: str | None, run_dir: Path | None, *, watch: bool, as_json
         folder = find_run(run_dir)
         return _repeat(lambda: _history_view(folder, as_json=as_json), watch=watch)
     decoded = Invite.decode(invite)
+    require_libp2p()
     with closing(Observer(decoded)) as observer:
         with _patience(f"looking at swarm {decoded.manifest.name!r}, which takes up to half a minute"):
             first = observer.look()

@@ -2,7 +2,7 @@
 
 `python -m swarm.discovery.mdns` runs by itself, because libp2p and hivemind cannot be imported together. Its orders
 are one line on stdin (`swarm.discovery.mdns_client.orders`); it prints `[peer, [multiaddr...]]` for each peer that it
-hears of and ends with stdin.
+hears of and ends with stdin. Its last line on stderr says why it ended earlier.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import json
 import secrets
 import sys
 import threading
+from typing import TYPE_CHECKING
 
-from libp2p.discovery.events.peerDiscovery import peerDiscovery
-from libp2p.discovery.mdns import PeerBroadcaster, PeerListener
-from libp2p.peer.peerinfo import PeerInfo
-from libp2p.peer.peerstore import PeerStore
-from zeroconf import Zeroconf
-
+from swarm.extras import missing_libp2p
 from swarm.limits import MAX_ADDRESSES
 from swarm.process import die_with_parent
 from swarm.wire.multiaddr import Address
+
+if TYPE_CHECKING:
+    from libp2p.discovery.mdns import PeerBroadcaster
+    from libp2p.peer.peerinfo import PeerInfo
+    from zeroconf import Zeroconf
 
 _MAX_PEERS = 1024  # heard of in one life: whoever floods the network is not passed on for ever
 
@@ -47,7 +48,12 @@ class PeerReporter:
 
 
 def run(swarm: str, listening: list[str]) -> None:
-    """Until stdin ends. Raises OSError where the machine has no network to speak mDNS on."""
+    """Until stdin ends. Raises OSError without a network to speak mDNS on, ImportError without py-libp2p."""
+    from libp2p.discovery.events.peerDiscovery import peerDiscovery
+    from libp2p.discovery.mdns import PeerListener
+    from libp2p.peer.peerstore import PeerStore
+    from zeroconf import Zeroconf
+
     peerDiscovery.register_peer_discovered_handler(PeerReporter().report)
     kind = service_type(swarm)
     name = f"{secrets.token_hex(16)}.{kind}"
@@ -67,12 +73,23 @@ def _broadcaster(zeroconf: Zeroconf, kind: str, name: str, listening: list[str])
     """None for a node that can only listen."""
     if not listening:
         return None
+    from libp2p.discovery.mdns import PeerBroadcaster
+
     first = Address.parse(listening[0])
     broadcaster = PeerBroadcaster(zeroconf, kind, name, first.peer, first.port, listen_addrs=listening)
     broadcaster.register()
     return broadcaster
 
 
-if __name__ == "__main__":
+def main() -> None:
     die_with_parent()
-    run(*json.loads(sys.stdin.readline()))
+    try:
+        run(*json.loads(sys.stdin.readline()))
+    except ImportError as error:
+        sys.exit(missing_libp2p(str(error)))
+    except OSError as error:
+        sys.exit(f"this machine has no network to speak mDNS on ({error})")
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@ claim anything there, so only private addresses count, and a peer is who its key
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -15,11 +16,15 @@ from contextlib import suppress
 
 from swarm.errors import DecodeError, TransportDown
 from swarm.limits import MAX_ADDRESSES
+from swarm.wire.fields import printable
 from swarm.wire.multiaddr import Address, parse_known
+
+log = logging.getLogger(__name__)
 
 MAX_LINE = 4096  # bytes: a peer with a few addresses
 _MAX_NEIGHBOURS = 64
 _END_TIMEOUT = 5.0  # seconds to say goodbye on the network
+_MAX_WORDS = 500  # bytes of a line on stderr
 
 
 class MdnsClient:
@@ -29,12 +34,14 @@ class MdnsClient:
         """
         self._own = {a.peer for a in listening}
         self._found: dict[str, tuple[Address, ...]] = {}
+        self._closed = False
+        self._last_words = "no reason given"
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "swarm.discovery.mdns"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
                 start_new_session=True,
             )
         except OSError as error:
@@ -43,8 +50,10 @@ class MdnsClient:
         with suppress(OSError):  # it has ended: there are no neighbours
             self._process.stdin.write(orders(swarm, listening))
             self._process.stdin.flush()
+        self._errors = threading.Thread(target=self._read_errors, name="mdns errors", daemon=True)
         self._listener = threading.Thread(target=self._listen, name="mdns", daemon=True)
-        self._listener.start()
+        for reader in (self._errors, self._listener):
+            reader.start()
 
     @property
     def found(self) -> tuple[Address, ...]:
@@ -58,6 +67,7 @@ class MdnsClient:
 
     def close(self) -> None:
         """Says goodbye to the network and returns once the process is gone."""
+        self._closed = True
         assert self._process.stdin
         with suppress(OSError):
             self._process.stdin.close()
@@ -73,6 +83,16 @@ class MdnsClient:
             while line := output.readline(MAX_LINE):
                 with suppress(DecodeError):  # noise of strangers on the network
                     self._meet(parse(line))
+        self._errors.join(_END_TIMEOUT)
+        if not self._closed:
+            log.warning("LAN discovery is off, the rest goes on: %s", self._last_words)
+
+    def _read_errors(self) -> None:
+        """Keeps the last line on stderr: a process that ends says there why."""
+        assert self._process.stderr
+        with self._process.stderr as errors:
+            while line := errors.readline(_MAX_WORDS):
+                self._last_words = printable(line.decode(errors="replace").strip()) or self._last_words
 
     def _meet(self, addresses: Sequence[Address]) -> None:
         peers = {a.peer for a in addresses} - self._own

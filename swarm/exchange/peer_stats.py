@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import msgpack
@@ -20,6 +19,7 @@ import msgpack
 from swarm import limits
 from swarm.errors import DecodeError, OtherVersion
 from swarm.exchange.framing import Status, read_request, write_frame
+from swarm.version import find_version
 from swarm.wire import extensions, fields
 from swarm.wire.announcement import Summary
 
@@ -133,11 +133,7 @@ class StatsServer:
 
 @cache
 def program_version() -> str:
-    """As installed; a source tree that is not installed has none."""
-    try:
-        return fields.printable(version("murmuration"))[: limits.MAX_VERSION]
-    except PackageNotFoundError:
-        return "unknown"
+    return fields.printable(find_version())[: limits.MAX_VERSION]
 
 
 def _counters(values: Any) -> tuple[tuple[str, int], ...]:

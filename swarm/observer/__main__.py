@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from swarm.extras import missing_libp2p
 from swarm.observer.ipc import Down, tell
 from swarm.process import die_with_parent
 
@@ -11,7 +12,7 @@ def main() -> None:
     try:
         from swarm.observer.session import run
     except ImportError as error:
-        return tell(Down(f"py-libp2p cannot be loaded ({error}): pip install 'libp2p>=0.8,<0.9'"))
+        return tell(Down(missing_libp2p(str(error))))
     run()
 
 

@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from needs_libp2p import needs_libp2p
 
 from swarm.discovery.mdns_client import MdnsClient
 from swarm.wire.identity import Identity
@@ -20,6 +21,7 @@ from swarm.wire.multiaddr import Address
 
 pytestmark = [
     pytest.mark.swarm,
+    needs_libp2p,
     pytest.mark.skipif(
         os.geteuid() != 0 or shutil.which("ip") is None, reason="namespaces need root and iproute2"
     ),

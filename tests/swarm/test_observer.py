@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from needs_libp2p import needs_libp2p
 
 from policies.tasks.task import TaskSpec
 from swarm.errors import TransportDown
@@ -24,7 +25,7 @@ from swarm.wire.identity import Identity
 from swarm.wire.invite import Invite
 from swarm.wire.manifest import Manifest
 
-pytestmark = pytest.mark.swarm
+pytestmark = [pytest.mark.swarm, needs_libp2p]
 
 MANIFEST = Manifest("observed", (TaskSpec("sort"),))
 SUMMARY = Summary(3, 2, "tiny", 1, 8, (TaskSummary("sort@1", 8, 0.5),))

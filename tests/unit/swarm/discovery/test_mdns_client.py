@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -126,6 +127,30 @@ def test_a_crowd_is_bounded(start: Callable[[str], MdnsClient]) -> None:
 def test_without_mdns_there_are_no_neighbours(start: Callable[[str], MdnsClient]) -> None:
     found = settled("raise SystemExit(1)", start)
     assert found.found == () and not found.running
+
+
+@pytest.mark.parametrize("end", ["sys.exit('the cause')", "raise OSError('the cause')"])
+def test_a_process_that_ends_is_told_once_with_its_cause(
+    end: str, start: Callable[[str], MdnsClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        settled(f"import sys; {end}", start)
+    (told,) = caplog.messages
+    assert told.startswith("LAN discovery is off, the rest goes on: ") and told.endswith("the cause")
+
+
+def test_a_process_that_is_closed_in_order_is_no_fault(
+    start: Callable[[str], MdnsClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    found = start("import sys; sys.stdin.read()")
+    found.close()
+    found._listener.join(30.0)
+    assert not found._listener.is_alive() and caplog.messages == []
+
+
+def test_a_process_that_writes_much_on_stderr_is_not_held_up(start: Callable[[str], MdnsClient]) -> None:
+    found = settled("import sys; sys.stderr.write('noise\\n' * 100_000); sys.exit('the last words')", start)
+    assert found._last_words == "the last words"
 
 
 def test_a_process_that_cannot_be_started_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import struct
 import tracemalloc
 from collections.abc import Sequence
 
+import libp2p_or_skip  # noqa: F401
 import msgpack
 import pytest
 from announcing import announce

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import libp2p_or_skip  # noqa: F401
 import msgpack
 import pytest
 import trio

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from needs_libp2p import needs_libp2p
 
 from swarm.errors import DecodeError, IdentityError
 from swarm.wire.identity import Identity, peer_bytes, peer_text, verify
@@ -98,6 +99,7 @@ print(ID.from_pubkey(key.get_public_key()), key.sign(b"hello").hex())
 """
 
 
+@needs_libp2p
 def test_py_libp2p_reads_the_key_file_and_agrees_on_the_peer_id(tmp_path: Path) -> None:
     identity = Identity.load_or_create(tmp_path / "key")
     done = subprocess.run(
