@@ -1,8 +1,10 @@
 # Two commands from a bare checkout: `make demo` and `make test`. Each sets up .venv itself, from the package index.
+# `make locked` before them takes the versions of uv.lock instead.
 PYTHON ?= python3
+UV ?= uv
 BIN := .venv/bin
 
-.PHONY: demo test test-unit lint types contracts check docs results clean
+.PHONY: demo test test-unit lint types contracts check docs results locked lock clean
 
 demo: .venv/.installed-run
 	$(BIN)/murmur demo
@@ -35,20 +37,30 @@ docs: .venv/.installed-docs
 results: .venv/.installed-dev
 	$(BIN)/python -m node.bench.results
 
+# Each says what it does and goes on where it was broken off.
 .venv/.installed-run: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable .
-	touch $@
+	@MAKE_GOAL=$(firstword $(MAKECMDGOALS)) $(PYTHON) scripts/install.py run
+	@touch $@
 
 .venv/.installed-dev: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable ".[envs,gguf,diffusion,dev]"
-	touch $@ .venv/.installed-run
+	@MAKE_GOAL=$(firstword $(MAKECMDGOALS)) $(PYTHON) scripts/install.py dev
+	@touch $@ .venv/.installed-run
 
 .venv/.installed-docs: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable ".[docs]"
-	touch $@
+	@MAKE_GOAL=$(firstword $(MAKECMDGOALS)) $(PYTHON) scripts/install.py docs
+	@touch $@
+
+# The versions of uv.lock, which CI tests with. uv comes by: pip install uv
+locked:
+	$(UV) venv --allow-existing --seed --python $(PYTHON) .venv
+	$(UV) sync --locked $(LOCKED) --extra observer || $(UV) sync --locked $(LOCKED)
+	touch .venv/.installed-run .venv/.installed-dev
+
+LOCKED := --extra envs --extra gguf --extra diffusion --extra dev --inexact
+
+# Without this machine's own settings: the lock is for everybody.
+lock:
+	env -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS $(UV) --no-config lock
 
 clean:
 	rm -rf .venv build dist docs/reference .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,145 @@
+"""What the make targets say on the way, what they need, and how they go on after a break."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+STUB = """#!/bin/sh
+# Stands in for the environment's Python: notes what pip is asked for.
+case "$*" in
+  *"pip install"*) echo "$*" >> {calls}; case "$*" in *{fails}*) echo "error: no gcc"; exit 1;; esac;;
+esac
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script, at work on a project in `tmp_path`."""
+    spec = importlib.util.spec_from_file_location("install_script", ROOT / "scripts" / "install.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "VENV", tmp_path / ".venv")
+    return module
+
+
+def stub(script: ModuleType, fails: str) -> Path:
+    """An environment whose pip fails on what `fails` names. Returns the file of what pip was asked for."""
+    packages = script.VENV / "lib" / "python3.11" / "site-packages"
+    packages.mkdir(parents=True, exist_ok=True)
+    python = Path(script.python())
+    python.parent.mkdir(exist_ok=True)
+    calls = script.VENV / "calls"
+    python.write_text(STUB.format(calls=calls, fails=fails))
+    python.chmod(0o755)
+    return calls
+
+
+def test_a_python_that_is_too_old_is_told_what_will_do(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 10, 4))
+    assert script.main("run") == 3 and not script.VENV.exists()
+    told = capsys.readouterr().err
+    assert (
+        "needs Python 3.11, 3.12 or 3.13" in told and "is Python 3.10" in told and "PYTHON=python3." in told
+    )
+
+
+@pytest.mark.parametrize("module", ["ensurepip", "venv"])
+def test_a_python_without_virtual_environments_is_told_what_to_install(
+    script: ModuleType, module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    assert script.main("dev") == 3
+    told = capsys.readouterr().err
+    assert module in told and f"apt-get install python3.{sys.version_info.minor}-venv" in told
+
+
+def test_old_pythons_can_read_the_script() -> None:
+    """It says nothing else to a Python that cannot."""
+    text = (ROOT / "scripts" / "install.py").read_text()
+    ast.parse(text, feature_version=(3, 7))
+
+
+def test_each_step_is_told_and_the_observer_comes_last(
+    script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = stub(script, fails="nothing")
+    assert script.main("dev") == 0
+    told = capsys.readouterr().out
+    assert [f"step {n} of 3" in told for n in (1, 2, 3)] == [True] * 3 and "GB" in told and "done" in told
+    first, last = calls.read_text().splitlines()
+    assert first.endswith("--editable .[envs,gguf,diffusion,dev]") and last.endswith("libp2p>=0.8,<0.9")
+    assert not script.begun().exists()
+
+
+def test_an_observer_that_cannot_be_had_is_told_and_ends_nothing(
+    script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stub(script, fails="libp2p")
+    assert script.main("run") == 0
+    told = capsys.readouterr().out
+    assert "LAN discovery stay off" in told and f"{script.python()} -m pip install 'libp2p>=0.8,<0.9'" in told
+
+
+def test_a_failure_shows_the_reason_and_the_next_call_goes_on(
+    script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stub(script, fails="--editable")
+    assert script.main("run") == 1
+    told = capsys.readouterr().err
+    assert "error: no gcc" in told and "goes on from here" in told and str(script.log()) in told
+    stub(script, fails="nothing")
+    assert script.main("run") == 0
+    assert "the last install broke off" in capsys.readouterr().out
+
+
+def test_packages_that_are_half_there_are_installed_again(script: ModuleType) -> None:
+    stub(script, fails="nothing")
+    packages = script.VENV / "lib" / "python3.11" / "site-packages"
+    for name, marks in {"whole-1": ("INSTALLER", "RECORD"), "unpacked-1": ("RECORD",), "begun-1": ()}.items():
+        (packages / f"{name}.dist-info").mkdir()
+        for mark in marks:
+            (packages / f"{name}.dist-info" / mark).touch()
+    (packages / "~orch").mkdir()
+    assert script.main("run") == 0
+    assert [path.name for path in packages.iterdir()] == ["whole-1.dist-info"]
+
+
+def test_an_environment_that_does_not_start_is_made_anew(script: ModuleType) -> None:
+    python = Path(script.python())
+    python.parent.mkdir(parents=True)
+    python.symlink_to("/nowhere/python3")
+    script.make_venv()
+    done = subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            "  Downloading torch-2.13.0-cp312-cp312-manylinux_2_28_x86_64.whl (526.6 MB)",
+            "fetching torch, 526.6 MB",
+        ),
+        ("  Downloading big-1.whl (1.2 GB)", "fetching big, 1.2 GB"),
+        ("  Downloading base58-2.1.1-py3-none-any.whl (5.6 kB)", ""),
+        ("Installing collected packages: a, b, c", "unpacking 3 packages"),
+        ("  Building wheel for fastecdsa (pyproject.toml): started", "building fastecdsa"),
+        ("Requirement already satisfied: numpy>=2", ""),
+    ],
+)
+def test_of_pips_lines_those_that_take_long_are_passed_on(script: ModuleType, line: str, told: str) -> None:
+    assert script.progress(line) == told
