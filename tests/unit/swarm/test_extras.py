@@ -19,7 +19,7 @@ from swarm import extras
 from swarm.errors import ExtraMissing
 from swarm.extras import LIBP2P, install_command, missing_libp2p, require_libp2p
 from swarm.wire.identity import Identity
-from swarm.wire.manifest import Invite
+from swarm.wire.invite import Invite
 
 ROOT = Path(__file__).parents[3]
 INVITE = Invite(MANIFEST, (f"/ip4/192.0.2.1/tcp/4001/p2p/{Identity(bytes(32)).peer_id}",))
