@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 import torch
 from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
@@ -147,8 +147,8 @@ def test_paths_that_are_nearly_right_are_told_what_is_meant(folder: Path) -> Non
         load(ModelSettings(path=str(folder)), CPU)
 
 
-def answer(status: int) -> httpx.Response:
-    return httpx.Response(status, request=httpx.Request("GET", "https://huggingface.co/some/model"))
+def answer(status: int) -> httpx2.Response:
+    return httpx2.Response(status, request=httpx2.Request("GET", "https://huggingface.co/some/model"))
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def answer(status: int) -> httpx.Response:
         ),
         (RepositoryNotFoundError("404", response=answer(404)), "no such repository on the hub"),
         (OfflineModeIsEnabled("offline"), r"cannot be reached.*hf download some/model"),
-        (httpx.ConnectError("Name or service not known"), r"cannot be reached.*hf download some/model"),
+        (httpx2.ConnectError("Name or service not known"), r"cannot be reached.*hf download some/model"),
         (OSError(28, "No space left on device"), "no space left on the disk"),
         (PermissionError(13, "Permission denied"), "make the folder writable"),
         (MemoryError(), "not enough memory"),
