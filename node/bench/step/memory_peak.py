@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
+from typing import ParamSpec, TypeVar
 
 from node.bench.kit.machine import best_device
 from node.bench.kit.peak_memory import PeakMemory
@@ -17,6 +19,8 @@ from policies.text.settings import ModelSettings, TrainerSettings
 from policies.text.trainer import GroupTrainer
 
 MEBI = 2**20
+P = ParamSpec("P")
+T = TypeVar("T")
 # 16 rollouts fill a micro-batch; more of them make more micro-batches, and must not take more memory.
 MEMORY_CASE = StepCase("memory_512", prompt_tokens=57, new_tokens=32, rollouts=16, batch_rows=16)
 COUNTS = (16, 64, 512)
@@ -29,11 +33,21 @@ def measure_memory(model: str, bf16: bool, progress: Progress) -> tuple[list[Row
     for count in COUNTS:
         progress(f"memory: {count} rollouts")
         # A new process: memory that an earlier measurement has freed would hide what this one takes.
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            rows.append(process.submit(peak_of_step, model, bf16, count).result())
+        rows.append(in_own_process(peak_of_step, model, bf16, count))
     peaks = {row["rollouts"]: float(str(row["peak_mib"])) for row in rows}
     ratio = peaks[COUNTS[-1]] / peaks[COUNTS[0]]
     return rows, [Check.of(MEMORY_CASE.name, [ratio], ceiling=CEILING)]
+
+
+def in_own_process(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """The result of `function` in a new process, killed on an interrupt: SIGTERM comes to the parent alone."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        try:
+            return process.submit(function, *arguments, **options).result()
+        except KeyboardInterrupt:
+            for child in active_children():
+                child.kill()
+            raise
 
 
 def peak_of_step(model: str, bf16: bool, rollouts: int) -> Row:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import signal
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -105,6 +106,17 @@ def test_a_signal_ends_a_benchmark_with_what_it_has(
     assert murmur(monkeypatch, "bench", "engine", "--json", run=ended) == 128 + number
     assert json.loads(capsys.readouterr().out)["rows"][0]["seconds"] == 1.5
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_sigterm_to_a_real_benchmark_leaves_the_seeds_that_are_complete() -> None:
+    command = [sys.executable, "-m", "node.cli", "bench", "dars", "--seeds", "100000", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr and process.stdout
+        next(line for line in process.stderr if line.startswith("bandit, seed 1 "))
+        process.terminate()
+        report = json.loads(process.stdout.read())
+    assert process.returncode == 143
+    assert report["seeds"][0] == 0 and report["rows"] and report["checks"]
 
 
 def test_a_signal_before_anything_is_measured_says_so(

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +119,20 @@ def test_the_memory_check_compares_the_most_with_the_fewest(monkeypatch: pytest.
     assert [row["rollouts"] for row in rows] == [16, 64, 512]
     assert check.ours == pytest.approx(1.3) and not check.holds
     assert lines == ["memory: 16 rollouts", "memory: 64 rollouts", "memory: 512 rollouts"]
+
+
+def test_an_interrupt_does_not_wait_for_the_measuring_process() -> None:
+    def interrupt() -> None:
+        while not multiprocessing.active_children():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    with pytest.raises(KeyboardInterrupt):
+        memory_peak.in_own_process(time.sleep, 3600.0)
+    interrupting.join()
+    assert multiprocessing.active_children() == []
 
 
 def test_ctrl_c_keeps_what_was_measured(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
