@@ -41,6 +41,16 @@ def test_decisions_are_numbered_and_quote_headings_of_the_lab_book() -> None:
     assert quoted and [q for q in quoted if not any(h.startswith(q) for h in headings)] == []
 
 
+def test_headings_of_the_lab_book_that_code_and_tests_name_are_there() -> None:
+    headings = re.findall(r"^## [\d-]+ (.+)$", (DOCS / "lab-book.md").read_text(encoding="utf-8"), re.M)
+    folders = [ROOT / name for name in ("node", "swarm", "policies", "configs", "tests")]
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".toml")]
+    named = [
+        q for path in files for q in re.findall(r'lab-book\.md, "([^"]+)"', path.read_text(encoding="utf-8"))
+    ]
+    assert named and [q for q in named if not any(heading.startswith(q) for heading in headings)] == []
+
+
 def anchors(text: str) -> set[str]:
     """The ids that mkdocs gives to headings."""
     headings = re.findall(r"^#+ (.+)$", text, re.M)
