@@ -62,6 +62,26 @@ class UpdateSpec:
     constant_length: int | None = None
 
 
+# Share of fresh tokens that may be clipped before something is wrong.
+MOST_CLIPPED = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerAgreement:
+    """Fresh own tokens, scored by the trainer before it moved, against what the sampler recorded. In nats."""
+
+    tokens: int
+    mean: float  # of the absolute differences
+    largest: float
+    clipped_share: float  # of these tokens, whose ratio should be 1
+    rounding: float  # mean that the arithmetic of sampler and trainer explains
+
+    @property
+    def off(self) -> bool:
+        """Whether what sampled is not what is trained."""
+        return not (self.mean <= self.rounding and self.clipped_share <= MOST_CLIPPED)
+
+
 @dataclass(frozen=True, slots=True)
 class UpdateReport:
     """What the optimiser steps of one update did. Plain figures for the event store."""
@@ -74,6 +94,7 @@ class UpdateReport:
     rollouts: int
     tokens: int  # completion tokens, or denoising steps of images, trained on
     micro_batches: int
+    agreement: SamplerAgreement | None = None  # None: nothing fresh was scored
 
 
 class RolloutSource(Protocol):

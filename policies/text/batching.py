@@ -15,6 +15,8 @@ from policies.rollout import Group, Rollout, TrainGroup
 # What a prompt's token costs a row that reads its keys and values, against a token that the row computes: each
 # layer keeps two vectors for it, in place of the sixteen or so that the backward pass wants of a token.
 CACHED_TOKEN_COST = 1 / 8
+# Advantages up to this are zero: rounding leaves 1e-17 of them where all rewards are equal.
+NO_ADVANTAGE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +29,16 @@ class Row:
     logprobs: tuple[float, ...] | None  # what the ratio is taken against; None: unknown, it starts at 1
     stale: tuple[bool, ...] | None = None  # tokens of an older policy version; None: no token is
     untrained: tuple[bool, ...] | None = None  # tokens that are context only; None: no token is
+    sampled: tuple[float, ...] | None = None  # log-probs that the own sampler recorded
 
     @property
     def trained_tokens(self) -> int:
         return len(self.token_ids) - sum(self.untrained or ())
+
+    @property
+    def learns(self) -> bool:
+        """Whether it adds to the gradient. NaN does: it is found there."""
+        return not abs(self.advantage) <= NO_ADVANTAGE and self.trained_tokens > 0
 
     def without_stale(self) -> Row:
         """Stale tokens stay as context for the others."""
@@ -66,7 +74,9 @@ def rows_of(
         for rollout, advantage in zip(member.group.rollouts, member.advantages, strict=True):
             if rollout.token_ids:
                 stale = _stale(member.group, rollout, version)
-                rows.append(Row(prompt_ids, rollout.token_ids, advantage, rollout.logprobs, stale))
+                known = rollout.logprobs
+                sampled = None if member.group.external else known
+                rows.append(Row(prompt_ids, rollout.token_ids, advantage, known, stale, sampled=sampled))
     return rows
 
 

@@ -14,6 +14,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
 
 from policies.text.head import score_tokens
+from policies.text.padding import RightPadded, move_padding_right
 
 # What configurations call a change that a model makes to its logits after the head.
 LOGIT_CHANGES = (
@@ -31,6 +32,7 @@ UNCALLABLE = (TypeError, ValueError, AttributeError, LookupError, RuntimeError)
 # How far rounding alone takes two ways of scoring apart, beside 1 + the size of the score.
 ROUNDING, HALF_ROUNDING = 1e-3, 5e-2
 
+Scores = tuple[torch.Tensor, torch.Tensor]  # log-probs and entropies
 # Scores (B, C) log-probs and entropies, given input_ids and attention_mask (B, P + C), C, and compute_entropy.
 Reference = Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]
 
@@ -95,7 +97,7 @@ class CompletionScorer:
             if self._prompt is not None:
                 hidden = self._hidden_after(self._prompt, completions)
             else:
-                hidden = self._hidden(input_ids, attention_mask, width)
+                hidden = self._hidden(move_padding_right(input_ids, attention_mask, width))
             scores = score_tokens(
                 hidden[real], self._model.get_output_embeddings(), completions[real], self._temperature
             )
@@ -106,7 +108,7 @@ class CompletionScorer:
 
     @torch.no_grad()
     def compare(self, reference: Reference) -> None:
-        """Scores two short rows of one prompt, with and without sharing it, and by `reference`.
+        """Scores two short rows of one prompt, with and without sharing it, one padded, and each by `reference`.
 
         Raises UnfitError when they differ by more than rounding. Without dropout; the model's mode is restored.
         """
@@ -119,30 +121,41 @@ class CompletionScorer:
         self._model.eval()
         try:
             expected = reference(rows, mask, width, compute_entropy=True)[:2]
-            found = [self.score(rows, mask, width)]
+            found = [(expected, self.score(rows, mask, width))]
             with self.sharing(rows[0, :prompt]):
-                found.append(self.score(rows, mask, width))
+                found.append((expected, self.score(rows, mask, width)))
+            found.append(self._padded_and_alone(rows, mask, width, reference))
         except UNCALLABLE as error:
             raise UnfitError(f"it cannot be run behind a shared prompt ({error})") from error
         finally:
             self._model.train(was_training)
         with self._precision():
             half = torch.is_autocast_enabled(rows.device.type) or self._model.dtype.itemsize == 2
-        furthest = max(_distance(torch.stack(scores), torch.stack(expected)) for scores in found)
+        furthest = max(_distance(torch.stack(ours), torch.stack(theirs)) for theirs, ours in found)
         if not furthest <= (HALF_ROUNDING if half else ROUNDING):
             raise UnfitError(f"its log-probs come out {furthest:.2g} apart from TRL's")
 
-    def _hidden(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, width: int) -> torch.Tensor:
+    def _padded_and_alone(
+        self, rows: torch.Tensor, mask: torch.Tensor, width: int, reference: Reference
+    ) -> tuple[Scores, Scores]:
+        """Scores (2, C) of `rows`, the last with a prompt two tokens shorter: by `reference` each alone, and ours."""
+        padded = mask.clone()
+        padded[-1, :2] = 0
+        parts = [rows[:1], rows[1:, 2:]]
+        alone = [reference(part, torch.ones_like(part), width, compute_entropy=True)[:2] for part in parts]
+        expected = (
+            torch.cat([logprobs for logprobs, _ in alone]),
+            torch.cat([entropy for _, entropy in alone]),
+        )
+        return expected, self.score(rows, padded, width)
+
+    def _hidden(self, rows: RightPadded) -> torch.Tensor:
         """States (B, C, H) that the completions' tokens are predicted from."""
         # Padding on the right needs no mask, as nothing before it sees it; without one, attention is faster.
-        padded_left = not bool(attention_mask[:, :-width].all())
-        output = self._model.base_model(
-            input_ids=input_ids[:, :-1],
-            attention_mask=attention_mask[:, :-1] if padded_left else None,
-            use_cache=False,
-        )
-        states: torch.Tensor = output.last_hidden_state[:, -width:]
-        return states
+        output = self._model.base_model(input_ids=rows.ids[:, :-1], use_cache=False)
+        states: torch.Tensor = output.last_hidden_state
+        before = (rows.places - 1)[:, :, None].expand(-1, -1, states.shape[-1])
+        return states.gather(1, before)
 
     def _hidden_after(self, prompt: list[torch.Tensor], completions: torch.Tensor) -> torch.Tensor:
         """The same states behind a shared prompt, whose keys and values the rows read where they lie."""

@@ -20,14 +20,19 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import PeftModel
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOTrainer
 
 from policies.optimiser import all_or_nothing, scaled_rate
-from policies.policy import DivergedError, PolicyError, UpdateSpec
+from policies.policy import DivergedError, PolicyError, SamplerAgreement, UpdateSpec
 from policies.randomness import seeded
 from policies.seeds import derive_seed
+from policies.text.agreement import EXACT, AgreementMeter
 from policies.text.batching import MicroBatch, Row, collate, pack
+from policies.text.engine.probe import probe_texts
+from policies.text.noise import needs_quiet, quieten, switch_off_noise
+from policies.text.padding import move_padding_right
+from policies.text.scoring_check import scoring_error
 from policies.text.settings import TrainerSettings
 from policies.text.shared_prefix import CompletionScorer, UnfitError
 from policies.text.trl_config import trl_config
@@ -54,6 +59,7 @@ class Accumulated:
     clipped_share: float
     tokens: int
     micro_batches: int
+    agreement: SamplerAgreement | None = None  # of fresh own tokens with what the sampler recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,10 @@ class GroupTrainer(GRPOTrainer):
         settings: TrainerSettings,
         temperature: float,
         seed: int,
+        *,
+        rounding: float = EXACT,
     ) -> None:
+        """`rounding`: mean difference in nats that the arithmetic of sampler and trainer explains."""
         device = next(model.parameters()).device
         if device.type == "cuda" and torch.cuda.device_count() > 1:
             raise PolicyError(
@@ -91,6 +100,9 @@ class GroupTrainer(GRPOTrainer):
         self._settings = settings
         self._seed = seed
         self._pad_id = tokenizer.pad_token_id
+        self._rounding = rounding
+        self._scored = torch.empty(0)  # log-probs of the last micro-batch
+        switch_off_noise(model)
         # TRL creates the folder that it is told to write to, and seeds every global generator.
         with tempfile.TemporaryDirectory() as unused, seeded(seed, device):
             super().__init__(
@@ -108,6 +120,8 @@ class GroupTrainer(GRPOTrainer):
         self._prepared, self.optimizer = self.accelerator.prepare(self.model, optimizer)
         self.create_scheduler(num_training_steps=settings.schedule_steps)
         self._scorer = self._scorer_or_none()
+        self._one_row = self._padding_matters()
+        self._quiet = needs_quiet(self.model, torch.tensor([probe_texts(self._plain)[0]], device=device))
 
     def step(self, rows: Sequence[Row], spec: UpdateSpec = UpdateSpec()) -> Step:
         """One update of `spec.epochs` optimiser steps, which the scheduler counts as one.
@@ -144,7 +158,7 @@ class GroupTrainer(GRPOTrainer):
         or by `constant_length` for each of `rows` (Dr. GRPO, arXiv 2503.20783, sec. 3.2); so how rows are split
         does not change it. Rows of zero advantage count and are not computed: their gradient is zero.
         """
-        live = [row for row in rows if row.advantage != 0.0 and row.trained_tokens]
+        live = [row for row in rows if row.learns]
         if not live:
             raise NothingToTrainError("no rollout of the batch has an advantage and a token that trains")
         tokens = sum(row.trained_tokens for row in live)
@@ -154,6 +168,7 @@ class GroupTrainer(GRPOTrainer):
         batches = self._packed(live)
         self._prepared.train()
         loss = entropy = clipped = 0.0
+        meter = AgreementMeter((self.epsilon_low, self.epsilon_high), self._rounding)
         for prompt, sharing in groupby(batches, key=lambda batch: batch.shared_prompt):
             with self._shared(prompt):
                 for batch in sharing:
@@ -162,7 +177,8 @@ class GroupTrainer(GRPOTrainer):
                     figures = self._take_figures()
                     entropy += weight * figures["entropy"]
                     clipped += weight * figures["clipped"]
-        return Accumulated(loss, entropy, clipped, tokens, len(batches))
+                    meter.add(batch.rows, self._scored.tolist())
+        return Accumulated(loss, entropy, clipped, tokens, len(batches), meter.result())
 
     def progress(self) -> dict[str, Any]:
         """Optimiser, scheduler and step count, as plain containers of tensors and numbers."""
@@ -228,7 +244,8 @@ class GroupTrainer(GRPOTrainer):
 
     def _packed(self, rows: Sequence[Row]) -> list[MicroBatch]:
         least = LEAST_SAVING_ON_CPU if self.accelerator.device.type == "cpu" else LEAST_SAVING
-        return pack(rows, self._settings.token_budget, math.inf if self._scorer is None else least)
+        budget = 0 if self._one_row else self._settings.token_budget
+        return pack(rows, budget, math.inf if self._scorer is None else least)
 
     def _fields(self, batch: MicroBatch, normaliser: float) -> dict[str, torch.Tensor]:
         return collate(batch.rows, self._pad_id, normaliser, self.accelerator.device)
@@ -254,7 +271,7 @@ class GroupTrainer(GRPOTrainer):
 
     def _scorer_or_none(self) -> CompletionScorer | None:
         """Our way of scoring completions where it gives what TRL's gives, else None and a line on why not."""
-        plain = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        plain = self._plain
         try:
             if self._settings.gradient_checkpointing:
                 raise UnfitError("gradient checkpointing keeps no keys and values")
@@ -267,6 +284,40 @@ class GroupTrainer(GRPOTrainer):
             return None
         return scorer
 
+    @property
+    def _plain(self) -> PreTrainedModel:
+        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+
+    def _padding_matters(self) -> bool:
+        """Whether micro-batches must be of one row each. Raises PolicyError where even then scores are wrong.
+
+        Gives up our way of scoring where TRL's is right and ours is not.
+        """
+
+        def score(ids: torch.Tensor, mask: torch.Tensor, width: int) -> torch.Tensor:
+            return self._get_per_token_logps_and_entropies(self._prepared, ids, mask, width)[0]
+
+        for scorer, together in ((self._scorer, True), (None, True), (None, False)):
+            self._scorer = scorer
+            error = scoring_error(score, self._plain, self.temperature, self._pad_id, together=together)
+            if error <= 1:
+                if not together:
+                    logger.warning(
+                        "padding changes what this model computes: it trains a row at a time, slowly"
+                    )
+                return not together
+        raise PolicyError(
+            f"{type(self._plain).__name__} would not be trained as it samples: scores of the training step are "
+            f"{error:.0f} times as far from its own as rounding explains; choose another model, or another adapter"
+        )
+
+    def compute_loss(self, model: torch.nn.Module, inputs: Any, *args: Any, **options: Any) -> torch.Tensor:
+        """TRL has just set training mode."""
+        if self._quiet:
+            quieten(self.model)
+        loss: torch.Tensor = super().compute_loss(model, inputs, *args, **options)
+        return loss
+
     def _get_per_token_logps_and_entropies(
         self,
         model: torch.nn.Module,
@@ -275,14 +326,20 @@ class GroupTrainer(GRPOTrainer):
         logits_to_keep: int,
         **options: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """TRL scores prompts too, once for every rollout, and on CPUs puts them through the head."""
+        """TRL scores prompts too, once for every rollout, and pads them on the left without saying where they begin."""
+        aux_loss = None
         if self._scorer is None:
-            scored: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
-            scored = super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, **options
+            rows = move_padding_right(input_ids, attention_mask, logits_to_keep)
+            kept = rows.ids.shape[1] - 1  # every token but the first
+            logprobs, entropy, aux_loss = super()._get_per_token_logps_and_entropies(
+                model, rows.ids, rows.mask, kept, **options
             )
-            return scored
-        return *self._scorer.score(input_ids, attention_mask, logits_to_keep), None
+            logprobs = logprobs.gather(1, rows.places - 1)
+            entropy = None if entropy is None else entropy.gather(1, rows.places - 1)
+        else:
+            logprobs, entropy = self._scorer.score(input_ids, attention_mask, logits_to_keep)
+        self._scored = logprobs.detach()
+        return logprobs, entropy, aux_loss
 
     def _prepare_inputs(self, generation_batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """TRL samples and scores here; ours is sampled, scored and padded already."""

@@ -25,8 +25,8 @@ def settled(rows: Sequence[Row], spec: UpdateSpec, own_logprobs: OwnLogprobs) ->
 
     def asks(row: Row) -> bool:
         if row.logprobs is None:
-            return row.advantage != 0.0 and spec.epochs > 1
-        return row.advantage != 0.0 and spec.stale is Stale.RECOMPUTE and row.stale is not None
+            return row.learns and spec.epochs > 1
+        return row.learns and spec.stale is Stale.RECOMPUTE and row.stale is not None
 
     asking = [row for row in rows if asks(row)]
     own = iter(own_logprobs(asking)) if asking else iter(())

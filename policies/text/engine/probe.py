@@ -141,7 +141,11 @@ def _plain(model: PreTrainedModel, ids: Ids) -> torch.Tensor:
 def _tolerance(*models: PreTrainedModel) -> float:
     """That of the coarsest arithmetic among `models`."""
     device = models[0].device.type
-    coarse = torch.is_autocast_enabled(device) or any(model.dtype != torch.float32 for model in models)
+    coarse = torch.is_autocast_enabled(device) or any(
+        # accelerate keeps a forward that it puts under autocast by this name
+        model.dtype != torch.float32 or hasattr(model, "_original_forward")
+        for model in models
+    )
     return TOLERANCE[torch.bfloat16 if coarse else torch.float32]
 
 

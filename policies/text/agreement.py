@@ -1,0 +1,37 @@
+"""The trainer's log-probs of fresh own tokens, compared with those that the sampler recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, inf
+
+from policies.policy import SamplerAgreement
+from policies.text.batching import Row
+
+# Mean difference in nats that rounding explains: both in float32, and where one of them computes in bfloat16.
+EXACT, ROUNDED = 1e-3, 0.1
+
+
+class AgreementMeter:
+    """Gathers differences over micro-batches. `clip`: epsilon low and high; `rounding`: see `SamplerAgreement`."""
+
+    def __init__(self, clip: tuple[float, float], rounding: float) -> None:
+        self._least, self._most = 1 - clip[0], 1 + clip[1]
+        self._rounding = rounding
+        self._differences: list[float] = []
+
+    def add(self, rows: Sequence[Row], scored: Sequence[Sequence[float]]) -> None:
+        """`scored`: the trainer's log-probs of each row's tokens, padding behind them."""
+        for row, values in zip(rows, scored, strict=True):
+            marks = row.stale or (False,) * len(row.token_ids)
+            pairs = zip(row.sampled or (), marks, values, strict=False)
+            self._differences += [value - recorded for recorded, stale, value in pairs if not stale]
+
+    def result(self) -> SamplerAgreement | None:
+        """None where no token was fresh."""
+        if not self._differences:
+            return None
+        tokens = len(self._differences)
+        clipped = sum(not self._least <= exp(min(d, 50.0)) <= self._most for d in self._differences)
+        sizes = [abs(d) if d == d else inf for d in self._differences]
+        return SamplerAgreement(tokens, sum(sizes) / tokens, max(sizes), clipped / tokens, self._rounding)
