@@ -7,9 +7,10 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from node.storage.events import EvaluationEvent, ExternalEvent, PeerEvent, ProblemEvent, RoundEvent
-from policies.policy import UpdateReport
+from policies.policy import SamplerAgreement, UpdateReport
 from policies.rollout import Finish, Group
 from policies.strategies.rollout_phase import RolloutPhase
 from policies.tasks.gym_process import PROCESS
@@ -103,7 +104,25 @@ def describe_round(outcome: RoundOutcome, watch: Stopwatch) -> RoundEvent:
         external_reward=_mean_reward(batch.external),
         diverged=outcome.diverged,
         cut_share=_cut_share(own),
+        **_agreement(update.agreement if update else None),
     )
+
+
+def _agreement(found: SamplerAgreement | None) -> dict[str, Any]:
+    """What a round's event tells of sampler and trainer."""
+    if found is None:
+        return {}
+    disagreement = (
+        f"the trainer scores {found.tokens} fresh tokens {found.mean:.2g} nats off what was sampled, at most "
+        f"{found.largest:.2g}, and clips {found.clipped_share:.0%}: what samples is not what trains; set "
+        "generation.arithmetic = 'float32' and trainer.bf16 = false, and report it if it stays"
+    )
+    return {
+        "logprob_mean": found.mean,
+        "logprob_largest": found.largest,
+        "fresh_clipped": found.clipped_share,
+        "disagreement": disagreement if found.off else None,
+    }
 
 
 def describe_problems(round_number: int, phase: RolloutPhase) -> list[ProblemEvent]:

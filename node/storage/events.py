@@ -61,6 +61,12 @@ class RoundEvent:
     transport_cpu_seconds: float = 0.0  # of `cpu_seconds`: by the transport's process and its daemon
     diverged: str | None = None  # why the update was undone; the groups that it had drawn are spent
     cut_share: float = 0.0  # of the own finished rollouts, those that reached the cap before they ended
+    # Fresh own tokens as the trainer scored them against what the sampler recorded: absolute differences in nats,
+    # and the share that was clipped. None: no fresh token was scored.
+    logprob_mean: float | None = None
+    logprob_largest: float | None = None
+    fresh_clipped: float | None = None
+    disagreement: str | None = None  # what to do, where they differ by more than rounding
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from node.storage.events import EvaluationEvent, LifeEvent, RoundEvent
 from node.ui import interrupts
-from node.ui.round_columns import COLUMNS, Column, legend, plain_round
+from node.ui.round_columns import COLUMNS, Column, legend, marks, plain_round
 
 OutputStyle = Literal["live", "plain", "json"]
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -172,7 +172,7 @@ class RunView(Screen):
         )
         for event in self._recent:
             cells = (column.cell(event) for column in self._columns)
-            table.add_row(*cells, "alone" if event.alone else "")
+            table.add_row(*cells, marks(event))
         return table
 
 

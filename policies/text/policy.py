@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from policies.policy import RolloutRequest, Stop, UpdateReport, UpdateSpec, never
 from policies.progress import read_progress, save_progress
 from policies.rollout import Finish, Problem, Rollout, Segment, TrainGroup
+from policies.text import agreement
 from policies.text import model as models
 from policies.text.batching import Row, rows_of
 from policies.text.chat.turn_ends import complete_tokenizer, generation_ends
@@ -63,7 +64,14 @@ class TextPolicy:
             fitness.check_context(self._context, len(prompt) - 1, cap, "max_external_tokens")
         fitness.check_fitness(base, model, tokenizer, prompt)
         with as_policy_error(f"{name} cannot be trained", "choose another model"):
-            self._trainer = GroupTrainer(model, tokenizer, settings.trainer, generation.temperature, seed)
+            self._trainer = GroupTrainer(
+                model,
+                tokenizer,
+                settings.trainer,
+                generation.temperature,
+                seed,
+                rounding=agreement.expected_rounding(base, settings),
+            )
         with as_policy_error(f"{name} cannot be sampled from", "choose another model"):
             self._engine = Engine(
                 base,
@@ -148,6 +156,7 @@ class TextPolicy:
             rollouts=len(rows),
             tokens=step.accumulated.tokens,
             micro_batches=step.accumulated.micro_batches,
+            agreement=step.accumulated.agreement,
         )
 
     def save(self, folder: Path) -> None:

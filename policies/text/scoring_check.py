@@ -20,12 +20,12 @@ Score = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 
 @torch.no_grad()
 def scoring_error(
-    score: Score, model: PreTrainedModel, temperature: float, pad_id: int, *, together: bool
+    score: Score, model: PreTrainedModel, temperature: float, pad_id: int, *, together: bool, coarse: bool
 ) -> float:
     """How far `score` is from plain passes, as a share of what rounding explains: above 1 it is wrong.
 
-    Over a row longer than every window and a short one, in one padded micro-batch if `together`. In inference mode;
-    the model's mode is restored.
+    Over a row longer than every window and a short one, in one padded micro-batch if `together`. `coarse`: scores are
+    computed in bfloat16. In inference mode; the model's mode is restored.
     """
     was_training = model.training
     model.eval()
@@ -37,7 +37,6 @@ def scoring_error(
             expected = torch.stack([_plain(model, row, temperature) for row in rows])
     finally:
         model.train(was_training)
-    coarse = model.dtype.itemsize == 2 or hasattr(model, "_original_forward")  # accelerate's, under autocast
     distance = ((found - expected).abs() / (1 + expected.abs())).max()
     return float(distance) / (HALF_ROUNDING if coarse else ROUNDING)
 

@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from policies.policy import PolicyError
+from policies.text.engine.windows import exact_length
 from policies.text.loading.library_errors import as_policy_error
 
 # Names that configurations have for the most positions of a sequence.
@@ -43,7 +44,12 @@ def embedding_rows(model: PreTrainedModel) -> int:
 
 
 def context_length(model: PreTrainedModel) -> int | None:
-    """Most tokens of prompt and completion together; None where the architecture sets no limit."""
+    """Most tokens of prompt and completion together; None where the architecture sets no limit.
+
+    Also the length past which the company of a rollout in a batch would change its positions: see `exact_length`.
+    """
+    if (exact := exact_length(model)) is not None:
+        return exact
     config = model.config.get_text_config()
     attention = getattr(config, "attn_config", None)
     if getattr(config, "alibi", False) or getattr(attention, "alibi", False):

@@ -18,7 +18,7 @@ from transformers.models.llama import LlamaConfig
 from transformers.models.mistral import MistralConfig
 from transformers.models.mixtral import MixtralConfig
 
-from policies.text import trainer as module
+from policies.text import scoring as module
 from policies.text.batching import Row, cost, pack
 from policies.text.model import attach_lora
 from policies.text.settings import LoraSettings, TrainerSettings

@@ -1,0 +1,224 @@
+"""TRL's GRPO trainer with scores that are those of the policy that sampled: padded where it is harmless, without noise.
+
+Works with trl 1.16, whose private names appear here and in `trainer` alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl import GRPOTrainer
+
+from policies.policy import PolicyError
+from policies.randomness import seeded
+from policies.text.agreement import EXACT
+from policies.text.batching import MicroBatch, Row, collate, pack
+from policies.text.engine.probe import FOREIGN, SAMPLED, brief, probe_texts
+from policies.text.noise import needs_quiet, quieten, switch_off_noise
+from policies.text.padding import move_padding_right
+from policies.text.scoring_check import scoring_error
+from policies.text.settings import TrainerSettings
+from policies.text.shared_prefix import CompletionScorer, UnfitError
+from policies.text.trl_config import trl_config
+
+logger = logging.getLogger(__name__)
+
+# Tokens that sharing a prompt must spare: its rows then fill micro-batches of their own, and a micro-batch has a
+# fixed cost. On a CPU that is some 150 tokens of the embedded model and a few of SmolLM2; on a GPU, where it is
+# the launches of a forward and a backward pass, thousands.
+LEAST_SAVING_ON_CPU, LEAST_SAVING = 256, 4096
+
+
+class ScoringTrainer(GRPOTrainer):
+    """Owns model, optimiser and scheduler, and scores rows of any lengths. What it trains on is `GroupTrainer`'s."""
+
+    epsilon_low: float
+    epsilon_high: float
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: TrainerSettings,
+        temperature: float,
+        seed: int,
+        *,
+        rounding: float = EXACT,
+    ) -> None:
+        """`rounding`: mean difference in nats that the arithmetic of sampler and trainer explains."""
+        device = next(model.parameters()).device
+        if device.type == "cuda" and torch.cuda.device_count() > 1:
+            raise PolicyError(
+                "one policy trains on one GPU; make a single one visible with CUDA_VISIBLE_DEVICES=0"
+            )
+        self._settings = settings
+        self._seed = seed
+        self._pad_id = tokenizer.pad_token_id
+        self._rounding = rounding
+        self._scored = torch.empty(0)  # log-probs of the last micro-batch
+        switch_off_noise(model)
+        # TRL creates the folder that it is told to write to, and seeds every global generator.
+        with tempfile.TemporaryDirectory() as unused, seeded(seed, device):
+            super().__init__(
+                model=model,
+                args=trl_config(settings, temperature, device, unused),
+                reward_funcs=_rewards_come_from_tasks,
+                train_dataset=Dataset.from_dict({"prompt": [""] * 2}),
+                processing_class=tokenizer,
+            )
+        self.current_gradient_accumulation_steps = 1
+        if settings.gradient_checkpointing:
+            # `train()` would do this.
+            self.model.activation_checkpointing_enable({"use_reentrant": False})
+        optimizer = self.create_optimizer()
+        self._prepared, self.optimizer = self.accelerator.prepare(self.model, optimizer)
+        self.create_scheduler(num_training_steps=settings.schedule_steps)
+        self._scorer: CompletionScorer | None = None
+        self.aux_loss_enabled: bool = self.aux_loss_enabled and self._balances()
+        self._scorer = self._scorer_or_none()
+        self._one_row = self._padding_matters()
+        self._quiet = needs_quiet(self.model, torch.tensor([probe_texts(self._plain)[0]], device=device))
+
+    @torch.no_grad()
+    def _own_logprobs(self, rows: Sequence[Row]) -> list[list[float]]:
+        """Log-probs of the rows' tokens under the policy as it is, in order; without dropout."""
+        self._prepared.eval()
+        found: dict[int, list[float]] = {}
+        for prompt, sharing in groupby(self._packed(rows), key=lambda batch: batch.shared_prompt):
+            with self._shared(prompt):
+                for batch in sharing:
+                    fields = self._fields(batch, 1.0)
+                    ids = torch.cat([fields["prompt_ids"], fields["completion_ids"]], 1)
+                    mask = torch.cat([fields["prompt_mask"], fields["completion_mask"]], 1)
+                    logprobs, _, _ = self._get_per_token_logps_and_entropies(
+                        self._prepared, ids, mask, fields["completion_ids"].shape[1]
+                    )
+                    for row, values in zip(batch.rows, logprobs.tolist(), strict=True):
+                        found[id(row)] = values[: len(row.token_ids)]
+        return [found[id(row)] for row in rows]
+
+    def _packed(self, rows: Sequence[Row]) -> list[MicroBatch]:
+        least = LEAST_SAVING_ON_CPU if self.accelerator.device.type == "cpu" else LEAST_SAVING
+        budget = 0 if self._one_row else self._settings.token_budget
+        return pack(rows, budget, math.inf if self._scorer is None else least)
+
+    def _fields(self, batch: MicroBatch, normaliser: float) -> dict[str, torch.Tensor]:
+        return collate(batch.rows, self._pad_id, normaliser, self.accelerator.device)
+
+    def _shared(self, prompt: tuple[int, ...] | None) -> AbstractContextManager[None]:
+        if prompt is None or self._scorer is None:
+            return nullcontext()
+        return self._scorer.sharing(torch.tensor(prompt, device=self.accelerator.device))
+
+    @torch.no_grad()
+    def _balances(self) -> bool:
+        """Whether the library computes the term for the balance of experts that the configuration asks for."""
+        ids = torch.tensor([probe_texts(self._plain)[0]], device=self.accelerator.device)
+        mask = torch.ones_like(ids)
+        try:
+            scores = self._get_per_token_logps_and_entropies(
+                self._prepared, ids, mask, SAMPLED, compute_aux_loss=True
+            )
+        except FOREIGN as error:
+            logger.warning("no term for the balance of experts in the loss: %s", brief(error))
+            return False
+        return scores[2] is not None
+
+    def _scorer_or_none(self) -> CompletionScorer | None:
+        """Our way of scoring completions where it gives what TRL's gives, else None and a line on why not."""
+        plain = self._plain
+        try:
+            if self._settings.gradient_checkpointing:
+                raise UnfitError("gradient checkpointing keeps no keys and values")
+            if self.aux_loss_enabled:
+                raise UnfitError("its loss has a term for the balance of experts")
+            scorer = CompletionScorer(plain, self.temperature, self.accelerator.autocast)
+            scorer.compare(partial(super()._get_per_token_logps_and_entropies, self._prepared))
+        except UnfitError as error:
+            logger.warning("%s trains by TRL's slower step: %s", type(plain).__name__, error)
+            return None
+        return scorer
+
+    @property
+    def _plain(self) -> PreTrainedModel:
+        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+
+    def _padding_matters(self) -> bool:
+        """Whether micro-batches must be of one row each. Raises PolicyError where even then scores are wrong.
+
+        Gives up our way of scoring where TRL's is right and ours is not.
+        """
+
+        def score(ids: torch.Tensor, mask: torch.Tensor, width: int) -> torch.Tensor:
+            return self._get_per_token_logps_and_entropies(self._prepared, ids, mask, width)[0]
+
+        for scorer, together in ((self._scorer, True), (None, True), (None, False)):
+            self._scorer = scorer
+            coarse = self._settings.bf16 or self._plain.dtype.itemsize == 2
+            error = scoring_error(
+                score, self._plain, self.temperature, self._pad_id, together=together, coarse=coarse
+            )
+            if error <= 1:
+                if not together:
+                    logger.warning(
+                        "padding changes what this model computes: it trains a row at a time, slowly"
+                    )
+                return not together
+        raise PolicyError(
+            f"{type(self._plain).__name__} would not be trained as it samples: scores of the training step are "
+            f"{error:.0f} times as far from its own as rounding explains; choose another model, or another adapter"
+        )
+
+    def compute_loss(self, model: torch.nn.Module, inputs: Any, *args: Any, **options: Any) -> torch.Tensor:
+        """TRL has just set training mode."""
+        if self._quiet:
+            quieten(self.model)
+        loss: torch.Tensor = super().compute_loss(model, inputs, *args, **options)
+        return loss
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: torch.nn.Module,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        **options: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """TRL scores prompts too, once for every rollout, and pads them on the left without saying where they begin."""
+        aux_loss = None
+        if self._scorer is None:
+            rows = move_padding_right(input_ids, attention_mask, logits_to_keep)
+            kept = rows.ids.shape[1] - 1  # every token but the first
+            logprobs, entropy, aux_loss = super()._get_per_token_logps_and_entropies(
+                model, rows.ids, rows.mask, kept, **options
+            )
+            logprobs = logprobs.gather(1, rows.places - 1)
+            entropy = None if entropy is None else entropy.gather(1, rows.places - 1)
+        else:
+            logprobs, entropy = self._scorer.score(input_ids, attention_mask, logits_to_keep)
+        self._scored = logprobs.detach()
+        return logprobs, entropy, aux_loss
+
+    def _prepare_inputs(self, generation_batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """TRL samples and scores here; ours is sampled, scored and padded already."""
+        return generation_batch
+
+    def _send_telemetry(self) -> None:
+        """TRL reports every new trainer to the hub. A node reports to nobody."""
+
+
+def _rewards_come_from_tasks(**_: Any) -> list[float]:
+    raise PolicyError(
+        "TRL asked for rewards, which tasks give before training: its training loop is not to be run"
+    )
