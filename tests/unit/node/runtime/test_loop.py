@@ -17,7 +17,15 @@ from node.config.schema import Config, SamplerConfig, parse_config
 from node.runtime.loop import MAX_DIVERGED_ROUNDS, Node, filter_advantages, play_round, resume, run, save
 from node.storage.checkpoint import Checkpoints
 from node.storage.events import EvaluationEvent, History, LifeEvent, RoundEvent, Store
-from policies.policy import DivergedError, RolloutRequest, Stop, UpdateReport, UpdateSpec, never
+from policies.policy import (
+    DivergedError,
+    RolloutRequest,
+    SamplerAgreement,
+    Stop,
+    UpdateReport,
+    UpdateSpec,
+    never,
+)
 from policies.rollout import Finish, Group, Problem, Rollout, Segment, TrainGroup
 from policies.strategies import build_strategy
 from policies.strategies.open_groups import OpenGroups
@@ -334,3 +342,29 @@ def test_what_peers_sent_to_a_diverged_round_is_kept(tmp_path: Path) -> None:
     assert [event.received for event in history.peers()] == [2]
     assert history.rounds()[0].diverged == "loss nan"
     assert bob.checkpoints.load_latest(bob.policy) is not None
+
+
+class Agreeing(HalfRight):
+    """Reports how far its trainer lies from its sampler."""
+
+    def __init__(self, mean: float) -> None:
+        super().__init__()
+        self._mean = mean
+
+    def update(self, batch: Sequence[TrainGroup], spec: UpdateSpec = UpdateSpec()) -> UpdateReport:
+        agreement = SamplerAgreement(80, self._mean, 2 * self._mean, 0.0, rounding=1e-3)
+        return replace(super().update(batch, spec), agreement=agreement)
+
+
+@pytest.mark.parametrize("mean", [1e-6, 0.3])
+def test_a_round_tells_how_far_sampler_and_trainer_lie_apart(tmp_path: Path, mean: float) -> None:
+    node = node_of(tmp_path, ALICE, MemoryHub(SWARM, lambda: 1000.0).join(ALICE), external=0)
+    node.policy = Agreeing(mean)
+    event = play_round(node)
+    assert (event.logprob_mean, event.logprob_largest, event.fresh_clipped) == (mean, 2 * mean, 0.0)
+    if mean < 1e-3:
+        assert event.disagreement is None
+    else:
+        assert event.disagreement is not None
+        assert "80 fresh tokens 0.3 nats off" in event.disagreement
+        assert "generation.arithmetic = 'float32'" in event.disagreement

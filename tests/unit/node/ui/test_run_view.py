@@ -15,7 +15,7 @@ from node.config.schema import load_config
 from node.demo.view import DemoView, NodeStatus, uplifts
 from node.storage.events import EvaluationEvent, ExternalEvent, History, PeerEvent, Store
 from node.ui.peer_rows import peer_history
-from node.ui.round_columns import columns_for, format_loss, format_refused, legend, plain_round
+from node.ui.round_columns import columns_for, format_loss, format_refused, legend, marks, plain_round
 from node.ui.run_view import RunView, sparkline
 
 
@@ -119,3 +119,11 @@ def test_dealings_add_up_by_peer(tmp_path: Path) -> None:
     assert rows[1].refused == {"stale": 3, "length": 1} and rows[1].set_aside == 1
     assert [row.left_out for row in rows] == [{}, {"encoding": 2}]
     assert [row.trained_on for row in rows] == [0, 2]
+
+
+def test_a_round_whose_sampler_and_trainer_differ_says_so() -> None:
+    off = replace(ROUND, logprob_mean=0.25, disagreement="what samples is not what trains; set this")
+    assert "what samples is not what trains; set this" in plain_round(off)
+    assert "log-probs 0.2 off" in marks(off)
+    assert marks(ROUND) == ""
+    assert "trains" not in plain_round(replace(ROUND, logprob_mean=1e-6))
