@@ -11,8 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2ForCausa
 from transformers.utils.logging import disable_progress_bar
 
 from policies.local_cache import default_cache, store_folder
-from policies.policy import PolicyError
 from policies.tasks.embedded import FAMILIES
+from policies.text.loading.library_errors import as_policy_error
 from policies.text.settings import EmbeddedSettings
 from policies.text.tokenizer import build_tokenizer
 from policies.text.warm_start import Progress, warm_start
@@ -32,15 +32,11 @@ def load_embedded(
     tokenizer = build_tokenizer()
     root = default_cache() if cache is None else cache
     folder = root / f"embedded-{recipe_hash(settings)}"
-    try:
+    with as_policy_error(f"cannot use {folder}", "remove it, or make its parent folder writable"):
         if not folder.is_dir():
             made = warm_start(settings, tokenizer, progress)
             store_folder(folder, partial(_write, made, tokenizer))
         model = Qwen2ForCausalLM.from_pretrained(folder, use_safetensors=True)
-    except OSError as error:
-        raise PolicyError(
-            f"cannot use {folder} ({error}); remove it, or make its parent folder writable"
-        ) from error
     return model, tokenizer
 
 

@@ -23,7 +23,12 @@ from policies.policy import PolicyError
 logger = logging.getLogger(__name__)
 
 FULL = ("No space left", "os error 28", "Disk quota exceeded")
-WRITE_FAILED = ("file write failed", "unexpected pos", "PytorchStreamWriter")  # torch does not say why
+WRITE_FAILED = (
+    "file write failed",
+    "unexpected pos",
+    "PytorchStreamWriter",
+    "iostream error",
+)  # torch does not say why
 UNREACHABLE = (
     "couldn't connect",
     "offline mode",
@@ -87,7 +92,9 @@ def _fault(error: BaseException) -> str | None:
     """What any step may meet, whatever it does: no room on disk or in memory, a package that is missing."""
     for one in _chain(error):
         if (isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT)) or _says(one, FULL):
-            return "no space left on the disk; free some, or put the run folder or HF_HOME elsewhere"
+            return "no space left on the disk; free some, or keep runs and caches on another one"
+        if isinstance(one, OSError) and one.errno == errno.EFBIG:
+            return "the disk or a limit allows no file of this size; put the run folder elsewhere"
         if isinstance(one, OSError) and one.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return f"{brief(one)}; make the folder writable, or choose another"
         if isinstance(one, RuntimeError | OSError) and _says(one, WRITE_FAILED):

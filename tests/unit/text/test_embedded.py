@@ -128,9 +128,17 @@ def test_a_failed_write_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(PreTrainedModel, "save_pretrained", full_disk)
-    with pytest.raises(PolicyError, match="No space left on device"):
+    with pytest.raises(PolicyError, match="no space left on the disk"):
         load_embedded(TINY, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_weights_in_the_cache_are_told_with_what_to_do(tmp_path: Path) -> None:
+    load_embedded(TINY, tmp_path)
+    [file] = tmp_path.glob("embedded-*/model.safetensors")
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(PolicyError, match=r"cannot use .*embedded-.*remove it"):
+        load_embedded(TINY, tmp_path)
 
 
 def test_the_loser_of_a_race_takes_the_winner_s_weights(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from tiny_text import SPECIAL, mixed_batch, problem, tiny_model, tiny_tokenizer
 
 from policies.advantage import group_relative
@@ -345,3 +346,17 @@ def test_a_budget_that_no_rollout_fits_into_is_refused_before_the_first_round() 
         PolicyError, match=r"200 new tokens .* the budget is 0 MB: raise generation\.memory_gb"
     ):
         TextPolicy(tiny_model(), tiny_tokenizer(), settings)
+
+
+def test_a_full_disk_while_saving_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "progress.pt").symlink_to("/dev/full")
+    with pytest.raises(PolicyError, match="see whether the disk is full|no space left") as raised:
+        policy_of().save(tmp_path)
+    assert "\n" not in str(raised.value)
+
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("transformers.modeling_utils.safe_save_file", full)
+    with pytest.raises(PolicyError, match="weights: no space left on the disk"):
+        policy_of().save(tmp_path)
