@@ -141,6 +141,11 @@ def _load_safetensors(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, P
 
 def _check_loaded(path: str, model: PreTrainedModel, found: dict[str, Any]) -> None:
     """transformers fills what the files lack with random numbers, and takes weights that nothing can train."""
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise PolicyError(
+            f"cannot load {path}: it is an adapter, not a model. Set model.path to its base and model.adapter to a "
+            "folder with the adapter"
+        )
     missing = sorted(found["missing_keys"])
     if missing:
         raise PolicyError(
@@ -169,8 +174,16 @@ def _known_fault(path: str, error: BaseException) -> str | None:
     said = brief(error)
     if "trust_remote_code" in said or "custom code" in said:
         return "it needs code from its repository, which is never run; choose a model that transformers knows"
+    if "backend tokenizer" in said:
+        # transformers asks for sentencepiece or tiktoken whenever it finds no tokenizer that it can read.
+        return "its tokenizer is missing or damaged; take tokenizer.json and tokenizer_config.json of its publisher"
     if Path(path).exists():
         return None
+    if "config.json" in said and "file named" in said and "tokenizer" not in said:
+        return (
+            "the repository holds no config.json: of an adapter, set model.path to its base and model.adapter to a "
+            "folder with it; of a GGUF repository, download the .gguf file and give its path"
+        )
     if "safetensors" in said and "no file named" in said:
         return "it has no safetensors weights, and pickled ones, which can run code, are refused"
     return hub_fault(path, error)

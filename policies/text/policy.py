@@ -1,4 +1,4 @@
-"""The text policy behind the `Policy` seam: a causal language model that samples, learns and is saved."""
+"""The text policy: a causal language model that samples, learns and is saved; see `policies.policy.Policy`."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ class TextSettings(Settings):
 
     @property
     def arithmetic(self) -> Arithmetic:
-        """Type that sampling computes in: a policy that trains in bfloat16 samples in it, unless told otherwise."""
+        """Type that sampling computes in: `auto` is bfloat16 where training is in it."""
         wanted = self.generation.arithmetic
         return "bfloat16" if wanted == "auto" and self.trainer.bf16 else wanted
 

@@ -11,7 +11,7 @@ from policies.text.settings import TrainerSettings
 def trl_config(
     settings: TrainerSettings, temperature: float, device: torch.device, folder: str
 ) -> GRPOConfig:
-    """Says all that TRL would choose for itself: bf16 and gradient checkpointing are on unless told otherwise."""
+    """All that TRL would choose for itself is set: bf16 and gradient checkpointing are on by its defaults."""
     warmup = settings.scheduler == "constant" and settings.warmup_steps > 0
     return GRPOConfig(
         output_dir=folder,

@@ -1,4 +1,4 @@
-"""Control tokens, which no text of a peer may become, told apart from tags that are part of a text."""
+"""Control tokens, which no text of a peer may become, as distinct from tags that are part of a text."""
 
 from __future__ import annotations
 

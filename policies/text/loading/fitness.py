@@ -99,10 +99,11 @@ def _check_forward(model: PreTrainedModel, prompt: Sequence[int]) -> None:
             logits = output.logits[:, :-1].float()
     finally:
         model.train(was_training)
-    if not torch.isfinite(logits).all():
+    if logits.isnan().any() or logits.isposinf().any():  # minus infinity is how some models rule tokens out
         raise PolicyError(
             f"{name} gives logits that are not finite: its weights are damaged, or dtype is too narrow for them"
         )
+    logits = logits.clamp(min=-1e4)
     if ((logits[0] - logits[1]).abs() / (1 + logits[0].abs())).max() > ROUNDING:
         raise PolicyError(
             f"{name} lets a token see those behind it, so it is no causal language model; choose one that is "

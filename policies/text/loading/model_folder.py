@@ -24,7 +24,8 @@ LFS_POINTER = b"version https://git-lfs"
 
 def check_folder(folder: Path) -> None:
     """Raises PolicyError, with what to do, for a folder that no text policy can start from."""
-    if not (folder / CONFIG).is_file():
+    # Of a folder with an adapter beside a model, transformers would load the adapter's base, perhaps from the hub.
+    if not (folder / CONFIG).is_file() or (folder / ADAPTER).is_file():
         raise PolicyError(_without_config(folder))
     _check_config(folder)
     _check_weights(folder)
@@ -43,7 +44,7 @@ def _without_config(folder: Path) -> str:
         base = _read_json(folder / ADAPTER).get("base_model_name_or_path") or "the model it was trained on"
         return (
             f"cannot load {folder}: it is an adapter, not a model. Set model.path to its base ({base}) and "
-            f"model.adapter to {folder}"
+            f"model.adapter to {folder}; of a folder that holds a whole model too, move {ADAPTER} away"
         )
     ggufs = sorted(file.name for file in folder.glob("*.gguf"))
     if ggufs:

@@ -99,6 +99,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "more layers": (edit("config.json", num_hidden_layers=3, layer_types=None), "lack .* of the weights"),
     "unknown dtype": (edit("config.json", dtype="float99"), "cannot load"),
     "an adapter": (adapter_in_place, r"it is an adapter.*base \(some/base\) and model\.adapter"),
+    "an adapter beside": (
+        lambda f: (f / "adapter_config.json").write_text('{"base_model_name_or_path": "some/base"}'),
+        r"some/base.*move adapter_config\.json away",
+    ),
     "gone": (shutil.rmtree, "there is no such folder"),
 }
 
@@ -161,6 +165,14 @@ def answer(status: int) -> httpx2.Response:
         (RepositoryNotFoundError("404", response=answer(404)), "no such repository on the hub"),
         (OfflineModeIsEnabled("offline"), r"cannot be reached.*hf download some/model"),
         (httpx2.ConnectError("Name or service not known"), r"cannot be reached.*hf download some/model"),
+        (
+            ValueError("some/model does not appear to have a file named config.json."),
+            "holds no config.json: of an",
+        ),
+        (
+            ValueError("Couldn't instantiate the backend tokenizer: install sentencepiece"),
+            "missing or damaged; take",
+        ),
         (OSError(28, "No space left on device"), "no space left on the disk"),
         (PermissionError(13, "Permission denied"), "make the folder writable"),
         (MemoryError(), "not enough memory"),
@@ -174,6 +186,8 @@ def test_what_keeps_a_repository_from_being_loaded_is_told(
     def failing(*_: object, **__: object) -> None:
         try:
             raise error
+        except ValueError:
+            raise
         except Exception as cause:  # as transformers does
             raise OSError("some/model does not appear to have what is needed") from cause
 

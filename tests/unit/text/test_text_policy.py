@@ -350,7 +350,7 @@ def test_a_budget_that_no_rollout_fits_into_is_refused_before_the_first_round() 
 
 def test_a_full_disk_while_saving_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "progress.pt").symlink_to("/dev/full")
-    with pytest.raises(PolicyError, match="see whether the disk is full|no space left") as raised:
+    with pytest.raises(PolicyError, match=r"see whether the disk is full|no space left") as raised:
         policy_of().save(tmp_path)
     assert "\n" not in str(raised.value)
 
