@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,6 +142,44 @@ def test_images_of_peers_are_learnt_from_with_the_own_ones_of_their_prompt() -> 
     tree_edges = 2 * 36
     assert report.tokens == tree_edges + (8 + 4) * 6  # and the images of digit 1, own and external
     assert report.rollouts == 20
+
+
+def test_images_of_a_peer_are_never_taken_for_own_leaves() -> None:
+    """A peer may send back the very images that this node drew: the trees still wait for the own group."""
+    drawer = policy()
+    (own,) = groups_of(drawer, (1,))
+    copied = replace(own, origin="peer")
+    report = drawer.update(advised([copied]))
+    assert report is not None and report.micro_batches == 0 and report.tokens == 8 * 6  # as finished images
+    assert drawer.waiting == 1
+    both = drawer.update(advised([copied, own]))
+    assert both is not None and both.micro_batches > 0 and drawer.waiting == 0
+
+
+@pytest.mark.parametrize("clip", [(1e-4, 0.5), (0.5, 1e-4)])
+def test_a_strategys_clip_reaches_the_loss_the_right_way_round(clip: tuple[float, float]) -> None:
+    """Far off the policy that sampled, ratios lie on one side: only a bound on that side clips them."""
+    drawer = policy()
+    groups = groups_of(drawer, (1, 2))
+    with torch.no_grad():
+        for parameter in drawer._denoiser.module.parameters():
+            parameter.add_(0.02)
+    report = drawer.update(advised(groups), UpdateSpec(clip=clip))
+    assert report is not None
+    assert report.clipped_share > 0.5 if clip[0] < clip[1] else report.clipped_share < 0.5
+
+
+def test_a_gradient_without_end_is_refused_though_its_loss_is_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawer = policy()
+    assert drawer.update(advised(groups_of(drawer, (1, 2)))) is not None
+    before, progress = weights(drawer), deepcopy(drawer._trainer.progress())
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(torch.inf))
+    with pytest.raises(DivergedError, match="gradient norm inf"):
+        drawer.update(advised(groups_of(drawer, (1, 2), seed=3)))
+    after = drawer._trainer.progress()
+    assert drawer.version == 1 and same(weights(drawer), before) and same(after["old"], progress["old"])
+    for key, state in progress["optimizer"]["state"].items():
+        assert all(torch.equal(value, after["optimizer"]["state"][key][n]) for n, value in state.items())
 
 
 def test_only_what_a_peer_recommends_can_be_learnt_from() -> None:

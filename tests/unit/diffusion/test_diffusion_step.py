@@ -13,6 +13,8 @@ from policies.diffusion.denoiser import Prediction, Schedule
 from policies.diffusion.settings import Kind
 from policies.diffusion.step import Step, entropy, log_prob
 
+NOISE = (0.14, 0.11)
+
 
 def variances(schedule: Schedule, kind: Kind, eta: float) -> list[float]:
     """Variance of x - a x0 after each step, for data of one point, where the network's x0 and e are exact.
@@ -123,6 +125,18 @@ def test_the_log_prob_is_the_normal_density_over_the_number_of_dimensions() -> N
     wanted = torch.distributions.Normal(mean, 0.2).log_prob(latents).sum((1, 2, 3))
     torch.testing.assert_close(log_prob(latents, mean, 0.2) * 64, wanted, rtol=1e-4, atol=1e-4)
     assert entropy(0.2) == pytest.approx(float(torch.distributions.Normal(0.0, 0.2).entropy()), rel=1e-6)
+
+
+def test_variances_that_rounding_takes_below_zero_are_zero() -> None:
+    """From no signal DDIM's own noise is all of it: 0.11 / 0.14 * 0.14 is a little more than 0.11."""
+    assert NOISE[1] / NOISE[0] * NOISE[0] > NOISE[1]
+    step = Step.between(Schedule((0.0, 0.5), NOISE), 0, 1, Kind.DDIM, 1.0)
+    assert step.noise_weight == 0.0 and step.std == pytest.approx(NOISE[1])
+
+
+def test_a_step_to_a_noisier_level_draws_no_noise_of_its_own() -> None:
+    step = Step.between(Schedule((0.8, 0.7), (0.2, 0.3)), 0, 1, Kind.DDIM, 1.0)
+    assert (step.std, step.noise_weight) == (0.0, 0.3)
 
 
 def test_a_step_leads_forward_within_the_schedule() -> None:

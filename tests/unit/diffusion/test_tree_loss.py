@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 from dataclasses import replace
 
@@ -93,14 +94,20 @@ def brute_force(denoiser: SmallDenoiser, loss: TreeLoss, rule: LossRule) -> tupl
     return total.item(), clipped
 
 
+CLIPS = [(1e-3, 1e-3), (2e-4, 2e-2), (2e-2, 2e-4)]
+
+
+@pytest.mark.parametrize("clip", CLIPS, ids=["even", "tight below", "tight above"])
 @pytest.mark.parametrize("by_depth", [True, False], ids=["depths", "edges"])
 @pytest.mark.parametrize("name", CASES)
-def test_the_gradient_is_that_of_one_edge_at_a_time(name: str, by_depth: bool) -> None:
+def test_the_gradient_is_that_of_one_edge_at_a_time(
+    name: str, by_depth: bool, clip: tuple[float, float]
+) -> None:
     settings, leaves = CASES[name]
     denoiser = SmallDenoiser()
     loss = tree_loss(settings, grown(settings, leaves, denoiser), drawn(leaves))
     disturb(denoiser, 0.01)
-    rule = LossRule(1e-3, 1e-3, by_depth, rows=5)
+    rule = LossRule(*clip, by_depth, rows=5)
     tally = loss.accumulate(denoiser, rule, 1.0)
     ours = gradient(denoiser)
     wanted_loss, clipped = brute_force(denoiser, loss, rule)
@@ -108,6 +115,33 @@ def test_the_gradient_is_that_of_one_edge_at_a_time(name: str, by_depth: bool) -
     torch.testing.assert_close(ours, wanted, atol=1e-6, rtol=1e-4)
     assert tally.loss == pytest.approx(wanted_loss, abs=1e-6)
     assert 0 < tally.clipped == clipped < tally.edges == loss.edges
+
+
+def pulls(ratio: float, advantage: float, rule: LossRule) -> bool:
+    """Whether the weights are pulled on where every edge of a tree has this ratio and advantage."""
+    denoiser = SmallDenoiser()
+    trees = grown(TREE, 8, denoiser)
+    old = tuple(None if log is None else log - math.log(ratio) for log in trees.log_probs)
+    kept = kept_edges(TREE, trees, drawn(8), torch.ones(2, 8, dtype=torch.bool), 0)
+    advantages = [torch.full(mask.shape, advantage) for mask in kept]
+    TreeLoss(replace(trees, log_probs=old), advantages, kept).accumulate(denoiser, rule, 1.0)
+    return bool((gradient(denoiser) != 0).any())
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "pulled"),
+    [
+        (0.85, 1.0, True),
+        (0.85, -1.0, False),  # below 1 - low: pushed down far enough
+        (0.95, -1.0, True),
+        (1.2, 1.0, True),
+        (1.2, -1.0, True),
+        (1.4, 1.0, False),  # above 1 + high: pulled up far enough
+        (1.4, -1.0, True),
+    ],
+)
+def test_each_bound_of_the_clip_holds_on_its_own_side(ratio: float, advantage: float, pulled: bool) -> None:
+    assert pulls(ratio, advantage, LossRule(0.1, 0.3, True, rows=100)) is pulled
 
 
 def test_parents_are_evaluated_once_for_all_their_children() -> None:
