@@ -20,8 +20,10 @@ from rich.text import Text
 
 from node.runtime.transports import lone_transport, visitor_transport
 from node.ui.run_view import new_console
-from swarm.errors import SwarmError
+from swarm.discovery.clock_watch import MOST
+from swarm.errors import SwarmError, TransportDown
 from swarm.exchange.autonat import Reachability
+from swarm.transport.base import TransportStatus
 from swarm.wire.invite import Invite
 from swarm.wire.multiaddr import Address
 
@@ -48,6 +50,7 @@ def examine(invite: Invite | None) -> list[Finding]:
 
     With an invite, peers of that swarm are asked whether they can dial this machine.
     """
+    visit = Visit(invite) if invite else None
     checks: Sequence[Callable[[], Finding]] = (
         check_python,
         check_torch,
@@ -56,7 +59,7 @@ def examine(invite: Invite | None) -> list[Finding]:
         check_port,
         check_daemon,
         check_addresses,
-        *([partial(check_reach, invite)] if invite else []),
+        *([partial(check_reach, visit), partial(check_clock, visit)] if visit else [check_clock]),
         check_extras,
         check_diffusion,
     )
@@ -164,11 +167,52 @@ def check_addresses() -> Finding:
     )
 
 
-def check_reach(invite: Invite) -> Finding:
-    """Joins the swarm as a passer-by and has its peers dial back."""
-    with closing(visitor_transport(invite)) as transport:
-        transport.wait_ready()
-        status = transport.status()
+class Visit:
+    """One look at a swarm as a passer-by, for all checks that ask its peers."""
+
+    def __init__(self, invite: Invite) -> None:
+        self._invite = invite
+        self._status: TransportStatus | TransportDown | None = None
+
+    def status(self) -> TransportStatus:
+        """Joins when it is first asked. Raises TransportDown with the cause, each time."""
+        if self._status is None:
+            try:
+                with closing(visitor_transport(self._invite)) as transport:
+                    transport.wait_ready()
+                    self._status = transport.status()
+            except TransportDown as error:
+                self._status = error
+        if isinstance(self._status, TransportDown):
+            raise self._status
+        return self._status
+
+
+def check_clock(visit: Visit | None = None) -> Finding:
+    """Against peers: a DHT takes nobody whose clock is off by more than MOST seconds."""
+    if visit is None:
+        fix = "murmur doctor INVITE compares it with the clocks of a swarm's peers"
+        return Finding(
+            "clock", "ok", f"not checked, as no peer was asked; it may be off by {MOST:g} s at most", fix
+        )
+    try:
+        status = visit.status()
+    except TransportDown as error:
+        if "clock" in str(error):
+            return Finding("clock", "failure", str(error), "see above; then try again")
+        return Finding("clock", "warning", "not checked: no peer answered", "see the finding on reach")
+    if status.clock_offset is None:
+        return Finding(
+            "clock", "warning", "not checked: no peer told the time", "try again with another invite"
+        )
+    if words := status.warnings.get("clock"):
+        return Finding("clock", "failure", words, "a swarm's nodes need the same time")
+    return Finding("clock", "ok", f"within {abs(status.clock_offset):.1f} s of peers' ({MOST:g} s are taken)")
+
+
+def check_reach(visit: Visit) -> Finding:
+    """Has peers dial back."""
+    status = visit.status()
     ports = ", ".join(sorted({str(Address.parse(a).port) for a in status.addresses}))
     if status.reach is Reachability.OPEN:
         return Finding("reach", "ok", f"peers can dial this machine (tried port {ports})")

@@ -68,13 +68,15 @@ def serve_bootstrap(
 
 
 def standing(transport: Transport) -> str:
-    """One line on the swarm. A bootstrap fetches nothing, so announcements are read for this line alone."""
+    """The swarm in one line, and one for each warning. A bootstrap fetches nothing, so announcements are read for this line alone."""
     with suppress(TransportError):
         transport.announcements(READ)
     status = transport.status()
     health = "healthy" if status.healthy else f"not healthy: {status.detail}"
     seen = status.peers_seen
-    return f"{health}; {seen} peer{'' if seen == 1 else 's'} announced"
+    return "\n".join(
+        [f"{health}; {seen} peer{'' if seen == 1 else 's'} announced", *status.warnings.values()]
+    )
 
 
 @contextmanager

@@ -116,9 +116,11 @@ def play_round(node: Node) -> RoundEvent:
     except DivergedError as error:
         diverged = str(error)
 
+    network = node.gossip.transport_status()
+    refused_values = node.notices.new_refused_values(network.refused_values)
     node.store.append(
         *describe_problems(node.round, phase),
-        *describe_peers(node.round, exchanged.verdicts),
+        *describe_peers(node.round, exchanged.verdicts, refused_values),
         *(describe_external(node.round, batch) if diverged is None else ()),
     )
     outcome = RoundOutcome(
@@ -135,6 +137,7 @@ def play_round(node: Node) -> RoundEvent:
     event = describe_round(outcome, watch)
     node.transport_cpu += event.transport_cpu_seconds
     node.notices.after_round(event, phase.groups, exchanged.verdicts, taken_over)
+    node.notices.after_look(node.round, network.warnings)
     return event
 
 

@@ -8,7 +8,7 @@ another on purpose. A copier shows up alike, and the notice says so.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -66,6 +66,8 @@ class Notices:
 
     problems: SharedProblems = field(default_factory=SharedProblems)
     _new: list[LifeEvent] = field(default_factory=list)
+    _refused_values: dict[str, int] = field(default_factory=dict)  # by peer, as last told
+    _warned: dict[str, str] = field(default_factory=dict)  # of the transport, by kind
     _alone: bool = False
     _cut: bool = False
     _rounds_alone: int = 0
@@ -92,6 +94,23 @@ class Notices:
         if event.cut_share >= MANY_CUT and not self._cut:
             self._new.append(LifeEvent(event.round, "cut", _cut_note(event.cut_share)))
         self._cut = event.cut_share >= (FEW_CUT if self._cut else MANY_CUT)
+
+    def after_look(self, round_number: int, warnings: Mapping[str, str]) -> None:
+        """`warnings` are the transport's by kind; each kind is told once, and again when it went and came back."""
+        for kind, words in warnings.items():
+            if kind not in self._warned:
+                self._new.append(LifeEvent(round_number, kind, words))
+        self._warned = dict(warnings)
+
+    def new_refused_values(self, refused: Mapping[str, int]) -> dict[str, int]:
+        """What peers sent to this node's part of the DHT and it refused, by peer, since the last call."""
+        # A transport process that was started anew counts from 0.
+        new = {
+            p: n - before if n >= (before := self._refused_values.get(p, 0)) else n
+            for p, n in refused.items()
+        }
+        self._refused_values = dict(refused)
+        return {peer: count for peer, count in new.items() if count}
 
     def drain(self) -> list[LifeEvent]:
         """What is new since the last call."""

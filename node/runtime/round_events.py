@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from swarm.gossip.service import Exchanged
 from swarm.process import ended_children_cpu_seconds
 from swarm.sampling.sampler import Batch
 from swarm.transport.base import TransportStatus
+
+DHT_VALUE = "dht_value"  # the reason under which a peer's event counts values that the DHT did not take
 
 
 class Stopwatch:
@@ -142,18 +144,25 @@ def describe_problems(round_number: int, phase: RolloutPhase) -> list[ProblemEve
     ]
 
 
-def describe_peers(round_number: int, verdicts: Iterable[Verdict]) -> list[PeerEvent]:
-    """One event for each peer whose records were examined since the last round."""
+def describe_peers(
+    round_number: int, verdicts: Iterable[Verdict], refused_values: Mapping[str, int]
+) -> list[PeerEvent]:
+    """One event for each peer of whom something was examined since the last round.
+
+    `refused_values` are values by peer that this node's part of the DHT did not take.
+    """
     by_peer: dict[str, list[Verdict]] = defaultdict(list)
     for verdict in verdicts:
         by_peer[verdict.peer].append(verdict)
+    for peer in refused_values:
+        by_peer[peer]  # with no verdict, as far as nothing else came of it
     return [
         PeerEvent(
             round=round_number,
             peer=peer,
             received=sum(verdict.checked for verdict in theirs),
             set_aside=_set_aside(theirs),
-            refused=_refused(theirs),
+            refused=_refused(theirs) | ({DHT_VALUE: refused_values[peer]} if peer in refused_values else {}),
             left_out=dict(Counter(reason.value for verdict in theirs for reason in verdict.left_out)),
         )
         for peer, theirs in by_peer.items()

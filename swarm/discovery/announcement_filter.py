@@ -32,6 +32,10 @@ class AnnouncementFilter:
 
     def __init__(self, manifest: Manifest, clock: Callable[[], float] = time.time) -> None:
         self.manifest = manifest
+        self.on_verified: Callable[[Announcement], None] | None = None  # hears of everything that is admitted
+        self.on_future: Callable[[Announcement, float], None] | None = (
+            None  # and of signed ones ahead by so many s
+        )
         self.refused: Counter[str] = Counter()
         self._swarm = manifest.swarm_id
         self._clock = clock
@@ -49,6 +53,8 @@ class AnnouncementFilter:
         except Refused as refusal:
             self.refused[refusal.reason] += 1
             raise
+        if self.on_verified:
+            self.on_verified(announcement)
         return announcement
 
     def live(self, announcement: Announcement) -> bool:
@@ -69,6 +75,8 @@ class AnnouncementFilter:
         if a.swarm != self._swarm or a.depth != manifest.shard_depth:
             raise Refused("swarm")
         if a.created > latest:
+            if self.on_future and a.verify_signature():
+                self.on_future(a, a.created - self._clock())
             raise Refused("future")
         if not 0 < a.expires - a.created <= MAX_LIFETIME:
             raise Refused("lifetime")

@@ -13,6 +13,7 @@ from hivemind.proto import dht_pb2
 
 from swarm.errors import DecodeError
 from swarm.network.dht_storage import STORER
+from swarm.network.foreign_values import ForeignValues
 
 MAX_KEYS = 64  # of one request; an answer to 20,000 took 1.7 s and 2.5 MB
 # Since the start of the process, by reason. One node lives in it.
@@ -27,6 +28,8 @@ def node_id_of(peer: PeerID) -> DHTID:
 class GuardedProtocol(DHTProtocol):
     """Stands in for DHTProtocol once `install` was called. Refusals are counted in `refused`."""
 
+    foreign_values: ForeignValues | None = None  # once it is set, who sends too many of them gets no answer
+
     async def update_routing_table(
         self, node_id: DHTID | None, peer_id: PeerID, responded: bool = True
     ) -> None:
@@ -35,16 +38,29 @@ class GuardedProtocol(DHTProtocol):
             return
         await super().update_routing_table(node_id, peer_id, responded)
 
+    async def rpc_ping(self, request: dht_pb2.PingRequest, context: P2PContext) -> dht_pb2.PingResponse:
+        self._refuse_left(context)
+        return await super().rpc_ping(request, context)
+
     async def rpc_store(self, request: dht_pb2.StoreRequest, context: P2PContext) -> dht_pb2.StoreResponse:
+        self._refuse_left(context)
         _check_size(request.keys)
         del request.in_cache[:]
         request.in_cache.extend([False] * len(request.keys))  # a second store that nothing bounds
         STORER.set(str(context.remote_id))
-        return await super().rpc_store(request, context)
+        if self.foreign_values is None:
+            return await super().rpc_store(request, context)
+        with self.foreign_values.counting(self, context.remote_id, request.ByteSize()):
+            return await super().rpc_store(request, context)
 
     async def rpc_find(self, request: dht_pb2.FindRequest, context: P2PContext) -> dht_pb2.FindResponse:
+        self._refuse_left(context)
         _check_size(request.keys)
         return await super().rpc_find(request, context)
+
+    def _refuse_left(self, context: P2PContext) -> None:
+        if self.foreign_values:
+            self.foreign_values.refuse_left(context.remote_id)
 
     async def call_find(self, peer: PeerID, keys: Any) -> Any:
         answer = await super().call_find(peer, keys)

@@ -18,12 +18,15 @@ from hivemind.dht.protocol import ValidationError
 from hivemind.dht.routing import DHTID
 from hivemind.p2p import P2P, PeerID
 from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
+from hivemind.proto import dht_pb2
 from hivemind.utils.multiaddr import Multiaddr
+from hivemind.utils.timed_storage import get_dht_time
 
 from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.errors import DecodeError, FetchFailed
 from swarm.exchange.framing import Stream
 from swarm.network.dht_validator import AnnouncementValidator, harden
+from swarm.network.foreign_values import ForeignValues
 from swarm.network.ipc import DhtSettings
 from swarm.wire.announcement import Announcement, shard_key
 from swarm.wire.identity import peer_bytes, peer_text
@@ -63,6 +66,7 @@ class _RelayDaemon(_Daemon):
 
 class Daemon:
     def __init__(self, p2p: P2P, node: DHTNode) -> None:
+        self.on_clock: Callable[[str, float], None] | None = None  # hears how far a peer's clock is ahead
         self._p2p = p2p
         self._node = node
 
@@ -109,6 +113,10 @@ class Daemon:
             await _stop(p2p)
             raise
         return cls(p2p, node)
+
+    def guard(self, foreign: ForeignValues) -> None:
+        """From now on refused values are counted by their callers, and some of these not answered."""
+        self._node.protocol.foreign_values = foreign
 
     async def serve(self, protocol: str, handler: Serve) -> None:
         """Lets `handler` answer streams of `protocol`, by the PeerID that the daemon authenticated."""
@@ -212,6 +220,15 @@ class Daemon:
             async with asyncio.timeout(_DIAL_TIMEOUT):
                 await self._connect(address.peer, [str(address.without_peer())])
                 await self._node.protocol.call_ping(_peer(address.peer))
+                await self._compare_clocks(address.peer)
+
+    async def _compare_clocks(self, peer: str) -> None:
+        """Once more a ping, since hivemind's own gives away what it learned of the other's clock."""
+        request = dht_pb2.PingRequest(peer=self._node.protocol.node_info)
+        before = get_dht_time()
+        answer = await self._node.protocol.get_stub(_peer(peer)).rpc_ping(request, timeout=_RPC_TIMEOUT)
+        if answer.dht_time and self.on_clock:
+            self.on_clock(peer, answer.dht_time - (before + get_dht_time()) / 2)
 
 
 def _relays(bootstrap: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 
+from swarm.discovery.key_watch import KeyWatch
 from swarm.discovery.republish import draw_phase, is_due, next_moment, republished
 from swarm.errors import TransportDown
 from swarm.exchange.fetch import BodyExchange
@@ -40,6 +41,7 @@ class Publisher:
         address_book: AddressBook,
     ) -> None:
         self.hidden = bool(settings.client_mode)
+        self.keys = KeyWatch(identity.peer_id, time.time())
         self.counters: Counter[str] = Counter()
         self._settings, self._identity, self._membership = settings, identity, membership
         self._exchange, self._address_book = exchange, address_book
@@ -56,6 +58,7 @@ class Publisher:
     def keep(self, body: bytes, summary: Summary) -> None:
         """Makes `body` the one that is announced."""
         digest = hashlib.sha256(body).digest()
+        self.keys.note_made(digest)
         self._exchange.bodies.put_own(digest, body)
         self._latest = digest, len(body), summary
 

@@ -16,8 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from swarm.discovery import key_watch
 from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.discovery.announcement_store import AnnouncementStore
+from swarm.discovery.clock_watch import ClockWatch
+from swarm.discovery.clock_watch import refusal as clock_refusal
 from swarm.discovery.shard_reader import ShardReader
 from swarm.errors import TransportDown
 from swarm.exchange.autonat import DialBackServer, Reachability, probe_reachability
@@ -27,6 +30,7 @@ from swarm.exchange.push_mirror import MirrorServer
 from swarm.limits import FETCH_PROTOCOL, PUSH_PROTOCOL, REACH_PROTOCOL, STATS_PROTOCOL
 from swarm.network import dht_protocol
 from swarm.network.address_book import AddressBook
+from swarm.network.foreign_values import ForeignValues
 from swarm.network.ipc import DhtSettings
 from swarm.network.p2p_daemon import DAEMON_ERRORS, Daemon
 from swarm.network.publisher import Publisher
@@ -56,6 +60,11 @@ class PeerSupervisor:
         self._exchange = BodyExchange(membership, settings.serve, self._announcements)
         self._address_book = AddressBook(settings, membership.swarm, identity.peer_id, self._announcements)
         self._publisher = Publisher(settings, identity, membership, self._exchange, self._address_book)
+        self._foreign = ForeignValues(self._filter.refused.total)
+        self._clocks = ClockWatch()
+        self._clock_refusal = ""  # why the last start failed, where it was the clock
+        self._filter.on_verified = self._publisher.keys.note_heard
+        self._filter.on_future = lambda announcement, ahead: self._clocks.note(announcement.peer, ahead)
         self._mirror_server = MirrorServer(membership, self._exchange.mirrored)
         self._dial_back_server = DialBackServer(membership)
         self._reach = Reachability.UNKNOWN
@@ -111,8 +120,9 @@ class PeerSupervisor:
         counters = Counter(
             {f"refused_{reason}": n for reason, n in (self._filter.refused + dht_protocol.refused).items()}
         )
+        counters["key_elsewhere"] = self._publisher.keys.foreign
         servers = self._mirror_server, self._dial_back_server, self._stats_server
-        own = self.counters, self._publisher.counters, self._exchange.counters
+        own = self._foreign.counters, self.counters, self._publisher.counters, self._exchange.counters
         for counted in (*own, *(server.counters for server in servers)):
             counters.update(counted)
         return {
@@ -122,7 +132,16 @@ class PeerSupervisor:
             "reach": self._reach,
             "peers_seen": len(self._announcements.live()),
             "counters": dict(counters),
+            "warnings": self._warnings(),
+            "refused_values": self._foreign.by_caller,
+            "clock_offset": self._clocks.offset,
         }
+
+    def _warnings(self) -> dict[str, str]:
+        warnings = {"same key": key_watch.WARNING if self._publisher.keys.foreign else ""}
+        warnings["foreign values"] = self._foreign.warning
+        warnings["clock"] = self._clock_refusal or self._clocks.warning
+        return {kind: words for kind, words in warnings.items() if words}
 
     def _stats(self) -> NodeStats:
         state, up = self.state(), time.monotonic() - self._started
@@ -139,6 +158,8 @@ class PeerSupervisor:
         except DAEMON_ERRORS as error:
             self.detail = self._readable(error)
             return
+        daemon.on_clock = self._clocks.note
+        daemon.guard(self._foreign)
         try:
             await daemon.serve(FETCH_PROTOCOL, self._exchange.serve)
             await daemon.serve(PUSH_PROTOCOL, self._mirror_server.serve)
@@ -148,7 +169,7 @@ class PeerSupervisor:
             self._shard_reader.rejoin()
             await daemon.connect(self._address_book.bootstrap_candidates())
             await self._probe_reachability(daemon)
-            self._daemon = daemon
+            self._daemon, self._clock_refusal = daemon, ""
             self.counters["starts"] += 1
             if self._publisher.newest:
                 await self._publisher.announce(daemon)
@@ -208,6 +229,9 @@ class PeerSupervisor:
 
     def _readable(self, error: BaseException) -> str:
         cause = str(error) or type(error).__name__
+        self._clock_refusal = clock_refusal(cause) or ""
+        if self._clock_refusal:
+            return self._clock_refusal
         hosts = ", ".join(f"{a.host}:{a.port}" for a in parse_known(self._settings.bootstrap))
         if hosts and "bootstrap" in cause:
             return f"no bootstrap peer answers at {hosts}: check that it runs and that the address is right"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from swarm.exchange.autonat import Reachability
@@ -20,6 +20,11 @@ class TransportStatus:
     counters: Mapping[str, int]  # published, fetched, fetched_bytes, served, served_bytes, refused_<why>, ...
     detail: str = ""  # one line: why unhealthy, or empty
     reach: Reachability = Reachability.UNKNOWN  # whether others can dial this node
+    warnings: Mapping[str, str] = field(default_factory=dict)  # kind and words: what the owner has to mend
+    refused_values: Mapping[str, int] = field(default_factory=dict)  # in the DHT, by who sent them
+    clock_offset: float | None = (
+        None  # seconds that peers' clocks are ahead, the median; None before any answered
+    )
     cpu_seconds: float = 0.0  # of the transport's own processes since it was made, as last told
     ended_cpu_seconds: float = (
         0.0  # of those that ended: the kernel counts them among this process's children

@@ -21,6 +21,7 @@ from swarm.limits import MAX_BODY
 from swarm.network.ipc import DhtSettings as DhtSettings
 from swarm.transport.base import TransportStatus
 from swarm.transport.ipc_client import IpcClient
+from swarm.transport.listen_ports import refuse_taken_ports
 from swarm.wire.announcement import Announcement, Summary
 from swarm.wire.identity import Identity
 from swarm.wire.membership import Membership
@@ -38,8 +39,10 @@ class DhtTransport:
     def __init__(self, settings: DhtSettings, identity_path: Path | None = None) -> None:
         """`identity_path` is the node's key file; None for an observer with a throw-away name.
 
-        Raises IdentityError, and InviteError without the secret of a private swarm.
+        Raises IdentityError, InviteError without the secret of a private swarm, and TransportDown for a listen
+        address that another program has.
         """
+        refuse_taken_ports(settings.listen)
         self._folder = tempfile.TemporaryDirectory(prefix="murmur-") if identity_path is None else None
         key = identity_path or Path(self._folder.name if self._folder else "") / "key"
         self.peer_id = Identity.load_or_create(key).peer_id

@@ -9,6 +9,7 @@ from sample_events import ROUND
 
 from node.config.schema import load_config
 from node.runtime.notices import REMEMBERED, SAME_PROBLEMS, Notices, SharedProblems
+from node.runtime.round_events import describe_peers
 from node.storage.run_folder import RunFolder
 from policies.rollout import Finish, Group, Problem, Rollout
 from policies.tasks import build_task
@@ -110,3 +111,39 @@ def test_the_end_tells_what_the_swarm_did_not_bring() -> None:
     silo = Notices()
     silo.after_round(replace(event, alone=False, trained_external=0, missing_external=0), [], [], set())
     assert silo.at_end() is None
+
+
+def test_what_the_transport_warns_of_is_told_once_a_kind_and_again_when_it_came_back() -> None:
+    notices = Notices()
+    for warnings in (
+        {},
+        {"same key": "stop one"},
+        {"same key": "stop one", "clock": "set it"},
+        {},
+        {"clock": "again"},
+    ):
+        notices.after_look(3, warnings)
+    assert [(event.what, event.note) for event in notices.drain()] == [
+        ("same key", "stop one"),
+        ("clock", "set it"),
+        ("clock", "again"),
+    ]
+
+
+def test_refused_values_are_told_as_they_come() -> None:
+    notices = Notices()
+    told = [
+        notices.new_refused_values(seen)
+        for seen in ({}, {"a": 2}, {"a": 2, "b": 1}, {"a": 5, "b": 1}, {"a": 1})
+    ]
+    assert told == [
+        {},
+        {"a": 2},
+        {"b": 1},
+        {"a": 3},
+        {"a": 1},
+    ]  # at last from a transport process started anew
+    [event] = describe_peers(4, [], {"a": 3})
+    assert (event.peer, event.received, event.refused) == ("a", 0, {"dht_value": 3})
+    [event] = describe_peers(4, [_theirs(1)], {BOB: 2})
+    assert (event.received, event.refused) == (1, {"dht_value": 2})
