@@ -68,7 +68,7 @@ def serve_bootstrap(
 
 
 def standing(transport: Transport) -> str:
-    """The swarm in one line, and one for each warning. A bootstrap fetches nothing, so announcements are read for this line alone."""
+    """The swarm in one line, and one for each warning. A bootstrap fetches nothing: announcements are read for this."""
     with suppress(TransportError):
         transport.announcements(READ)
     status = transport.status()

@@ -18,7 +18,7 @@ from hivemind.dht.protocol import DHTProtocol
 from hivemind.p2p import PeerID
 from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
 
-from swarm.exchange.body_store import PeerBuckets
+from swarm.exchange.rate_limit import PeerBuckets
 
 log = logging.getLogger(__name__)
 
