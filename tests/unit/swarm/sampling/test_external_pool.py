@@ -76,6 +76,23 @@ def test_a_full_pool_loses_the_oldest_of_its_largest_peer() -> None:
     assert seeds(pool, MALLORY) == {6, 7, 8, 9}
 
 
+def test_the_oldest_goes_by_its_announcement_and_not_by_its_arrival() -> None:
+    for arrivals in ((0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)):
+        full_peer = ExternalPool(PoolSettings(per_peer=2))
+        full_pool = ExternalPool(PoolSettings(total=2))
+        for age in arrivals:
+            for pool in (full_peer, full_pool):
+                pool.add(group(age, origin=ALICE), created=float(age))
+        assert seeds(full_peer, ALICE) == seeds(full_pool, ALICE) == {2, 3}
+
+
+@pytest.mark.parametrize(("now", "kept"), [(13.0, {3, 4}), (13.001, {4}), (14.0, {4}), (14.001, set())])
+def test_the_maximum_age_is_the_last_at_which_a_group_is_kept(now: float, kept: set[int]) -> None:
+    pool = filled({ALICE: 5}, PoolSettings(max_age=10))
+    pool.expire(now)
+    assert seeds(pool, ALICE) == kept
+
+
 def test_nothing_beyond_the_maximum_age_is_drawn_or_kept() -> None:
     pool = filled({ALICE: 5}, PoolSettings(max_age=10))
     assert {g.problem.seed for g in pool.draw(2, np.random.default_rng(0), now=13.0)} == {3, 4}
