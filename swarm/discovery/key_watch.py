@@ -18,6 +18,10 @@ WARNING = (
     "this node's key runs elsewhere too: somebody announces bodies in its name that it did not make. Neither of the "
     "two is heard properly. Stop one of them, or let it make a key of its own in a run folder of its own"
 )
+OWN_INVITE = (
+    "the only peer that this node knows to join through has its own key, so it joins nobody: this run folder, or a "
+    "copy of it, founded that swarm. To take part beside the founder, join in a run folder of its own"
+)
 
 
 class KeyWatch:
@@ -26,7 +30,8 @@ class KeyWatch:
     def __init__(self, peer: str, started: float) -> None:
         """`started` in Unix seconds, by this machine's clock."""
         self.foreign = 0  # bodies that were announced in this node's name and not made by it
-        self._peer, self._started = peer, started
+        self.peer = peer
+        self._started = started
         self._made: OrderedDict[bytes, None] = OrderedDict()
         self._foreign: OrderedDict[bytes, None] = OrderedDict()
 
@@ -37,7 +42,7 @@ class KeyWatch:
     def note_heard(self, announcement: Announcement) -> None:
         """An announcement whose signature was checked, of whomever."""
         digest = announcement.digest
-        if announcement.peer != self._peer or announcement.created <= self._started:
+        if announcement.peer != self.peer or announcement.created <= self._started:
             return
         if digest in self._made or digest in self._foreign:
             return

@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 _STEADY = 60.0  # seconds up after which a failure counts as the first again
 _MAX_BACK_OFF = 30.0
 _REACH_PERIOD = 60.0  # seconds between questions for reachability, until one is answered
+_CLOCK_PERIOD = 120.0  # seconds between looks at the clocks of _CLOCKS peers
+_CLOCKS = 3
 _MAX_RETURNED = 1024  # announcements by one call: 1 MiB at most
 
 
@@ -62,6 +64,7 @@ class PeerSupervisor:
         self._publisher = Publisher(settings, identity, membership, self._exchange, self._address_book)
         self._foreign = ForeignValues(self._filter.refused.total)
         self._clocks = ClockWatch()
+        self._clock_due = 0.0  # monotonic seconds
         self._clock_refusal = ""  # why the last start failed, where it was the clock
         self._filter.on_verified = self._publisher.keys.note_heard
         self._filter.on_future = lambda announcement, ahead: self._clocks.note(announcement.peer, ahead)
@@ -138,7 +141,9 @@ class PeerSupervisor:
         }
 
     def _warnings(self) -> dict[str, str]:
-        warnings = {"same key": key_watch.WARNING if self._publisher.keys.foreign else ""}
+        joins = {a.peer for a in parse_known(self._settings.bootstrap)}
+        alone = key_watch.OWN_INVITE if joins == {self._publisher.keys.peer} else ""
+        warnings = {"same key": key_watch.WARNING if self._publisher.keys.foreign else alone}
         warnings["foreign values"] = self._foreign.warning
         warnings["clock"] = self._clock_refusal or self._clocks.warning
         return {kind: words for kind, words in warnings.items() if words}
@@ -191,7 +196,15 @@ class PeerSupervisor:
             if self._daemon.alone:
                 await self._daemon.connect(self._address_book.bootstrap_candidates())
             await self._probe_reachability(self._daemon)
+            await self._compare_clocks(self._daemon)
             await self._address_book.maintain(self._daemon)
+
+    async def _compare_clocks(self, daemon: Daemon) -> None:
+        """Now and then with a few peers: clocks drift, and hivemind looks when a node joins alone."""
+        if time.monotonic() >= self._clock_due:
+            self._clock_due = time.monotonic() + _CLOCK_PERIOD
+            known = self._address_book.bootstrap_candidates()
+            await daemon.connect(random.sample(known, min(len(known), _CLOCKS)))
 
     async def _probe_reachability(self, daemon: Daemon) -> None:
         """Asks peers to dial back, until some did. A node that is hidden, against its settings, starts anew as such."""

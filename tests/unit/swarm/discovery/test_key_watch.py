@@ -33,7 +33,7 @@ def test_own_signed_announcements_of_foreign_bodies_are_counted(
     keeper.on_verified = watch.note_heard
     with caplog.at_level(logging.WARNING):
         for _ in range(3):  # as often as it is heard, from the DHT and with fetches
-            keeper.admit(announce(who, digest=digest, created=created).encode())
+            keeper.admit(announce(who, digest=digest, created=created, expires=created + 300).encode())
     assert watch.foreign == foreign
     assert caplog.text.count("this node's key runs elsewhere too") == foreign
 

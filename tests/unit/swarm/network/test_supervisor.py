@@ -1,0 +1,64 @@
+"""The peer supervisor's state: what it warns of, and when it compares clocks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from announcing import MANIFEST
+
+from swarm.network.ipc import DhtSettings
+from swarm.network.supervisor import PeerSupervisor
+from swarm.wire.identity import Identity
+from swarm.wire.multiaddr import Address
+
+ALICE, BOB = Identity(b"a" * 32), Identity(b"b" * 32)
+
+
+def supervisor(folder: Path, *peers: Identity) -> PeerSupervisor:
+    ALICE.save(folder / "key")
+    bootstrap = tuple(f"/ip4/127.0.0.1/tcp/{4001 + n}/p2p/{peer.peer_id}" for n, peer in enumerate(peers))
+    return PeerSupervisor(DhtSettings(MANIFEST, bootstrap), folder / "key")
+
+
+class Daemon:
+    """Up, and alone with the peers that it is told of."""
+
+    alone = False
+
+    def __init__(self) -> None:
+        self.asked: list[str | None] = []
+
+    async def addresses(self) -> tuple[Address, ...]:
+        return ()
+
+    async def connect(self, addresses: Sequence[Address]) -> None:
+        self.asked += [a.peer for a in addresses]
+
+
+def test_a_node_that_would_join_itself_says_so(tmp_path: Path) -> None:
+    assert "joins nobody" in supervisor(tmp_path, ALICE).state()["warnings"]["same key"]
+    assert supervisor(tmp_path, ALICE, BOB).state()["warnings"] == {}
+    assert supervisor(tmp_path).state()["warnings"] == {}
+
+
+def test_clocks_are_compared_now_and_then_while_a_node_is_up(tmp_path: Path) -> None:
+    node, daemon = supervisor(tmp_path, BOB), Daemon()
+    node._daemon = daemon  # type: ignore[assignment]
+    asyncio.run(node._maintain())
+    asyncio.run(node._maintain())
+    assert daemon.asked == [BOB.peer_id]
+    node._clock_due = 0.0
+    asyncio.run(node._maintain())
+    assert daemon.asked == [BOB.peer_id] * 2
+
+
+def test_a_join_that_the_clock_spoilt_is_warned_of_until_it_succeeds(tmp_path: Path) -> None:
+    node = supervisor(tmp_path, BOB)
+    error: Any = RuntimeError("local time must be within 3 seconds  of others(local: 1000.0, peer: 1012.0)")
+    assert node._readable(error).startswith("this machine's clock is 12.0 s behind")
+    assert node.state()["warnings"]["clock"] == node._readable(error)
+    assert "did not start" in node._readable(RuntimeError("something else"))
+    assert node.state()["warnings"] == {}
