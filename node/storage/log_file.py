@@ -12,7 +12,11 @@ MAX_BYTES = 5_000_000
 
 
 def log_to_file(folder: Path) -> None:
-    """Sends the process's log records to `folder/node.log`, rotated at 5 MB. Replaces earlier handlers."""
+    """Sends the process's log records to `folder/node.log`, rotated at 5 MB. Replaces earlier handlers.
+
+    A record that cannot be written, as on a full disk, is lost without a word: the run has better things to tell.
+    """
+    logging.raiseExceptions = False
     folder.mkdir(parents=True, exist_ok=True)
     handler = logging.handlers.RotatingFileHandler(
         folder / "node.log", maxBytes=MAX_BYTES, backupCount=2, encoding="utf-8"

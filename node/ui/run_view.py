@@ -89,10 +89,10 @@ class Screen:
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
-        """A reader that goes away is noticed; what is said after it goes nowhere."""
+        """A reader that goes away, or output to a full disk, is noticed; what is said after it goes nowhere."""
         try:
             yield
-        except BrokenPipeError:
+        except OSError:
             self.reader_gone = True
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -13,7 +13,7 @@ from test_silo import wait_for_round
 
 pytestmark = pytest.mark.e2e
 
-RUN = ("silo", "tiny", *QUICK, "--rounds", "10000", "--run-dir", "run")
+RUN = ("silo", "tiny", *QUICK, "--set", "checkpoint.every=1", "--rounds", "10000", "--run-dir", "run")
 
 
 def in_words(output: str) -> str:

@@ -53,7 +53,7 @@ def test_embedded_policy_learns(tmp_path: Path) -> None:
 
 
 def test_killed_run_resumes_as_if_it_had_not_been(tmp_path: Path) -> None:
-    options = ["tiny", *QUICK, "--rounds", str(ROUNDS), "--set", "checkpoint.every=2"]
+    options = ["tiny", *QUICK, "--rounds", str(ROUNDS), "--set", "checkpoint.every=2", "--set", "seed=1"]
     whole = murmur("silo", *options, "--run-dir", "whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
 

@@ -28,7 +28,7 @@ from policies.policy import (
 )
 from policies.rollout import Finish, Group, Problem, Rollout, Segment, TrainGroup
 from policies.strategies import build_strategy
-from policies.strategies.open_groups import OpenGroups
+from policies.strategies.open_groups import UNBEGUN, OpenGroup, OpenGroups
 from policies.tasks import build_task
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import TaskSpec
@@ -368,3 +368,17 @@ def test_a_round_tells_how_far_sampler_and_trainer_lie_apart(tmp_path: Path, mea
         assert event.disagreement is not None
         assert "80 fresh tokens 0.3 nats off" in event.disagreement
         assert "generation.arithmetic = 'float32'" in event.disagreement
+
+
+def test_own_partials_are_carried_on_after_a_resumption(tmp_path: Path) -> None:
+    """What a round left unfinished is the run's: lost, a resumed run samples other rollouts."""
+    alice = node_of(tmp_path / "a", ALICE, SiloTransport(), external=0, rounds=2)
+    half = Rollout("so far", (Segment(0, (1, 2), (-1.0, -2.0)),), Finish.UNFINISHED)
+    alice.rollouts.open(OpenGroup(1, 0, TASK.problem(7), 2, (half, UNBEGUN)))
+    alice.round = 1
+    save(alice)
+    again = node_of(tmp_path / "a", ALICE, SiloTransport(), external=0, rounds=2)
+    assert again.rollouts.partials == []
+    resume(again)
+    assert again.rollouts.partials == alice.rollouts.partials and len(again.rollouts.partials) == 2
+    assert again.rollouts.snapshot() == alice.rollouts.snapshot()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from node.storage.checkpoint import CheckpointError, Checkpoints, NodeState
+from node.storage.checkpoint import FORMAT, CheckpointError, Checkpoints, NodeState
 
 
 class Weights:
@@ -78,3 +78,73 @@ def test_broken_state_is_named(tmp_path: Path, state: str) -> None:
     (tmp_path / "round-00000001" / "state.json").write_text(state)
     with pytest.raises(CheckpointError, match="round-00000001"):
         checkpoints.load_latest(Weights())  # type: ignore[arg-type]
+
+
+def test_a_state_of_another_format_is_refused_by_its_format(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    save(checkpoints, 1)
+    state = tmp_path / "round-00000001" / "state.json"
+    whole = json.loads(state.read_text())
+    for written in (FORMAT + 1, FORMAT - 2, None):
+        state.write_text(json.dumps(whole | {"format": written}))
+        with pytest.raises(CheckpointError, match=f"format {written}, this murmur reads {FORMAT}"):
+            checkpoints.load_latest(Weights())  # type: ignore[arg-type]
+
+
+def test_a_round_that_is_saved_is_not_saved_again(tmp_path: Path) -> None:
+    """A run that stops right after a checkpoint saves the same round twice."""
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    save(checkpoints, 1)
+    first = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    again = Weights("other weights")
+    assert checkpoints.save(again, NodeState(1, [], {}, {})) == tmp_path / "round-00000001"  # type: ignore[arg-type]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == first
+
+
+def test_every_file_is_on_disk_before_its_name_appears(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+
+    rename = Path.rename
+
+    def renamed(draft: Path, final: Path) -> Path:
+        files = {str(path) for path in draft.rglob("*") if path.is_file()}
+        assert files and files <= set(synced) and str(draft) in synced
+        synced.clear()
+        return rename(draft, final)
+
+    monkeypatch.setattr("node.storage.checkpoint.os.fsync", fsync)
+    monkeypatch.setattr(Path, "rename", renamed)
+    save(Checkpoints(tmp_path, keep=1), 1)
+    assert synced == [str(tmp_path)]  # the name itself
+
+
+def test_a_library_that_fails_on_a_full_disk_is_told_and_its_draft_goes(tmp_path: Path) -> None:
+    class Fails(Weights):
+        def save(self, folder: Path) -> None:
+            (folder / "weights").write_text("half")
+            raise RuntimeError("[enforce fail at inline_container.cc:672] unexpected pos 4644096")
+
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    with pytest.raises(CheckpointError, match=r"cannot be written .*MB are free"):
+        checkpoints.save(Fails(), NodeState(3, [], {}, {}))  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == [] and checkpoints.newest() is None
+
+
+@pytest.mark.parametrize("error", [EOFError("short"), AttributeError("no attribute"), IndexError("range")])
+def test_whatever_a_reader_raises_names_the_checkpoint_and_the_older_one(
+    tmp_path: Path, error: Exception
+) -> None:
+    class Damaged(Weights):
+        def load(self, folder: Path) -> None:
+            raise error
+
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    save(checkpoints, 1)
+    save(checkpoints, 2)
+    with pytest.raises(CheckpointError, match=r"round-00000002 cannot be read .*round-00000001 is older"):
+        checkpoints.load_latest(Damaged())  # type: ignore[arg-type]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from sample_events import ROUND
 
 from node.storage.events import (
@@ -17,6 +19,7 @@ from node.storage.events import (
     PeerEvent,
     ProblemEvent,
     Store,
+    StoreError,
 )
 
 PROBLEM = ProblemEvent(1, "sort@1", 77, correct=1, rollouts=4, sampled=12, reward=0.25, dropped=None)
@@ -60,3 +63,45 @@ def test_absent_or_empty_store_is_an_empty_history(tmp_path: Path) -> None:
     assert History(tmp_path / "none.sqlite").rounds() == []
     (tmp_path / "empty.sqlite").touch()
     assert History(tmp_path / "empty.sqlite").rounds() == []
+
+
+@pytest.mark.parametrize("place", [0.0, 0.02, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_damaged_store_is_named_and_never_ends_in_an_error_of_sqlite(
+    tmp_path: Path, place: float, cut: bool
+) -> None:
+    path = tmp_path / "events.sqlite"
+    with closing(Store(path)) as store:
+        for number in range(1, 200):
+            store.append(replace(ROUND, round=number), PeerEvent(number, "alice", 1, 0, {}))
+    content = path.read_bytes()
+    start = int(len(content) * place)
+    path.write_bytes(
+        content[:start] if cut else content[:start] + b"\x00\xff" * 3000 + content[start + 6000 :]
+    )
+
+    def use() -> None:
+        history = History(path)
+        history.rounds(), history.peers(), history.life(), history.last_written()
+        with closing(Store(path)) as store:
+            store.rewind(3)
+            store.append(replace(ROUND, round=4))
+
+    try:
+        use()
+    except StoreError as error:
+        assert str(path) in str(error) and ": " in str(error)
+
+
+def test_rows_of_another_version_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite"
+    with closing(Store(path)) as store:
+        store.append(ROUND)
+    for data in ('{"round": 1}', "[]", "{", "3"):
+        with closing(sqlite3.connect(path)) as db, db:
+            db.execute("UPDATE events SET data = ?", (data,))
+        with pytest.raises(StoreError, match=r"is damaged or of another version .*: move it away"):
+            History(path).rounds()
+    path.write_bytes(b"not a database at all" * 100)
+    with pytest.raises(StoreError, match="move it away"):
+        Store(path)
