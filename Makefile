@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV ?= uv
 BIN := .venv/bin
 
-.PHONY: demo test test-unit lint types contracts check docs results locked lock clean
+.PHONY: demo test test-unit lint types contracts check docs results dist locked lock clean
 
 demo: .venv/.installed-run
 	$(BIN)/murmur demo
@@ -27,6 +27,10 @@ contracts: .venv/.installed-dev
 	$(BIN)/lint-imports
 
 check: lint types contracts test
+
+# A wheel and a source distribution, of the version that the tag says.
+dist: .venv/.installed-dev
+	$(BIN)/python -m hatchling build -d dist
 
 # A broken link or a page outside the menu ends it. The references are written from the code first.
 docs: .venv/.installed-docs
