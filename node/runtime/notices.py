@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from node.storage.events import LifeEvent, RoundEvent
+from node.ui.invocation import murmur
+from node.ui.short_names import short_peer
 from policies.rollout import Group
 from swarm.admission.verdict import Verdict
 
@@ -129,14 +131,14 @@ class Notices:
         )
         return (
             f"of {wanted} groups of peers that this run wanted, {self._trained} came{alone}. "
-            "Look at the swarm with: murmur peers INVITE"
+            f"Look at the swarm with: {murmur('peers')} INVITE"
         )
 
 
 def _same_seed(peer: str) -> str:
     return (
-        f"peer {peer} meets the same problems as this node: both run from the same seed, or it copies. Equal seeds "
-        "waste the swarm's work: start one of them without seed in its config"
+        f"peer {short_peer(peer)} meets the same problems as this node: both run from the same seed, or it copies. "
+        "Equal seeds waste the swarm's work: start one of them without seed in its config"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -57,7 +57,8 @@ def show_peers(invite: str | None, run_dir: Path | None, *, watch: bool, as_json
     decoded = Invite.decode(invite)
     require_libp2p()
     with closing(Observer(decoded)) as observer:
-        with _patience(f"looking at swarm {decoded.manifest.name!r}, which takes up to half a minute"):
+        words = f"looking at swarm {decoded.manifest.name!r}, which takes up to half a minute"
+        with nullcontext() if as_json else _patience(words):
             first = observer.look()
         looks = chain([first], iter(observer.look, None))
         _repeat(lambda: _announcements_view(next(looks), as_json=as_json), watch=watch)

@@ -127,10 +127,12 @@ def test_who_waits_for_a_look_is_told_on_standard_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(peers, "Observer", FakeObserver)
-    peers.show_peers(INVITE, None, watch=False, as_json=True)
+    peers.show_peers(INVITE, None, watch=False, as_json=False)
     told = capsys.readouterr()
-    assert "looking at swarm 'flock'" in told.err
-    assert [row["peer"] for row in json.loads(told.out)] == [BOB, ALICE]
+    assert "looking at swarm 'flock'" in told.err and ALICE[-8:] in told.out
+    peers.show_peers(INVITE, None, watch=False, as_json=True)
+    script = capsys.readouterr()
+    assert script.err == "" and [row["peer"] for row in json.loads(script.out)] == [BOB, ALICE]
 
 
 def test_a_watched_table_redraws_itself_on_a_terminal(
