@@ -95,3 +95,7 @@ def test_no_more_than_the_cap_even_when_stage_one_is_over_it() -> None:
 def test_impossible_counts_are_refused(correct: int, rollouts: int) -> None:
     with pytest.raises(ValueError, match="cannot be correct"):
         extra_rollouts(correct, rollouts, 32, "equal")
+
+
+def test_a_single_rollout_of_stage_one_is_a_count_like_any_other() -> None:
+    assert extra_rollouts(1, 1, 8, "equal") == 0

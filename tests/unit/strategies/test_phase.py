@@ -60,7 +60,7 @@ def begun_tokens(request: RolloutRequest) -> int:
 def test_grpo_decides_every_wanted_group_in_one_call() -> None:
     policy, pool = Recorder(), OpenGroups(RUN_SEED)
     phase = play_round(policy, build_strategy(GRPO), pool, number=1)
-    assert len(policy.asked) == 1 and len(policy.asked[0]) == 4 * 4
+    assert len(policy.asked) == phase.effort.calls == 1 and len(policy.asked[0]) == 4 * 4
     assert [g.problem for g in phase.groups] == draw_of(1)(0, 4)
     assert pool.groups == [] and phase.effort.left == 0
     assert len(phase.admitted) + phase.dropped.total() == 4
