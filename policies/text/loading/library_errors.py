@@ -101,6 +101,8 @@ def _fault(error: BaseException) -> str | None:
             return f"the file could not be written in full ({brief(one)}); see whether the disk is full"
         if isinstance(one, MemoryError | torch.OutOfMemoryError) or _says(one, NO_MEMORY):
             return "not enough memory; choose a smaller model, or dtype = 'bfloat16' to halve its weights"
+    # Not what the error was met beside: libraries try imports that they can do without.
+    for one in (error, error.__cause__):
         if isinstance(one, ModuleNotFoundError) and one.name:
             return f"it needs the Python package {one.name}: pip install {one.name}"
     return None
@@ -123,7 +125,7 @@ def _says(error: BaseException, phrases: tuple[str, ...]) -> bool:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it was raised from."""
+    """The error, what it was raised from, and else what was being handled."""
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -196,6 +196,21 @@ def test_what_keeps_a_repository_from_being_loaded_is_told(
         load(ModelSettings(path="some/model"), CPU)
 
 
+def test_an_import_that_a_library_can_do_without_is_not_blamed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        try:
+            raise ModuleNotFoundError("No module named 'flash_attn'", name="flash_attn")
+        except ModuleNotFoundError:
+            int("many")
+
+    monkeypatch.setattr("policies.text.model.AutoConfig.from_pretrained", failing)
+    with pytest.raises(PolicyError, match="invalid literal") as raised:
+        load(ModelSettings(path=str(folder)), CPU)
+    assert "pip install" not in str(raised.value)
+
+
 def test_a_path_that_is_no_hub_id_either() -> None:
     with pytest.raises(PolicyError, match="no such folder or file here"):
         load(ModelSettings(path="a/b/c"), CPU)
