@@ -102,9 +102,9 @@ def _fault(error: BaseException) -> str | None:
         if isinstance(one, MemoryError | torch.OutOfMemoryError) or _says(one, NO_MEMORY):
             return "not enough memory; choose a smaller model, or dtype = 'bfloat16' to halve its weights"
     # Not what the error was met beside: libraries try imports that they can do without.
-    for one in (error, error.__cause__):
-        if isinstance(one, ModuleNotFoundError) and one.name:
-            return f"it needs the Python package {one.name}: pip install {one.name}"
+    for met in (error, error.__cause__):
+        if isinstance(met, ModuleNotFoundError) and met.name:
+            return f"it needs the Python package {met.name}: pip install {met.name}"
     return None
 
 
