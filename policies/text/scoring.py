@@ -26,7 +26,7 @@ from policies.text.agreement import EXACT
 from policies.text.batching import MicroBatch, Row, collate, pack
 from policies.text.engine.probe import FOREIGN, SAMPLED, brief, probe_texts
 from policies.text.noise import needs_quiet, quieten, switch_off_noise
-from policies.text.padding import move_padding_right
+from policies.text.padding import RightPadded, move_padding_right
 from policies.text.scoring_check import scoring_error
 from policies.text.settings import TrainerSettings
 from policies.text.shared_prefix import CompletionScorer, UnfitError
@@ -85,6 +85,7 @@ class ScoringTrainer(GRPOTrainer):
         self._prepared, self.optimizer = self.accelerator.prepare(self.model, optimizer)
         self.create_scheduler(num_training_steps=settings.schedule_steps)
         self._scorer: CompletionScorer | None = None
+        self._by_logits = False
         self.aux_loss_enabled: bool = self.aux_loss_enabled and self._balances()
         self._scorer = self._scorer_or_none()
         self._one_row = self._padding_matters()
@@ -157,27 +158,38 @@ class ScoringTrainer(GRPOTrainer):
     def _padding_matters(self) -> bool:
         """Whether micro-batches must be of one row each. Raises PolicyError where even then scores are wrong.
 
-        Gives up our way of scoring where TRL's is right and ours is not.
+        Takes the first way of scoring that is right: ours, TRL's, or the whole logits, which take the most memory.
         """
 
         def score(ids: torch.Tensor, mask: torch.Tensor, width: int) -> torch.Tensor:
             return self._get_per_token_logps_and_entropies(self._prepared, ids, mask, width)[0]
 
-        for scorer, together in ((self._scorer, True), (None, True), (None, False)):
-            self._scorer = scorer
-            coarse = self._settings.bf16 or self._plain.dtype.itemsize == 2
-            error = scoring_error(
-                score, self._plain, self.temperature, self._pad_id, together=together, coarse=coarse
-            )
+        coarse = self._settings.bf16 or self._plain.dtype.itemsize == 2
+        ours, nearest = self._scorer, math.inf
+        for self._scorer, self._by_logits, together in (
+            (ours, False, True),
+            (None, False, True),
+            (None, True, True),
+            (None, False, False),
+            (None, True, False),
+        ):
+            try:
+                error = scoring_error(
+                    score, self._plain, self.temperature, self._pad_id, together=together, coarse=coarse
+                )
+            except FOREIGN as failure:
+                logger.warning("scores of the training step: %s", brief(failure))
+                continue
             if error <= 1:
                 if not together:
                     logger.warning(
                         "padding changes what this model computes: it trains a row at a time, slowly"
                     )
                 return not together
+            nearest = min(nearest, error)
         raise PolicyError(
             f"{type(self._plain).__name__} would not be trained as it samples: scores of the training step are "
-            f"{error:.0f} times as far from its own as rounding explains; choose another model, or another adapter"
+            f"{nearest:.0f} times as far from its own as rounding explains; choose another model, or another adapter"
         )
 
     def compute_loss(self, model: torch.nn.Module, inputs: Any, *args: Any, **options: Any) -> torch.Tensor:
@@ -200,15 +212,29 @@ class ScoringTrainer(GRPOTrainer):
         if self._scorer is None:
             rows = move_padding_right(input_ids, attention_mask, logits_to_keep)
             kept = rows.ids.shape[1] - 1  # every token but the first
-            logprobs, entropy, aux_loss = super()._get_per_token_logps_and_entropies(
-                model, rows.ids, rows.mask, kept, **options
-            )
+            if self._by_logits:
+                logprobs, entropy = self._scores_of_logits(model, rows)
+            else:
+                logprobs, entropy, aux_loss = super()._get_per_token_logps_and_entropies(
+                    model, rows.ids, rows.mask, kept, **options
+                )
             logprobs = logprobs.gather(1, rows.places - 1)
             entropy = None if entropy is None else entropy.gather(1, rows.places - 1)
         else:
             logprobs, entropy = self._scorer.score(input_ids, attention_mask, logits_to_keep)
         self._scored = logprobs.detach()
         return logprobs, entropy, aux_loss
+
+    def _scores_of_logits(
+        self, model: torch.nn.Module, rows: RightPadded
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probs and entropies (B, L - 1) of every token but the first, for heads that TRL does not know."""
+        with self.accelerator.autocast():
+            logits = model(input_ids=rows.ids, attention_mask=rows.mask, use_cache=False).logits[:, :-1]
+        whole = torch.log_softmax(logits.float() / self.temperature, dim=-1)
+        with torch.no_grad():
+            entropy = -(whole.exp() * whole).sum(dim=-1)
+        return whole.gather(2, rows.ids[:, 1:, None])[..., 0], entropy
 
     def _prepare_inputs(self, generation_batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """TRL samples and scores here; ours is sampled, scored and padded already."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from transformers import PreTrainedModel
@@ -13,6 +14,7 @@ from policies.text.engine.windows import narrowed_windows
 
 # How far rounding alone takes them apart, beside 1 + the size of a log-prob.
 ROUNDING, HALF_ROUNDING = 1e-4, 5e-2
+SHARPER = 8.0
 
 # Log-probs (B, C) of completions, given input_ids and attention_mask (B, P + C) and C.
 Score = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
@@ -30,7 +32,7 @@ def scoring_error(
     was_training = model.training
     model.eval()
     try:
-        with narrowed_windows(model):
+        with narrowed_windows(model), _sharpened(model):
             rows = [Row(ids[:-SAMPLED], ids[-SAMPLED:], 1.0, None) for ids in probe_texts(model)]
             batches = [rows] if together else [[row] for row in rows]
             found = torch.cat([_scored(score, batch, pad_id, model.device) for batch in batches])
@@ -39,6 +41,18 @@ def scoring_error(
         model.train(was_training)
     distance = ((found - expected).abs() / (1 + expected.abs())).max()
     return float(distance) / (HALF_ROUNDING if coarse else ROUNDING)
+
+
+@contextmanager
+def _sharpened(model: PreTrainedModel) -> Iterator[None]:
+    """Inside, logits are so far apart that a cap or a scale which one side leaves out shows."""
+    weight = model.get_output_embeddings().weight
+    before = weight.detach().clone()
+    weight.mul_(SHARPER)
+    try:
+        yield
+    finally:
+        weight.copy_(before)
 
 
 def _scored(score: Score, rows: list[Row], pad_id: int, device: torch.device) -> torch.Tensor:

@@ -157,3 +157,19 @@ def test_differences_are_counted_as_they_are() -> None:
 def test_what_rounding_explains_follows_the_arithmetic(bf16: bool) -> None:
     settings = TextSettings(trainer=TrainerSettings(bf16=bf16))
     assert expected_rounding(tiny_model(), settings) == (ROUNDED if bf16 else EXACT)
+
+
+def test_a_head_that_trl_does_not_know_is_scored_by_its_logits() -> None:
+    """RecurrentGemma caps its logits under a name of its own; caps show only where logits lie far apart."""
+    sizes = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 1}
+    vocabulary = {
+        "vocab_size": len(tiny_tokenizer()),
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        "bos_token_id": 2,
+    }
+    config = AutoConfig.for_model("recurrent_gemma", **sizes, **vocabulary, intermediate_size=96)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    policy = policy_of(model)
+    assert policy._trainer._by_logits
+    assert update(policy, 0).largest < 1e-4
