@@ -25,7 +25,7 @@ from policies.rollout import Finish
 from policies.text.engine.batch import Batch, SequenceState
 from policies.text.engine.memory_plan import halved, release
 
-ANY_TOKEN = 0  # what is padded with, or written behind a finished rollout; nobody reads it
+ANY_TOKEN = 0  # what is written behind a finished rollout; nobody reads it
 
 
 class GenerateFallback:
@@ -54,7 +54,9 @@ class GenerateFallback:
         device = self._model.device
         left = max(sequence.request.max_new_tokens - len(sequence.ids) for sequence in wave.sequences)
         self._model.generate(
-            input_ids=torch.tensor([[ANY_TOKEN] * (width - len(ids)) + ids for ids in past], device=device),
+            # Padded by a token that the model knows: at 0 many have an embedding of zero until it is trained, and
+            # a probe would find padding harmless that is not.
+            input_ids=torch.tensor([ids[:1] * (width - len(ids)) + ids for ids in past], device=device),
             attention_mask=torch.tensor(
                 [[0] * (width - len(ids)) + [1] * len(ids) for ids in past], device=device
             ),

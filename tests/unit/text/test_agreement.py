@@ -172,4 +172,6 @@ def test_a_head_that_trl_does_not_know_is_scored_by_its_logits() -> None:
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     policy = policy_of(model)
     assert policy._trainer._by_logits
-    assert update(policy, 0).largest < 1e-4
+    fallback = policy._engine._fallback
+    assert fallback is not None and not fallback.padded, "its convolutions see padding once that is trained"
+    assert max(update(policy, seed).largest for seed in range(3)) < 1e-4
