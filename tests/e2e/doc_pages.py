@@ -7,6 +7,7 @@ A comment in front of a `sh` block says how it is run; the comment is not shown 
     run: terminal 2          a terminal of its own, at the same time as the terminals right before and after it
     run: until Ctrl-C        it serves: it is interrupted when the others are done
     run: exit 2              its last command ends with this code
+    run: needs libp2p        left out where this module, of an extra, is not installed
     not run: REASON          for what needs another machine
 
 Parts are joined by commas. A page is played from top to bottom in one fresh folder.
@@ -25,6 +26,7 @@ import venv
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from murmur_command import ROOT
@@ -56,6 +58,11 @@ class Block:
     @property
     def runs(self) -> bool:
         return self.mark == "run" or self.mark.startswith("run:")
+
+    @property
+    def possible(self) -> bool:
+        needed = [part.removeprefix("needs ") for part in self.parts if part.startswith("needs ")]
+        return all(find_spec(module) for module in needed)
 
     @property
     def slow(self) -> bool:

@@ -10,10 +10,12 @@ from doc_pages import PAGES, Block, blocks_of, commands_in, play, prepare_folder
 pytestmark = [pytest.mark.e2e, pytest.mark.swarm]
 
 PROGRAMS = ("murmur", "make", "pip", "python", "git", ".venv/bin", "source", "pytest")
-RUNNABLE = {page.stem: [block for block in blocks_of(page) if block.runs] for page in PAGES}
+RUNNABLE = {
+    page.stem: [block for block in blocks_of(page) if block.runs and block.possible] for page in PAGES
+}
 SHORT = [name for name, blocks in RUNNABLE.items() if any(not block.slow for block in blocks)]
 SLOW = [name for name, blocks in RUNNABLE.items() if any(block.slow for block in blocks)]
-PARTS = {"slow", "until Ctrl-C", "exit ", "terminal "}
+PARTS = {"slow", "until Ctrl-C", "exit ", "terminal ", "needs "}
 
 
 @pytest.mark.timeout(600)
