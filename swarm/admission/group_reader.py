@@ -5,7 +5,7 @@ A rollout that cannot be read is left out with its reason; the rest of the group
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from policies.rollout import Finish, Group, Rollout, Segment
@@ -30,6 +30,15 @@ class ReadGroup:
     group: Group  # unscored
     shared: SharedGroup  # with the rollouts of `group` alone, in their order
     left_out: tuple[Reason, ...]  # one a rollout that could not be read
+
+    def without(self, known: Sequence[bool]) -> ReadGroup:
+        """The group less the rollouts that are `known`."""
+        kept = [place for place, is_known in enumerate(known) if not is_known]
+        return replace(
+            self,
+            group=replace(self.group, rollouts=tuple(self.group.rollouts[place] for place in kept)),
+            shared=replace(self.shared, rollouts=tuple(self.shared.rollouts[place] for place in kept)),
+        )
 
     @property
     def contents(self) -> list[str]:

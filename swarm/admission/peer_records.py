@@ -25,7 +25,7 @@ RESTING_FAULTS, FAULTS_FOR_A_GROUP = 4.0, 2.0
 RESTING_REFUSALS, REFUSALS_FOR_A_GROUP = 32.0, 8.0
 # Honest peers meet these too: they run another tokenizer, resume, are slow, or were copied.
 BLAMELESS = frozenset(
-    {Reason.REPLAY, Reason.COPYCAT, Reason.STALE, Reason.LENGTH, Reason.ENCODING, Reason.FAULT}
+    {Reason.REPLAY, Reason.STALE, Reason.LENGTH, Reason.ENCODING, Reason.FAULT}
 )
 MAX_PEERS = 4096  # 1 MB; the one that was silent longest is forgotten first
 
@@ -92,8 +92,9 @@ class PeerRecords:
         """A body of this peer came from `host`, an IP address, and was verified."""
         with self._lock:
             record = self._current(peer)
-            good = sum(verdict.outcome is Outcome.ACCEPTED for verdict in verdicts)
-            useless = sum(verdict.outcome not in (Outcome.ACCEPTED, Outcome.REFUSED) for verdict in verdicts)
+            # Whose texts were known may be the one that was copied.
+            good = sum(verdict.outcome in (Outcome.ACCEPTED, Outcome.KNOWN) for verdict in verdicts)
+            useless = sum(verdict.outcome in (Outcome.SET_ASIDE, Outcome.UNUSABLE) for verdict in verdicts)
             refused = dict(record.refused)
             for verdict in verdicts:
                 if verdict.reason is not None:

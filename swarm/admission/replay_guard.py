@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TypedDict
@@ -13,83 +13,120 @@ from typing import TypedDict
 CAPACITY = 12_288
 # Shorter texts coincide by nature ("42"), so one alone is no evidence of a copy.
 TELLING_TEXT = 32  # characters
-SKETCH = 8  # texts remembered of one group
+SKETCH = 64  # texts remembered of one group, at most
 
 
 class GuardState(TypedDict):
-    """What a checkpoint keeps, oldest first; digests in hex."""
+    """What a checkpoint keeps, oldest first: digests, each with that of the peer it came from, in hex."""
 
-    bodies: list[str]
-    groups: list[str]
-    texts: list[tuple[str, str]]  # (text, peer)
+    bodies: list[tuple[str, str]]
+    groups: list[tuple[str, str]]
+    texts: list[tuple[str, str]]
+
+
+class _Memory:
+    """Keys with a value each, by the peer that they came from; full, it forgets the oldest of its largest peer.
+
+    So nobody makes room for a second try by sending much.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._owners: dict[bytes, bytes] = {}
+        self._keys: dict[bytes, deque[bytes]] = {}  # by owner, oldest first
+
+    def owner(self, key: bytes) -> bytes | None:
+        return self._owners.get(key)
+
+    def keep(self, key: bytes, owner: bytes) -> None:
+        """The first owner of a key stays its owner."""
+        if key in self._owners:
+            return
+        self._owners[key] = owner
+        self._keys.setdefault(owner, deque()).append(key)
+        if len(self._owners) > self._capacity:
+            largest = max(self._keys, key=lambda peer: len(self._keys[peer]))
+            del self._owners[self._keys[largest].popleft()]
+            if not self._keys[largest]:
+                del self._keys[largest]
+
+    def clear(self) -> None:
+        self._owners.clear()
+        self._keys.clear()
+
+    def items(self) -> list[tuple[str, str]]:
+        """Keys and owners in hex, oldest first."""
+        return [(key.hex(), owner.hex()) for key, owner in self._owners.items()]
+
+    def restore(self, items: Sequence[Sequence[str]]) -> None:
+        """Takes over what `items` gave."""
+        self.clear()
+        for item in items:
+            key, owner = (item, "") if isinstance(item, str) else item  # checkpoints of before name no owner
+            self.keep(bytes.fromhex(key), bytes.fromhex(owner))
 
 
 class ReplayGuard:
     """Says whether a body, a peer's group or another peer's texts were here before. Thread-safe.
 
-    When full it forgets the oldest; what is older than the verifier's maximum age is refused as stale anyway.
+    What it forgets, and is older than the verifier's maximum age, is refused as stale anyway.
     """
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._capacity = capacity
         self._lock = threading.Lock()
-        self._bodies: OrderedDict[bytes, bytes] = OrderedDict()
-        self._groups: OrderedDict[bytes, bytes] = OrderedDict()
-        self._texts: OrderedDict[bytes, bytes] = OrderedDict()  # -> the peer that gave it first
+        self._bodies, self._groups = _Memory(capacity), _Memory(capacity)
+        self._texts = _Memory(capacity)  # owned by the peer that gave them first
 
     def knows_body(self, digest: bytes) -> bool:
         with self._lock:
-            return digest in self._bodies
+            return self._bodies.owner(digest) is not None
 
-    def remember_body(self, digest: bytes) -> None:
+    def remember_body(self, digest: bytes, peer: str) -> None:
         with self._lock:
-            self._keep(self._bodies, digest, b"")
+            self._bodies.keep(digest, _digest(peer))
 
     def is_replay(self, peer: str, task: str, seed: int) -> bool:
         """This peer already gave a group of this problem, whatever its texts were."""
         with self._lock:
-            return _digest(peer, task, seed) in self._groups
+            return self._groups.owner(_digest(peer, task, seed)) is not None
 
-    def is_copy(self, peer: str, task: str, seed: int, texts: Sequence[str]) -> bool:
-        """At least half of the group's telling texts came from another peer before, for the same problem."""
+    def known(self, peer: str, task: str, seed: int, texts: Sequence[str]) -> list[bool]:
+        """Of each text, whether another peer gave it before for the same problem.
+
+        Short texts coincide by nature, so a group of such alone is known as a whole or not at all.
+        """
         sketch, giver = _sketch(task, seed, texts), _digest(peer)
         with self._lock:
-            copied = sum(self._texts.get(text, giver) != giver for text in sketch)
-        return bool(sketch) and 2 * copied >= len(sketch)
+            told = {text for text in sketch if self._texts.owner(text) not in (None, giver)}
+        if not told:
+            return [False] * len(texts)
+        if len(sketch) == 1 and not any(map(_tells, texts)):
+            return [True] * len(texts)
+        if len(sketch) == SKETCH and 2 * len(told) >= SKETCH:
+            return [True] * len(texts)  # a large group, of which no more was remembered
+        return [_tells(text) and _digest(task, seed, text) in told for text in texts]
 
     def remember(self, peer: str, task: str, seed: int, texts: Sequence[str]) -> None:
-        """From now on the problem counts as given by this peer, and the texts as its own."""
+        """From now on the problem counts as given by this peer, and texts that nobody gave before as its own."""
         sketch, giver = _sketch(task, seed, texts), _digest(peer)
         with self._lock:
-            self._keep(self._groups, _digest(peer, task, seed), b"")
+            self._groups.keep(_digest(peer, task, seed), giver)
             for text in sketch:
-                self._keep(self._texts, text, giver)
+                self._texts.keep(text, giver)
 
     def snapshot(self) -> GuardState:
         """Plain data for the checkpoint, so that a restart trains on nothing twice."""
         with self._lock:
             return GuardState(
-                bodies=[body.hex() for body in self._bodies],
-                groups=[group.hex() for group in self._groups],
-                texts=[(text.hex(), giver.hex()) for text, giver in self._texts.items()],
+                bodies=self._bodies.items(), groups=self._groups.items(), texts=self._texts.items()
             )
 
     def restore(self, state: GuardState) -> None:
         """Takes over what `snapshot` gave, in place of what the guard holds."""
         with self._lock:
-            for memory in (self._bodies, self._groups, self._texts):
-                memory.clear()
-            for body in state["bodies"]:
-                self._keep(self._bodies, bytes.fromhex(body), b"")
-            for group in state["groups"]:
-                self._keep(self._groups, bytes.fromhex(group), b"")
-            for text, giver in state["texts"]:
-                self._keep(self._texts, bytes.fromhex(text), bytes.fromhex(giver))
-
-    def _keep(self, memory: OrderedDict[bytes, bytes], key: bytes, value: bytes) -> None:
-        memory.setdefault(key, value)
-        if len(memory) > self._capacity:
-            memory.popitem(last=False)
+            self._bodies.restore(state["bodies"])
+            self._groups.restore(state["groups"])
+            self._texts.restore(state["texts"])
 
 
 def _sketch(task: str, seed: int, texts: Sequence[str]) -> list[bytes]:
@@ -103,10 +140,14 @@ def _sketch(task: str, seed: int, texts: Sequence[str]) -> list[bytes]:
     distinct = set(texts)
     if len(distinct) < 2:
         return []
-    telling = [text for text in distinct if len(text) >= TELLING_TEXT]
+    telling = list(filter(_tells, distinct))
     if not telling:
         return [_digest(task, seed, *texts)]
     return sorted(_digest(task, seed, text) for text in telling)[:SKETCH]
+
+
+def _tells(text: str) -> bool:
+    return len(text) >= TELLING_TEXT
 
 
 def _digest(*parts: str | int) -> bytes:

@@ -9,6 +9,7 @@ from enum import StrEnum
 class Outcome(StrEnum):
     ACCEPTED = "accepted"  # may be trained on
     SET_ASIDE = "set_aside"  # passed every check, but all rewards are equal: nothing to learn from
+    KNOWN = "known"  # its texts came from another peer before: counted once, and nobody is blamed
     UNUSABLE = "unusable"  # of a task of the swarm that asks for what the own policy does not make; unchecked
     REFUSED = "refused"
 
@@ -23,7 +24,6 @@ class Reason(StrEnum):
     SENDER = "sender"  # body and announcement name different peers
     SUMMARY = "summary"  # the announcement's counts or versions are not the body's
     REPLAY = "replay"  # this body, or this peer's group of this problem, was here before
-    COPYCAT = "copycat"  # another peer gave these texts first
     STALE = "stale"  # older than the maximum age
     FUTURE = "future"  # announced in the future, beyond the tolerated clock difference
     TASK = "task"  # not one of the swarm's tasks
@@ -31,6 +31,7 @@ class Reason(StrEnum):
     MEDIUM = "medium"  # text where the task asks for an image, or the reverse
     IMAGE = "image"  # not an image within bounds, or with more in it than pixels
     ENCODING = "encoding"  # a text that the own tokenizer cannot take, or not without control tokens
+    WASTE = "waste"  # the rest of a body that cost more time than it brought, or was refused too often
     FAULT = "fault"  # a check itself failed on it; see the log
 
 
@@ -47,6 +48,7 @@ class Verdict:
     detail: str = ""  # one line of ours, free of the peer's text
     mean_reward: float | None = None  # recomputed; None when refused
     claim_mismatches: int = 0  # rollouts whose claimed reward differs from the recomputed one
+    known: int = 0  # rollouts left out because another peer gave them before
     left_out: tuple[Reason, ...] = ()  # one a rollout of the group that could not be read; the rest was
 
     @property
@@ -57,7 +59,7 @@ class Verdict:
     @property
     def checked(self) -> bool:
         """The group passed every check: it counts as received."""
-        return self.outcome in (Outcome.ACCEPTED, Outcome.SET_ASIDE)
+        return self.outcome in (Outcome.ACCEPTED, Outcome.SET_ASIDE, Outcome.KNOWN)
 
     @classmethod
     def refused(cls, peer: str, reason: Reason, detail: str) -> Verdict:
