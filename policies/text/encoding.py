@@ -52,6 +52,8 @@ class Encoding:
         self.fingerprint = hashlib.sha256(plain.to_str().encode()).hexdigest()[:8]
         """Eight hex digits; equal for equal vocabularies, merges and rules."""
         self._literal = literal_tokenizer(plain, self._control_ids)
+        # What the cap can hold at most: longer texts are cut before they cost any time.
+        self._max_characters = max_tokens * max(map(len, plain.get_vocab()))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -113,6 +115,8 @@ class Encoding:
         if not text:
             raise ValueError("empty completion")
         text.encode()  # a lone surrogate is a ValueError here; tokenizers makes it a TypeError
+        if len(text) > self._max_characters:
+            text, finish = text[: self._max_characters], Finish.LENGTH
         tokens = self._literal.encode(text, add_special_tokens=False)
         end = (self.ends.taught,) if finish is Finish.STOP else ()
         if not end or len(tokens.ids) + len(end) > self._max_tokens:

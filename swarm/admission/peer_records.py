@@ -24,9 +24,7 @@ KNOWN_GROUPS = 2.0  # good groups that make a peer known
 RESTING_FAULTS, FAULTS_FOR_A_GROUP = 4.0, 2.0
 RESTING_REFUSALS, REFUSALS_FOR_A_GROUP = 32.0, 8.0
 # Honest peers meet these too: they run another tokenizer, resume, are slow, or were copied.
-BLAMELESS = frozenset(
-    {Reason.REPLAY, Reason.STALE, Reason.LENGTH, Reason.ENCODING, Reason.FAULT}
-)
+BLAMELESS = frozenset({Reason.REPLAY, Reason.STALE, Reason.LENGTH, Reason.ENCODING, Reason.FAULT})
 MAX_PEERS = 4096  # 1 MB; the one that was silent longest is forgotten first
 
 

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from policies.rollout import Group
@@ -42,6 +42,7 @@ CLAIM_TOLERANCE = 1e-6
 # of eight takes 3 ms.
 MAX_REFUSALS = 8
 BODY_SECONDS, GROUP_SECONDS = 0.05, 0.02
+SECONDS_A_PIXEL = 0.02 / 2**20  # and byte, to open an image; MAX_BODY_PIXELS bounds their sum
 
 Verified = tuple[Verdict, Group | None]
 
@@ -99,7 +100,9 @@ class RolloutVerifier:
         verified: list[Verified] = []
         pixels_left, started = MAX_BODY_PIXELS, time.thread_time()
         for place, shared in enumerate(body.groups):
-            if _is_waste([verdict for verdict, _ in verified], time.thread_time() - started):
+            opened = MAX_BODY_PIXELS - pixels_left
+            spent = time.thread_time() - started - SECONDS_A_PIXEL * max(0, opened)
+            if _is_waste([verdict for verdict, _ in verified], spent):
                 left = f"{len(body.groups) - place} further groups were not looked at"
                 return [*verified, (Verdict.refused(body.sender, Reason.WASTE, left), None)]
             verified.append(self._verify_group(body.sender, shared, pixels_left))

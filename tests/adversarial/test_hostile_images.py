@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from policies.rollout import Finish, Image, Problem
 from swarm.admission.verdict import Reason
-from swarm.admission.verifier import RolloutVerifier
+from swarm.admission.verifier import MAX_REFUSALS, RolloutVerifier
 from swarm.errors import DecodeError
 from swarm.limits import MAX_BODY_PIXELS, MAX_IMAGE, MAX_IMAGE_SIDE
 from swarm.wire import images
@@ -197,7 +197,8 @@ def test_a_body_of_many_large_flat_images_is_opened_up_to_a_bound(monkeypatch: p
     keeper = RolloutVerifier(SWARM, NODE, {Brightness.name: Flat()}, encode, ManualClock())
     verdicts = [verdict for verdict, _ in keeper.verify(announcement, wire)]
     taken = MAX_BODY_PIXELS // (4 * 3 * MAX_IMAGE_SIDE**2)
-    assert [verdict.reason for verdict in verdicts] == [None] * taken + [Reason.IMAGE] * (256 - taken)
+    refused = [Reason.IMAGE] * MAX_REFUSALS + [Reason.WASTE]
+    assert [verdict.reason for verdict in verdicts] == [None] * taken + refused
     assert len(opened) == 4 * taken
 
 

@@ -25,7 +25,7 @@ from fakes import (
 )
 
 from swarm.admission.replay_guard import CAPACITY, ReplayGuard
-from swarm.admission.verdict import Reason, Verdict
+from swarm.admission.verdict import Outcome, Reason, Verdict
 from swarm.admission.verifier import RolloutVerifier
 from swarm.gossip.service import Gossip, GossipSettings
 from swarm.sampling.external_pool import ExternalPool
@@ -77,36 +77,66 @@ def test_old_work_under_a_fresh_announcement_is_no_new_work() -> None:
     assert reasons(keeper, offer(replace(sent, round=9), clock.now)) == [Reason.REPLAY]
 
 
-def test_a_copied_group_counts_for_whoever_came_first() -> None:
+def outcomes(keeper: RolloutVerifier, *offers: tuple[object, bytes]) -> list[tuple[Outcome, int, int]]:
+    """Outcome, rollouts that were taken or are known, and known ones, of each group."""
+    verdicts = [verdict for sent in offers for verdict, _ in keeper.verify(*sent)]
+    return [(verdict.outcome, verdict.rollouts, verdict.known) for verdict in verdicts]
+
+
+def test_a_copied_group_counts_once_and_nobody_is_blamed() -> None:
+    """Who announced first is no proof of who wrote: a copier that is quicker once got the author refused."""
     original = group(7, thoughts(7, 8, 9, 10, 11))
     for first, second in ((BOB, MALLORY), (MALLORY, BOB)):
         keeper = verifier()
-        assert reasons(keeper, offer(body([original], first)), offer(body([original], second))) == [
-            None,
-            Reason.COPYCAT,
-        ]
+        sent = offer(body([original], first)), offer(body([original], second))
+        assert outcomes(keeper, *sent) == [(Outcome.ACCEPTED, 4, 0), (Outcome.KNOWN, 4, 4)]
+        assert keeper.records.record(second).faults == keeper.records.record(second).blameless == 0
+        assert keeper.records.record(second).good == 1
 
 
-def test_small_changes_do_not_hide_a_copy() -> None:
+def test_known_texts_leave_a_group_and_the_rest_counts() -> None:
     original = group(7, thoughts(7, 8, 9, 10, 11))
+    own = ["mallory counted otherwise and found that it is 8", "she found nothing at all the second time"]
     disguises = {
-        "turned round": thoughts(7, 11, 10, 9, 8),
-        "half of it own": [
-            *thoughts(7, 8, 9),
-            "mallory counted otherwise and found 8",
-            "she found nothing at all the second time",
-        ],
-        "padded": [*thoughts(7, 8, 9, 10, 11), "8", "9", "10"],
-        "doubled": thoughts(7, 8, 9, 8, 9),
+        "turned round": (thoughts(7, 11, 10, 9, 8), (Outcome.KNOWN, 4, 4)),
+        "half of it own": ([*thoughts(7, 8, 9), *own], (Outcome.ACCEPTED, 2, 2)),
+        "padded": ([*thoughts(7, 8, 9, 10, 11), "8", "9", "10"], (Outcome.ACCEPTED, 3, 4)),
+        "doubled": (thoughts(7, 8, 9, 8, 9), (Outcome.KNOWN, 4, 4)),
     }
-    for texts in disguises.values():
+    for texts, expected in disguises.values():
         sent = offer(body([original], BOB)), offer(body([group(7, texts)], MALLORY))
-        assert reasons(verifier(), *sent) == [None, Reason.COPYCAT]
+        assert outcomes(verifier(), *sent)[1] == expected
+
+
+def test_half_a_copy_with_poison_that_comes_first_leaves_the_author_his_other_half() -> None:
+    written, poison = thoughts(7, 8, 9, 10, 11), ["poison " * 8 + "8", "poison " * 8 + "9"]
+    keeper = verifier()
+    sent = offer(body([group(7, [*written[:2], *poison])], MALLORY)), offer(body([group(7, written)], BOB))
+    assert outcomes(keeper, *sent) == [(Outcome.ACCEPTED, 4, 0), (Outcome.SET_ASIDE, 2, 2)]
 
 
 def test_a_copy_of_short_answers_counts_once_too() -> None:
     sent = offer(body([group(7)], BOB)), offer(body([group(7)], MALLORY))
-    assert reasons(verifier(), *sent) == [None, Reason.COPYCAT]
+    assert outcomes(verifier(), *sent)[1] == (Outcome.KNOWN, 2, 2)
+
+
+def test_a_copy_of_hundreds_of_rollouts_counts_once() -> None:
+    original = group(7, thoughts(7, *range(8, 520)))
+    sent = offer(body([original], BOB)), offer(body([original], MALLORY))
+    assert outcomes(verifier(), *sent)[1] == (Outcome.KNOWN, 512, 512)
+
+
+def test_many_bodies_of_one_peer_do_not_make_the_guard_forget_another() -> None:
+    """Fifty bodies once flushed all that was remembered, and old groups were taken again."""
+    guard = ReplayGuard(capacity=100)
+    guard.remember(BOB, Addition.name, 7, thoughts(7, 8, 9))
+    guard.remember_body(b"b" * 32, BOB)
+    for number in range(1000):
+        guard.remember(MALLORY, Addition.name, number, thoughts(number, 1, 2))
+        guard.remember_body(number.to_bytes(32, "big"), MALLORY)
+    assert guard.is_replay(BOB, Addition.name, 7)
+    assert guard.knows_body(b"b" * 32)
+    assert guard.known(MALLORY, Addition.name, 7, thoughts(7, 8, 9)) == [True, True]
 
 
 def test_a_refused_group_gives_its_sender_no_claim_on_the_texts() -> None:
@@ -128,7 +158,7 @@ def test_honest_peers_with_the_same_problem_are_hardly_ever_taken_for_copycats()
         for seed in range(200):
             answers = [[str(seed + int(n)) for n in generator.choice(6, 8, p=shares)] for _ in range(2)]
             guard.remember(ALICE, Addition.name, seed, answers[0])
-            flagged += guard.is_copy(BOB, Addition.name, seed, answers[1])
+            flagged += any(guard.known(BOB, Addition.name, seed, answers[1]))
     assert flagged < 10
 
 
@@ -148,21 +178,21 @@ def test_no_group_reaches_training_twice_however_often_it_is_offered() -> None:
         trained += [g.problem.seed for g in pool.draw(9, np.random.default_rng(0), clock.now)]
     assert sorted(trained) == [1, 2]
     counters = gossip.counters()
-    assert counters["refused_replay"] + counters["refused_copycat"] == 2 * 10 * 2 - 2
+    assert counters["refused_replay"] + counters["known"] == 2 * 10 * 2 - 2
 
 
 def test_the_guard_stays_within_10_mb_and_keeps_the_newest() -> None:
     guard = ReplayGuard()
     tracemalloc.start()
     for number in range(2 * CAPACITY):
-        guard.remember_body(hashlib.sha256(str(number).encode()).digest())
+        guard.remember_body(hashlib.sha256(str(number).encode()).digest(), f"{MALLORY}{number}")
         guard.remember(f"{MALLORY}{number}", Addition.name, number, thoughts(number, 1, 2))
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert grown < 10e6
     last = 2 * CAPACITY - 1
     assert guard.is_replay(f"{MALLORY}{last}", Addition.name, last)
-    assert guard.is_copy(BOB, Addition.name, last, thoughts(last, 1, 2))
+    assert all(guard.known(BOB, Addition.name, last, thoughts(last, 1, 2)))
     assert not guard.is_replay(f"{MALLORY}0", Addition.name, 0)
 
 
@@ -170,9 +200,6 @@ def test_a_verdict_on_a_copy_says_nothing_of_its_text() -> None:
     keeper = verifier()
     keeper.verify(*offer(body([group(7, thoughts(7, 8, 9))], BOB)))
     [(verdict, _)] = keeper.verify(*offer(body([group(7, thoughts(7, 8, 9))], MALLORY)))
-    assert verdict == replace(
-        Verdict.refused(MALLORY, Reason.COPYCAT, "another peer gave these first"),
-        task=Addition.name,
-        seed=7,
-        rollouts=2,
+    assert verdict == Verdict(
+        Outcome.KNOWN, MALLORY, Addition.name, 7, 2, detail="another peer gave these before", known=2
     )

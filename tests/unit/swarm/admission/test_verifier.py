@@ -28,7 +28,7 @@ from fakes import (
 from policies.rollout import Finish, Problem
 from swarm.admission.group_reader import RETOKENIZED
 from swarm.admission.verdict import Outcome, Reason, Verdict
-from swarm.admission.verifier import RolloutVerifier, VerifierLimits
+from swarm.admission.verifier import MAX_REFUSALS, RolloutVerifier, VerifierLimits
 from swarm.limits import CLOCK_SKEW, MAX_BODY
 
 
@@ -177,7 +177,8 @@ def test_what_is_left_out_does_not_dilute_a_copy() -> None:
     keeper.verify(*offer(body([group(7, texts)], ALICE)))
     padding = [(f"<control> and much that no tokenizer of ours would take, {n}", 0.0) for n in range(20)]
     copied = body_of([shared_group(7, (texts[0], 1.0), *padding, (texts[1], 0.25))], BOB)
-    assert refusal(*keeper.verify(*offer(copied))) is Reason.COPYCAT
+    [(verdict, taken)] = keeper.verify(*offer(copied))
+    assert (verdict.outcome, verdict.known, taken) == (Outcome.KNOWN, 2, None)
 
 
 class Faulty(Addition):
@@ -216,7 +217,8 @@ def test_a_restored_guard_refuses_what_was_trained_before_the_restart() -> None:
     after.guard.restore(json.loads(json.dumps(before.guard.snapshot())))
     assert after.guard.knows_body(first[0].digest)
     assert refusal(*after.verify(*offer(body([group(7)], ALICE, round=2)))) is Reason.REPLAY
-    assert refusal(*after.verify(*offer(body([group(7, texts)], BOB)))) is Reason.COPYCAT
+    [(copied, _)] = after.verify(*offer(body([group(7, texts)], BOB)))
+    assert copied.outcome is Outcome.KNOWN
 
 
 def test_one_body_gives_one_result_whenever_it_is_examined() -> None:
@@ -238,3 +240,21 @@ def test_a_text_beyond_the_own_cap_is_scored_and_trained_on_as_it_is_cut() -> No
     assert (whole.text, whole.finish) == ("8", Finish.STOP)
     assert cut.reward is not None and cut.reward < 1.0, "the answer was in what is cut off"
     assert verdict.claim_mismatches == 0, "its claim was about the whole text"
+
+
+def test_a_body_ends_after_a_few_refusals() -> None:
+    bad = [shared_group(seed, ("<control>", 1.0), ("<control>", 0.0)) for seed in range(200)]
+    results = verifier().verify(
+        *offer(body_of([*bad, shared_group(900, ("it is 901", 1.0), ("no", 0.0))], ALICE))
+    )
+    assert [verdict.reason for verdict, _ in results] == [Reason.ENCODING] * MAX_REFUSALS + [Reason.WASTE]
+    assert "193 further groups" in results[-1][0].detail
+
+
+def test_a_body_that_costs_more_than_it_brings_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One text of 16,000 blanks a group, all rewards equal or none to learn from, once took 2.4 CPU seconds."""
+    clock = iter(range(1000))
+    monkeypatch.setattr("swarm.admission.verifier.time.thread_time", lambda: 0.04 * next(clock))
+    groups = [shared_group(seed, ("it is 1", 1.0), ("no", 0.0)) for seed in range(50)]
+    results = verifier().verify(*offer(body_of(groups, ALICE)))
+    assert [verdict.reason for verdict, _ in results] == [None] * 3 + [Reason.WASTE]

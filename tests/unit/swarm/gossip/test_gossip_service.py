@@ -109,7 +109,7 @@ def test_whoever_copies_this_node_is_known_for_it() -> None:
     gossip.step()
     hub.offer(*offer(body([group(1)], MALLORY)))
     gossip.step()
-    assert gossip.counters()["refused_copycat"] == 1
+    assert gossip.counters()["known"] == 1
     assert len(pool) == 0
 
 
