@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TypedDict
 
-# Entries of each of the three memories; at worst, each of a peer of its own, they take 9.6 MB together (tracemalloc,
+# Entries of each of the three memories; at worst, each of a peer of its own, they take 9 MB together (tracemalloc,
 # Python 3.11, x86-64). The bar is 10 MB.
 CAPACITY = 8_192
+PEERS_THAT_FILL = 16  # so many peers, at least, it takes to fill a memory
 # Shorter texts coincide by nature ("42"), so one alone is no evidence of a copy.
 TELLING_TEXT = 32  # characters
 SKETCH = 64  # texts remembered of one group, at most
@@ -24,16 +25,15 @@ class GuardState(TypedDict):
 
 
 class _Memory:
-    """Keys with a value each, by the peer that they came from; full, it forgets the oldest of its largest peer.
+    """Keys by the peer that they came from: the oldest are forgotten, of a peer beyond its quota and of all when full.
 
     So nobody makes room for a second try by sending much.
     """
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._owners: dict[bytes, bytes] = {}
+        self._capacity, self._quota = capacity, max(1, capacity // PEERS_THAT_FILL)
+        self._owners: dict[bytes, bytes] = {}  # oldest first
         self._keys: dict[bytes, list[bytes]] = {}  # by owner, oldest first
-        self._sized: dict[int, dict[bytes, None]] = {}  # owners by how many keys they have, oldest first
 
     def owner(self, key: bytes) -> bytes | None:
         return self._owners.get(key)
@@ -43,25 +43,20 @@ class _Memory:
         if key in self._owners:
             return
         self._owners[key] = owner
-        self._resize(owner, lambda keys: keys.append(key))
+        self._keys.setdefault(owner, []).append(key)
+        if len(self._keys[owner]) > self._quota:
+            self._forget_oldest(owner)
         if len(self._owners) > self._capacity:
-            largest = next(iter(self._sized[max(self._sized)]))
-            self._resize(largest, lambda keys: self._owners.__delitem__(keys.pop(0)))
+            self._forget_oldest(next(iter(self._owners.values())))
 
-    def _resize(self, owner: bytes, change: Callable[[list[bytes]], object]) -> None:
-        keys = self._keys.setdefault(owner, [])
-        if alike := self._sized.get(len(keys)):
-            del alike[owner]
-            if not alike:
-                del self._sized[len(keys)]
-        change(keys)
-        if keys:
-            self._sized.setdefault(len(keys), {})[owner] = None
-        else:
+    def _forget_oldest(self, owner: bytes) -> None:
+        keys = self._keys[owner]
+        del self._owners[keys.pop(0)]
+        if not keys:
             del self._keys[owner]
 
     def clear(self) -> None:
-        for table in (self._owners, self._keys, self._sized):
+        for table in (self._owners, self._keys):
             table.clear()
 
     def items(self) -> list[tuple[str, str]]:
