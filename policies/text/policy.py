@@ -19,6 +19,7 @@ from policies.text.chat.turn_ends import complete_tokenizer, generation_ends
 from policies.text.encoding import Encoding
 from policies.text.engine import Continuation, Engine, Request, Sampling
 from policies.text.loading import fitness
+from policies.text.loading.companions import save_companions
 from policies.text.loading.library_errors import as_policy_error
 from policies.text.loading.weights import load_weights, parameters_of, plain_model, save_weights
 from policies.text.settings import GenerationSettings, ModelSettings, TextSettings
@@ -46,6 +47,7 @@ class TextPolicy:
         generation = settings.generation
         name = type(base).__name__
         self._model = model
+        self._tokenizer = tokenizer
         self._encoding = Encoding(
             tokenizer,
             system,
@@ -160,11 +162,15 @@ class TextPolicy:
         )
 
     def save(self, folder: Path) -> None:
-        """Random state needs no file: every draw derives from the seed and the number of updates.
+        """The weights lie in a folder of their own, a Hugging Face model or adapter with its tokenizer.
+
+        Random state needs no file: every draw derives from the seed and the number of updates.
 
         Raises PolicyError where the disk is full or the folder cannot be written.
         """
-        save_weights(self._model, folder / WEIGHTS_FOLDER)
+        weights = folder / WEIGHTS_FOLDER
+        save_weights(self._model, weights)
+        save_companions(plain_model(self._model), self._tokenizer, self._encoding.ends, weights)
         with as_policy_error(f"cannot write {folder}"):
             save_progress(folder, self._trainer.progress(), self._version, self._fingerprint)
 
