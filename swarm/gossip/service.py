@@ -1,12 +1,14 @@
 """Gossip: publishes own groups and fills the pool with those of others, while the node generates and trains.
 
-The loop never waits for it. What a peer or the network does wrong is a verdict, a counter and one log line.
+The loop never waits for it, and publishing never waits for fetches: each has a thread of its own. What a peer or the
+network does wrong is a verdict, a counter and one log line.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,11 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from policies.rollout import Group
+from swarm.admission.peer_records import Standing
 from swarm.admission.verdict import Outcome, Verdict
 from swarm.admission.verifier import RolloutVerifier
 from swarm.errors import TransportError
-from swarm.gossip.body_selection import select_bodies
+from swarm.gossip.body_selection import fails_to_deliver, select_bodies
 from swarm.gossip.fetch_pool import FetchPool
+from swarm.gossip.outbox import Outbox, OwnRound
 from swarm.sampling.external_pool import ExternalPool
 from swarm.transport.base import Transport, TransportStatus
 from swarm.wire.announcement import Announcement, summarise
@@ -45,20 +49,13 @@ class GossipSettings:
     fetches: int = 8  # good bodies a cycle at most
     parallel: int = 4  # fetches at a time
     patience: float = 4.0  # seconds for a fetch, after which another publisher gets its turn too
+    brief: float = (
+        0.5  # the same for a publisher that did not deliver of late, or is new where others are known
+    )
     deadline: float = 15.0  # seconds for all fetches of a cycle
     tries: int = 3  # fetches of one announcement before it is given up
     enough: int = 64  # groups in the pool at which fetching rests
     alone_after: float = 30.0  # seconds without any peer
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """One round's groups on their way out."""
-
-    groups: tuple[Group, ...]
-    round: int
-    policy_version: int
-    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +85,7 @@ class Gossip:
         self._transport, self._verifier, self._pool = transport, verifier, pool
         self._clock, self._generator = clock, generator
         self._lock = threading.Lock()
-        self._waiting: deque[_Work] = deque(maxlen=settings.queue)
+        self._outbox = Outbox(settings.queue)
         self._offered = 0  # groups, since the last drain
         self._verdicts: deque[Verdict] = deque(maxlen=_KEPT_VERDICTS)
         self._counters: Counter[str] = Counter()
@@ -97,34 +94,39 @@ class Gossip:
         self._declined: list[Announcement] = []  # of the last look: they shall make room for others
         self._good_peers: OrderedDict[str, None] = OrderedDict()  # in this session
         self._heard = clock()
-        self._failures = 0  # cycles in a row in which the transport failed
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._fetchers = FetchPool(self._fetch, settings.parallel, settings.patience)
+        self._threads: list[threading.Thread] = []
+        self._fetchers = FetchPool(self._fetch, settings.parallel, settings.patience, self._is_known)
 
     def publish(self, groups: Iterable[Group], round: int, policy_version: int, fingerprint: str) -> None:
         """Queues own scored groups and returns at once. Nothing to do where nothing is shared."""
         if self.shares:
-            self._enqueue([_Work(tuple(groups), round, policy_version, fingerprint)])
+            self._enqueue([OwnRound(tuple(groups), round, policy_version, fingerprint)])
 
     def step(self) -> None:
         """One cycle on the caller's thread: publish what waits, find peers, fetch, examine, fill the pool."""
-        worked = [self._attempt(phase) for phase in (self._publish_waiting, self._collect)]
-        self._failures = 0 if all(worked) else self._failures + 1
+        for phase in (self._publish_waiting, self._collect):
+            self._attempt(phase)
 
     def start(self) -> None:
-        """Runs cycles on a thread. Raises RuntimeError while an earlier one still runs."""
-        if self._thread is not None and self._thread.is_alive():
+        """Runs cycles on two threads. Raises RuntimeError while an earlier one still runs."""
+        if any(thread.is_alive() for thread in self._threads):
             raise RuntimeError("gossip runs already: close it before starting it again")
         self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name="gossip", daemon=True)
-        self._thread.start()
+        phases = {"publish": self._publish_waiting, "gather": self._collect}
+        self._threads = [
+            threading.Thread(target=self._run, args=(phase,), name=f"gossip-{name}", daemon=True)
+            for name, phase in phases.items()
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
-        """Ends the thread within seconds. The transport, verifier and pool stay as they are. Idempotent."""
+        """Ends the threads within seconds. The transport, verifier and pool stay as they are. Idempotent."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join(_CLOSE_SECONDS)
+        end = time.monotonic() + _CLOSE_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
         self._fetchers.close()
 
     def drain(self) -> Exchanged:
@@ -159,17 +161,18 @@ class Gossip:
         """Seconds since a peer that gave something good was last heard of, or since this object was made."""
         return self._clock() - self._heard
 
-    def _run(self) -> None:
+    def _run(self, phase: Callable[[], None]) -> None:
+        failures = 0  # in a row
         while not self._stop.is_set():
             try:
-                self.step()
+                failures = 0 if self._attempt(phase) else failures + 1
             except Exception:  # the peer inbox: exchange may fail, training goes on
                 self._count(fault=1)
                 log.exception("a gossip cycle failed; the next one starts afresh")
-            self._stop.wait(self._pause())
+            self._stop.wait(self._pause(failures))
 
-    def _pause(self) -> float:
-        doubled = self.settings.interval * 2.0 ** min(self._failures, 16)
+    def _pause(self, failures: int) -> float:
+        doubled = self.settings.interval * 2.0 ** min(failures, 16)
         return min(doubled, max(self.settings.longest_pause, self.settings.interval))
 
     def _attempt(self, phase: Callable[[], None]) -> bool:
@@ -183,9 +186,7 @@ class Gossip:
 
     def _publish_waiting(self) -> None:
         """Offers all rounds that wait as one body: of one peer, others look at the newest body only."""
-        with self._lock:
-            waiting = list(self._waiting)
-            self._waiting.clear()
+        waiting = self._outbox.take()
         # The newest come first, so that the oldest are what a full body leaves out.
         withheld: Counter[str] = Counter()
         packed = shareable((group for work in reversed(waiting) for group in work.groups), withheld)
@@ -193,7 +194,7 @@ class Gossip:
             self._publish_body(packed, waiting)
         self._note_withheld(withheld)
 
-    def _publish_body(self, packed: Sequence[PackedGroup], waiting: Sequence[_Work]) -> None:
+    def _publish_body(self, packed: Sequence[PackedGroup], waiting: Sequence[OwnRound]) -> None:
         """Raises TransportError, and what waited waits again."""
         newest, groups = waiting[-1], [each.group for each in packed]
         summary = summarise(groups, newest.round, newest.policy_version, newest.fingerprint)
@@ -216,14 +217,9 @@ class Gossip:
             what = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in told.items())
             log.warning("not published, as larger than peers take: %s", what)
 
-    def _enqueue(self, work: Sequence[_Work], *, before: bool = False) -> None:
-        """Adds to what waits, at its end or `before` it; the oldest beyond the queue's length are dropped."""
-        with self._lock:
-            joined = [*work, *self._waiting] if before else [*self._waiting, *work]
-            if (surplus := len(joined) - self.settings.queue) > 0:
-                self._counters["publish_dropped"] += surplus
-            self._waiting.clear()
-            self._waiting.extend(joined)
+    def _enqueue(self, rounds: Sequence[OwnRound], *, before: bool = False) -> None:
+        if dropped := self._outbox.add(rounds, before=before):
+            self._count(publish_dropped=dropped)
 
     def _collect(self) -> None:
         found = self._transport.announcements(self.settings.want, self._declined) if self.shares else ()
@@ -234,7 +230,22 @@ class Gossip:
         wanted = self.settings.fetches if len(self._pool) < self.settings.enough else 0
         records = self._verifier.records
         chosen = select_bodies(found, self._may_fetch, records, _TRIES_A_BODY * wanted, self._generator)
-        self._fetchers.gather(chosen, wanted, self.settings.deadline, self._take)
+        self._fetchers.gather(chosen, wanted, self.settings.deadline, self._take, self._patience(chosen))
+
+    def _patience(self, chosen: Sequence[Announcement]) -> Callable[[str], float]:
+        """Where some peers are known to deliver, the cycle waits briefly for others; for those that failed, always."""
+        settings, records = self.settings, self._verifier.records
+        usual = settings.brief if any(self._is_known(a.peer) for a in chosen) else settings.patience
+
+        def patience_with(peer: str) -> float:
+            if fails_to_deliver(records, peer):
+                return settings.brief
+            return settings.patience if self._is_known(peer) else usual
+
+        return patience_with
+
+    def _is_known(self, peer: str) -> bool:
+        return self._verifier.records.standing(peer) is Standing.KNOWN
 
     def _note_heard(self, found: Sequence[Announcement]) -> None:
         """Peers that gave something good count as heard while they announce; of others, words alone do not."""

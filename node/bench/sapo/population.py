@@ -139,6 +139,7 @@ def _build(config: Config, path: Path, hub: MemoryHub | None, clock: Callable[[]
     node = build_node(config, folder, transport, no_progress, clock)
     # In a run, which bodies a node fetches and which comes first repeats in no other; here both follow the seed.
     generator = derive_generator(config.run_seed, "gossip")
-    one_by_one = replace(gossip_settings(config), parallel=1)
+    usual = gossip_settings(config)
+    one_by_one = replace(usual, parallel=1, brief=usual.patience)
     node.gossip = Gossip(transport, node.verifier, node.pool, clock, generator, one_by_one)
     return node

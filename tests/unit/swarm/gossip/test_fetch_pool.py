@@ -12,7 +12,9 @@ from swarm.gossip.fetch_pool import FetchPool
 from swarm.wire.announcement import Announcement
 from swarm.wire.identity import Identity
 
-OFFERS = [unsigned(Identity(bytes([number]) * 32).peer_id) for number in range(12)]
+OFFERS = [
+    unsigned(Identity(bytes([n]) * 32).peer_id, addresses=(f"/ip4/203.0.{n}.7/tcp/4001",)) for n in range(12)
+]
 DEADLINE = 30.0  # seconds before a test gives up; none comes near it
 
 
