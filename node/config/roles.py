@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from node.config.schema import Config, ConfigError, SamplerConfig, TaskConfig
 from node.config.swarm import DhtConfig, SiloConfig
+from policies.tasks import asks_for_sandbox
+from policies.tasks.task import TaskSpec
 from swarm.errors import InviteError
 from swarm.wire.invite import Invite
 from swarm.wire.manifest import Manifest
@@ -73,13 +75,21 @@ def manifest_of(config: Config) -> Manifest:
 
 def _with_manifest_tasks(config: Config, manifest: Manifest) -> Config:
     weights = {(task.name, task.spec.fingerprint()): task.weight for task in config.tasks}
-    tasks = tuple(
-        TaskConfig(
-            name=spec.name, params=dict(spec.params), weight=weights.get((spec.name, spec.fingerprint()), 1.0)
+    asking = [spec.name for spec in manifest.tasks if asks_for_sandbox(spec) and _key(spec) not in weights]
+    if asking and not config.trust.sandbox:
+        raise ConfigError(
+            f"the invite's tasks {', '.join(asking)} are scored in the sandbox, where a scorer may evaluate what a "
+            "stranger wrote; if you want that, add --set trust.sandbox=true"
         )
+    tasks = tuple(
+        TaskConfig(name=spec.name, params=dict(spec.params), weight=weights.get(_key(spec), 1.0))
         for spec in manifest.tasks
     )
     return config.model_copy(update={"tasks": tasks})
+
+
+def _key(spec: TaskSpec) -> tuple[str, str]:
+    return spec.name, spec.fingerprint()
 
 
 def _sharing(config: Config) -> SamplerConfig:

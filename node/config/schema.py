@@ -163,6 +163,9 @@ class TrustConfig(Settings):
     """PeerIDs that always count as known: three quarters of the places for peers' groups are for such."""
     deny: tuple[PeerName, ...] = ()
     """PeerIDs that nothing is fetched from."""
+    sandbox: bool = False
+    """Take part in a swarm whose invite names tasks that are scored in the sandbox: there a library's own scorer may
+    evaluate what a stranger wrote, in a process without files and network. Tasks of the own config need no such word."""
 
 
 class CheckpointConfig(Settings):

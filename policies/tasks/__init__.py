@@ -7,11 +7,20 @@ import difflib
 from policies.tasks import digits, preference
 from policies.tasks.digits import build_digits_task
 from policies.tasks.embedded import FAMILIES, build_embedded_task
-from policies.tasks.gym import PREFIX, build_gym_task, known_gym_tasks
+from policies.tasks.gym import PREFIX, SANDBOX_PARAM, build_gym_task, known_gym_tasks
 from policies.tasks.preference import build_preference_task
 from policies.tasks.task import Task, TaskError, TaskSpec, score_group
 
-__all__ = ["Task", "TaskError", "TaskSpec", "asks_for_images", "build_task", "known_tasks", "score_group"]
+__all__ = [
+    "Task",
+    "TaskError",
+    "TaskSpec",
+    "asks_for_images",
+    "asks_for_sandbox",
+    "build_task",
+    "known_tasks",
+    "score_group",
+]
 
 
 def build_task(spec: TaskSpec) -> Task:
@@ -43,6 +52,11 @@ def _instead(name: str) -> str:
 def asks_for_images(spec: TaskSpec) -> bool:
     """Of a task that need not be installed here."""
     return spec.name == digits.NAME or spec.name in preference.NAMES
+
+
+def asks_for_sandbox(spec: TaskSpec) -> bool:
+    """Whether completions are scored in the sandbox. Of a task that need not be installed here."""
+    return spec.name.startswith(PREFIX) and bool(spec.params.get(SANDBOX_PARAM, False))
 
 
 def known_tasks() -> tuple[str, ...]:

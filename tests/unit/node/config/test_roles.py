@@ -53,3 +53,13 @@ def test_bad_addresses_are_told(address: str) -> None:
         as_swarm_node(config(), [address])
     with pytest.raises(InviteError):
         as_swarm_node(config(), [address, ADDRESS])
+
+
+def test_an_invite_alone_switches_no_sandbox_on() -> None:
+    task = {"name": "rg:sudoku", "params": {"sandbox": True}}
+    founder = config(tasks=[task], swarm={"type": "dht"})
+    invite = Invite(manifest_of(founder), (ADDRESS,)).encode()
+    with pytest.raises(ConfigError, match=r"rg:sudoku are scored in the sandbox.*trust.sandbox=true"):
+        as_swarm_node(config(), [invite])
+    for willing in (config(trust={"sandbox": True}), config(tasks=[task])):
+        assert [t.name for t in as_swarm_node(willing, [invite]).tasks] == ["rg:sudoku"]
