@@ -165,7 +165,7 @@ class TrustConfig(Settings):
     """PeerIDs that nothing is fetched from."""
     sandbox: bool = False
     """Take part in a swarm whose invite names tasks that are scored in the sandbox: there a library's own scorer may
-    evaluate what a stranger wrote, in a process without files and network. Tasks of the own config need no such word."""
+    evaluate what a stranger wrote, in a process without files and network. Tasks of the own config need no word."""
 
 
 class CheckpointConfig(Settings):
