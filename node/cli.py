@@ -94,7 +94,9 @@ def demo(
     path = run_dir or new_run_folder("demo").path
     interrupts.raise_stopped()
     view = DemoView(output_style(as_json=as_json), path, picture)
-    raise typer.Exit(run_demo(KINDS[policy], nodes, settings, path, view))
+    with view.patience.watching("making the nodes' starting weights"):
+        code = run_demo(KINDS[policy], nodes, settings, path, view)
+    raise typer.Exit(code)
 
 
 @app.command()

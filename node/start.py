@@ -98,8 +98,9 @@ def _with_addresses(config: Config, addresses: Sequence[str], folder: RunFolder)
 def _play(config: Config, folder: RunFolder, *, resumed: bool, as_json: bool) -> None:
     view = RunView(output_style(as_json=as_json), str(folder.path), columns_for(config))
     view.say(f"run folder {folder.path}")
-    from node.baseline.silo_baseline import run_with_baseline  # loads torch, which takes seconds
-    from node.runtime.session import run_session
+    with view.patience.watching("loading torch"):
+        from node.baseline.silo_baseline import run_with_baseline
+        from node.runtime.session import run_session
 
-    play = run_with_baseline if wants_baseline(config) else run_session
-    play(config, folder, view, resumed=resumed)
+        play = run_with_baseline if wants_baseline(config) else run_session
+        play(config, folder, view, resumed=resumed)

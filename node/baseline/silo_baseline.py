@@ -34,6 +34,7 @@ def run_with_baseline(config: Config, folder: RunFolder, view: RunView, *, resum
         if node.round < config.rounds:
             return
         view.say("waiting for the silo baseline to have had as much compute; Ctrl-C leaves it")
+        view.patience.begin("waiting for the silo baseline")
         with view:
             if not _wait(process, view):
                 return

@@ -46,6 +46,7 @@ def run_demo(kind: DemoKind, nodes: int, settings: Sequence[str], path: Path, vi
     overrides = [[*kind.profile(number), *settings, f"seed={seed + number}"] for number in numbers]
     configs = [load_config(kind.preset, own) for own in overrides]
     prepare_warm_starts(configs, view)
+    view.patience.begin("starting the nodes")
     with NodeProcesses() as processes:
         invite = start_bootstrap(processes, kind.preset, path / "bootstrap")
         view.say(f"look at the swarm from outside with:\n  {murmur('peers', invite)}")

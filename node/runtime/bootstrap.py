@@ -22,6 +22,7 @@ from node.storage.log_file import log_to_file
 from node.storage.run_folder import RunFolder, write_atomic
 from node.ui import interrupts
 from node.ui.invocation import murmur
+from node.ui.patience import Patience
 from node.ui.run_view import new_console
 from swarm.errors import InviteError, TransportError
 from swarm.transport.base import Transport
@@ -50,7 +51,9 @@ def serve_bootstrap(
         config = _on_last_ports(config, last)
         with closing(build_transport(config, folder)) as transport:
             log_to_file(folder.logs)
-            transport.wait_ready()
+            patience = Patience(lambda line: None if as_json else new_console().print(line))
+            with patience.watching("starting the p2p daemon"):
+                transport.wait_ready()
             addresses = transport.status().addresses
             ways = tuple(dict.fromkeys((*addresses, *_dht(config).bootstrap)))[:MAX_BOOTSTRAP]
             invite = Invite(manifest_of(config), ways, folder.read_secret())

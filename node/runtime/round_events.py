@@ -20,6 +20,7 @@ from swarm.process import ended_children_cpu_seconds
 from swarm.sampling.sampler import Batch
 from swarm.transport.base import TransportStatus
 
+KNOWN_TEXT = "known"  # the reason of rollouts left out because another peer gave them before
 DHT_VALUE = "dht_value"  # the reason under which a peer's event counts values that the DHT did not take
 
 
@@ -163,7 +164,7 @@ def describe_peers(
             received=sum(verdict.checked for verdict in theirs),
             set_aside=_set_aside(theirs),
             refused=_refused(theirs) | ({DHT_VALUE: refused_values[peer]} if peer in refused_values else {}),
-            left_out=dict(Counter(reason.value for verdict in theirs for reason in verdict.left_out)),
+            left_out=_left_out(theirs),
         )
         for peer, theirs in by_peer.items()
     ]
@@ -204,6 +205,13 @@ def _cut_share(groups: Sequence[Group]) -> float:
 
 def _set_aside(verdicts: Iterable[Verdict]) -> int:
     return sum(verdict.outcome is Outcome.SET_ASIDE for verdict in verdicts)
+
+
+def _left_out(verdicts: Iterable[Verdict]) -> dict[str, int]:
+    """Rollouts by reason: those that could not be read, and those whose texts were known."""
+    counts = Counter(reason.value for verdict in verdicts for reason in verdict.left_out)
+    counts[KNOWN_TEXT] += sum(verdict.known for verdict in verdicts)
+    return dict(+counts)
 
 
 def _refused(verdicts: Iterable[Verdict]) -> dict[str, int]:

@@ -31,6 +31,7 @@ def run_session(config: Config, folder: RunFolder, view: RunView, *, resumed: bo
         log_to_file(folder.logs)
         # The transport joins while the policy loads.
         transport = stack.enter_context(closing(build_transport(config, folder)))
+        view.patience.begin("loading the policy")
         node = build_node(config, folder, transport, view.progress)
         stack.enter_context(closing(node.store))
         again = _resume(node, folder) if resumed else 0
@@ -39,6 +40,7 @@ def run_session(config: Config, folder: RunFolder, view: RunView, *, resumed: bo
         node.gossip.start()
         stack.enter_context(closing(node.gossip))
         stack.enter_context(view)
+        view.patience.begin(f"at work after round {node.round}")
         run(node, view)
         _report_end(node, folder, view)
     return node
@@ -63,6 +65,7 @@ def _join(node: Node, transport: Transport, folder: RunFolder, view: RunView) ->
     if notice := lan_notice(node.config):
         view.say(notice)
     invite, name = "", f"{swarm.name!r} ({node.verifier.swarm}) as {short_peer(node.verifier.peer)}"
+    view.patience.begin("joining the swarm")
     try:
         transport.wait_ready(swarm.join_seconds)
         status = transport.status()

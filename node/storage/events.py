@@ -101,7 +101,7 @@ class PeerEvent:
     received: int
     set_aside: int
     refused: dict[str, int]
-    left_out: dict[str, int] = field(default_factory=dict)  # rollouts of groups that were taken, by reason
+    left_out: dict[str, int] = field(default_factory=dict)  # rollouts of groups that were received, by reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from node.storage.run_folder import RunFolder, find_run
 from node.ui.peer_rows import AnnouncementRow, announcements, peer_history
 from node.ui.round_columns import format_refused
 from node.ui.run_view import new_console
-from node.ui.short_names import short_peer
+from node.ui.short_names import SHOWN, short_peer
 from swarm.extras import require_libp2p
 from swarm.observer.client import Look, Observer
 from swarm.wire.invite import Invite
@@ -31,7 +31,7 @@ _HISTORY_COLUMNS = ("peer", "last round", "received", "all alike", "trained on",
 _HISTORY_LEGEND = (
     "received: groups that passed every check; all alike: of those, groups whose rewards are all equal, from which "
     "nothing can be learnt; refused: groups and records that failed a check, with why; left out: "
-    "single rollouts of groups that were taken otherwise"
+    "single rollouts of received groups that could not be read, or (known) that another peer gave before"
 )
 _ANNOUNCEMENT_COLUMNS = (
     *("peer", "age", "round", "policy", "groups", "rollouts", "claims"),
@@ -39,7 +39,8 @@ _ANNOUNCEMENT_COLUMNS = (
 )
 _ANNOUNCEMENT_LEGEND = (
     "groups, rollouts and claims (mean reward by task) are what a peer announces; version to refused is what it says "
-    "of itself when asked: bodies that it fetched and served, and records of others that it refused"
+    "of itself when asked: bodies that it fetched and served, and records of others that it refused. Who only lets "
+    "others join announces nothing, and has no row"
 )
 
 
@@ -81,12 +82,18 @@ def _announcements_view(look: Look, *, as_json: bool) -> RenderableType:
     rows = announcements(look, time.time())
     if as_json:
         return json.dumps([asdict(row) for row in rows])
-    table = Table(*_ANNOUNCEMENT_COLUMNS, box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
+    for name in _ANNOUNCEMENT_COLUMNS:
+        table.add_column(name, min_width=SHOWN + 1 if name == "peer" else None)
     for row in rows:
         claims = "  ".join(f"{task} {reward:.2f}" for task, reward in row.claimed_rewards.items())
         age, counts = f"{row.seconds_ago:.0f} s", (row.round, row.policy, row.groups, row.rollouts)
         table.add_row(short_peer(row.peer), age, *map(str, counts), claims, *_stats_cells(row))
-    counted = f"{look.nodes} nodes of the DHT answered, {len(look.stats)} peers told their figures"
+    told = len(look.stats)
+    counted = (
+        f"{look.nodes} node{'' if look.nodes == 1 else 's'} of the DHT answered, "
+        f"{told} peer{' told its' if told == 1 else 's told their'} figures"
+    )
     if not rows:
         return Group("no peer has announced anything in the last two epochs", counted)
     return Group(table, _ANNOUNCEMENT_LEGEND, counted)

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from node.storage.events import EvaluationEvent, LifeEvent, RoundEvent
 from node.ui import interrupts
+from node.ui.patience import Patience
 from node.ui.round_columns import COLUMNS, Column, legend, marks, plain_round
 
 OutputStyle = Literal["live", "plain", "json"]
@@ -53,6 +54,7 @@ class Screen:
         self.style = style
         self._console = new_console()
         self._live = Live(console=self._console, auto_refresh=False) if style == "live" else None
+        self.patience = Patience(self.say)
         self.reader_gone = False  # whoever read standard output, as `head` does, has gone away
 
     def __enter__(self) -> Self:
@@ -75,6 +77,7 @@ class Screen:
     def say(self, line: str) -> None:
         """One line for a person; nothing in JSON, where standard output belongs to the script."""
         if self.style != "json":
+            self.patience.spoke()
             with self._readable():
                 self._console.out(line, highlight=False)
 
@@ -131,6 +134,7 @@ class RunView(Screen):
                 self.say(legend(self._columns))
             self.say(plain_round(event, self._columns))
         self.redraw(self._table())
+        self.patience.begin(f"at work after round {event.round}")
 
     def on_evaluation(self, event: EvaluationEvent) -> None:
         if self.style == "json":

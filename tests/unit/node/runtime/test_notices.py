@@ -14,7 +14,7 @@ from node.storage.run_folder import RunFolder
 from policies.rollout import Finish, Group, Problem, Rollout
 from policies.tasks import build_task
 from policies.tasks.curriculum import Curriculum
-from swarm.admission.verdict import Outcome, Verdict
+from swarm.admission.verdict import Outcome, Reason, Verdict
 from swarm.wire.identity import Identity
 
 BOB = Identity(b"b" * 32).peer_id
@@ -147,3 +147,12 @@ def test_refused_values_are_told_as_they_come() -> None:
     assert (event.peer, event.received, event.refused) == ("a", 0, {"dht_value": 3})
     [event] = describe_peers(4, [_theirs(1)], {BOB: 2})
     assert (event.received, event.refused) == (1, {"dht_value": 2})
+
+
+def test_known_texts_are_counted_with_what_was_left_out() -> None:
+    partly = replace(_theirs(1), known=2, left_out=(Reason.ENCODING,))
+    wholly = Verdict(Outcome.KNOWN, BOB, known=8)
+    [event] = describe_peers(4, [partly, wholly, _theirs(2)], {})
+    assert event.left_out == {"known": 10, "encoding": 1} and event.received == 3
+    [event] = describe_peers(4, [_theirs(2)], {})
+    assert event.left_out == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,9 +86,19 @@ def test_the_table_names_peers_figures_and_silences(capsys: pytest.CaptureFixtur
     assert (
         "sort@1 0.25" in bob and "cannot be" in bob
     )  # under `answers`, where it may be broken into two lines
-    assert "3 nodes of the DHT answered, 1 peers told their figures" in shown
+    assert "3 nodes of the DHT answered, 1 peer told its figures" in shown
     assert "is what it says of itself when asked" in " ".join(shown.split())  # the columns explain themselves
     assert max(map(len, shown.splitlines())) <= 120
+
+
+def test_long_versions_and_many_tasks_never_cut_a_peers_name(capsys: pytest.CaptureFixture[str]) -> None:
+    [offer] = LOOK.announcements[:1]
+    claims = tuple(TaskSummary(f"{name}@1", 16, 0.25) for name in ("maximum", "shift", "binary"))
+    summary = replace(offer.summary, fingerprint="qwen2-604544-8552ca85", tasks=claims)
+    stats = {ALICE: replace(STATS, version="0.1.0.dev291+gc389ca7")}
+    look = replace(LOOK, announcements=(replace(offer, summary=summary),), stats=stats)
+    shown_once(lambda: peers._announcements_view(look, as_json=False))
+    assert f" …{ALICE[-SHOWN:]} " in capsys.readouterr().out
 
 
 def test_json_has_whole_names_and_all_counters(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,47 @@
+"""A wait says what it waits for, and less often the longer it lasts."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from node.ui.patience import Patience
+from node.ui.run_view import RunView
+
+
+def test_a_long_wait_is_told_again_and_again_and_a_new_one_by_its_own_name() -> None:
+    said: list[str] = []
+    three, more = threading.Event(), threading.Event()
+
+    def say(line: str) -> None:
+        said.append(line)
+        if len(said) == 3:
+            three.set()
+        if "joining" in line:
+            more.set()
+
+    patience = Patience(say, first=0.01)
+    with patience.watching("loading the policy"):
+        assert three.wait(30)
+        patience.begin("joining the swarm")
+        assert more.wait(30)
+    assert said[0].startswith("still loading the policy, ") and said[0].endswith(" s so far")
+    assert not any(thread.name == "patience" for thread in threading.enumerate())
+
+
+def test_nothing_is_said_where_lines_come_by_themselves() -> None:
+    said: list[str] = []
+    with Patience(said.append, first=3600.0).watching("loading"):
+        pass
+    assert said == []
+
+
+def test_a_script_s_output_stays_json(capsys: pytest.CaptureFixture[str]) -> None:
+    view = RunView("json", "run")
+    view.patience.say_now()
+    assert capsys.readouterr().out == ""
+    view = RunView("plain", "run")
+    view.patience.begin("loading torch")
+    view.patience.say_now()
+    assert capsys.readouterr().out == "still loading torch, 0 s so far\n"
