@@ -48,7 +48,7 @@ class Checkpoints:
         Raises OSError, and CheckpointError where a library that writes fails in other ways.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        final = self._folder / f"round-{state.round:08d}"
+        final = self._folder / _name(state.round)
         if final.exists():
             return final
         draft = self._folder / f".draft-{final.name}"
@@ -57,7 +57,7 @@ class Checkpoints:
             (draft / "policy").mkdir(parents=True)
             policy.save(draft / "policy")
             (draft / STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
-            _sync(draft)
+            sync_tree(draft)
         except OSError:
             shutil.rmtree(draft, ignore_errors=True)  # it takes room on what may be a full disk
             raise
@@ -70,7 +70,7 @@ class Checkpoints:
                 "disk has room and lets files grow"
             ) from error
         draft.rename(final)
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
         for old in self._all()[: -self._keep]:
             shutil.rmtree(old)
         return final
@@ -96,10 +96,54 @@ class Checkpoints:
 
     def newest(self) -> int | None:
         """The round of the newest checkpoint; None when there is none."""
-        return int(found[-1].name.removeprefix("round-")) if (found := self._all()) else None
+        return round_of(found[-1]) if (found := self._all()) else None
+
+    def find(self, round_number: int | None = None) -> Path:
+        """The checkpoint of a round, by default the newest. Raises CheckpointError with those that there are."""
+        found = self._all()
+        if not found:
+            raise CheckpointError(
+                f"{self._folder} holds no checkpoint yet: a run writes one every checkpoint.every rounds, on Ctrl-C "
+                "and at its end"
+            )
+        if round_number is None:
+            return found[-1]
+        if (wanted := self._folder / _name(round_number)) in found:
+            return wanted
+        kept = ", ".join(str(round_of(path)) for path in found)
+        raise CheckpointError(
+            f"{self._folder} holds no checkpoint of round {round_number}, only of {kept}; checkpoint.keep says how "
+            "many are kept"
+        )
 
     def _all(self) -> list[Path]:
         return sorted(path for path in self._folder.glob("round-" + "[0-9]" * 8) if (path / STATE).is_file())
+
+
+def round_of(checkpoint: Path) -> int:
+    """The round after which a checkpoint was written."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def sync_tree(folder: Path) -> None:
+    """Forces every file of a finished draft to disk before its name becomes visible."""
+    for path in [*folder.rglob("*")]:
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _name(round_number: int) -> str:
+    return f"round-{round_number:08d}"
 
 
 def _read_state(data: dict[str, Any]) -> NodeState:
@@ -109,20 +153,3 @@ def _read_state(data: dict[str, Any]) -> NodeState:
         raise ValueError(f"format {written}, this murmur reads {FORMAT}")
     names = RENAMED.get(written, {})
     return NodeState(**{names.get(name, name): value for name, value in data.items()} | {"format": FORMAT})
-
-
-def _sync(folder: Path) -> None:
-    """Forces every file of a finished draft to disk before its name becomes visible."""
-    for path in [*folder.rglob("*")]:
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,115 @@
+"""The model card of an exported model: `README.md` with the hub's metadata in front, written from its lineage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from node.export.lineage import Lineage
+
+MOST_EVALUATIONS = 12  # rows; of a longer run, the first and the last ones
+TAGS = ("murmuration", "reinforcement-learning", "grpo")
+
+
+def card_of(lineage: Lineage, name: str, usage: str, *, adapter: bool, base_id: str | None) -> str:
+    """`usage`: Python that loads the model; `base_id`: the base's id on the hub, where it came from there."""
+    parts = [
+        _metadata(name, adapter=adapter, base_id=base_id),
+        f"# {name}",
+        f"{'An adapter for' if adapter else 'Trained from'} **{lineage.base}** by reinforcement learning in a node of "
+        "murmuration. What its base may be used for holds for it too.",
+        "## Use",
+        f"```python\n{usage}\n```",
+        *_speaking(lineage),
+        "## How it came to be",
+        _facts(lineage),
+        "### Tasks",
+        _table(("task", "parameters", "weight"), (_task_row(task) for task in lineage.tasks)),
+        "### Whose rollouts it learned from",
+        _shares(lineage),
+        *_evaluations(lineage),
+        "### Versions",
+        _table(("program", "version"), lineage.versions.items()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _metadata(name: str, *, adapter: bool, base_id: str | None) -> str:
+    lines = [
+        f"library_name: {'peft' if adapter else 'transformers'}",
+        "pipeline_tag: text-generation",
+        "tags:",
+        *(f"- {tag}" for tag in (*TAGS, *(("lora",) if adapter else ()))),
+    ]
+    if base_id:
+        lines += [f"base_model: {base_id}", f"base_model_relation: {'adapter' if adapter else 'finetune'}"]
+    return "\n".join(["---", f"model_name: {json.dumps(name)}", *lines, "---"])
+
+
+def _speaking(lineage: Lineage) -> Iterator[str]:
+    """How the policy was prompted, which no generation config can hold."""
+    if lineage.system is not None:
+        yield f"It was trained with the system message {json.dumps(lineage.system, ensure_ascii=False)}."
+    if lineage.template_args:
+        given = ", ".join(f"`{name} = {json.dumps(value)}`" for name, value in lineage.template_args.items())
+        yield f"Arguments of its chat template: {given}."
+
+
+def _facts(lineage: Lineage) -> str:
+    rows = [
+        ("base", lineage.base),
+        ("trained", lineage.trained),
+        ("rounds", lineage.round),
+        ("updates", lineage.policy_version),
+        ("strategy", lineage.strategy),
+        ("longest answer", f"{lineage.max_new_tokens} tokens"),
+        ("swarm", f"`{lineage.swarm}`" if lineage.swarm else "none: trained alone"),
+        ("exported", lineage.date),
+    ]
+    return _table(("", ""), rows)
+
+
+def _task_row(task: Any) -> tuple[object, ...]:
+    given = ", ".join(f"{name} = {json.dumps(value)}" for name, value in task.params.items())
+    return f"`{task.name}`", given or "-", f"{task.weight:g}"
+
+
+def _shares(lineage: Lineage) -> str:
+    total = lineage.own_groups + sum(lineage.peer_groups.values())
+    if not total:
+        return "The run's event store has no update in it."
+    members = [
+        ("this node", lineage.own_groups),
+        *((f"`{peer}`", n) for peer, n in lineage.peer_groups.items()),
+    ]
+    rows = [(who, groups, f"{groups / total:.1%}") for who, groups in members]
+    return _table(("node", "groups trained on", "share"), rows)
+
+
+def _evaluations(lineage: Lineage) -> Iterator[str]:
+    if lineage.evaluations:
+        yield "### Evaluations during the run"
+        yield f"Mean reward of one answer each to {lineage.evaluated_on} held-out problems of each task."
+        tasks = sorted({task for event in lineage.evaluations for task in event.rewards_by_task})
+        events = lineage.evaluations
+        shown = events if len(events) <= MOST_EVALUATIONS else (events[0], *events[1 - MOST_EVALUATIONS :])
+        rows = (
+            (
+                event.round,
+                f"{event.reward:.3f}",
+                *(f"{event.rewards_by_task.get(task, 0.0):.3f}" for task in tasks),
+            )
+            for event in shown
+        )
+        yield _table(("round", "all", *(f"`{task}`" for task in tasks)), rows)
+    if lineage.judged:
+        yield "### Judged by `murmur eval`"
+        yield str(lineage.judged.get("markdown", ""))
+
+
+def _table(head: Sequence[str], rows: Any) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
+    )

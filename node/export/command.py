@@ -1,0 +1,154 @@
+"""`murmur export`: a checkpoint's policy as a Hugging Face folder with its card, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from node.config.schema import Config, EmbeddedPolicyConfig, TextPolicyConfig
+from node.export.card import card_of
+from node.export.errors import ExportError
+from node.export.lineage import hub_id, lineage_of, write_lineage
+from node.export.usage import base_path, usage_of
+from node.storage.checkpoint import Checkpoints, round_of, sync_folder, sync_tree
+from node.storage.events import History
+from node.storage.run_folder import RunFolder, find_run
+from policies.policy import PolicyError
+from policies.tasks import build_task
+from policies.tasks.task import TaskError
+from policies.text.export import CARD, copy_adapter, copy_model, is_adapter, write_merged
+from policies.text.policy import WEIGHTS_FOLDER
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A checkpoint to export, and the run that it is of."""
+
+    run: RunFolder
+    config: Config
+    policy: TextPolicyConfig | EmbeddedPolicyConfig
+    checkpoint: Path
+
+    @property
+    def weights(self) -> Path:
+        return self.checkpoint / "policy" / WEIGHTS_FOLDER
+
+
+def export_run(run: Path, folder: Path, *, merge: bool, round_number: int | None) -> dict[str, Any]:
+    """Writes `folder` and returns what it holds, as plain values.
+
+    Raises ExportError, RunFolderError, ConfigError, CheckpointError, PolicyError, StoreError, OSError.
+    """
+    source = find_source(run, round_number)
+    adapter = is_adapter(source.weights) and not merge
+    with draft_of(folder) as draft:
+        _write_weights(source, draft, adapter=adapter)
+        lineage = lineage_of(
+            source.config,
+            source.policy,
+            History(source.run.events),
+            round_of(source.checkpoint),
+            _judged(source),
+        )
+        write_lineage(lineage, draft)
+        usage = usage_of(source.policy, folder.name, _example(source.config), adapter=adapter)
+        card = card_of(lineage, folder.name, usage, adapter=adapter, base_id=hub_id(source.policy))
+        (draft / CARD).write_text(card, encoding="utf-8")
+    return {
+        "folder": str(folder),
+        "round": lineage.round,
+        "kind": "adapter" if adapter else "model",
+        "base": base_path(source.policy) if adapter and isinstance(source.policy, TextPolicyConfig) else None,
+        "system": lineage.system,
+        "files": sorted(path.name for path in folder.iterdir()),
+    }
+
+
+def find_source(run: Path, round_number: int | None) -> Source:
+    """The checkpoint of a round, by default the newest. Raises ExportError for a policy that is no language model."""
+    folder = find_run(run)
+    config = folder.read_config()
+    policy = config.policy
+    if not isinstance(policy, TextPolicyConfig | EmbeddedPolicyConfig):
+        raise ExportError(
+            f"{folder.path} trained a policy that makes images, and only language models are exported so far: its "
+            f"weights lie in {folder.checkpoints}, in the last folder"
+        )
+    return Source(folder, config, policy, Checkpoints(folder.checkpoints, 1).find(round_number))
+
+
+@contextmanager
+def draft_of(folder: Path) -> Iterator[Path]:
+    """A folder to fill that becomes `folder` at the end, whole; nothing is left of it where filling it fails.
+
+    Raises ExportError where something is in the way.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise ExportError(f"{folder} is there and not empty: name a new folder, or move it away")
+    draft = folder.absolute().with_name(f".draft-{folder.absolute().name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        sync_tree(draft)
+        draft.rename(folder)
+        sync_folder(folder.absolute().parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def show_export(facts: dict[str, Any], *, as_json: bool) -> None:
+    """Says what was written and what to do with it."""
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    folder = facts["folder"]
+    if facts["kind"] == "model":
+        typer.echo(f"{folder} holds the model after round {facts['round']}, as transformers reads it")
+        typer.echo(f'  in Python: pipeline("text-generation", model="{folder}")')
+    else:
+        typer.echo(f"{folder} holds the adapter after round {facts['round']}; its base is {facts['base']}")
+        typer.echo("  in Python: as its README.md shows; --merge writes a whole model in its place")
+    typer.echo(f"  its card: {Path(folder) / CARD}")
+
+
+def _write_weights(source: Source, draft: Path, *, adapter: bool) -> None:
+    if not (source.weights / "tokenizer.json").is_file() and source.weights.is_dir():
+        raise ExportError(
+            f"{source.checkpoint} was written by a murmur that kept no tokenizer: play one more round of the run, "
+            "which saves it in the way of today"
+        )
+    policy = source.policy
+    if not is_adapter(source.weights):
+        copy_model(source.weights, draft)
+    elif not isinstance(policy, TextPolicyConfig):
+        raise PolicyError(f"{source.weights} holds an adapter, and the run's policy is the embedded one")
+    elif adapter:
+        copy_adapter(source.weights, base_path(policy), draft)
+    else:
+        write_merged(source.weights, policy.model, draft, source.config.run_seed)
+
+
+def _example(config: Config) -> str:
+    """The prompt of a problem that the model was trained for; a plain question where the task is not installed here."""
+    try:
+        return build_task(config.tasks[0].spec).problem(0).prompt
+    except TaskError:
+        return "What is 1 + 1?"
+
+
+def _judged(source: Source) -> dict[str, Any]:
+    """What `murmur eval` found of this checkpoint, where it was asked."""
+    file = source.run.path / "evaluations" / f"{source.checkpoint.name}.json"
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return read if isinstance(read, dict) else {}

@@ -1,0 +1,58 @@
+"""Python that loads an exported model without murmuration, for its card: it is run as it stands by a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from node.config.schema import EmbeddedPolicyConfig, TextPolicyConfig
+from policies.text.model import resolve
+
+Policy = TextPolicyConfig | EmbeddedPolicyConfig
+
+
+def usage_of(policy: Policy, where: str, prompt: str, *, adapter: bool) -> str:
+    """`where`: path or hub id of the folder; `prompt`: a problem of the tasks that it was trained on."""
+    load = (
+        _load_adapter(policy, where)
+        if adapter
+        else [f'answer = pipeline("text-generation", model={where!r})']
+    )
+    imports = ["from transformers import pipeline"]
+    if adapter:
+        imports = [
+            "from peft import PeftModel",
+            "from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline",
+        ]
+    system = policy.model.system if isinstance(policy, TextPolicyConfig) else None
+    messages = [{"role": "system", "content": system}] if system is not None else []
+    messages.append({"role": "user", "content": prompt})
+    cap = policy.generation.max_new_tokens
+    return "\n".join(
+        [
+            *imports,
+            "",
+            *load,
+            f"messages = {messages!r}",
+            f'print(answer(messages, max_new_tokens={cap})[0]["generated_text"][-1]["content"])',
+        ]
+    )
+
+
+def base_path(policy: TextPolicyConfig) -> str:
+    """What the adapter's config names as its base: a hub id, or the path on this machine."""
+    return resolve(policy.model.path)
+
+
+def _load_adapter(policy: Policy, where: str) -> list[str]:
+    base = repr(base_path(policy)) if isinstance(policy, TextPolicyConfig) else ""
+    if base.lower().endswith(".gguf'"):
+        file = Path(base.strip("'"))
+        base = f"{str(file.parent)!r}, gguf_file={file.name!r}"
+    elif isinstance(policy, TextPolicyConfig) and (revision := getattr(policy.model, "revision", None)):
+        base = f"{base}, revision={revision!r}"
+    return [
+        f"base = AutoModelForCausalLM.from_pretrained({base})",
+        f"model = PeftModel.from_pretrained(base, {where!r})",
+        f"tokenizer = AutoTokenizer.from_pretrained({where!r})",
+        'answer = pipeline("text-generation", model=model, tokenizer=tokenizer)',
+    ]

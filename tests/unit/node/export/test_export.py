@@ -1,0 +1,182 @@
+"""An exported folder: what plain transformers and peft read of it, equal to the node's policy; and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from trained_run import EMBEDDED, PEER, config_of, text_policy, tiny_llama, trained_run
+
+from node.config.schema import parse_config
+from node.export.command import draft_of, export_run
+from node.export.errors import ExportError
+from node.runtime.session import run_session
+from node.storage.checkpoint import CheckpointError
+from node.storage.run_folder import RunFolder, RunFolderError
+from node.ui.round_columns import columns_for
+from node.ui.run_view import RunView
+from policies.policy import PolicyError
+from policies.text.policy import TextPolicy
+
+LORA = {"lora": {"rank": 4}, "system": "Be brief."}
+IDS = [[3, 20, 33, 50, 1, 4], [3, 41, 42, 43, 1, 4]]
+
+FRESH = """
+import json, sys, torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
+folder, base, ids = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+model = AutoModelForCausalLM.from_pretrained(base or folder, dtype=torch.float32)
+if base:
+    from peft import PeftModel
+    model = PeftModel.from_pretrained(model, folder)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+with torch.no_grad():
+    logits = model(input_ids=torch.tensor(ids)).logits
+answer = pipeline("text-generation", model=model, tokenizer=tokenizer)
+turns = answer([{"role": "user", "content": "1+2="}], max_new_tokens=6, do_sample=False)[0]["generated_text"]
+said = turns[-1]["content"]
+assert not {"policies", "node", "swarm"} & {name.partition(".")[0] for name in sys.modules}
+print("RESULT" + json.dumps({"logits": logits.tolist(), "said": said}))
+"""
+
+
+def fresh(script: str, *arguments: str, cwd: Path) -> str:
+    """Runs Python in an interpreter that cannot see our tree, and gives what it printed."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=cwd,
+        env=environment | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def logits_of(policy: TextPolicy) -> torch.Tensor:
+    policy._model.eval()
+    with torch.no_grad():
+        return policy._model(input_ids=torch.tensor(IDS)).logits
+
+
+@pytest.mark.parametrize("kind", ["full", "merged", "adapter", "embedded"])
+def test_plain_libraries_read_the_policy_as_it_was(kind: str, tmp_path: Path) -> None:
+    base = tiny_llama(tmp_path / "base")
+    adapter = kind in ("merged", "adapter")
+    section = EMBEDDED if kind == "embedded" else text_policy(base, **(LORA if adapter else {}))
+    run, policy = trained_run(tmp_path / "run", section)
+    facts = export_run(run.path, tmp_path / "out", merge=kind == "merged", round_number=None)
+    assert facts["kind"] == ("adapter" if kind == "adapter" else "model")
+    assert (facts["base"] == str(base)) is (kind == "adapter")
+    printed = fresh(
+        FRESH, str(tmp_path / "out"), str(base) if kind == "adapter" else "", json.dumps(IDS), cwd=tmp_path
+    )
+    read = json.loads(printed.partition("RESULT")[2])
+    theirs = torch.tensor(read["logits"])
+    assert (theirs - logits_of(policy)).abs().max() < 1e-5
+    if kind in ("full", "merged"):
+        start = load_file(base / "model.safetensors")
+        ours = load_file(tmp_path / "out" / "model.safetensors")
+        assert max((ours[name] - start[name]).abs().max() for name in start) > 1e-4, "nothing was learned"
+    assert (tmp_path / "out").stat().st_mode & 0o777 == (tmp_path / "run").stat().st_mode & 0o777
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_the_card_tells_the_lineage_and_its_python_runs(merge: bool, tmp_path: Path) -> None:
+    base = tiny_llama(tmp_path / "base")
+    run, _ = trained_run(tmp_path / "run", text_policy(base, **LORA), rounds=2)
+    export_run(run.path, tmp_path / "sums", merge=merge, round_number=None)
+    card = (tmp_path / "sums" / "README.md").read_text()
+    for words in (
+        "| rounds | 2 |",
+        "`add@1`",
+        f"| `{PEER}` | 2 | 25.0% |",
+        "| this node | 6 | 75.0% |",
+        "Be brief.",
+    ):
+        assert words in card
+    assert "| 2 | 0.500 | 0.500 |" in card and "| transformers | 5." in card
+    assert f"library_name: {'transformers' if merge else 'peft'}\n" in card and card.startswith("---\n")
+    assert card.count(str(tmp_path)) == (0 if merge else 1), "only an adapter names a path: that of its base"
+    usage = re.search(r"```python\n(.*?)```", card, re.S)
+    assert usage is not None and fresh(usage[1], cwd=tmp_path).strip(), "it answers"
+
+
+def test_an_exported_folder_is_the_start_of_another_run(tmp_path: Path) -> None:
+    run, _ = trained_run(tmp_path / "run", text_policy(tiny_llama(tmp_path / "base")))
+    export_run(run.path, tmp_path / "out", merge=False, round_number=None)
+    config = config_of(text_policy(tmp_path / "out"), rounds=1, evaluation={"problems": 0})
+    folder = RunFolder(tmp_path / "next")
+    folder.create(config)
+    node = run_session(config, folder, RunView("json", "next", columns_for(config)), resumed=False)
+    assert node.round == 1
+    export_run(folder.path, tmp_path / "again", merge=False, round_number=None)
+
+
+def test_a_round_is_chosen_and_those_that_are_not_kept_are_named(tmp_path: Path) -> None:
+    run, _ = trained_run(tmp_path / "run", text_policy(tiny_llama(tmp_path / "base")), rounds=3)
+    assert export_run(run.path, tmp_path / "two", merge=False, round_number=2)["round"] == 2
+    with pytest.raises(CheckpointError, match="no checkpoint of round 1, only of 2, 3"):
+        export_run(run.path, tmp_path / "one", merge=False, round_number=1)
+    assert not (tmp_path / "one").exists()
+
+
+def test_what_is_in_the_way_is_left_alone(tmp_path: Path) -> None:
+    run, _ = trained_run(tmp_path / "run", text_policy(tiny_llama(tmp_path / "base")))
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "mine.txt").write_text("mine")
+    with pytest.raises(ExportError, match="not empty"):
+        export_run(run.path, taken, merge=False, round_number=None)
+    (tmp_path / "empty").mkdir()
+    export_run(run.path, tmp_path / "empty", merge=False, round_number=None)
+    with pytest.raises(ExportError, match="not empty"):
+        export_run(run.path, tmp_path / "empty" / "config.json", merge=False, round_number=None)
+
+
+def test_a_failure_half_way_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="disk"), draft_of(tmp_path / "out") as draft:
+        (draft / "model.safetensors").write_text("half")
+        raise OSError("disk full")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("damage", ["cut", "gone", "tokenizer"])
+def test_a_damaged_checkpoint_is_named(lora: bool, damage: str, tmp_path: Path) -> None:
+    run, _ = trained_run(
+        tmp_path / "run", text_policy(tiny_llama(tmp_path / "base"), **(LORA if lora else {}))
+    )
+    weights = next(run.checkpoints.glob("round-*/policy/weights"))
+    file = weights / ("adapter_model.safetensors" if lora else "model.safetensors")
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:200])
+    elif damage == "gone":
+        file.unlink()
+    else:
+        (weights / "tokenizer.json").unlink()
+    with pytest.raises((PolicyError, ExportError), match="round-00000001"):
+        export_run(run.path, tmp_path / "out", merge=False, round_number=None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_that_hold_no_language_model_are_refused(tmp_path: Path) -> None:
+    empty = RunFolder(tmp_path / "empty")
+    empty.create(config_of(EMBEDDED))
+    with pytest.raises(CheckpointError, match="no checkpoint yet"):
+        export_run(empty.path, tmp_path / "out", merge=False, round_number=None)
+    images = RunFolder(tmp_path / "images")
+    images.create(parse_config({"seed": 1, "tasks": [{"name": "digits"}], "policy": {"type": "diffusion"}}))
+    with pytest.raises(ExportError, match="makes images"):
+        export_run(images.path, tmp_path / "out", merge=False, round_number=None)
+    with pytest.raises(RunFolderError, match="holds no run"):
+        export_run(tmp_path / "nowhere", tmp_path / "out", merge=False, round_number=None)
