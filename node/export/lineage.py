@@ -1,4 +1,4 @@
-"""How a model came to be, from its run's config and event store: plain values, kept as `lineage.json` beside it."""
+"""Lineage of a model, from its run's config and event store: plain values, kept as `lineage.json` beside it."""
 
 from __future__ import annotations
 
