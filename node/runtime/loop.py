@@ -120,7 +120,7 @@ def play_round(node: Node) -> RoundEvent:
     refused_values = node.notices.new_refused_values(network.refused_values)
     node.store.append(
         *describe_problems(node.round, phase),
-        *describe_peers(node.round, exchanged.verdicts, refused_values),
+        *describe_peers(node.round, exchanged.verdicts, refused_values, node.verifier.records),
         *(describe_external(node.round, batch) if diverged is None else ()),
     )
     outcome = RoundOutcome(

@@ -14,6 +14,7 @@ from policies.policy import SamplerAgreement, UpdateReport
 from policies.rollout import Finish, Group
 from policies.strategies.rollout_phase import RolloutPhase
 from policies.tasks.gym_process import PROCESS
+from swarm.admission.peer_records import PeerRecords
 from swarm.admission.verdict import Outcome, Verdict
 from swarm.gossip.service import Exchanged
 from swarm.process import ended_children_cpu_seconds
@@ -146,16 +147,16 @@ def describe_problems(round_number: int, phase: RolloutPhase) -> list[ProblemEve
 
 
 def describe_peers(
-    round_number: int, verdicts: Iterable[Verdict], refused_values: Mapping[str, int]
+    round_number: int, verdicts: Iterable[Verdict], refused_values: Mapping[str, int], records: PeerRecords
 ) -> list[PeerEvent]:
-    """One event for each peer of whom something was examined since the last round.
+    """One event for each peer of whom something was examined, or did not come, since the last round.
 
     `refused_values` are values by peer that this node's part of the DHT did not take.
     """
     by_peer: dict[str, list[Verdict]] = defaultdict(list)
     for verdict in verdicts:
         by_peer[verdict.peer].append(verdict)
-    for peer in refused_values:
+    for peer in {*refused_values, *records.drain_touched()}:
         by_peer[peer]  # with no verdict, as far as nothing else came of it
     return [
         PeerEvent(
@@ -165,6 +166,8 @@ def describe_peers(
             set_aside=_set_aside(theirs),
             refused=_refused(theirs) | ({DHT_VALUE: refused_values[peer]} if peer in refused_values else {}),
             left_out=_left_out(theirs),
+            standing=records.standing(peer).value,
+            why=records.reason(peer),
         )
         for peer, theirs in by_peer.items()
     ]

@@ -102,6 +102,8 @@ class PeerEvent:
     set_aside: int
     refused: dict[str, int]
     left_out: dict[str, int] = field(default_factory=dict)  # rollouts of groups that were received, by reason
+    standing: str = ""  # known | newcomer | resting, after the round
+    why: str = ""  # what of its record, which fades, makes it so
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,8 @@ class PeerHistoryRow:
     trained_on: int
     refused: dict[str, int]
     left_out: dict[str, int]  # rollouts of groups that were taken, by reason
+    standing: str  # known | newcomer | resting; empty in stores of before
+    why: str  # what of its record makes it so
 
 
 def peer_history(history: History) -> list[PeerHistoryRow]:
@@ -69,7 +71,8 @@ def peer_history(history: History) -> list[PeerHistoryRow]:
             left_out.update(event.left_out)
         received, set_aside = sum(e.received for e in theirs), sum(e.set_aside for e in theirs)
         counts = (received, set_aside, trained_on[peer])
-        rows.append(PeerHistoryRow(peer, theirs[-1].round, *counts, dict(refused), dict(left_out)))
+        standing = theirs[-1].standing, theirs[-1].why
+        rows.append(PeerHistoryRow(peer, theirs[-1].round, *counts, dict(refused), dict(left_out), *standing))
     return sorted(rows, key=lambda row: -row.received)
 
 

@@ -27,11 +27,22 @@ from swarm.observer.client import Look, Observer
 from swarm.wire.invite import Invite
 
 WATCH_SECONDS = 5.0
-_HISTORY_COLUMNS = ("peer", "last round", "received", "all alike", "trained on", "refused", "left out")
+_HISTORY_COLUMNS = (
+    "peer",
+    "last round",
+    "received",
+    "all alike",
+    "trained on",
+    "refused",
+    "left out",
+    "standing",
+)
 _HISTORY_LEGEND = (
     "received: groups that passed every check; all alike: of those, groups whose rewards are all equal, from which "
     "nothing can be learnt; refused: groups and records that failed a check, with why; left out: "
-    "single rollouts of received groups that could not be read, or (known) that another peer gave before"
+    "single rollouts of received groups that could not be read, or (known) that another peer gave before; "
+    "standing: known peers have three quarters of the places for groups of peers, newcomers share the rest, and who "
+    "rests is left alone until its faults fade (--json says why)"
 )
 _ANNOUNCEMENT_COLUMNS = (
     *("peer", "age", "round", "policy", "groups", "rollouts", "claims"),
@@ -72,9 +83,8 @@ def _history_view(folder: RunFolder, *, as_json: bool) -> RenderableType:
     table = Table(*_HISTORY_COLUMNS, title=str(folder.path), title_justify="left")
     for row in rows:
         counts = (row.last_round, row.received, row.set_aside, row.trained_on)
-        table.add_row(
-            short_peer(row.peer), *map(str, counts), *map(format_refused, (row.refused, row.left_out))
-        )
+        lost = map(format_refused, (row.refused, row.left_out))
+        table.add_row(short_peer(row.peer), *map(str, counts), *lost, row.standing)
     return Group(table, _HISTORY_LEGEND) if rows else f"{folder.path}: no records of peers so far"
 
 

@@ -79,6 +79,7 @@ class PeerRecords:
         self._allowed, self._denied = frozenset(allowed), frozenset(denied)
         self._lock = threading.Lock()
         self._records: dict[str, PeerRecord] = {}
+        self._touched: set[str] = set()
 
     def note_undelivered(self, peer: str) -> None:
         """A fetch brought no body of this peer."""
@@ -138,6 +139,21 @@ class PeerRecords:
         known = lambda peer: standings[peer] is Standing.KNOWN  # noqa: E731
         return [places[index] for index in fair_select(offered, hosts, known, count, generator)]
 
+    def reason(self, peer: str) -> str:
+        """The standing's reason, in one line of ours."""
+        if peer in self._denied or peer in self._allowed:
+            return f"in trust.{'deny' if peer in self._denied else 'allow'}"
+        record = self.record(peer)
+        counts = {"groups to learn from": record.good, "others": record.useless, **record.refused}
+        counts["not delivered"] = record.undelivered
+        return ", ".join(f"{what} {count:.1f}" for what, count in counts.items() if count >= 0.05)
+
+    def drain_touched(self) -> set[str]:
+        """The peers whose records changed since the last call."""
+        with self._lock:
+            touched, self._touched = self._touched, set()
+        return touched
+
     def peers(self) -> list[str]:
         """All peers with a record."""
         with self._lock:
@@ -158,8 +174,11 @@ class PeerRecords:
 
     def _keep(self, peer: str, record: PeerRecord) -> None:
         self._records[peer] = record
+        self._touched.add(peer)
         if len(self._records) > MAX_PEERS:
-            del self._records[min(self._records, key=lambda other: self._records[other].at)]
+            forgotten = min(self._records, key=lambda other: self._records[other].at)
+            del self._records[forgotten]
+            self._touched.discard(forgotten)
 
 
 def _too_many(refused: float, least: float, bearable: float) -> bool:

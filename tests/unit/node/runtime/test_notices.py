@@ -14,6 +14,7 @@ from node.storage.run_folder import RunFolder
 from policies.rollout import Finish, Group, Problem, Rollout
 from policies.tasks import build_task
 from policies.tasks.curriculum import Curriculum
+from swarm.admission.peer_records import PeerRecords
 from swarm.admission.verdict import Outcome, Reason, Verdict
 from swarm.wire.identity import Identity
 
@@ -143,16 +144,25 @@ def test_refused_values_are_told_as_they_come() -> None:
         {"a": 3},
         {"a": 1},
     ]  # at last from a transport process started anew
-    [event] = describe_peers(4, [], {"a": 3})
+    [event] = describe_peers(4, [], {"a": 3}, PeerRecords(lambda: 0.0))
     assert (event.peer, event.received, event.refused) == ("a", 0, {"dht_value": 3})
-    [event] = describe_peers(4, [_theirs(1)], {BOB: 2})
+    [event] = describe_peers(4, [_theirs(1)], {BOB: 2}, PeerRecords(lambda: 0.0))
     assert (event.received, event.refused) == (1, {"dht_value": 2})
 
 
 def test_known_texts_are_counted_with_what_was_left_out() -> None:
     partly = replace(_theirs(1), known=2, left_out=(Reason.ENCODING,))
     wholly = Verdict(Outcome.KNOWN, BOB, known=8)
-    [event] = describe_peers(4, [partly, wholly, _theirs(2)], {})
+    [event] = describe_peers(4, [partly, wholly, _theirs(2)], {}, PeerRecords(lambda: 0.0))
     assert event.left_out == {"known": 10, "encoding": 1} and event.received == 3
-    [event] = describe_peers(4, [_theirs(2)], {})
+    [event] = describe_peers(4, [_theirs(2)], {}, PeerRecords(lambda: 0.0))
     assert event.left_out == {}
+
+
+def test_a_peer_that_does_not_deliver_has_an_event_with_its_standing() -> None:
+    records = PeerRecords(lambda: 0.0)
+    for _ in range(4):
+        records.note_undelivered(BOB)
+    [event] = describe_peers(7, [], {}, records)
+    assert (event.peer, event.standing, event.why) == (BOB, "resting", "not delivered 4.0")
+    assert describe_peers(8, [], {}, records) == []
