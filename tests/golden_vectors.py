@@ -198,7 +198,7 @@ def _ipc() -> dict[str, str]:
     frames = {
         "first message": [settings.to_wire(), "/run/key", (CONTENT, astuple(SUMMARY))],
         "publish": [1, "publish", [CONTENT, astuple(SUMMARY)]],
-        "announcements": [2, "announcements", [24, [raw]]],
+        "announcements": [2, "announcements", [24, [raw], [BOB.peer_id]]],
         "fetch": [3, "fetch", [raw]],
         "answer": [3, None, CONTENT],
         "error": [3, "fetch", "cannot be reached"],

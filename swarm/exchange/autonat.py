@@ -31,6 +31,7 @@ from swarm.exchange.framing import (
     write_frame,
 )
 from swarm.exchange.rate_limit import PeerBuckets
+from swarm.exchange.stream_slots import IsKnown, StreamSlots, nobody_is_known
 from swarm.wire import extensions, fields
 from swarm.wire.membership import Membership
 from swarm.wire.multiaddr import Address
@@ -43,6 +44,8 @@ _MAX_ANSWER = 256  # bytes
 _DIAL_TIMEOUT = 4.0  # seconds for one port
 _TIMEOUT = 10.0  # seconds for the whole question
 _MULTISTREAM_HEADER = b"\x13/multistream/1.0.0\n"  # what every libp2p host says first
+_SLOTS = 16  # questions answered at once; one of one peer
+_HOST_ALLOWANCE = 4  # peers' allowances that all at one host have together
 _EVERY = 20.0  # seconds between questions of one peer, after three at once
 
 
@@ -63,10 +66,12 @@ class Sighting:
 class DialBackServer:
     """Dials peers back on their request."""
 
-    def __init__(self, membership: Membership) -> None:
+    def __init__(self, membership: Membership, is_known: IsKnown = nobody_is_known) -> None:
         self.counters: Counter[str] = Counter()
         self._membership = membership
+        self._slots = StreamSlots(_SLOTS, 1, self.counters, is_known)
         self._allowance = PeerBuckets(1.0 / _EVERY, 3.0)
+        self._hosts = PeerBuckets(_HOST_ALLOWANCE / _EVERY, 3.0 * _HOST_ALLOWANCE)
 
     async def serve(
         self, peer: str, seen_at: Address | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -74,20 +79,27 @@ class DialBackServer:
         """Answers one stream from `seen_at`, None where that is no address to dial (a relay). Never raises."""
         try:
             async with asyncio.timeout(_TIMEOUT):
-                swarm, token, asked = await read_request((reader, writer), 3, "question")
-                check_caller(self._membership, peer, swarm, token)
-                ports = [_port(p) for p in fields.items(asked, MAX_PORTS, "ports", least=1)]
-                if seen_at is None or not self._allowance.take(peer, 1.0):
-                    return await write_frame(writer, Status.BUSY, b"")
-                answered = await asyncio.gather(*(_speaks_libp2p(seen_at.host, port) for port in ports))
-                found = [port for port, heard in zip(ports, answered, strict=True) if heard]
-                await write_frame(writer, Status.OK, msgpack.packb([seen_at.host, found, []]))
+                await self._answer(peer, seen_at, (reader, writer))
         except OtherVersion:
             self.counters["refused_version"] += 1
         except (DecodeError, OSError, EOFError) as error:  # TimeoutError is an OSError
             log.debug("a question for reachability failed: %s", type(error).__name__)
         finally:
             writer.close()
+
+    async def _answer(self, peer: str, seen_at: Address | None, stream: Stream) -> None:
+        host = seen_at.host if seen_at else ""
+        async with self._slots.reading(peer, host):
+            swarm, token, asked = await read_request(stream, 3, "question")
+        check_caller(self._membership, peer, swarm, token)
+        ports = [_port(p) for p in fields.items(asked, MAX_PORTS, "ports", least=1)]
+        with self._slots.answering(peer, host) as granted:
+            allowed = granted and self._allowance.take(peer, 1.0) and self._hosts.take(host, 1.0)
+            if seen_at is None or not allowed:
+                return await write_frame(stream[1], Status.BUSY, b"")
+            answered = await asyncio.gather(*(_speaks_libp2p(host, port) for port in ports))
+            found = [port for port, heard in zip(ports, answered, strict=True) if heard]
+            await write_frame(stream[1], Status.OK, msgpack.packb([host, found, []]))
 
 
 async def ask(stream: Stream, own: Membership, ports: Sequence[int]) -> Sighting | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from swarm.limits import MAX_LIFETIME
+from swarm.sampling.fair_draw import subnet_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,19 @@ class BodyStore:
             self._held -= len(dropped)
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    since: float  # monotonic seconds
+    body: bytes
+    host: str  # that it was brought from
+
+
 class MirrorStore:
     """Bodies kept for peers that cannot be dialled: the newest of each, within a quota.
 
-    Nobody's bodies make room for those of another, so a flood of names fills the store and displaces nothing;
-    what was not brought again for MAX_LIFETIME seconds is dropped.
+    Nobody's bodies make room for those of another, and once the store is half full a host gets an eighth of it and a
+    subnet a quarter: a flood of names from a few addresses leaves room for others. What was not brought again for
+    MAX_LIFETIME seconds is dropped.
     """
 
     _PER_PEER = 2  # the announced body, and the one before it while its announcement is about
@@ -66,27 +75,33 @@ class MirrorStore:
         """`capacity` in bytes."""
         self._capacity = capacity
         self._clock = clock
-        self._kept: OrderedDict[tuple[str, bytes], tuple[float, bytes]] = OrderedDict()  # oldest first
+        self._kept: OrderedDict[tuple[str, bytes], _Kept] = OrderedDict()  # oldest first
 
-    def put(self, peer: str, digest: bytes, body: bytes) -> bool:
-        """Whether there is room for `body` beside those of other peers; the peer's oldest give way to it."""
-        if not self.has_room(peer, digest, len(body)):
+    def put(self, peer: str, digest: bytes, body: bytes, host: str = "") -> bool:
+        """Whether there is room for `body`, brought from `host`, with those of others; the peer's oldest give way."""
+        if not self.has_room(peer, digest, len(body), host):
             return False
         self._kept.pop((peer, digest), None)
         for surplus in self._of(peer)[: 1 - self._PER_PEER]:
             del self._kept[surplus]
-        self._kept[peer, digest] = self._clock(), body
+        self._kept[peer, digest] = _Kept(self._clock(), body, host)
         return True
 
-    def has_room(self, peer: str, digest: bytes, size: int) -> bool:
+    def has_room(self, peer: str, digest: bytes, size: int, host: str = "") -> bool:
         """Whether `put` would take a body of `size` bytes."""
         self._expire()
         staying = [key for key in self._of(peer) if key != (peer, digest)][1 - self._PER_PEER :]
-        others = sum(len(body) for (owner, _), (_, body) in self._kept.items() if owner != peer)
-        return others + sum(len(self._kept[key][1]) for key in staying) + size <= self._capacity
+        leaving = set(self._of(peer)) - set(staying)
+        others = [kept for key, kept in self._kept.items() if key not in leaving]
+        held = sum(len(kept.body) for kept in others) + size
+        of_host = sum(len(kept.body) for kept in others if kept.host == host) + size
+        subnet = subnet_of(host)
+        of_subnet = sum(len(kept.body) for kept in others if subnet_of(kept.host) == subnet) + size
+        fair = of_host <= self._capacity // 8 and of_subnet <= self._capacity // 4
+        return held <= self._capacity and (fair or held <= self._capacity // 2)
 
     def get(self, digest: bytes) -> bytes | None:
-        return next((body for (_, kept), (_, body) in self._kept.items() if kept == digest), None)
+        return next((kept.body for (_, of), kept in self._kept.items() if of == digest), None)
 
     @property
     def peers(self) -> int:
@@ -98,5 +113,5 @@ class MirrorStore:
         return [key for key in self._kept if key[0] == peer]
 
     def _expire(self) -> None:
-        while self._kept and next(iter(self._kept.values()))[0] < self._clock() - MAX_LIFETIME:
+        while self._kept and next(iter(self._kept.values())).since < self._clock() - MAX_LIFETIME:
             self._kept.popitem(last=False)

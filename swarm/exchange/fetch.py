@@ -11,8 +11,7 @@ import asyncio
 import hashlib
 import logging
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import msgpack
@@ -24,6 +23,7 @@ from swarm.exchange.body_store import BodyStore, MirrorStore, ServeLimits
 from swarm.exchange.framing import (
     Dial,
     Status,
+    Stream,
     check_caller,
     encode_request,
     read_frame,
@@ -31,6 +31,7 @@ from swarm.exchange.framing import (
     write_frame,
 )
 from swarm.exchange.rate_limit import PeerBuckets, TokenBucket
+from swarm.exchange.stream_slots import IsKnown, StreamSlots, nobody_is_known
 from swarm.wire import extensions, fields
 from swarm.wire.announcement import Announcement
 from swarm.wire.identity import PEER_ID_SIZE, peer_bytes, peer_text
@@ -40,9 +41,9 @@ log = logging.getLogger(__name__)
 
 _MAX_REFERRALS = 4
 _MAX_GOSSIP_FRAME = limits.MAX_PIGGYBACK * (limits.MAX_ANNOUNCEMENT + 8) + _MAX_REFERRALS * 64
-_REQUEST_TIMEOUT = 5.0  # seconds to receive a request of under 100 bytes
-_MAX_STREAMS = 64  # open at once
-_MAX_PEER_STREAMS = 4  # of one peer
+_ANSWER_TIMEOUT = 6.0  # seconds until the first bytes of an answer
+_PEER_SLOTS = 4  # of one peer, which may want the bodies of several others from a mirror
+_HOST_BUDGETS = 4  # peers' budgets of bytes that the newcomers at one host have together
 _REMEMBERED_BODIES = 256  # bodies whose fetchers are remembered for referrals
 _NO_GOSSIP: bytes = msgpack.packb([[], [], []])
 
@@ -50,28 +51,35 @@ _NO_GOSSIP: bytes = msgpack.packb([[], [], []])
 class BodyExchange:
     """Serves bodies from the store and fetches those of others into it."""
 
-    def __init__(self, membership: Membership, serve: ServeLimits, announcements: AnnouncementStore) -> None:
+    def __init__(
+        self,
+        membership: Membership,
+        serve: ServeLimits,
+        announcements: AnnouncementStore,
+        is_known: IsKnown = nobody_is_known,
+    ) -> None:
         self.bodies = BodyStore(serve.stored)
         self.mirrored = MirrorStore(serve.mirrored)
         self.counters: Counter[str] = Counter()
         self.offer: Announcement | None = None  # the own newest: rides on every answer
         self._membership = membership
         self._announcements = announcements
-        self._slots = serve.slots
+        self._is_known = is_known
+        self._slots = StreamSlots(serve.slots, _PEER_SLOTS, self.counters, is_known)
         # A burst is what a peer gets after a pause: enough for a round's bodies, or for one of the largest.
         self._upload = TokenBucket(serve.upload_rate, max(4 * serve.upload_rate, limits.MAX_BODY))
         self._peers = PeerBuckets(serve.peer_rate, max(4 * serve.peer_rate, 2 * limits.MAX_BODY))
+        self._hosts = PeerBuckets(_HOST_BUDGETS * serve.peer_rate, 2 * _HOST_BUDGETS * limits.MAX_BODY)
         self._download = TokenBucket(serve.download_rate, max(4 * serve.download_rate, limits.MAX_BODY))
-        self._streams: Counter[str] = Counter()
-        self._serving = 0
         self._fetchers: OrderedDict[bytes, deque[str]] = OrderedDict()
 
-    async def serve(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answers one stream. Never raises: whatever a peer does ends this stream and nothing else."""
+    async def serve(
+        self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str = ""
+    ) -> None:
+        """Answers one stream from `host`. Never raises: whatever a peer does ends this stream and nothing else."""
         try:
-            if self._streams[peer] < _MAX_PEER_STREAMS and self._streams.total() < _MAX_STREAMS:
-                async with asyncio.timeout(limits.STREAM_TIMEOUT), self._counted(peer):
-                    await self._answer(peer, reader, writer)
+            async with asyncio.timeout(limits.STREAM_TIMEOUT):
+                await self._answer(peer, host, (reader, writer))
         except OtherVersion:
             self.counters["refused_version"] += 1
         except (DecodeError, OSError, EOFError) as error:  # TimeoutError is an OSError
@@ -126,7 +134,7 @@ class BodyExchange:
         try:
             own = self._membership
             await write_frame(writer, Status.OK, encode_request(own.swarm, wanted.digest, own.token))
-            status, body = await read_frame(reader, wanted.size)
+            status, body = await read_frame(reader, wanted.size, _ANSWER_TIMEOUT)
             _, gossip = await read_frame(reader, _MAX_GOSSIP_FRAME)
         finally:
             writer.close()
@@ -134,27 +142,27 @@ class BodyExchange:
         self._announcements.add(announcements)
         return status, body, referrals
 
-    async def _answer(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async with asyncio.timeout(_REQUEST_TIMEOUT):
-            swarm, wanted, token = await read_request((reader, writer), 3, "request")
+    async def _answer(self, peer: str, host: str, stream: Stream) -> None:
+        async with self._slots.reading(peer, host):
+            swarm, wanted, token = await read_request(stream, 3, "request")
         check_caller(self._membership, peer, swarm, token)
-        digest = fields.raw(wanted, 32, "digest")
+        digest, writer = fields.raw(wanted, 32, "digest"), stream[1]
         body, gossip = self.bodies.get(digest) or self.mirrored.get(digest), self._gossip(digest)
         size = len(body or b"") + len(gossip)
-        if not self._peers.take(peer, size):
-            await self._send(writer, Status.BUSY, _NO_GOSSIP)
-        elif body is None:
-            await self._send(writer, Status.NOT_FOUND, gossip)
-        elif self._serving >= self._slots or not self._upload.take(size):
-            await self._send(writer, Status.BUSY, gossip)
-        else:
-            self._serving += 1
-            try:
-                await self._send(writer, Status.OK, gossip, body)
-            finally:
-                self._serving -= 1
-            self._remember(peer, digest)
-            self.counters.update(served=1, served_bytes=len(body))
+        if not self._may_have(peer, host, size):
+            return await self._send(writer, Status.BUSY, _NO_GOSSIP)
+        if body is None:
+            return await self._send(writer, Status.NOT_FOUND, gossip)
+        with self._slots.answering(peer, host) as granted:
+            if not granted or not self._upload.take(size):
+                return await self._send(writer, Status.BUSY, gossip)
+            await self._send(writer, Status.OK, gossip, body)
+        self._remember(peer, digest)
+        self.counters.update(served=1, served_bytes=len(body))
+
+    def _may_have(self, peer: str, host: str, size: int) -> bool:
+        """Whether the peer, and the newcomers at its host together, have so many bytes left of their budgets."""
+        return self._peers.take(peer, size) and (self._is_known(peer) or self._hosts.take(host, size))
 
     async def _send(
         self, writer: asyncio.StreamWriter, status: Status, gossip: bytes, body: bytes = b""
@@ -170,16 +178,6 @@ class BodyExchange:
             fetchers.append(peer)
         if len(self._fetchers) > _REMEMBERED_BODIES:
             self._fetchers.popitem(last=False)
-
-    @asynccontextmanager
-    async def _counted(self, peer: str) -> AsyncIterator[None]:
-        self._streams[peer] += 1
-        try:
-            yield
-        finally:
-            self._streams[peer] -= 1
-            if not self._streams[peer]:
-                del self._streams[peer]
 
     def _gossip(self, digest: bytes) -> bytes:
         own = [self.offer] if self.offer else []

@@ -27,6 +27,9 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Dial = Callable[[str, Sequence[str]], Awaitable[Stream]]
 
 HEADER = struct.Struct(">BI")  # of a frame: status, length
+GRACE = 3.0  # seconds after which a frame's bytes have to come at MIN_RATE: a byte now and then holds a stream open
+MIN_RATE = 16 * 1024.0  # bytes a second, on average
+_PIECE = 64 * 1024  # bytes read at a time
 
 
 class Status(IntEnum):
@@ -89,12 +92,31 @@ async def write_frame(writer: asyncio.StreamWriter, status: Status, payload: byt
     await writer.drain()
 
 
-async def read_frame(reader: asyncio.StreamReader, limit: int) -> tuple[Status, bytes]:
-    """Raises DecodeError before it reads over `limit` bytes, OtherVersion, and EOFError when the stream ends."""
-    status, length = HEADER.unpack(await reader.readexactly(HEADER.size))
+async def read_frame(
+    reader: asyncio.StreamReader, limit: int, patience: float | None = None
+) -> tuple[Status, bytes]:
+    """Raises DecodeError before it reads over `limit` bytes, OtherVersion, EOFError when the stream ends, and
+    TimeoutError when nothing comes for `patience` seconds or the payload comes slower than MIN_RATE.
+    """
+    async with asyncio.timeout(patience):
+        status, length = HEADER.unpack(await reader.readexactly(HEADER.size))
     if status == Status.VERSION:
         limit = _MAX_VERSION_ANSWER
     if length > limit:
         raise DecodeError(f"frame of {length} bytes where at most {limit} may come")
-    payload = await reader.readexactly(length)
+    payload = await _read_steadily(reader, length)
     return check_status(status, payload), payload
+
+
+async def _read_steadily(reader: asyncio.StreamReader, size: int) -> bytes:
+    """Exactly `size` bytes. Raises EOFError, and TimeoutError when they come slower than MIN_RATE after GRACE."""
+    began = asyncio.get_running_loop().time()
+    received = bytearray()
+    async with asyncio.timeout_at(began + GRACE) as limit:
+        while len(received) < size:
+            piece = await reader.read(min(_PIECE, size - len(received)))
+            if not piece:
+                raise asyncio.IncompleteReadError(bytes(received), size)
+            received += piece
+            limit.reschedule(began + GRACE + len(received) / MIN_RATE)
+    return bytes(received)

@@ -18,7 +18,8 @@ import msgpack
 
 from swarm import limits
 from swarm.errors import DecodeError, OtherVersion
-from swarm.exchange.framing import Status, read_request, write_frame
+from swarm.exchange.framing import Status, Stream, read_request, write_frame
+from swarm.exchange.stream_slots import IsKnown, StreamSlots, nobody_is_known
 from swarm.version import find_version
 from swarm.wire import extensions, fields
 from swarm.wire.announcement import Summary
@@ -30,8 +31,8 @@ Admits = Callable[[str, bytes], bool]
 
 _MAX_UPTIME = 1e9  # seconds: 30 years
 _TIMEOUT = 5.0  # seconds for one stream from its first byte to its last
-_MAX_STREAMS = 16  # open at once; an answer takes a node well under a millisecond
-_MAX_PEER_STREAMS = 2  # of one peer
+_SLOTS = 16  # answers at once, each of which takes a node well under a millisecond
+_PEER_SLOTS = 2  # of one peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,40 +95,45 @@ class StatsServer:
     """Answers who asks for this node's figures."""
 
     def __init__(
-        self, swarm: str, stats: Callable[[], NodeStats], admits: Admits = lambda peer, token: True
+        self,
+        swarm: str,
+        stats: Callable[[], NodeStats],
+        admits: Admits = lambda peer, token: True,
+        is_known: IsKnown = nobody_is_known,
     ) -> None:
         self.counters: Counter[str] = Counter()
         self._swarm = swarm
         self._stats = stats
         self._admits = admits
-        self._streams: Counter[str] = Counter()
+        self._slots = StreamSlots(_SLOTS, _PEER_SLOTS, self.counters, is_known)
 
-    async def serve(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answers one stream. Never raises: whatever a peer does ends this stream and nothing else."""
-        self._streams[peer] += 1
+    async def serve(
+        self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str = ""
+    ) -> None:
+        """Answers one stream from `host`. Never raises: whatever a peer does ends this stream and nothing else."""
         try:
             async with asyncio.timeout(_TIMEOUT):
-                await self._answer(peer, reader, writer)
+                await self._answer(peer, host, (reader, writer))
         except OtherVersion:
             self.counters["refused_version"] += 1
         except (DecodeError, OSError, EOFError) as error:  # TimeoutError is an OSError
             self.counters["stats_failed"] += 1
             log.debug("serving stats failed: %s", type(error).__name__)
         finally:
-            self._streams[peer] -= 1
-            self._streams += Counter()  # forgets the peers that have no stream left
             writer.close()
 
-    async def _answer(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._streams[peer] > _MAX_PEER_STREAMS or self._streams.total() > _MAX_STREAMS:
-            self.counters["stats_busy"] += 1
-            return await write_frame(writer, Status.BUSY, b"")
-        swarm, token = await read_request((reader, writer), 2, "request")
+    async def _answer(self, peer: str, host: str, stream: Stream) -> None:
+        async with self._slots.reading(peer, host):
+            swarm, token = await read_request(stream, 2, "request")
         if swarm != self._swarm:
             fields.refuse("request for another swarm")
         if not (isinstance(token, bytes) and self._admits(peer, token)):
             fields.refuse("request of a stranger")
-        await write_frame(writer, Status.OK, self._stats().encode())
+        with self._slots.answering(peer, host) as granted:
+            if not granted:
+                self.counters["stats_busy"] += 1
+                return await write_frame(stream[1], Status.BUSY, b"")
+            await write_frame(stream[1], Status.OK, self._stats().encode())
         self.counters["stats_served"] += 1
 
 

@@ -28,13 +28,15 @@ from swarm.exchange.framing import (
     write_frame,
 )
 from swarm.exchange.rate_limit import PeerBuckets
+from swarm.exchange.stream_slots import IsKnown, StreamSlots, nobody_is_known
 from swarm.wire import fields
 from swarm.wire.membership import Membership
 from swarm.wire.multiaddr import Address
 
 log = logging.getLogger(__name__)
 
-_MAX_PUSHES = 8  # streams open at once; one of one peer
+_SLOTS = 8  # bodies on their way at once; one of one peer
+_BODY_TIMEOUT = 6.0  # seconds until a body's first bytes come
 _BURST = 2 * limits.MAX_BODY
 _RATE = _BURST / 60.0  # bytes a second that one peer may bring, over time
 
@@ -46,46 +48,50 @@ _MAX_TRIES = 6
 class MirrorServer:
     """Takes bodies of members that cannot be dialled into `store`, from where fetches are answered."""
 
-    def __init__(self, membership: Membership, store: MirrorStore) -> None:
+    def __init__(
+        self, membership: Membership, store: MirrorStore, is_known: IsKnown = nobody_is_known
+    ) -> None:
         self.counters: Counter[str] = Counter()
         self._membership = membership
         self._store = store
         self._allowance = PeerBuckets(_RATE, _BURST)
-        self._open: set[str] = set()
+        self._slots = StreamSlots(_SLOTS, 1, self.counters, is_known)
 
-    async def serve(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answers one stream. Never raises: whatever a peer does ends this stream and nothing else."""
-        mine = peer not in self._open and len(self._open) < _MAX_PUSHES
+    async def serve(
+        self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str = ""
+    ) -> None:
+        """Answers one stream from `host`. Never raises: whatever a peer does ends this stream and nothing else."""
         try:
-            if mine:
-                self._open.add(peer)
-                async with asyncio.timeout(limits.STREAM_TIMEOUT):
-                    await self._take(peer, reader, writer)
+            async with asyncio.timeout(limits.STREAM_TIMEOUT):
+                await self._answer(peer, host, (reader, writer))
         except OtherVersion:
             self.counters["refused_version"] += 1
         except (DecodeError, OSError, EOFError) as error:  # TimeoutError is an OSError
             self.counters["push_failed"] += 1
             log.debug("a push failed: %s", type(error).__name__)
         finally:
-            if mine:
-                self._open.discard(peer)
             writer.close()
 
-    async def _take(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        swarm, wanted, size, token = await read_request((reader, writer), 4, "push")
+    async def _answer(self, peer: str, host: str, stream: Stream) -> None:
+        async with self._slots.reading(peer, host):
+            swarm, wanted, size, token = await read_request(stream, 4, "push")
         check_caller(self._membership, peer, swarm, token)
-        digest, size = (
-            fields.raw(wanted, 32, "digest"),
-            fields.integer(size, limits.MAX_BODY, "body size", low=1),
-        )
-        if not (self._store.has_room(peer, digest, size) and self._allowance.take(peer, size)):
-            self.counters["push_refused"] += 1
-            return await write_frame(writer, Status.BUSY, b"")
+        digest = fields.raw(wanted, 32, "digest")
+        size = fields.integer(size, limits.MAX_BODY, "body size", low=1)
+        with self._slots.answering(peer, host) as granted:
+            room = granted and self._store.has_room(peer, digest, size, host)
+            if not (room and self._allowance.take(peer, size)):
+                self.counters["push_refused"] += 1
+                return await write_frame(stream[1], Status.BUSY, b"")
+            await self._take(peer, host, stream, digest, size)
+
+    async def _take(self, peer: str, host: str, stream: Stream, digest: bytes, size: int) -> None:
+        reader, writer = stream
         await write_frame(writer, Status.OK, b"")
-        _, body = await read_frame(reader, size)
+        _, body = await read_frame(reader, size, _BODY_TIMEOUT)
         if len(body) != size or hashlib.sha256(body).digest() != digest:
             fields.refuse("pushed body is not the promised one")
-        kept = self._store.put(peer, digest, body)
+        kept = self._store.put(peer, digest, body, host)
         self.counters["mirrored" if kept else "push_refused"] += 1
         await write_frame(writer, Status.OK if kept else Status.BUSY, b"")
 

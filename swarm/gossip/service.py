@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 _KEPT_VERDICTS = 4096  # between two drains; the counters stay exact beyond it
 _KEPT_TRIES = 4096  # announcements whose fetches are counted
 _KEPT_GOOD_PEERS = 1024
+_MAX_KNOWN = 256  # peers that the transport is told of
 _TRIES_A_BODY = 2  # publishers to try, at most, for each body that a cycle wants
 _CLOSE_SECONDS = 5.0  # a fetch under way may last longer; it ends when the transport is closed
 
@@ -222,7 +223,9 @@ class Gossip:
             self._count(publish_dropped=dropped)
 
     def _collect(self) -> None:
-        found = self._transport.announcements(self.settings.want, self._declined) if self.shares else ()
+        if not self.shares:
+            return
+        found = self._transport.announcements(self.settings.want, self._declined, self._known_peers())
         self._note_heard(found)
         self._leave_unusable(found)
         self._pool.expire(self._clock())
@@ -243,6 +246,9 @@ class Gossip:
             return settings.patience if self._is_known(peer) else usual
 
         return patience_with
+
+    def _known_peers(self) -> list[str]:
+        return [p for p in self._verifier.records.peers() if self._is_known(p)][-_MAX_KNOWN:]
 
     def _is_known(self, peer: str) -> bool:
         return self._verifier.records.standing(peer) is Standing.KNOWN

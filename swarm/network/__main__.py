@@ -94,8 +94,8 @@ class Server:
         self._supervisor.keep(body, ipc.summary_from_wire(summary))
         return (await self._supervisor.announce()).encode()
 
-    async def _announcements(self, want: int, declined: list[bytes]) -> list[bytes]:
-        found = await self._supervisor.announcements(want, [self._decoded(raw) for raw in declined])
+    async def _announcements(self, want: int, declined: list[bytes], known: list[str]) -> list[bytes]:
+        found = await self._supervisor.announcements(want, [self._decoded(raw) for raw in declined], known)
         self._handed_up = {a.encode(): a for a in found}
         return list(self._handed_up)
 

@@ -43,7 +43,7 @@ _STOP_TIMEOUT = 3.0
 # Nearest nodes that a search visits: 8 still find all 5 replicas among 10,000 nodes, in 9-13 calls.
 _BEAM = 8
 
-Serve = Callable[[str, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Serve = Callable[[str, asyncio.StreamReader, asyncio.StreamWriter, str], Awaitable[None]]
 ServeSeen = Callable[[str, Address | None, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -119,12 +119,16 @@ class Daemon:
         self._node.protocol.foreign_values = foreign
 
     async def serve(self, protocol: str, handler: Serve) -> None:
-        """Lets `handler` answer streams of `protocol`, by the PeerID that the daemon authenticated."""
+        """Lets `handler` answer streams of `protocol`, by the PeerID that the daemon authenticated and its host, empty
+        for a place that cannot be dialled.
+        """
 
-        async def without_place(peer: str, _: Address | None, *stream: Any) -> None:
-            await handler(peer, *stream)
+        async def from_host(
+            peer: str, seen_at: Address | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> None:
+            await handler(peer, reader, writer, seen_at.host if seen_at else "")
 
-        await self.serve_seen(protocol, without_place)
+        await self.serve_seen(protocol, from_host)
 
     async def serve_seen(self, protocol: str, handler: ServeSeen) -> None:
         """As `serve`; `handler` also gets where the peer was seen, None for a place that cannot be dialled."""

@@ -59,7 +59,8 @@ class PeerSupervisor:
         self._announcements = AnnouncementStore(self._filter, identity.peer_id)
         membership = Membership.of(settings.manifest, settings.secret, identity.peer_id)
         self._membership = membership
-        self._exchange = BodyExchange(membership, settings.serve, self._announcements)
+        self._known: frozenset[str] = frozenset()  # peers that gave something good, as the node says
+        self._exchange = BodyExchange(membership, settings.serve, self._announcements, self._is_known)
         self._address_book = AddressBook(settings, membership.swarm, identity.peer_id, self._announcements)
         self._publisher = Publisher(settings, identity, membership, self._exchange, self._address_book)
         self._foreign = ForeignValues(self._filter.refused.total)
@@ -68,11 +69,11 @@ class PeerSupervisor:
         self._clock_refusal = ""  # why the last start failed, where it was the clock
         self._filter.on_verified = self._publisher.keys.note_heard
         self._filter.on_future = lambda announcement, ahead: self._clocks.note(announcement.peer, ahead)
-        self._mirror_server = MirrorServer(membership, self._exchange.mirrored)
-        self._dial_back_server = DialBackServer(membership)
+        self._mirror_server = MirrorServer(membership, self._exchange.mirrored, self._is_known)
+        self._dial_back_server = DialBackServer(membership, self._is_known)
         self._reach = Reachability.UNKNOWN
         self._reach_due = 0.0  # monotonic seconds
-        self._stats_server = StatsServer(membership.swarm, self._stats, membership.admits)
+        self._stats_server = StatsServer(membership.swarm, self._stats, membership.admits, self._is_known)
         self._started = time.monotonic()
         self.counters: Counter[str] = Counter()
         self._daemon: Daemon | None = None
@@ -103,8 +104,11 @@ class PeerSupervisor:
         """Raises TransportDown, and DecodeError when others would refuse the announcement."""
         return await self._publisher.announce(self._up())
 
-    async def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> list[Announcement]:
-        daemon = self._up()
+    async def announcements(
+        self, want: int, declined: Sequence[Announcement] = (), known: Sequence[str] = ()
+    ) -> list[Announcement]:
+        """See `Transport.announcements`."""
+        daemon, self._known = self._up(), frozenset(known)
         for announcement in declined:
             self._shard_reader.mark_fetched(announcement)
         for keys in self._shard_reader.keys_to_read(
@@ -226,6 +230,9 @@ class PeerSupervisor:
             raise TransportDown(
                 "peers cannot dial this node: it goes on as one that leaves bodies with mirrors"
             )
+
+    def _is_known(self, peer: str) -> bool:
+        return peer in self._known
 
     def _up(self) -> Daemon:
         if self._daemon is None:

@@ -44,13 +44,16 @@ class Transport(Protocol):
         """Keeps `body` for others to fetch and announces it. Raises TransportError."""
         ...
 
-    def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> Sequence[Announcement]:
+    def announcements(
+        self, want: int, declined: Sequence[Announcement] = (), known: Sequence[str] = ()
+    ) -> Sequence[Announcement]:
         """Live, signature-checked announcements of *other* peers, at most one a peer, newest first.
 
         Looks further until it has about `want` or has seen all. In a swarm too large to know everybody: those of
         peers drawn uniformly, enough for the bodies that `want` stands for (a third as many); a drawn one keeps its
         place until it was fetched or is among the `declined`, those of an earlier answer that the caller has no use
-        for. May return fewer, or none. Raises TransportError.
+        for. `known` are PeerIDs that gave the caller something good of late: what they ask for goes before what others
+        do. May return fewer, or none. Raises TransportError.
         """
         ...
 

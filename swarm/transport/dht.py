@@ -77,9 +77,12 @@ class DhtTransport:
         self._latest = body, summary  # a process that is started later announces it
         return Announcement.decode(self._call("publish", body, astuple(summary)))
 
-    def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> Sequence[Announcement]:
+    def announcements(
+        self, want: int, declined: Sequence[Announcement] = (), known: Sequence[str] = ()
+    ) -> Sequence[Announcement]:
         unwanted = [a.encode() for a in declined]
-        return [Announcement.decode(raw) for raw in self._call("announcements", want, unwanted)]
+        found = self._call("announcements", want, unwanted, list(known))
+        return [Announcement.decode(raw) for raw in found]
 
     def fetch(self, announcement: Announcement) -> bytes:
         body: bytes = self._call("fetch", announcement.encode())

@@ -109,7 +109,9 @@ class MemoryTransport:
         self._count(published=1)
         return announcement
 
-    def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> list[Announcement]:
+    def announcements(
+        self, want: int, declined: Sequence[Announcement] = (), known: Sequence[str] = ()
+    ) -> list[Announcement]:
         self._check_open()
         newest: dict[str, Announcement] = {}
         for announcement, _ in self._hub.visible(self._peer):

@@ -32,7 +32,9 @@ class SiloTransport:
             addresses=(),
         )
 
-    def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> tuple[Announcement, ...]:
+    def announcements(
+        self, want: int, declined: Sequence[Announcement] = (), known: Sequence[str] = ()
+    ) -> tuple[Announcement, ...]:
         return ()
 
     def fetch(self, announcement: Announcement) -> bytes:

@@ -39,7 +39,9 @@ class Dripping:
         self.published.set()
         return self.offers[0][0]
 
-    def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> Sequence[Announcement]:
+    def announcements(
+        self, want: int, declined: Sequence[Announcement] = (), known: Sequence[str] = ()
+    ) -> Sequence[Announcement]:
         return [announcement for announcement, _ in self.offers]
 
     def fetch(self, announcement: Announcement) -> bytes:

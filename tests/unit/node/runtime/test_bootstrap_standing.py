@@ -16,7 +16,9 @@ class Unread:
     def __init__(self, peers: int, failure: TransportDown | None = None) -> None:
         self._peers, self._failure, self._known = peers, failure, 0
 
-    def announcements(self, want: int, declined: Sequence[object] = ()) -> list[SimpleNamespace]:
+    def announcements(
+        self, want: int, declined: Sequence[object] = (), known: Sequence[str] = ()
+    ) -> list[SimpleNamespace]:
         if self._failure:
             raise self._failure
         self._known = self._peers

@@ -7,6 +7,7 @@ import hashlib
 import random
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 import msgpack
@@ -138,9 +139,11 @@ def test_a_busy_publisher_refers_to_those_that_fetched_before() -> None:
 
     async def scenario() -> list[str]:
         await get(alice, bob, wanted)
-        alice.exchange._serving = ServeLimits().slots
         dial, dialled = town(carol, alice, bob)
-        assert await carol.exchange.fetch(wanted, dial) == BODY
+        with ExitStack() as full:
+            for number in range(ServeLimits().slots):
+                full.enter_context(alice.exchange._slots.answering(f"peer{number}", f"host{number}"))
+            assert await carol.exchange.fetch(wanted, dial) == BODY
         return [peer for peer, _ in dialled]
 
     assert asyncio.run(scenario()) == [ALICE.peer_id, BOB.peer_id]
@@ -249,29 +252,6 @@ def test_a_peer_over_its_budget_gets_no_body_and_no_news_while_others_are_served
     # A burst of twice the largest body holds two of these.
     assert all(answer.startswith(frame(0, body)) for answer in (first, second, other))
     assert third == frame(Status.BUSY, b"") + frame(0, NEWS)
-
-
-def test_one_peer_cannot_hold_all_streams() -> None:
-    alice = Peer(ALICE)
-    alice.offer(BODY)
-
-    async def scenario() -> tuple[bytes, bytes]:
-        silent = []
-        for _ in range(4):
-            ours, theirs = await pair()
-            silent.append((ours, asyncio.create_task(alice.exchange.serve(BOB.peer_id, *theirs))))
-        await asyncio.sleep(0)
-        good = frame(0, encode_request(SWARM, DIGEST, b""))
-        answers = await ask(alice, BOB.peer_id, good), await ask(alice, CAROL.peer_id, good)
-        for (_, writer), serving in silent:
-            writer.close()
-            await serving
-        return answers
-
-    fifth, other = asyncio.run(scenario())
-    assert fifth == b""
-    assert other.startswith(frame(0, BODY))
-    assert not alice.exchange._streams
 
 
 def test_frames_survive_the_stream() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 import socket
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -164,41 +165,18 @@ def test_only_those_whom_the_swarm_admits_get_an_answer() -> None:
     assert server.counters == {"stats_served": 1, "stats_failed": 5}
 
 
-def test_one_peer_cannot_hold_all_streams() -> None:
-    async def scenario() -> tuple[list[Status], Status]:
+def test_over_its_slots_a_peer_is_told_that_the_node_is_busy() -> None:
+    async def scenario() -> list[Status]:
         server = StatsServer(SWARM, lambda: STATS)
-        kept, tasks = [], []
-        for _ in range(3):  # ask nothing, wait
-            ours, theirs = await pair()
-            kept.append(ours)
-            tasks.append(asyncio.create_task(server.serve(ALICE, *theirs)))
-        busy, _ = await read_frame(kept[2][0], 0)
-        other, _ = await ask(server, BOB, encode_request(SWARM, b""))
-        for _, writer in kept:
-            writer.close()
-        await asyncio.gather(*tasks)
-        again, _ = await ask(server, ALICE, encode_request(SWARM, b""))
-        return [busy, again], other
+        with ExitStack() as held:
+            for _ in range(2):
+                held.enter_context(server._slots.answering(ALICE, ""))
+            asked = [await ask(server, peer, encode_request(SWARM, b"")) for peer in (ALICE, BOB)]
+        asked.append(await ask(server, ALICE, encode_request(SWARM, b"")))
+        assert server.counters == {"stats_busy": 1, "stats_served": 2}
+        return [status for status, _ in asked]
 
-    assert asyncio.run(scenario()) == ([Status.BUSY, Status.OK], Status.OK)
-
-
-def test_many_peers_together_cannot_hold_more_than_so_many_streams() -> None:
-    async def scenario() -> tuple[Status, int]:
-        server = StatsServer(SWARM, lambda: STATS)
-        kept, tasks = [], []
-        for _ in range(16):
-            ours, theirs = await pair()
-            kept.append(ours)
-            tasks.append(asyncio.create_task(server.serve(Identity.ephemeral().peer_id, *theirs)))
-        await asyncio.sleep(0)
-        status, raw = await ask(server, BOB, encode_request(SWARM, b""))
-        for _, writer in kept:
-            writer.close()
-        await asyncio.gather(*tasks)
-        return status, len(raw)
-
-    assert asyncio.run(scenario()) == (Status.BUSY, 0)
+    assert asyncio.run(scenario()) == [Status.BUSY, Status.OK, Status.OK]
 
 
 def test_a_peer_that_says_nothing_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,13 +154,13 @@ def test_one_peer_may_not_bring_more_than_its_allowance() -> None:
 
 def test_the_store_keeps_the_two_newest_of_a_peer_and_displaces_nobody() -> None:
     now = [0.0]
-    store = MirrorStore(100, clock=lambda: now[0])
+    store = MirrorStore(160, clock=lambda: now[0])
     assert store.put("a", b"1", bytes(40)) and store.put("a", b"2", bytes(40))
     assert store.put("a", b"3", bytes(40))
     assert [store.get(d) is not None for d in (b"1", b"2", b"3")] == [False, True, True]
-    assert not store.put("b", b"4", bytes(40)), "the quota is full: a's bodies stay"
+    assert not store.put("b", b"4", bytes(100)), "the store is full: a's bodies stay"
     assert store.put("a", b"3", bytes(40)), "the same body again takes no more room"
     assert store.peers == 1
     now[0] = limits.MAX_LIFETIME + 1.0
-    assert store.put("b", b"4", bytes(40)), "what nobody brought again is dropped"
+    assert store.put("b", b"4", bytes(80)), "what nobody brought again is dropped"
     assert store.get(b"3") is None

@@ -47,7 +47,9 @@ class Broken:
     def publish(self, body: bytes, summary: Summary) -> Announcement:
         raise self.error
 
-    def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> Sequence[Announcement]:
+    def announcements(
+        self, want: int, declined: Sequence[Announcement] = (), known: Sequence[str] = ()
+    ) -> Sequence[Announcement]:
         raise self.error
 
     def fetch(self, announcement: Announcement) -> bytes:
@@ -175,7 +177,7 @@ def test_what_is_of_no_use_here_is_declined_at_the_next_look(monkeypatch: pytest
     told: list[Sequence[Announcement]] = []
     look = transport.announcements
     monkeypatch.setattr(
-        transport, "announcements", lambda want, declined: told.append(declined) or look(want)
+        transport, "announcements", lambda want, declined, known: told.append(declined) or look(want)
     )
     alice, _ = gossip_of(ALICE, transport, clock, fetches=1)
     for seed, peer in enumerate((BOB, MALLORY)):
@@ -313,7 +315,9 @@ class Signalling(Broken):
         super().__init__(KeyError("unforeseen"))
         self.calls = threading.Semaphore(0)
 
-    def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> Sequence[Announcement]:
+    def announcements(
+        self, want: int, declined: Sequence[Announcement] = (), known: Sequence[str] = ()
+    ) -> Sequence[Announcement]:
         self.calls.release()
         raise self.error
 
@@ -338,7 +342,9 @@ class Hanging(Broken):
         self.announcement = announcement
         self.asked, self.closed = threading.Event(), threading.Event()
 
-    def announcements(self, want: int, declined: Sequence[Announcement] = ()) -> Sequence[Announcement]:
+    def announcements(
+        self, want: int, declined: Sequence[Announcement] = (), known: Sequence[str] = ()
+    ) -> Sequence[Announcement]:
         return [self.announcement]
 
     def fetch(self, announcement: Announcement) -> bytes:

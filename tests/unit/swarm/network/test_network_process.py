@@ -26,7 +26,9 @@ class Supervisor:
         self.declined: list[Announcement] = []
         self.fetched: list[Announcement] = []
 
-    async def announcements(self, want: int, declined: Sequence[Announcement]) -> list[Announcement]:
+    async def announcements(
+        self, want: int, declined: Sequence[Announcement], known: Sequence[str] = ()
+    ) -> list[Announcement]:
         self.declined += declined
         return self.known
 
@@ -41,10 +43,10 @@ def test_announcements_that_were_handed_up_are_not_decoded_again(monkeypatch: py
     whole, decoded, other = Announcement.decode, [], announce(ALICE, size=7)
 
     async def calls() -> None:
-        first, second = await server._announcements(2, [])
+        first, second = await server._announcements(2, [], [])
         monkeypatch.setattr(Announcement, "decode", lambda raw: decoded.append(raw) or whole(raw))
         assert await server._fetch(first) == b"body"
-        await server._announcements(2, [second])
+        await server._announcements(2, [second], [])
         await server._fetch(other.encode())
 
     asyncio.run(calls())
