@@ -56,8 +56,8 @@ def exit_code(error: Exception) -> int | None:
     from node.config.schema import ConfigError
     from node.export.errors import ExportError
     from node.storage.checkpoint import CheckpointError
-    from node.storage.events import StoreError
     from node.storage.run_folder import RunFolderError
+    from node.storage.store_file import StoreError
     from node.web.server import DashboardError
     from policies.policy import DivergedError, PolicyError
     from policies.tasks.task import TaskError

@@ -31,7 +31,7 @@ BOOTSTRAP: Unread = {
     **dict.fromkeys(
         [
             *("seed", "rounds", "device", "threads", "policy", "strategy", "sampler", "silo_baseline"),
-            *("evaluation", "checkpoint", "trust", "swarm.poll_seconds", "swarm.join_seconds"),
+            *("evaluation", "checkpoint", "store", "trust", "swarm.poll_seconds", "swarm.join_seconds"),
         ],
         _NO_TRAINING,
     ),

@@ -177,6 +177,14 @@ class CheckpointConfig(Settings):
     """Newest checkpoints that are kept."""
 
 
+class StoreConfig(Settings):
+    """What is kept to look at: `murmur rollouts`, and the page of `murmur dashboard`."""
+
+    rollout_bytes: int = Field(default=256 * 2**20, ge=0)
+    """Bytes that rollouts may take, texts compressed: 256 MiB hold some 600,000 short ones. Beyond it the oldest rounds
+    give way: the older half is thinned to one group of each task and peer, then they go wholly. 0 keeps none."""
+
+
 class Config(Settings):
     seed: int | None = Field(default=None, ge=0)
     """Every random choice of the run derives from it. Left out, it derives from the node's identity, so that no two
@@ -208,6 +216,8 @@ class Config(Settings):
     """When and on how much the policy is judged."""
     checkpoint: CheckpointConfig = CheckpointConfig()
     """When the run is saved."""
+    store: StoreConfig = StoreConfig()
+    """How much of the rollouts is kept."""
 
     @property
     def run_seed(self) -> int:

@@ -87,7 +87,7 @@ def build_node(
         verifier=verifier,
         pool=pool,
         gossip=Gossip(transport, verifier, pool, clock, generator, gossip_settings(config)),
-        store=Store(folder.events),
+        store=Store(folder.events, config.store.rollout_bytes),
         checkpoints=Checkpoints(folder.checkpoints, config.checkpoint.keep),
         clock=clock,
     )

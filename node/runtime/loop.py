@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Protocol
 
 from node.config.schema import Config, SamplerConfig
@@ -24,6 +23,7 @@ from node.runtime.round_events import (
     describe_problems,
     describe_round,
 )
+from node.runtime.round_rollouts import describe_rollouts
 from node.runtime.swarm_feedback import SwarmFeedback, adaptive_split, updated
 from node.storage.checkpoint import Checkpoints, NodeState
 from node.storage.events import EvaluationEvent, LifeEvent, RoundEvent, Store
@@ -85,7 +85,7 @@ class Node:
 
 
 def play_round(node: Node) -> RoundEvent:
-    """Generate, score, publish, collect, sample, update; returns all that happened as one event.
+    """Generate, score, publish, collect, sample, update; stores all that happened, and returns it as one event.
 
     An update that is not finite is undone by the policy, and the event says so: the round was played all the same.
     """
@@ -94,11 +94,17 @@ def play_round(node: Node) -> RoundEvent:
     local, external = local_external_split(sampler, node.feedback)
     step = StepInfo(node.round, node.policy.version, wanted=local)
     draw = problems_of(node.round, node.curriculum, node.tasks, node.feedback, sampler.retry_unsolved)
-    scored = partial(score, tasks=node.tasks)
-    phase = rollout_phase(node.policy, node.strategy, node.rollouts, draw, scored, step)
 
-    node.gossip.publish(phase.groups, node.round, node.policy.version, node.policy.fingerprint)
-    exchanged = node.gossip.drain()  # since the last round; accepted groups are in the pool by now
+    def scored(group: Group) -> Group:
+        with watch.phase("scoring", within="sampling"):
+            return score(group, node.tasks)
+
+    with watch.phase("sampling"):
+        phase = rollout_phase(node.policy, node.strategy, node.rollouts, draw, scored, step)
+
+    with watch.phase("exchange"):
+        node.gossip.publish(phase.groups, node.round, node.policy.version, node.policy.fingerprint)
+        exchanged = node.gossip.drain()  # since the last round; accepted groups are in the pool by now
 
     generator = derive_generator(node.config.run_seed, "sample", node.round)
     # The strategy chose the own groups; all of them train.
@@ -112,22 +118,18 @@ def play_round(node: Node) -> RoundEvent:
     filtered = fair_weights([filter_advantages(member, sampler) for member in update.batch])
     learned, diverged = None, None
     try:
-        learned = node.policy.update(filtered, update.spec) if filtered else None
+        with watch.phase("update"):
+            learned = node.policy.update(filtered, update.spec) if filtered else None
     except DivergedError as error:
         diverged = str(error)
 
     network = node.gossip.transport_status()
-    refused_values = node.notices.new_refused_values(network.refused_values)
-    node.store.append(
-        *describe_problems(node.round, phase),
-        *describe_peers(node.round, exchanged.verdicts, refused_values, node.verifier.records),
-        *(describe_external(node.round, batch) if diverged is None else ()),
-    )
     outcome = RoundOutcome(
         round=node.round,
         phase=phase,
         exchanged=exchanged,
         batch=batch,
+        trained=filtered,
         update=learned,
         diverged=diverged,
         pool=len(node.pool),
@@ -135,10 +137,23 @@ def play_round(node: Node) -> RoundEvent:
         alone=node.gossip.alone,
     )
     event = describe_round(outcome, watch)
+    keep(node, outcome, event, node.notices.new_refused_values(network.refused_values))
     node.transport_cpu += event.transport_cpu_seconds
     node.notices.after_round(event, phase.groups, exchanged.verdicts, taken_over)
     node.notices.after_look(node.round, network.warnings)
     return event
+
+
+def keep(node: Node, outcome: RoundOutcome, event: RoundEvent, refused_values: Mapping[str, int]) -> None:
+    """Writes all that is kept of a round, or nothing of it: a kill loses the round under way at most."""
+    batch = outcome.batch if outcome.diverged is None else None
+    node.store.append(
+        *describe_problems(node.round, outcome.phase),
+        *describe_peers(node.round, outcome.exchanged.verdicts, refused_values, node.verifier.records),
+        *(describe_external(node.round, batch) if batch else ()),
+        event,
+        rollouts=describe_rollouts(outcome),
+    )
 
 
 def by_record(node: Node) -> Select:
@@ -176,7 +191,6 @@ def run(node: Node, watcher: Watcher) -> None:
     while node.round < node.config.rounds and not watcher.should_stop():
         node.round += 1
         event = play_round(node)
-        node.store.append(event)
         watcher.on_round(event)
         for notice in node.notices.drain():
             node.store.append(notice)

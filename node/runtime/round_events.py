@@ -5,13 +5,14 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from node.storage.events import EvaluationEvent, ExternalEvent, PeerEvent, ProblemEvent, RoundEvent
 from policies.policy import SamplerAgreement, UpdateReport
-from policies.rollout import Finish, Group
+from policies.rollout import Finish, Group, TrainGroup
 from policies.strategies.rollout_phase import RolloutPhase
 from policies.tasks.gym_process import PROCESS
 from swarm.admission.peer_records import PeerRecords
@@ -22,6 +23,8 @@ from swarm.sampling.sampler import Batch
 from swarm.transport.base import TransportStatus
 
 KNOWN_TEXT = "known"  # the reason of rollouts left out because another peer gave them before
+# What a round spends its time on, in this order; what is left of its seconds is bookkeeping.
+PHASES = ("sampling", "scoring", "exchange", "update")
 DHT_VALUE = "dht_value"  # the reason under which a peer's event counts values that the DHT did not take
 
 
@@ -37,6 +40,19 @@ class Stopwatch:
         self._transport, self._told = transport, told
         self._wall, self._own = time.perf_counter(), _own_cpu_seconds(transport())
         self.wall = self.own = self.transport = 0.0
+        self.phases = dict.fromkeys(PHASES, 0.0)
+
+    @contextmanager
+    def phase(self, name: str, within: str | None = None) -> Iterator[None]:
+        """Counts the wall seconds of a phase; those of one `within` another are not the other's."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - began
+            self.phases[name] += spent
+            if within is not None:
+                self.phases[within] -= spent
 
     def stop(self) -> None:
         status = self._transport()
@@ -63,6 +79,7 @@ class RoundOutcome:
     phase: RolloutPhase
     exchanged: Exchanged
     batch: Batch
+    trained: Sequence[TrainGroup]  # what the update was made of, with its advantages
     update: UpdateReport | None  # None: nothing to train on, or the update was undone
     diverged: str | None  # why the update was undone
     pool: int  # groups waiting after the draw
@@ -108,6 +125,7 @@ def describe_round(outcome: RoundOutcome, watch: Stopwatch) -> RoundEvent:
         external_reward=_mean_reward(batch.external),
         diverged=outcome.diverged,
         cut_share=_cut_share(own),
+        phases=dict(watch.phases),
         **_agreement(update.agreement if update else None),
     )
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from node.config.schema import Config
 from node.storage.checkpoint import Checkpoints
-from node.storage.events import History, StoreError
+from node.storage.events import History
 from node.storage.run_folder import RunFolder, new_run_folder
+from node.storage.store_file import StoreError
 
 Guard = Callable[[RunFolder, Callable[[], None]], None]
 

@@ -9,17 +9,16 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from node.storage import rollout_writer
+from node.storage.rollout_rows import RoundRollouts
+from node.storage.store_file import explained, open_store, reading
 
-class StoreError(RuntimeError):
-    """An event store that cannot be read or written; the message names it and what to do."""
-
-
-SCHEMA = """
+EVENTS = """
 CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY, time REAL NOT NULL, round INTEGER NOT NULL, kind TEXT NOT NULL, data TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS events_by_kind ON events (kind, round);
@@ -67,6 +66,7 @@ class RoundEvent:
     logprob_largest: float | None = None
     fresh_clipped: float | None = None
     disagreement: str | None = None  # what to do, where they differ by more than rounding
+    phases: dict[str, float] = field(default_factory=dict)  # wall seconds, by `PHASES` of node.runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,37 +144,40 @@ KINDS: dict[str, type[Event]] = {
 
 
 class Store:
-    """Appends events durably; each call is one transaction. One writer a run folder."""
+    """Appends events and rollouts durably; each call is one transaction. One writer a run folder."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises StoreError for a file that is no event store."""
+    def __init__(self, path: Path, rollout_bytes: int = 0) -> None:
+        """`rollout_bytes`: what rollouts may take; 0 keeps none. Raises StoreError for a file that is none."""
         self._path = path
-        with _explained(path):
-            # The loop and its signal handling stay in one thread; the check guards against a second writer.
-            self._db = sqlite3.connect(path, timeout=30)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.executescript(SCHEMA)
+        self._db = open_store(path, EVENTS + rollout_writer.SCHEMA)
+        self._rollouts = rollout_writer.RolloutWriter(self._db, rollout_bytes)
 
-    def append(self, *events: Event) -> None:
-        with _explained(self._path), self._db:
-            self._db.executemany(
-                "INSERT INTO events (time, round, kind, data) VALUES (?, ?, ?, ?)",
-                [(time.time(), event.round, _kind(event), json.dumps(asdict(event))) for event in events],
-            )
+    def append(self, *events: Event, rollouts: RoundRollouts | None = None) -> None:
+        """Events, and a round's rollouts, all or none of them."""
+        rows = [(time.time(), event.round, _kind(event), json.dumps(asdict(event))) for event in events]
+        try:
+            with explained(self._path), self._db:
+                self._db.executemany("INSERT INTO events (time, round, kind, data) VALUES (?, ?, ?, ?)", rows)
+                if rollouts is not None:
+                    self._rollouts.write(rollouts)
+        except BaseException:
+            self._rollouts.forget_size()  # nothing of it was written
+            raise
 
     def rewind(self, to_round: int) -> int:
         """Forgets rounds after `to_round`, which a resumed run plays again. Returns how many rounds those were."""
-        with _explained(self._path), self._db:
+        with explained(self._path), self._db:
             lost = self._db.execute(
                 "SELECT COUNT(*) FROM events WHERE kind = 'round' AND round > ?", (to_round,)
             ).fetchone()[0]
             self._db.execute("DELETE FROM events WHERE round > ? AND kind != 'life'", (to_round,))
+            self._rollouts.rewind(to_round)
         return int(lost)
 
     def problems(self, round_number: int) -> list[ProblemEvent]:
         """What one round decided on."""
         query = "SELECT data FROM events WHERE kind = 'problem' AND round = ? ORDER BY id"
-        with _explained(self._path):
+        with explained(self._path):
             rows = self._db.execute(query, (round_number,)).fetchall()
             return [ProblemEvent(**json.loads(data)) for (data,) in rows]
 
@@ -225,32 +228,10 @@ class History:
             for at, data in db.execute(query, (kind,)) if db else ():
                 yield at, KINDS[kind](**json.loads(data))
 
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+    def _reading(self) -> AbstractContextManager[sqlite3.Connection | None]:
         """The store, read-only; None where it is absent or its writer has not made the table yet."""
-        if not self._path.exists():
-            yield None
-            return
-        uri = f"{self._path.absolute().as_uri()}?mode=ro"
-        with _explained(self._path), closing(sqlite3.connect(uri, uri=True, timeout=30)) as db:
-            table = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone()
-            yield db if table else None
+        return reading(self._path, "events")
 
 
 def _kind(event: Event) -> str:
     return next(kind for kind, model in KINDS.items() if isinstance(event, model))
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Errors of SQLite, and rows that are no events of this version, as a StoreError that says what to do."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise StoreError(
-            f"{path} cannot be used ({error}): see that its disk has space and lets itself be written"
-        ) from error
-    except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
-        raise StoreError(
-            f"{path} is damaged or of another version ({error}): move it away; checkpoints do not need it"
-        ) from error

@@ -35,6 +35,8 @@ _KEPT_VERDICTS = 4096  # between two drains; the counters stay exact beyond it
 _KEPT_TRIES = 4096  # announcements whose fetches are counted
 _KEPT_GOOD_PEERS = 1024
 _MAX_KNOWN = 256  # peers that the transport is told of
+_KEPT_SET_ASIDE = 32  # groups between two drains, for whoever looks at rollouts
+_KEPT_PIXELS = 2**18  # bytes of a group's images beyond which it is not one of them
 _TRIES_A_BODY = 2  # publishers to try, at most, for each body that a cycle wants
 _CLOSE_SECONDS = 5.0  # a fetch under way may last longer; it ends when the transport is closed
 
@@ -65,6 +67,7 @@ class Exchanged:
 
     offered: int  # own groups that peers can fetch now
     verdicts: tuple[Verdict, ...]  # oldest first
+    set_aside: tuple[Group, ...] = ()  # the newest of the groups from which nothing can be learnt
 
 
 class Gossip:
@@ -89,6 +92,7 @@ class Gossip:
         self._outbox = Outbox(settings.queue)
         self._offered = 0  # groups, since the last drain
         self._verdicts: deque[Verdict] = deque(maxlen=_KEPT_VERDICTS)
+        self._set_aside: deque[Group] = deque(maxlen=_KEPT_SET_ASIDE)
         self._counters: Counter[str] = Counter()
         # By peer too: whoever announces another's digest must not use up the tries of its owner.
         self._tries: OrderedDict[tuple[str, bytes], int] = OrderedDict()
@@ -133,9 +137,10 @@ class Gossip:
     def drain(self) -> Exchanged:
         """What happened since the last call."""
         with self._lock:
-            exchanged = Exchanged(self._offered, tuple(self._verdicts))
+            exchanged = Exchanged(self._offered, tuple(self._verdicts), tuple(self._set_aside))
             self._offered = 0
             self._verdicts.clear()
+            self._set_aside.clear()
         return exchanged
 
     def transport_status(self) -> TransportStatus:
@@ -315,6 +320,9 @@ class Gossip:
         for _, group in verified:
             if group is not None and not group.zero_advantage:
                 self._pool.add(group, announcement.created)
+            elif group is not None and _pixels(group) <= _KEPT_PIXELS:
+                with self._lock:
+                    self._set_aside.append(group)
         self._keep([verdict for verdict, _ in verified])
         good = any(verdict.checked for verdict, _ in verified)
         if good:
@@ -337,3 +345,7 @@ class Gossip:
     def _count(self, **events: int) -> None:
         with self._lock:
             self._counters.update(events)
+
+
+def _pixels(group: Group) -> int:
+    return sum(len(rollout.image.pixels) for rollout in group.rollouts if rollout.image)

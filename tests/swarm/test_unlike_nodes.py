@@ -102,7 +102,6 @@ def build(
 def play(node: Node) -> RoundEvent:
     node.round += 1
     event = play_round(node)
-    node.store.append(event)
     return event
 
 

@@ -15,8 +15,11 @@ import pytest
 from node.baseline.equal_compute import cpu_seconds
 from node.config.schema import Config, SamplerConfig, parse_config
 from node.runtime.loop import MAX_DIVERGED_ROUNDS, Node, filter_advantages, play_round, resume, run, save
+from node.runtime.round_events import PHASES
 from node.storage.checkpoint import Checkpoints
 from node.storage.events import EvaluationEvent, History, LifeEvent, RoundEvent, Store
+from node.storage.rollout_history import RolloutHistory
+from node.storage.rollout_rows import RolloutQuery
 from policies.policy import (
     DivergedError,
     RolloutRequest,
@@ -136,13 +139,68 @@ def node_of(folder: Path, peer: str, transport: Transport, external: int = 2, **
     return Node(
         config, {TASK.name: TASK}, curriculum, policy, build_strategy(config.strategy), OpenGroups(0),
         verifier, pool, gossip,
-        Store(folder / "events.sqlite"), Checkpoints(folder / "checkpoints", 2), clock,
+        Store(folder / "events.sqlite", 2**20), Checkpoints(folder / "checkpoints", 2), clock,
     )  # fmt: skip
 
 
 def pair(folder: Path) -> tuple[Node, Node]:
     hub = MemoryHub(SWARM, lambda: 1000.0)
     return tuple(node_of(folder / peer[-4:], peer, hub.join(peer)) for peer in (ALICE, BOB))  # type: ignore[return-value]
+
+
+def test_a_round_keeps_its_rollouts_with_what_became_of_them(tmp_path: Path) -> None:
+    alice, bob = pair(tmp_path)
+    alice.round = bob.round = 1
+    play_round(alice)
+    alice.gossip.step()
+    bob.gossip.step()
+    event = play_round(bob)
+    history = RolloutHistory(tmp_path / BOB[-4:] / "events.sqlite")
+    own, external = (history.find(RolloutQuery(external=kind)) for kind in (False, True))
+    assert (len(own), len(external)) == (8, 8) and {rollout.origin for rollout in external} == {ALICE}
+    for rollout in [*own, *external]:
+        assert rollout.advantage == pytest.approx(rollout.reward - 0.5) and rollout.reason is None
+        assert rollout.prompt == TASK.problem(rollout.seed).prompt
+        assert TASK.score(TASK.problem(rollout.seed), rollout.text) == rollout.reward
+        assert rollout.tokens >= len(rollout.text) and rollout.finish is Finish.STOP
+    assert sum(event.phases.values()) <= event.seconds and set(event.phases) == set(PHASES)
+    assert history.find(RolloutQuery(round=2)) == []
+
+
+def test_what_was_not_trained_on_says_why(tmp_path: Path) -> None:
+    alice, bob = pair(tmp_path)
+    alice.policy, alice.round, bob.round = NeverRight(), 1, 1
+    bob.policy.diverging = True  # type: ignore[attr-defined]
+    play_round(alice)
+    alice.gossip.step()
+    bob.gossip.step()
+    play_round(bob)
+    history = RolloutHistory(tmp_path / BOB[-4:] / "events.sqlite")
+    own, external = (history.find(RolloutQuery(external=kind)) for kind in (False, True))
+    assert {(rollout.advantage, rollout.reason) for rollout in own} == {(None, "diverged")}
+    assert {(rollout.advantage, rollout.reason) for rollout in external} == {(None, "all_alike")}
+    unsolved = RolloutHistory(tmp_path / ALICE[-4:] / "events.sqlite").find(RolloutQuery())
+    assert {rollout.reason for rollout in unsolved} == {"all_wrong"}
+
+
+def test_an_error_amid_the_writing_of_a_round_leaves_nothing_of_it(tmp_path: Path) -> None:
+    node = node_of(tmp_path, ALICE, SiloTransport(), external=0)
+    node.round = 1
+    play_round(node)
+    node.round = 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("node.storage.rollout_writer.pack_texts", lambda group: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            play_round(node)
+    history = History(tmp_path / "events.sqlite")
+    assert [event.round for event in history.rounds()] == [1]
+    assert {event.round for event in history.problems()} == {1}
+    node.round = 2
+    play_round(node)
+    assert {r.round for r in RolloutHistory(tmp_path / "events.sqlite").find(RolloutQuery(limit=99))} == {
+        1,
+        2,
+    }
 
 
 def test_a_round_trains_on_own_and_external_groups(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from node.storage.events import (
     PeerEvent,
     ProblemEvent,
     Store,
-    StoreError,
 )
+from node.storage.store_file import StoreError
 
 PROBLEM = ProblemEvent(1, "sort@1", 77, correct=1, rollouts=4, sampled=12, reward=0.25, dropped=None)
 

@@ -1,0 +1,144 @@
+"""The rollouts of a run as they are read: filtered, newest or best first, beside a running writer."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Final
+
+from node.storage.rollout_rows import (
+    Holdings,
+    KeptRollout,
+    RefusedGroup,
+    RolloutQuery,
+    unpack_image,
+    unpack_texts,
+)
+from node.storage.store_file import reading
+from policies.rollout import Finish, Image
+
+_ORDERS: Final = {
+    "newest": "g.round DESC, r.id DESC",
+    "best": "r.reward DESC, r.id DESC",
+    "worst": "r.reward ASC, r.id DESC",
+}
+_COLUMNS: Final = (
+    "r.id, r.group_id, g.round, g.task, g.seed, g.origin, r.reward, r.advantage, g.reason, r.finish, r.tokens, "
+    "r.characters, r.place, i.width, i.height"
+)
+DOWN_SAMPLED: Final = "down_sampled"  # left out of a group that was trained on
+
+
+class RolloutHistory:
+    """Read-only. A store of before, or none at all, holds no rollouts."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def find(self, query: RolloutQuery) -> list[KeptRollout]:
+        """At most `query.limit` rollouts. Raises StoreError."""
+        conditions, values = _conditions(query, "g.origin")
+        if query.external is not None:
+            conditions.append(f"g.origin IS {'NOT ' if query.external else ''}NULL")
+        if query.group is not None:
+            conditions.append("g.id = ?")
+            values.append(query.group)
+        where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+        return self._select(f"{where}ORDER BY {_ORDERS[query.order]} LIMIT ?", [*values, query.limit])
+
+    def get(self, number: int) -> KeptRollout | None:
+        """The rollout of this id; None where it is not (or no longer) there. Raises StoreError."""
+        return next(iter(self._select("WHERE r.id = ?", [number])), None)
+
+    def image(self, number: int) -> Image | None:
+        """The image of this rollout; None where it has none. Raises StoreError."""
+        with self._reading() as db:
+            query = "SELECT width, height, channels, pixels FROM rollout_images WHERE rollout_id = ?"
+            row = db.execute(query, (number,)).fetchone() if db else None
+            return unpack_image(row) if row else None
+
+    def refused(self, query: RolloutQuery) -> list[RefusedGroup]:
+        """At most `query.limit` refused groups, newest first. Raises StoreError."""
+        conditions, values = _conditions(query, "g.peer")
+        where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+        columns = "round, peer, task, seed, rollouts, reason, detail"
+        with self._reading() as db:
+            query_text = (
+                f"SELECT {columns} FROM refused_groups AS g {where}ORDER BY round DESC, id DESC LIMIT ?"
+            )
+            rows = db.execute(query_text, [*values, query.limit]).fetchall() if db else []
+        return [RefusedGroup(*row) for row in rows]
+
+    def holdings(self) -> Holdings:
+        """Raises StoreError."""
+        with self._reading() as db:
+            if db is None:
+                return Holdings(0, 0, None, None, 0)
+            kept = db.execute("SELECT COUNT(*) FROM rollouts").fetchone()[0]
+            sums = "SELECT COALESCE(SUM(dropped), 0), COALESCE(SUM(size), 0) FROM rollout_rounds"
+            dropped, size = db.execute(sums).fetchone()
+            first = db.execute("SELECT MIN(round) FROM rollout_rounds WHERE size > 0").fetchone()[0]
+            thinned = db.execute("SELECT MAX(round) FROM rollout_rounds WHERE dropped > 0").fetchone()[0]
+        return Holdings(int(kept), int(dropped), first, thinned, int(size))
+
+    def _select(self, condition: str, values: list[Any]) -> list[KeptRollout]:
+        """Figures first, for as many rows as are shown, and then their texts: no text is read in vain."""
+        query = (
+            f"SELECT {_COLUMNS} FROM rollouts AS r JOIN rollout_groups AS g ON g.id = r.group_id "
+            f"LEFT JOIN rollout_images AS i ON i.rollout_id = r.id {condition}"
+        )
+        with self._reading() as db:
+            if db is None:
+                return []
+            db.execute("BEGIN")  # one state of the store for figures and texts
+            rows = db.execute(query, values).fetchall()
+            texts = {group: _texts(db, group) for group in {row[1] for row in rows}}
+            return [_rollout(row, *texts[row[1]]) for row in rows]
+
+    def _reading(self) -> AbstractContextManager[sqlite3.Connection | None]:
+        return reading(self._path, "rollout_texts")
+
+
+def _conditions(query: RolloutQuery, peer_column: str) -> tuple[list[str], list[Any]]:
+    """Those that rollouts and refused groups share."""
+    conditions: list[str] = []
+    values: list[Any] = []
+    if query.round is not None:
+        conditions.append("g.round = ?")
+        values.append(query.round)
+    if query.task is not None:
+        conditions.append("(g.task = ? OR substr(g.task, 1, ?) = ?)")
+        values += [query.task, len(query.task) + 1, f"{query.task}@"]
+    if query.peer is not None:
+        conditions.append(f"substr({peer_column}, ?) = ?")
+        values += [-len(query.peer), query.peer]
+    return conditions, values
+
+
+def _texts(db: sqlite3.Connection, group: int) -> tuple[str, str, list[str]]:
+    (packed,) = db.execute("SELECT content FROM rollout_texts WHERE group_id = ?", (group,)).fetchone()
+    return unpack_texts(packed)
+
+
+def _rollout(row: tuple[Any, ...], prompt: str, answer: str, texts: list[str]) -> KeptRollout:
+    number, group, round_number, task, seed, origin, reward, advantage, reason, *rest = row
+    finish, tokens, characters, place, width, height = rest
+    return KeptRollout(
+        id=number,
+        group=group,
+        round=round_number,
+        task=task,
+        seed=seed,
+        origin=origin,
+        reward=reward,
+        advantage=advantage,
+        reason=DOWN_SAMPLED if reason is None and advantage is None else reason,
+        finish=Finish(finish),
+        tokens=tokens,
+        characters=characters,
+        text=texts[place],
+        prompt=prompt,
+        answer=answer,
+        image=None if width is None else (width, height),
+    )

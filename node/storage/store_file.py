@@ -1,0 +1,71 @@
+"""The store's file: opened for its owner alone, read beside a running writer, its errors said in words."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+OWNER_ALONE: Final = 0o600  # what the policy and its peers wrote is nobody else's to read
+VERSION: Final = 2  # of the tables; 1 had events alone, and is brought up to date by making what it lacks
+
+
+class StoreError(RuntimeError):
+    """An event store that cannot be read or written; the message names it and what to do."""
+
+
+def open_store(path: Path, schema: str) -> sqlite3.Connection:
+    """The store for its one writer, made where it is missing, with the tables of `schema`.
+
+    A store of before keeps its rows and gets the tables that it lacks. Raises StoreError for a file that is no store,
+    or one of a later version.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ALONE))
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        with suppress(FileNotFoundError, PermissionError):  # another owner's stays as it is
+            path.with_name(name).chmod(OWNER_ALONE)
+    with explained(path):
+        # The loop and its signal handling stay in one thread; the check guards against a second writer.
+        db = sqlite3.connect(path, timeout=30)
+        try:
+            found = int(db.execute("PRAGMA user_version").fetchone()[0])
+            if found > VERSION:
+                raise StoreError(f"{path} is of a later version of murmur: update murmur, or move it away")
+            db.execute("PRAGMA journal_mode=WAL")
+            db.executescript(schema)
+            db.execute(f"PRAGMA user_version={VERSION}")
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+@contextmanager
+def reading(path: Path, table: str) -> Iterator[sqlite3.Connection | None]:
+    """The store, read-only; None where it is absent or has no such table (yet). Raises StoreError."""
+    if not path.exists():
+        yield None
+        return
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    with explained(path), closing(sqlite3.connect(uri, uri=True, timeout=30)) as db:
+        found = db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        yield db if found else None
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Errors of SQLite, and rows that are not of this version, as a StoreError that says what to do."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StoreError(
+            f"{path} cannot be used ({error}): see that its disk has space and lets itself be written"
+        ) from error
+    except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
+        raise StoreError(
+            f"{path} is damaged or of another version ({error}): move it away; checkpoints do not need it"
+        ) from error
