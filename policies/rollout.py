@@ -83,6 +83,9 @@ class Rollout:
     finish: Finish
     reward: float | None = None
     image: Image | None = None
+    no_verdict: bool = (
+        False  # its verifier did not come to an end: it has no reward and is left out of its group
+    )
 
     @property
     def token_ids(self) -> tuple[int, ...]:
@@ -95,8 +98,9 @@ class Rollout:
         known = [part for part in parts if part is not None]
         return tuple(chain.from_iterable(known)) if len(known) == len(parts) else None
 
-    def scored(self, reward: float) -> Rollout:
-        return replace(self, reward=reward)
+    def scored(self, reward: float | None) -> Rollout:
+        """With its reward, or with no verdict where that is None."""
+        return replace(self, reward=reward, no_verdict=reward is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,13 @@ class Group:
     @property
     def external(self) -> bool:
         return self.origin is not None
+
+    @property
+    def judged(self) -> Group:
+        """Without the rollouts that no verdict was come to."""
+        if not any(rollout.no_verdict for rollout in self.rollouts):
+            return self
+        return replace(self, rollouts=tuple(r for r in self.rollouts if not r.no_verdict))
 
     @property
     def rewards(self) -> tuple[float, ...]:

@@ -31,6 +31,7 @@ def plain_rollout(rollout: Rollout) -> dict[str, Any]:
         "segments": [_plain_segment(segment) for segment in rollout.segments],
         "finish": rollout.finish.value,
         "reward": rollout.reward,
+        "no_verdict": rollout.no_verdict,
         "image": None if rollout.image is None else _plain_image(rollout.image),
     }
 
@@ -43,6 +44,7 @@ def read_rollout(data: dict[str, Any]) -> Rollout:
         finish=Finish(data["finish"]),
         reward=data["reward"],
         image=None if data["image"] is None else _read_image(data["image"]),
+        no_verdict=data.get("no_verdict", False),  # checkpoints of before do not have it
     )
 
 

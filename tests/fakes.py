@@ -20,15 +20,17 @@ START = 1_000_000.0
 
 
 class Addition:
-    """`seed + 1`; a reward of 1 for the right number as last word, 0.25 for another number, else 0."""
+    """`seed + 1`; a reward of 1 for the right number as last word, 0.25 for another number, none for `slow`, else 0."""
 
     name = "addition@1"
 
     def problem(self, seed: int) -> Problem:
         return Problem(task=self.name, seed=seed, prompt=f"{seed} + 1 =", answer=str(seed + 1))
 
-    def score(self, problem: Problem, completion: str) -> float:
+    def score(self, problem: Problem, completion: str) -> float | None:
         last = (completion.split() or [""])[-1]
+        if last == "slow":  # what a verifier comes to no end with
+            return None
         if last == problem.answer:
             return 1.0
         return 0.25 if last.isascii() and last.isdigit() else 0.0

@@ -103,7 +103,8 @@ def play_round(node: Node) -> RoundEvent:
         phase = rollout_phase(node.policy, node.strategy, node.rollouts, draw, scored, step)
 
     with watch.phase("exchange"):
-        node.gossip.publish(phase.groups, node.round, node.policy.version, node.policy.fingerprint)
+        if phase.groups:  # none where no verifier came to an end
+            node.gossip.publish(phase.groups, node.round, node.policy.version, node.policy.fingerprint)
         exchanged = node.gossip.drain()  # since the last round; accepted groups are in the pool by now
 
     generator = derive_generator(node.config.run_seed, "sample", node.round)
@@ -164,7 +165,7 @@ def by_record(node: Node) -> Select:
 
 
 def score(group: Group, tasks: Mapping[str, Task]) -> Group:
-    """The group with every rollout's reward from its task's verifier."""
+    """The group with every rollout's reward from its task's verifier, or without a verdict."""
     return score_group(tasks[group.problem.task], group)
 
 
@@ -210,7 +211,11 @@ def evaluate(node: Node, watcher: Watcher) -> None:
     problems = node.curriculum.held_out(per_task)
     seed = derive_seed(node.config.run_seed, "evaluate")
     groups = sample_groups(node.policy, problems, 1, seed, held_out=True)
-    event = describe_evaluation(node.round, [score(group, node.tasks) for group in groups])
+    judged = [scored for group in groups if (scored := score(group, node.tasks).judged).rollouts]
+    if not judged:
+        logger.warning("round %d: no verifier came to an end in the evaluation; it is left out", node.round)
+        return
+    event = describe_evaluation(node.round, judged)
     node.store.append(event)
     watcher.on_evaluation(event)
 

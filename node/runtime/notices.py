@@ -72,6 +72,7 @@ class Notices:
     _warned: dict[str, str] = field(default_factory=dict)  # of the transport, by kind
     _alone: bool = False
     _cut: bool = False
+    _unjudged: bool = False
     _rounds_alone: int = 0
     _rounds: int = 0
     _trained: int = 0
@@ -95,6 +96,9 @@ class Notices:
             self._new.append(LifeEvent(event.round, what, _alone_note(event.alone)))
         if event.cut_share >= MANY_CUT and not self._cut:
             self._new.append(LifeEvent(event.round, "cut", _cut_note(event.cut_share)))
+        if event.no_verdict and not self._unjudged:
+            self._new.append(LifeEvent(event.round, "no verdict", _no_verdict_note(event.no_verdict)))
+        self._unjudged = self._unjudged or event.no_verdict > 0
         self._cut = event.cut_share >= (FEW_CUT if self._cut else MANY_CUT)
 
     def after_look(self, round_number: int, warnings: Mapping[str, str]) -> None:
@@ -133,6 +137,13 @@ class Notices:
             f"of {wanted} groups of peers that this run wanted, {self._trained} came{alone}. "
             f"Look at the swarm with: {murmur('peers')} INVITE"
         )
+
+
+def _no_verdict_note(count: int) -> str:
+    return (
+        f"{count} rollouts of this round were left out: their verifier came to no end in time, which the log names. A "
+        "pattern that repeats a repetition, as (a+)+ does, is the usual cause"
+    )
 
 
 def _same_seed(peer: str) -> str:

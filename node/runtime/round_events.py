@@ -15,6 +15,7 @@ from policies.policy import SamplerAgreement, UpdateReport
 from policies.rollout import Finish, Group, TrainGroup
 from policies.strategies.rollout_phase import RolloutPhase
 from policies.tasks.gym_process import PROCESS
+from policies.tasks.verifiers import regex
 from swarm.admission.peer_records import PeerRecords
 from swarm.admission.verdict import Outcome, Verdict
 from swarm.gossip.service import Exchanged
@@ -67,7 +68,8 @@ class Stopwatch:
 
 def _own_cpu_seconds(status: TransportStatus) -> float:
     """Of this process and its ended children, transports apart."""
-    here = time.process_time() + PROCESS.cpu_seconds()  # that of reasoning-gym's problems runs on
+    # The processes of reasoning-gym's problems and of patterns run on.
+    here = time.process_time() + PROCESS.cpu_seconds() + regex.cpu_seconds()
     return here + ended_children_cpu_seconds() - status.ended_cpu_seconds
 
 
@@ -95,7 +97,7 @@ def describe_round(outcome: RoundOutcome, watch: Stopwatch) -> RoundEvent:
     own, rates = phase.groups, [decision.difficulty.rate for decision in phase.decisions]
     return RoundEvent(
         round=outcome.round,
-        reward=statistics.fmean(group.mean_reward for group in own),
+        reward=statistics.fmean(group.mean_reward for group in own) if own else 0.0,
         rewards_by_task=rewards_by_task(own),
         published=exchanged.offered,
         received=len(arrived),
@@ -114,7 +116,7 @@ def describe_round(outcome: RoundOutcome, watch: Stopwatch) -> RoundEvent:
         seconds=watch.wall,
         cpu_seconds=watch.cpu,
         transport_cpu_seconds=watch.transport,
-        stage_one=float(statistics.fmean(rates)),
+        stage_one=float(statistics.fmean(rates)) if rates else 0.0,
         hard=sum(2 * rate < 1 for rate in rates),
         dropped=dict(phase.dropped),
         carried=phase.effort.carried,
@@ -126,6 +128,7 @@ def describe_round(outcome: RoundOutcome, watch: Stopwatch) -> RoundEvent:
         diverged=outcome.diverged,
         cut_share=_cut_share(own),
         phases=dict(watch.phases),
+        no_verdict=phase.effort.no_verdict,
         **_agreement(update.agreement if update else None),
     )
 

@@ -67,6 +67,7 @@ class RoundEvent:
     fresh_clipped: float | None = None
     disagreement: str | None = None  # what to do, where they differ by more than rounding
     phases: dict[str, float] = field(default_factory=dict)  # wall seconds, by `PHASES` of node.runtime
+    no_verdict: int = 0  # own rollouts that their verifier came to no end with; left out of their groups
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ class Dars(Synchronous[DarsSettings]):
         if not group.settled or len(group.rollouts) > group.first:
             return 0
         stage_one, settings = group.difficulty(step.correct_reward), self.settings
+        if not stage_one.rollouts:  # none of them came to a verdict: more would fare no better
+            return 0
         return extra_rollouts(
             stage_one.correct,
             stage_one.rollouts,

@@ -16,7 +16,8 @@ class Difficulty:
 
     @property
     def rate(self) -> Fraction:
-        return Fraction(self.correct, self.rollouts)
+        """Of no rollouts, as where none came to a verdict, 0."""
+        return Fraction(self.correct, self.rollouts or 1)
 
 
 def measure(rewards: Sequence[float], correct_reward: float) -> Difficulty:

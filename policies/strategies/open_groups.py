@@ -40,12 +40,13 @@ class OpenGroup:
 
     @property
     def settled(self) -> bool:
-        """All rollouts are finished and scored."""
-        return not self.running and all(r.reward is not None for r in self.rollouts)
+        """All rollouts are finished and scored, or without a verdict."""
+        return not self.running and all(r.reward is not None or r.no_verdict for r in self.rollouts)
 
     @property
     def group(self) -> Group:
-        return Group(self.problem, self.rollouts)
+        """What there is to learn from: rollouts without a verdict keep their place here, and are left out there."""
+        return Group(self.problem, self.rollouts).judged
 
     @property
     def oldest_version(self) -> int | None:
@@ -58,7 +59,7 @@ class OpenGroup:
 
         Raises ValueError while a rollout of stage 1 is unscored.
         """
-        return measure(Group(self.problem, self.rollouts[: self.first]).rewards, correct_reward)
+        return measure(Group(self.problem, self.rollouts[: self.first]).judged.rewards, correct_reward)
 
     def extended(self, count: int) -> OpenGroup:
         """With `count` further rollouts to sample. The first extension makes stage 1."""

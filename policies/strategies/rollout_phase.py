@@ -18,7 +18,8 @@ from policies.strategies.open_groups import OpenGroup, OpenGroups
 # (first, count): the round's problems number first to first + count - 1. Equal arguments must give equal
 # problems, whatever was drawn before; fewer than count when a task has no more.
 DrawProblems = Callable[[int, int], Sequence[Problem]]
-Score = Callable[[Group], Group]  # the group with the reward of every rollout
+Score = Callable[[Group], Group]  # the group with the reward of every rollout, or its lack of a verdict
+NO_VERDICT = "no_verdict"  # the reason for which a group is dropped that no rollout is left of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Effort:
     tokens: int = 0  # sampled
     row_steps: int = 0  # tokens that all rollouts of a call would have, were each as long as its longest
     left: int = 0  # partials that the round ended with
+    no_verdict: int = 0  # finished rollouts that their verifier came to no end with; left out of their groups
+    unjudged_groups: int = 0  # groups of which no rollout is left for that; dropped
 
     @property
     def idle_share(self) -> float:
@@ -68,7 +71,8 @@ class RolloutPhase:
     @property
     def dropped(self) -> Counter[str]:
         """Groups not trained on, by reason."""
-        return Counter(d.admission.reason for d in self.decisions if d.admission.reason is not None)
+        reasons = Counter(d.admission.reason for d in self.decisions if d.admission.reason is not None)
+        return reasons + Counter({NO_VERDICT: self.effort.unjudged_groups})
 
     @property
     def stale_share(self) -> float:
@@ -119,7 +123,8 @@ class _Phase:
     @property
     def missing(self) -> int:
         """Groups still to be decided: a replaced one does not count."""
-        return self.step.wanted - (len(self.decisions) - self.step.replaced)
+        decided = len(self.decisions) + self.effort.unjudged_groups - self.step.replaced
+        return self.step.wanted - decided
 
     @property
     def wants_more(self) -> bool:
@@ -140,6 +145,9 @@ class _Phase:
                 self.decide(group)
 
     def decide(self, group: OpenGroup) -> None:
+        if not group.group.rollouts:
+            self.effort.unjudged_groups += 1
+            return self.open_groups.close(group, NO_VERDICT)
         admission = self.strategy.admit(self.step, group.group)
         if admission.decision is GroupDecision.REPLACE:
             self.step = replace(self.step, replaced=self.step.replaced + 1)
@@ -191,6 +199,7 @@ class _Phase:
         if not finished:
             return fresh
         scored = self.score(Group(problem, tuple(fresh[i] for i in finished))).rollouts
+        self.effort.no_verdict += sum(rollout.no_verdict for rollout in scored)
         return {**fresh, **dict(zip(finished, scored, strict=True))}
 
     def count(self, before: Sequence[Rollout], after: Sequence[Rollout]) -> None:

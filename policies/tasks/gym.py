@@ -23,7 +23,7 @@ from policies.rollout import Problem
 from policies.tasks.gym_process import PROCESS
 from policies.tasks.sandbox import SandboxScorer
 from policies.tasks.task import Param, TaskError, TaskSpec
-from policies.tasks.verify import Verifier, answer_part, ends_with_text, last_number_is
+from policies.tasks.verifiers.answer import AnswerCheck, answer_part, ends_with_text, last_number_is
 
 PREFIX = "rg:"
 INSTALL = "pip install 'murmuration[envs]'"
@@ -44,7 +44,7 @@ _TEXTS = """
     sentence_reordering spell_backward spiral_matrix string_insertion string_manipulation string_splitting
     string_synthesis syllogism word_sequence_reversal word_sorting zebra_puzzles
 """
-ALLOWED: Mapping[str, Verifier] = MappingProxyType(
+ALLOWED: Mapping[str, AnswerCheck] = MappingProxyType(
     dict.fromkeys(_NUMBERS.split(), last_number_is) | dict.fromkeys(_TEXTS.split(), ends_with_text)
 )
 
@@ -64,14 +64,14 @@ class GymTask:
     name: str
     dataset: str
     params: Mapping[str, Param]
-    scorer: Verifier | SandboxScorer
+    scorer: AnswerCheck | SandboxScorer
 
     def problem(self, seed: int) -> Problem:
         question, answer = PROCESS.problem(self.dataset, seed, self.params)
         return Problem(task=self.name, seed=seed, prompt=question, answer=answer)
 
-    def score(self, problem: Problem, completion: str) -> float:
-        """1.0 or 0.0 by an own verifier; a share of 1 where the sandboxed scorer gives partial credit."""
+    def score(self, problem: Problem, completion: str) -> float | None:
+        """1.0 or 0.0 by an own verifier; a share of 1, or no verdict, where the sandboxed scorer gives that."""
         if isinstance(self.scorer, SandboxScorer):
             return self.scorer.score(problem.seed, answer_part(completion).strip())
         return float(self.scorer(completion, problem.answer))
@@ -91,7 +91,7 @@ def build_gym_task(spec: TaskSpec) -> GymTask:
     return GymTask(name, dataset, MappingProxyType(params), _scorer(spec, dataset, params))
 
 
-def _scorer(spec: TaskSpec, dataset: str, params: Mapping[str, Param]) -> Verifier | SandboxScorer:
+def _scorer(spec: TaskSpec, dataset: str, params: Mapping[str, Param]) -> AnswerCheck | SandboxScorer:
     if spec.params.get(SANDBOX_PARAM, False):
         return SandboxScorer(dataset, params)
     if dataset not in ALLOWED:

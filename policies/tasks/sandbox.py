@@ -31,8 +31,8 @@ class SandboxScorer:
     params: Mapping[str, Param]
     deadline: float = 15.0  # seconds of wall time; a loaded machine takes 5 s to start the process
 
-    def score(self, seed: int, completion: str) -> float:
-        """Score in [0, 1]; 0.0 when the process fails, overruns or answers anything but a number."""
+    def score(self, seed: int, completion: str) -> float | None:
+        """Score in [0, 1]; 0.0 when the scorer fails or answers anything but a number, None when it overruns."""
         request = {
             "dataset": self.dataset,
             "params": dict(self.params),
@@ -52,7 +52,10 @@ class SandboxScorer:
             )
         except subprocess.TimeoutExpired:
             logger.warning("scorer of %s overran %.0f s on seed %d", self.dataset, self.deadline, seed)
-            return 0.0
+            return None
+        if done.returncode < 0:  # by the limit on its computing, or by the system for want of memory
+            logger.warning("scorer of %s was killed by signal %d", self.dataset, -done.returncode)
+            return None
         if done.returncode != 0:
             logger.warning("scorer of %s ended with %d on seed %d", self.dataset, done.returncode, seed)
             return 0.0

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
@@ -20,6 +20,7 @@ Param = bool | int | float | str
 # so no peer can hand a node the problems that it is judged by.
 TRAIN_SEEDS = 2**31
 HELD_OUT_SEED = TRAIN_SEEDS
+MAX_UNJUDGED = 8  # rollouts without a verdict, after which a group's others get none either
 
 
 class TaskError(ValueError):
@@ -65,8 +66,8 @@ class ProblemSource(Protocol):
 class TextTask(ProblemSource, Protocol):
     """A task that asks for text. `score` is pure, bounded in time, and never evaluates text as code."""
 
-    def score(self, problem: Problem, completion: str) -> float:
-        """Reward in [0, 1] of a completion's text. Never raises on any text."""
+    def score(self, problem: Problem, completion: str) -> float | None:
+        """Reward in [0, 1] of a completion's text; None, no verdict, where the check took too long. Never raises."""
         ...
 
 
@@ -83,24 +84,33 @@ Task = TextTask | ImageTask
 
 
 def score_group(task: Task, group: Group) -> Group:
-    """The group with every rollout's reward from its task's verifier.
+    """The group with every rollout's reward from its task's verifier, or without a verdict.
 
     A rollout of another medium gets 0, and so does one whose reward is not a finite number: it would end training.
+    After `MAX_UNJUDGED` rollouts without a verdict the rest is not looked at: each may have cost its whole time.
     """
-    rewards: Iterable[float]
+    rewards: Iterable[float | None]
     if isinstance(task, ImageTask):
         given = iter(
             task.score_images(group.problem, [r.image for r in group.rollouts if r.image is not None])
         )
         rewards = [0.0 if r.image is None else next(given) for r in group.rollouts]
     else:
-        rewards = [task.score(group.problem, r.text) for r in group.rollouts]
+        rewards = list(_scores(task, group))
     scored = zip(group.rollouts, rewards, strict=True)
     return replace(group, rollouts=tuple(r.scored(_finite(task, reward)) for r, reward in scored))
 
 
-def _finite(task: Task, reward: float) -> float:
-    if math.isfinite(reward):
+def _scores(task: TextTask, group: Group) -> Iterator[float | None]:
+    unjudged = 0
+    for rollout in group.rollouts:
+        reward = task.score(group.problem, rollout.text) if unjudged < MAX_UNJUDGED else None
+        unjudged += reward is None
+        yield reward
+
+
+def _finite(task: Task, reward: float | None) -> float | None:
+    if reward is None or math.isfinite(reward):
         return reward
     logger.warning("a verifier of %s gave %s for a reward; it counts as 0", task.name, reward)
     return 0.0

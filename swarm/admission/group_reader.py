@@ -30,6 +30,21 @@ class ReadGroup:
     group: Group  # unscored
     shared: SharedGroup  # with the rollouts of `group` alone, in their order
     left_out: tuple[Reason, ...]  # one a rollout that could not be read
+    unjudged: int = 0  # rollouts that the verifier came to no end with; left out of both
+
+    @property
+    def judged(self) -> bool:
+        """Whether enough is left to compare with each other."""
+        return not self.unjudged or len(self.group.rollouts) >= LEAST_ROLLOUTS
+
+    def scored(self, group: Group) -> ReadGroup:
+        """With the rewards of `group`, which has the same rollouts, and without those that have no verdict."""
+        pairs = zip(group.rollouts, self.shared.rollouts, strict=True)
+        kept = tuple(claimed for rollout, claimed in pairs if not rollout.no_verdict)
+        unjudged = len(group.rollouts) - len(kept)
+        return replace(
+            self, group=group.judged, shared=replace(self.shared, rollouts=kept), unjudged=unjudged
+        )
 
     def without(self, known: Sequence[bool]) -> ReadGroup:
         """The group less the rollouts that are `known`."""

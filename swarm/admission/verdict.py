@@ -10,7 +10,7 @@ class Outcome(StrEnum):
     ACCEPTED = "accepted"  # may be trained on
     SET_ASIDE = "set_aside"  # passed every check, but all rewards are equal: nothing to learn from
     KNOWN = "known"  # its texts came from another peer before: counted once, and nobody is blamed
-    UNUSABLE = "unusable"  # of a task of the swarm that asks for what the own policy does not make; unchecked
+    UNUSABLE = "unusable"  # the own policy makes no such thing, or its verifier came to no end; not used
     REFUSED = "refused"
 
 
@@ -50,6 +50,7 @@ class Verdict:
     claim_mismatches: int = 0  # rollouts whose claimed reward differs from the recomputed one
     known: int = 0  # rollouts left out because another peer gave them before
     left_out: tuple[Reason, ...] = ()  # one a rollout of the group that could not be read; the rest was
+    no_verdict: int = 0  # rollouts that the verifier came to no end with; left out likewise
 
     @property
     def label(self) -> str:

@@ -43,6 +43,9 @@ CLAIM_TOLERANCE = 1e-6
 MAX_REFUSALS = 8
 BODY_SECONDS, GROUP_SECONDS = 0.05, 0.02
 SECONDS_A_PIXEL = 0.02 / 2**20  # and byte, to open an image; MAX_BODY_PIXELS bounds their sum
+# Rollouts of one body without a verdict, after which the rest of it is not looked at: each may cost a verifier's whole
+# time, and 2,048 of them would keep a node from all other peers for minutes.
+MAX_UNJUDGED_OF_BODY = 16
 
 Verified = tuple[Verdict, Group | None]
 
@@ -98,15 +101,18 @@ class RolloutVerifier:
         except Refusal as refusal:
             return [(Verdict.refused(announcement.peer, refusal.reason, refusal.detail), None)]
         verified: list[Verified] = []
-        pixels_left, started = MAX_BODY_PIXELS, time.thread_time()
+        pixels_left, unjudged, started = MAX_BODY_PIXELS, 0, time.thread_time()
         for place, shared in enumerate(body.groups):
             opened = MAX_BODY_PIXELS - pixels_left
             spent = time.thread_time() - started - SECONDS_A_PIXEL * max(0, opened)
+            left = f"{len(body.groups) - place} further groups were not looked at"
             if _is_waste([verdict for verdict, _ in verified], spent):
-                left = f"{len(body.groups) - place} further groups were not looked at"
                 return [*verified, (Verdict.refused(body.sender, Reason.WASTE, left), None)]
+            if unjudged >= MAX_UNJUDGED_OF_BODY:
+                return [*verified, (Verdict(Outcome.UNUSABLE, body.sender, detail=left), None)]
             verified.append(self._verify_group(body.sender, shared, pixels_left))
             pixels_left -= opened_bytes(shared)
+            unjudged += verified[-1][0].no_verdict
         return verified
 
     def remember_own(self, groups: Iterable[PackedGroup]) -> None:
@@ -186,6 +192,8 @@ class RolloutVerifier:
             return _about(Verdict.refused(peer, refusal.reason, refusal.detail), shared), None
         known = self.guard.known(peer, shared.task, shared.seed, read.contents)
         self.guard.remember(peer, shared.task, shared.seed, read.contents)
+        if not read.judged:
+            return _no_verdict(peer, shared), None
         fresh = read.without(known)
         if any(known) and len(fresh.group.rollouts) < LEAST_ROLLOUTS:
             verdict = Verdict(Outcome.KNOWN, peer, detail="another peer gave these before", known=sum(known))
@@ -209,7 +217,7 @@ class RolloutVerifier:
 
     def _rescore(self, task: Task, peer: str, shared: SharedGroup) -> ReadGroup:
         read = read_group(task, peer, shared, self._encode, self.settings.max_characters, self.settings.fit)
-        return replace(read, group=score_group(task, read.group))
+        return read.scored(score_group(task, read.group))
 
 
 def _is_waste(verdicts: Sequence[Verdict], seconds: float) -> bool:
@@ -223,6 +231,12 @@ def _about(verdict: Verdict, shared: SharedGroup) -> Verdict:
     return replace(verdict, task=shared.task, seed=shared.seed, rollouts=len(shared.rollouts))
 
 
+def _no_verdict(peer: str, shared: SharedGroup) -> Verdict:
+    """On a group whose rollouts could not be judged in time, which is no fault of its peer's that could be shown."""
+    detail = "its verifier came to no end in time"
+    return _about(Verdict(Outcome.UNUSABLE, peer, detail=detail, no_verdict=len(shared.rollouts)), shared)
+
+
 def _passed(peer: str, read: ReadGroup, known: int) -> Verdict:
     group, shared = read.group, read.shared
     return Verdict(
@@ -230,11 +244,12 @@ def _passed(peer: str, read: ReadGroup, known: int) -> Verdict:
         peer=peer,
         task=shared.task,
         seed=shared.seed,
-        rollouts=len(shared.rollouts),
+        rollouts=len(group.rollouts),
         mean_reward=group.mean_reward,
         claim_mismatches=_mismatches(shared, group),
         known=known,
         left_out=read.left_out,
+        no_verdict=read.unjudged,
     )
 
 

@@ -70,28 +70,28 @@ def test_a_child_that_does_not_answer_is_killed_and_replaced() -> None:
     """Its own timer is far off here, as it is in code that never returns to the interpreter."""
     stuck = GymProcess(cpu_limit=1e6, wall_limit=0.5)
     stuck.parameters()
-    child = stuck._child
+    child = stuck.process.child
     assert child is not None
     with pytest.raises(TaskTimeoutError, match=r"over 0.5 s"):
         stuck.problem("count_primes", 0, {"min_n": 10**8, "max_n": 10**8})
     assert child.returncode == -signal.SIGKILL
     stuck.wall_limit = 60.0
     assert stuck.problem("gcd", 1, {})[1].isdigit()
-    assert stuck._child is not child
+    assert stuck.process.child is not child
     stuck.close()
 
 
 def test_a_killed_child_is_replaced(process: GymProcess) -> None:
     process.parameters()
-    assert process._child is not None
-    process._child.kill()
-    process._child.wait()
+    assert process.process.child is not None
+    process.process.child.kill()
+    process.process.child.wait()
     assert process.problem("gcd", 1, {})[1].isdigit()
 
 
 def test_a_child_that_dies_over_a_problem_is_told(process: GymProcess) -> None:
     process.parameters()
-    child = process._child
+    child = process.process.child
     assert child is not None
     child.send_signal(signal.SIGSTOP)
     with ThreadPoolExecutor(1) as pool:
@@ -127,8 +127,8 @@ def test_problems_of_two_threads_do_not_mix(process: GymProcess) -> None:
 
 def test_it_ends_with_whoever_started_it() -> None:
     program = (
-        "from policies.tasks.gym_process import PROCESS; PROCESS.parameters(); print(PROCESS._child.pid, flush=True); "
-        "import os; os._exit(1)"
+        "from policies.tasks.gym_process import PROCESS; PROCESS.parameters(); "
+        "print(PROCESS.process.child.pid, flush=True); import os; os._exit(1)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     child = int(done.stdout)

@@ -16,7 +16,7 @@ import policies.tasks
 from policies.tasks import TaskError, TaskSpec, build_task
 from policies.tasks.gym import ALLOWED, IRREPRODUCIBLE, GymTask, build_gym_task
 from policies.tasks.sandbox import SandboxScorer
-from policies.tasks.verify import SCANNED_CHARACTERS, ends_with_text, last_number_is
+from policies.tasks.verifiers.answer import SCANNED_CHARACTERS, ends_with_text, last_number_is
 
 pytest.importorskip("reasoning_gym")
 
@@ -167,7 +167,7 @@ def test_sandbox_inherits_no_environment(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_sandbox_is_killed_at_its_deadline(tmp_path: Path) -> None:
     scorer = SandboxScorer("n_queens", {}, deadline=4.0)
-    assert scorer.score(3, "sum(range(10**13))") == 0.0
+    assert scorer.score(3, "sum(range(10**13))") is None  # on a busy machine a right answer may end so
 
 
 def test_sandbox_takes_only_a_finite_number_for_a_score(queens: GymTask) -> None:

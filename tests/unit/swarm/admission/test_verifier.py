@@ -258,3 +258,35 @@ def test_a_body_that_costs_more_than_it_brings_is_left(monkeypatch: pytest.Monke
     groups = [shared_group(seed, ("it is 1", 1.0), ("no", 0.0)) for seed in range(50)]
     results = verifier().verify(*offer(body_of(groups, ALICE)))
     assert [verdict.reason for verdict, _ in results] == [None] * 2 + [Reason.WASTE]
+
+
+def test_rollouts_without_a_verdict_are_left_out_and_held_against_nobody() -> None:
+    node = verifier()
+    [(verdict, accepted)] = node.verify(
+        *offer(body_of([shared_group(7, ("it is 8", 1.0), ("slow", 1.0), ("no", 0.0))], ALICE))
+    )
+    assert (verdict.outcome, verdict.no_verdict, verdict.claim_mismatches) == (Outcome.ACCEPTED, 1, 0)
+    assert accepted is not None and accepted.rewards == (1.0, 0.0)
+    [(verdict, unused)] = node.verify(
+        *offer(body_of([shared_group(8, ("it is 9", 1.0), ("very slow", 1.0))], BOB))
+    )
+    assert (verdict.outcome, verdict.reason, unused) == (Outcome.UNUSABLE, None, None)
+    assert "no end in time" in verdict.detail
+
+
+def test_a_body_that_no_verifier_comes_to_an_end_with_is_given_up() -> None:
+    asked: list[str] = []
+
+    class Counted(Addition):
+        def score(self, problem: Problem, completion: str) -> float | None:
+            asked.append(completion)
+            return super().score(problem, completion)
+
+    node = RolloutVerifier(SWARM, NODE, {Addition.name: Counted()}, encode, ManualClock())
+    groups = [shared_group(seed, *((f"{seed} {i} slow", 1.0) for i in range(20))) for seed in range(40)]
+    verified = node.verify(*offer(body_of(groups, ALICE)))
+    assert [verdict.outcome for verdict, _ in verified] == [Outcome.UNUSABLE] * 2
+    assert "39 further groups" in verified[-1][0].detail
+    assert (
+        len(asked) == 8
+    )  # then the group's others have no verdict either, and the body's other groups are left

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.tasks.verify import SCANNED_CHARACTERS, answer_part, ends_with_text, last_number_is
+from policies.tasks.verifiers.answer import SCANNED_CHARACTERS, answer_part, ends_with_text, last_number_is
 
 # {} stands for the answer. Right in all of them, whatever kind of answer it is.
 MARKED = [

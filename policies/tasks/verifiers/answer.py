@@ -15,9 +15,10 @@ SCANNED_CHARACTERS = 4096
 _NUMBER = re.compile(r"(?<![\w.])[-+]?[0-9]+(?:\.[0-9]+)?")
 _THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
 _DRESSED = re.compile(r"\s*\\(?:text|textbf|textit|texttt|textrm|mathrm|mathbf|mathtt)\s*\{")
+_CUT_WORD = re.compile(r"^[\w.,+-]+")
 _EDGES = " \t\r\n.,;:!?\"'`*()[]{}$="
 
-Verifier = Callable[[str, str], bool]  # (completion, answer)
+AnswerCheck = Callable[[str, str], bool]  # (completion, answer)
 
 
 def answer_part(completion: str) -> str:
@@ -27,6 +28,8 @@ def answer_part(completion: str) -> str:
     `\\text{}` or the like, as is usual in LaTeX.
     """
     part = completion[-SCANNED_CHARACTERS:]
+    if len(completion) > len(part):
+        part = _CUT_WORD.sub("", part)  # the end of a longer number is another number
     while (tag := part.rfind("<answer>")) != (box := part.rfind("\\boxed{")):  # equal: there is neither
         if tag > box:
             part = part[tag + len("<answer>") :].partition("</answer>")[0]

@@ -1,0 +1,73 @@
+"""Verifiers by name: `number`, a table of a name and its options, or a list of tables with weights."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
+
+from policies.tasks.verifiers.json_value import JsonValue
+from policies.tasks.verifiers.number import Number
+from policies.tasks.verifiers.regex import Regex
+from policies.tasks.verifiers.text import Choice, Exact
+from policies.tasks.verifiers.verifier import Verifier, VerifierError
+from policies.tasks.verifiers.weighted import Weighted
+
+MAX_PARTS = 8  # of a weighted sum
+Kind = type[Exact] | type[Number] | type[Choice] | type[Regex] | type[JsonValue]
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {"exact": Exact, "number": Number, "choice": Choice, "regex": Regex, "json": JsonValue}
+)
+Described = str | Mapping[str, Any] | Sequence[Mapping[str, Any]]  # as a config has it
+
+
+def build_verifier(described: Described) -> tuple[Verifier, str]:
+    """The verifier, and its canonical description with versions: equal descriptions, equal rewards.
+
+    Raises VerifierError with what there is instead.
+    """
+    if isinstance(described, str):
+        described = {"name": described}
+    if isinstance(described, Mapping):
+        described = [described]
+    if not 1 <= len(described) <= MAX_PARTS:
+        raise VerifierError(f"a sum of {len(described)} verifiers; it takes 1 to {MAX_PARTS}")
+    parts = [_part(table) for table in described]
+    whole = sum(weight for _, weight in parts)
+    canonical = [[weight / whole, verifier.version, verifier.model_dump()] for verifier, weight in parts]
+    text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
+    return (parts[0][0] if len(parts) == 1 else Weighted(parts)), text
+
+
+def _part(table: Mapping[str, Any]) -> tuple[Exact | Number | Choice | Regex | JsonValue, float]:
+    options = dict(table)
+    weight = options.pop("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+        raise VerifierError(f"a verifier's weight must be a number above 0; it is {weight!r}")
+    name = options.get("name")
+    if name not in KINDS:
+        near = difflib.get_close_matches(str(name), KINDS, n=1)
+        hint = f"the nearest is {near[0]!r}" if near else f"there are {', '.join(KINDS)}"
+        raise VerifierError(f"no verifier is called {name!r}; {hint}")
+    kind = KINDS[str(name)]
+    try:
+        return kind.model_validate(options), float(weight)
+    except ValidationError as error:
+        raise VerifierError(f"verifier {name}: {_in_words(error, kind)}") from None
+
+
+def _in_words(error: ValidationError, kind: Kind) -> str:
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        takes = ", ".join(option for option in kind.model_fields if option != "name")
+        return f"it takes {takes or 'no options'}, and not {key!r}"
+    if problem["type"] == "missing":
+        return f"{key} is missing; it must be given"
+    said = problem.get("ctx", {}).get("error", problem["msg"])
+    return f"{key}: {said}; it is {str(problem['input'])[:60]!r}"

@@ -1,0 +1,91 @@
+"""Verifier by a regular expression, searched for in a process of its own with a deadline."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import re
+import threading
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from policies.line_process import LineProcess
+from policies.settings import Settings
+from policies.tasks.verifiers.verifier import VerifierError
+
+logger = logging.getLogger(__name__)
+
+SCANNED_CHARACTERS = 4096  # of a completion's end
+MAX_PATTERN = 1000
+# Processor time of one search: a machine that is busy with other things does not shorten it. Most take 10 us.
+CPU_SECONDS = 0.2
+WALL_SECONDS = 20.0  # then the process is killed
+
+_PROCESS = LineProcess(Path(__file__).with_name("regex_child.py"), flags=("-I", "-S"))
+_LOCK = threading.Lock()
+atexit.register(_PROCESS.close)
+
+
+class Regex(Settings):
+    """Without a group named `answer`, the pattern has to be found; with one, what it holds has to be the answer."""
+
+    name: Literal["regex"] = "regex"
+    pattern: str = Field(min_length=1, max_length=MAX_PATTERN)
+    """Python's syntax; `.` matches line breaks too. `(?P<answer>...)` marks what is compared, in the last match."""
+    ignore_case: bool = False
+    """Whether small and capital letters are equal, in the pattern and in the answer."""
+
+    @field_validator("pattern")
+    @classmethod
+    def _is_a_pattern(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ValueError(f"no regular expression of Python's: {error}") from None
+        return pattern
+
+    @property
+    def version(self) -> int:
+        return 1
+
+    def check_answer(self, answer: str) -> None:
+        """Raises VerifierError."""
+        if len(answer) > SCANNED_CHARACTERS:
+            raise VerifierError(
+                f"an answer of {len(answer)} characters; regex reads at most {SCANNED_CHARACTERS}"
+            )
+
+    def score(self, completion: str, answer: str) -> float | None:
+        """1.0 or 0.0; None where the search took longer than `CPU_SECONDS` or its process ended over it."""
+        found = searched(self.pattern, completion[-SCANNED_CHARACTERS:], ignore_case=self.ignore_case)
+        if found is None:
+            return None
+        if found["answer"] is None:
+            return float(found["found"] and not found["grouped"])
+        left, right = (
+            text.strip().casefold() if self.ignore_case else text.strip()
+            for text in (found["answer"], answer)
+        )
+        return float(left == right)
+
+
+def searched(pattern: str, text: str, *, ignore_case: bool) -> dict[str, Any] | None:
+    """What the process found; None, said in the log, where it did not come to an end."""
+    request = {"pattern": pattern, "text": text, "ignore_case": ignore_case, "seconds": CPU_SECONDS}
+    try:
+        with _LOCK:
+            answer = _PROCESS.ask(request, WALL_SECONDS)
+    except (OSError, EOFError, TimeoutError) as error:
+        logger.warning("the pattern %r has no verdict on a text: %s", pattern, type(error).__name__)
+        return None
+    if "late" in answer:
+        logger.warning("the pattern %r took over %g s of computing on a text", pattern, CPU_SECONDS)
+        return None
+    return answer
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of the process that runs now, as of its last answer."""
+    return _PROCESS.cpu_seconds()

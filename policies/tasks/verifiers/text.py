@@ -1,0 +1,80 @@
+"""Verifiers of words: `exact`, the whole answer, and `choice`, one letter of several."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import Literal
+
+from pydantic import Field
+
+from policies.settings import Settings
+from policies.tasks.verifiers.answer import answer_part
+from policies.tasks.verifiers.verifier import VerifierError
+
+# Longer right answers are no answers; a completion's part is compared whole, which takes time in its length.
+MAX_ANSWER = 4000
+_EDGES = " \t\r\n.,;:!?\"'`*()[]{}$="
+
+
+class Exact(Settings):
+    """The answer and nothing else: the marked part where one is marked, else the whole completion."""
+
+    name: Literal["exact"] = "exact"
+    ignore_case: bool = False
+    """Whether `Paris` and `PARIS` are equal."""
+
+    @property
+    def version(self) -> int:
+        return 1
+
+    def check_answer(self, answer: str) -> None:
+        """Raises VerifierError."""
+        if len(answer) > MAX_ANSWER:
+            raise VerifierError(f"an answer of {len(answer)} characters; exact takes at most {MAX_ANSWER}")
+
+    def score(self, completion: str, answer: str) -> float:
+        """1.0 or 0.0; spaces at the ends do not count, and a run of them counts as one."""
+        marked = "<answer>" in completion or "\\boxed{" in completion
+        part = answer_part(completion) if marked else completion
+        return float(self._plain(part) == self._plain(answer))
+
+    def _plain(self, text: str) -> str:
+        plain = " ".join(text.split())
+        return plain.casefold() if self.ignore_case else plain
+
+
+class Choice(Settings):
+    """One of several letters: the last that stands alone in the marked part or, without a mark, at the end."""
+
+    name: Literal["choice"] = "choice"
+    choices: str = Field(default="ABCD", min_length=2, max_length=36, pattern=r"^[A-Z0-9]+$")
+    """The letters (or digits) there are to choose from."""
+
+    @property
+    def version(self) -> int:
+        return 1
+
+    def check_answer(self, answer: str) -> None:
+        """Raises VerifierError."""
+        if (self._bare(answer) or "?") not in self.choices:
+            raise VerifierError(
+                f"the answer {answer[:40]!r} is none of {', '.join(self.choices)}: name the column that holds the "
+                f"letter, or set the verifier's choices"
+            )
+
+    def score(self, completion: str, answer: str) -> float:
+        """1.0 or 0.0. A small letter counts where the answer is that letter alone."""
+        part = answer_part(completion)
+        alone = self._bare(part)
+        found = [alone] if len(alone) == 1 and alone in self.choices else self._pattern.findall(part)
+        return float(bool(found) and found[-1] == self._bare(answer))
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile(rf"(?<![A-Za-z0-9'])([{self.choices}])(?![A-Za-z0-9'])")
+
+    def _bare(self, text: str) -> str:
+        """What is left of `(b).` without what stands round it; empty for more than one character."""
+        bare = text.strip(_EDGES).upper()
+        return bare if len(bare) == 1 else ""
