@@ -25,6 +25,7 @@ from node.ui.invocation import murmur
 from node.ui.patience import Patience
 from node.ui.run_view import new_console
 from swarm.errors import InviteError, TransportError
+from swarm.limits import MAX_LIFETIME
 from swarm.transport.base import Transport
 from swarm.wire.invite import MAX_BOOTSTRAP, Invite
 from swarm.wire.membership import member_key, new_secret
@@ -78,7 +79,10 @@ def standing(transport: Transport) -> str:
     health = "healthy" if status.healthy else f"not healthy: {status.detail}"
     seen = status.peers_seen
     return "\n".join(
-        [f"{health}; {seen} peer{'' if seen == 1 else 's'} announced", *status.warnings.values()]
+        [
+            f"{health}; {seen} peer{'' if seen == 1 else 's'} announced in the last {MAX_LIFETIME / 60:.0f} minutes",
+            *status.warnings.values(),
+        ]
     )
 
 

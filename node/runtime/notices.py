@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from node.storage.events import LifeEvent, RoundEvent
-from node.ui.invocation import murmur
 from node.ui.short_names import short_peer
 from policies.rollout import Group
 from swarm.admission.verdict import Verdict
@@ -128,15 +127,11 @@ class Notices:
         wanted = self._trained + self._missing
         if not self._missing or 2 * self._missing <= wanted:
             return None
-        alone = (
-            f"; no peer was heard in {self._rounds_alone} of {self._rounds} rounds"
-            if self._rounds_alone
-            else ""
-        )
-        return (
-            f"of {wanted} groups of peers that this run wanted, {self._trained} came{alone}. "
-            f"Look at the swarm with: {murmur('peers')} INVITE"
-        )
+        if not self._trained:
+            return f"none of the {wanted} groups of peers that this run wanted came"
+        alone = f"; no peer was heard in {self._rounds_alone} of {self._rounds} rounds"
+        came = f"of {wanted} groups of peers that this run wanted, {self._trained} came"
+        return came + (alone if self._rounds_alone else "")
 
 
 def _no_verdict_note(count: int) -> str:
@@ -156,7 +151,7 @@ def _same_seed(peer: str) -> str:
 def _alone_note(alone: bool) -> str:
     if alone:
         return "no peers heard: training on own rollouts alone until some come"
-    return "peers are heard again"
+    return "peers are heard now"
 
 
 def _cut_note(share: float) -> str:

@@ -107,7 +107,7 @@ def _report_start(node: Node, view: RunView, *, resumed: bool, again: int) -> No
 def _report_end(node: Node, folder: RunFolder, view: RunView) -> None:
     done = node.round >= node.config.rounds
     if missing := node.notices.at_end():
-        view.say(missing)
+        view.say(f"{missing}. What came of each peer: {murmur('peers', '--run-dir', folder.path)}")
     note = f"finished {node.round} rounds" if done else f"stopped and saved after round {node.round}"
     node.store.append(LifeEvent(node.round, "finished" if done else "stopped", note))
     view.say(note if done else f"{note}; go on with: {murmur('run', '--resume', '--run-dir', folder.path)}")

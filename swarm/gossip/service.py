@@ -22,6 +22,7 @@ from swarm.admission.verifier import RolloutVerifier
 from swarm.errors import TransportError
 from swarm.gossip.body_selection import fails_to_deliver, select_bodies
 from swarm.gossip.fetch_pool import FetchPool
+from swarm.gossip.heard_peers import HeardPeers
 from swarm.gossip.outbox import Outbox, OwnRound
 from swarm.sampling.external_pool import ExternalPool
 from swarm.transport.base import Transport, TransportStatus
@@ -33,7 +34,6 @@ log = logging.getLogger(__name__)
 
 _KEPT_VERDICTS = 4096  # between two drains; the counters stay exact beyond it
 _KEPT_TRIES = 4096  # announcements whose fetches are counted
-_KEPT_GOOD_PEERS = 1024
 _MAX_KNOWN = 256  # peers that the transport is told of
 _KEPT_SET_ASIDE = 32  # groups between two drains, for whoever looks at rollouts
 _KEPT_PIXELS = 2**18  # bytes of a group's images beyond which it is not one of them
@@ -58,7 +58,7 @@ class GossipSettings:
     deadline: float = 15.0  # seconds for all fetches of a cycle
     tries: int = 3  # fetches of one announcement before it is given up
     enough: int = 64  # groups in the pool at which fetching rests
-    alone_after: float = 30.0  # seconds without any peer
+    alone_after: float = 30.0  # seconds without any peer; a slow one is waited for, by its own rhythm
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,7 @@ class Gossip:
         # By peer too: whoever announces another's digest must not use up the tries of its owner.
         self._tries: OrderedDict[tuple[str, bytes], int] = OrderedDict()
         self._declined: list[Announcement] = []  # of the last look: they shall make room for others
-        self._good_peers: OrderedDict[str, None] = OrderedDict()  # in this session
-        self._heard = clock()
+        self._heard = HeardPeers(clock, settings.alone_after)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._fetchers = FetchPool(self._fetch, settings.parallel, settings.patience, self._is_known)
@@ -159,13 +158,13 @@ class Gossip:
 
     @property
     def alone(self) -> bool:
-        """Peers are wanted, and for the setting `alone_after` nothing good came and nobody who gave such announced."""
-        return self.shares and self.silence >= self.settings.alone_after
+        """Peers are wanted, and none that gives something good is heard of (`HeardPeers.alone`)."""
+        return self.shares and self._heard.alone
 
     @property
     def silence(self) -> float:
         """Seconds since a peer that gave something good was last heard of, or since this object was made."""
-        return self._clock() - self._heard
+        return self._heard.silence
 
     def _run(self, phase: Callable[[], None]) -> None:
         failures = 0  # in a row
@@ -231,7 +230,7 @@ class Gossip:
         if not self.shares:
             return
         found = self._transport.announcements(self.settings.want, self._declined, self._known_peers())
-        self._note_heard(found)
+        self._heard.note_found(found)
         self._leave_unusable(found)
         self._pool.expire(self._clock())
         self._declined = [a for a in found if self._has_no_use_for(a)]
@@ -239,6 +238,7 @@ class Gossip:
         records = self._verifier.records
         chosen = select_bodies(found, self._may_fetch, records, _TRIES_A_BODY * wanted, self._generator)
         self._fetchers.gather(chosen, wanted, self.settings.deadline, self._take, self._patience(chosen))
+        self._heard.note_looked()
 
     def _patience(self, chosen: Sequence[Announcement]) -> Callable[[str], float]:
         """Where some peers are known to deliver, the cycle waits briefly for others; for those that failed, always."""
@@ -257,18 +257,6 @@ class Gossip:
 
     def _is_known(self, peer: str) -> bool:
         return self._verifier.records.standing(peer) is Standing.KNOWN
-
-    def _note_heard(self, found: Sequence[Announcement]) -> None:
-        """Peers that gave something good count as heard while they announce; of others, words alone do not."""
-        if any(announcement.peer in self._good_peers for announcement in found):
-            self._heard = self._clock()
-
-    def _note_good(self, peer: str) -> None:
-        self._heard = self._clock()
-        self._good_peers[peer] = None
-        self._good_peers.move_to_end(peer)
-        if len(self._good_peers) > _KEPT_GOOD_PEERS:
-            self._good_peers.popitem(last=False)
 
     def _may_fetch(self, announcement: Announcement) -> bool:
         return not (self._has_no_use_for(announcement) or self._fetchers.busy_with(announcement))
@@ -326,7 +314,7 @@ class Gossip:
         self._keep([verdict for verdict, _ in verified])
         good = any(verdict.checked for verdict, _ in verified)
         if good:
-            self._note_good(announcement.peer)
+            self._heard.note_good(announcement)
         return good
 
     def _keep(self, verdicts: Sequence[Verdict]) -> None:

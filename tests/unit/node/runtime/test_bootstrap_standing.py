@@ -29,10 +29,10 @@ class Unread:
 
 
 def test_a_bootstrap_counts_peers_that_nobody_asked_it_for() -> None:
-    assert standing(Unread(2)) == "healthy; 2 peers announced"  # type: ignore[arg-type]
-    assert standing(Unread(1)) == "healthy; 1 peer announced"  # type: ignore[arg-type]
+    assert standing(Unread(2)) == "healthy; 2 peers announced in the last 10 minutes"  # type: ignore[arg-type]
+    assert standing(Unread(1)) == "healthy; 1 peer announced in the last 10 minutes"  # type: ignore[arg-type]
 
 
 def test_a_bootstrap_whose_daemon_is_down_says_so() -> None:
     down = Unread(2, TransportDown("lost the network daemon"))
-    assert standing(down) == "not healthy: lost the network daemon; 0 peers announced"  # type: ignore[arg-type]
+    assert standing(down) == "not healthy: lost the network daemon; 0 peers announced in the last 10 minutes"  # type: ignore[arg-type]

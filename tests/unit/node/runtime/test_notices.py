@@ -109,6 +109,9 @@ def test_the_end_tells_what_the_swarm_did_not_bring() -> None:
     assert line is not None
     assert "of 24 groups of peers that this run wanted, 6 came" in line
     assert "in 6 of 6 rounds" in line
+    nothing = Notices()
+    nothing.after_round(replace(event, alone=False, trained_external=0, missing_external=4), [], [], set())
+    assert nothing.at_end() == "none of the 4 groups of peers that this run wanted came"
     silo = Notices()
     silo.after_round(replace(event, alone=False, trained_external=0, missing_external=0), [], [], set())
     assert silo.at_end() is None

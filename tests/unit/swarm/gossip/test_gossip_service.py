@@ -256,14 +256,37 @@ def test_a_node_knows_since_when_it_is_alone() -> None:
     clock = ManualClock()
     hub = MemoryHub(SWARM, clock)
     gossip, _ = gossip_of(NODE, hub.join(NODE), clock, alone_after=30.0)
+    assert not gossip.alone  # nobody was looked for so far
     clock.now += 29
     gossip.step()
-    assert not gossip.alone
-    clock.now += 1
-    assert (gossip.alone, gossip.silence) == (True, 30.0)
+    assert (gossip.alone, gossip.silence) == (True, 29.0)  # looked for and not there: said at once
     hub.offer(*offer(body([group(1)], ALICE), clock.now))
     gossip.step()
     assert (gossip.alone, gossip.silence) == (False, 0.0)
+
+
+def alone_after_the_last_of(*created: float) -> float:
+    """Seconds after the last announcement at which a node says that it is alone, where they live for ever."""
+    clock = ManualClock()
+    hub, begun = MemoryHub(SWARM, clock), clock.now
+    gossip, _ = gossip_of(NODE, hub.join(NODE), clock, alone_after=30.0)
+    for number, after in enumerate(created):
+        clock.now = begun + after
+        hub.offer(*offer(body([group(number)], ALICE), clock.now))
+        gossip.step()
+        assert not gossip.alone
+    while not gossip.alone:
+        clock.now += 5
+        gossip.step()
+    return clock.now - begun - created[-1]
+
+
+def test_announcements_outlive_who_made_them_and_keep_nobody_company() -> None:
+    assert 30 <= alone_after_the_last_of(0, 2, 4, 6) <= 70
+
+
+def test_a_slow_peer_is_waited_for_by_its_own_rhythm() -> None:
+    assert 3 * 80 <= alone_after_the_last_of(0, 80, 160) <= 3 * 80 + 40
 
 
 def test_dead_announcements_keep_nobody_company() -> None:
