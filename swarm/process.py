@@ -1,13 +1,16 @@
-"""Processes: one that must not outlive the one that started it, and the CPU time of one and of its children."""
+"""Processes: one that must not outlive its parent, CPU time with that of children, and files for one account alone."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 import signal
+import stat
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -62,3 +65,14 @@ def _cpu_seconds(process: psutil.Process) -> float:
             used = process.cpu_times()
             return float(used.user + used.system + used.children_user + used.children_system)
     return 0.0
+
+
+def keep_private(path: Path) -> None:
+    """Makes the file where there is none, and in any case one that no other account can read or write.
+
+    Stores and logs tell what peers wrote and where they are. SQLite gives its side files the mode of the store.
+    Raises OSError.
+    """
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        path.chmod(0o600)

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from swarm.process import die_with_parent
+from swarm.process import die_with_parent, keep_private
 
 GRACE_SECONDS = 20.0  # for a node to end its round and save after it was asked to stop
 
@@ -27,6 +27,7 @@ class NodeProcesses:
     def start(self, command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
         """Runs `murmur COMMAND`; everything it prints goes to `folder/output.log`."""
         folder.mkdir(parents=True, exist_ok=True)
+        keep_private(folder / "output.log")
         with (folder / "output.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "node", *command],

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+from io import TextIOWrapper
 from pathlib import Path
+
+from swarm.process import keep_private
 
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 OURS = ("node", "swarm", "policies")
 MAX_BYTES = 5_000_000
+
+
+class _PrivateFile(logging.handlers.RotatingFileHandler):
+    """Rotation opens new files, which no other account shall read either."""
+
+    def _open(self) -> TextIOWrapper:
+        keep_private(Path(self.baseFilename))
+        return super()._open()
 
 
 def log_to_file(folder: Path) -> None:
@@ -18,9 +29,7 @@ def log_to_file(folder: Path) -> None:
     """
     logging.raiseExceptions = False
     folder.mkdir(parents=True, exist_ok=True)
-    handler = logging.handlers.RotatingFileHandler(
-        folder / "node.log", maxBytes=MAX_BYTES, backupCount=2, encoding="utf-8"
-    )
+    handler = _PrivateFile(folder / "node.log", maxBytes=MAX_BYTES, backupCount=2, encoding="utf-8")
     handler.setFormatter(logging.Formatter(FORMAT))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for name in OURS:

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
+from swarm.sampling.fair_draw import subnet_of
 from swarm.wire.announcement import Announcement
 
 _MAX_PUBLISHERS = 4096  # 4 MiB of announcements at most
 
 
 class AnnouncementStore:
-    """Filled from DHT reads and from announcements that ride on fetches; both pass the same filter."""
+    """Filled from DHT reads and from announcements that ride on fetches; both pass the same filter.
+
+    A full store loses one of the subnet that most announcements name, the one that expires first; never one of a peer
+    that is known while there are others: keys cost nothing, so the soonest expiry alone let a crowd push out everybody.
+    """
 
     def __init__(
-        self, announcement_filter: AnnouncementFilter, own: str, generator: random.Random | None = None
+        self,
+        announcement_filter: AnnouncementFilter,
+        own: str,
+        generator: random.Random | None = None,
+        is_known: Callable[[str], bool] = lambda peer: False,
     ) -> None:
         """`own` is the PeerID of this node, which never looks itself up; `generator` draws what others hear."""
+        self._is_known = is_known
+        self._crowds: dict[str, set[str]] = {}  # peers by the subnet that their announcements name
         self._filter = announcement_filter
         self._own = own
         self._generator = generator or random.Random()
@@ -63,17 +74,40 @@ class AnnouncementStore:
         newer = held is None or _age_rank(announcement) > _age_rank(held)
         if not newer or not self._filter.live(announcement):
             return
+        if held:
+            self._leave_crowd(held)
         self._newest[announcement.peer] = announcement
+        self._crowds.setdefault(subnet_of(announcement.host), set()).add(announcement.peer)
         if self._first is None or announcement.expires < self._first.expires:
             self._first = announcement
         if len(self._newest) > _MAX_PUBLISHERS:
-            del self._newest[min(self._newest, key=lambda peer: self._newest[peer].expires)]
+            self._evict()
+
+    def _evict(self) -> None:
+        """One of the largest crowd of peers that are not known, the one that expires first."""
+        strangers = (
+            [peer for peer in crowd if not self._is_known(peer)]
+            for crowd in sorted(self._crowds.values(), key=len, reverse=True)
+        )
+        crowd = next((peers for peers in strangers if peers), list(self._newest))
+        self._drop(self._newest[min(crowd, key=lambda peer: self._newest[peer].expires)])
+
+    def _drop(self, announcement: Announcement) -> None:
+        self._leave_crowd(announcement)
+        del self._newest[announcement.peer]
+
+    def _leave_crowd(self, announcement: Announcement) -> None:
+        subnet = subnet_of(announcement.host)
+        self._crowds[subnet].discard(announcement.peer)
+        if not self._crowds[subnet]:
+            del self._crowds[subnet]
 
     def _drop_expired(self) -> None:
         """Cheap until something does expire: every answer to a fetch draws from here."""
         if self._first is None or self._filter.live(self._first):
             return
-        self._newest = {peer: a for peer, a in self._newest.items() if self._filter.live(a)}
+        for announcement in [a for a in self._newest.values() if not self._filter.live(a)]:
+            self._drop(announcement)
         self._first = min(self._newest.values(), key=lambda a: a.expires, default=None)
 
 

@@ -56,10 +56,10 @@ class PeerSupervisor:
         self._settings = settings
         self._key = key
         self._filter = AnnouncementFilter(settings.manifest)
-        self._announcements = AnnouncementStore(self._filter, identity.peer_id)
+        self._known: frozenset[str] = frozenset()  # peers that gave something good, as the node says
+        self._announcements = AnnouncementStore(self._filter, identity.peer_id, is_known=self._is_known)
         membership = Membership.of(settings.manifest, settings.secret, identity.peer_id)
         self._membership = membership
-        self._known: frozenset[str] = frozenset()  # peers that gave something good, as the node says
         self._exchange = BodyExchange(membership, settings.serve, self._announcements, self._is_known)
         self._address_book = AddressBook(settings, membership.swarm, identity.peer_id, self._announcements)
         self._publisher = Publisher(settings, identity, membership, self._exchange, self._address_book)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,6 +20,7 @@ KNOWN_SHARE = 0.75  # of the places, for peers with a record
 _SUBNET_BITS = {4: 24, 6: 48}  # by IP version: what one customer is commonly given
 
 
+@lru_cache(maxsize=8192)
 def subnet_of(host: str) -> str:
     """The network that an address belongs to; a host that is no IP address is a network of its own."""
     try:

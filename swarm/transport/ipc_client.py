@@ -19,6 +19,7 @@ from typing import Any
 from swarm.errors import TransportDown, TransportError
 from swarm.network import ipc
 from swarm.network.ipc import DhtSettings
+from swarm.process import keep_private
 from swarm.wire.announcement import Summary
 
 _END_TIMEOUT = 5.0  # seconds for a process to end by itself: it takes 3 to stop a daemon that hangs
@@ -166,6 +167,8 @@ def _fail(waiting: Future[Any], error: TransportError) -> None:
 
 
 def _spawn(theirs: socket.socket, log: Path | None) -> subprocess.Popen[bytes]:
+    if log:
+        keep_private(log)
     output = log.open("ab") if log else None
     try:
         return subprocess.Popen(

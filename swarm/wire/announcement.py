@@ -211,7 +211,7 @@ def _summary(values: list[Any]) -> Summary:
 def _task(values: Any) -> TaskSummary:
     task, rollouts, mean_reward = fields.items(values, 3, "task", least=3)
     return TaskSummary(
-        task=fields.text(task, limits.MAX_TASK_NAME, "task name"),
+        task=fields.task_name(task, "task name"),
         rollouts=fields.integer(rollouts, limits.MAX_GROUPS * limits.MAX_ROLLOUTS, "number of rollouts"),
         mean_reward=fields.number(mean_reward, 0.0, 1.0, "mean reward"),
     )

@@ -25,7 +25,6 @@ from swarm.limits import (
     MAX_ID,
     MAX_IMAGE,
     MAX_ROLLOUTS,
-    MAX_TASK_NAME,
     MAX_TEXT,
 )
 from swarm.wire import fields
@@ -132,6 +131,9 @@ class _Fields:
     def name(self, most: int, what: str) -> str:
         return fields.text(self._unpacker.unpack(), most, f"body: {what}")
 
+    def task_name(self) -> str:
+        return fields.task_name(self._unpacker.unpack(), "body: task")
+
     def text(self, what: str) -> str:
         value = self._unpacker.unpack()
         if not isinstance(value, str) or len(value.encode()) > MAX_TEXT:
@@ -200,7 +202,7 @@ def _read_body(read: _Fields) -> Body:
 
 def _read_group(read: _Fields, most: int) -> SharedGroup:
     read.array(3, 3, "group")
-    task = read.name(MAX_TASK_NAME, "task")
+    task = read.task_name()
     seed = read.integer(TRAIN_SEEDS - 1, "seed")
     count = read.array(1, most, "rollouts")
     rollouts = tuple(_read_rollout(read) for _ in range(count))

@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NoReturn
 
 import msgpack
 
 from swarm.errors import DecodeError, OtherVersion
-from swarm.limits import PROTOCOL_VERSION
+from swarm.limits import MAX_TASK_NAME, PROTOCOL_VERSION
 
+# Names of tasks stand in columns and are matched by people: no blank, no sign that could end a column or a line.
+_TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@#/+-]*")
 MAX_COUNT = 2**53  # integers up to here survive JSON and JavaScript
 
 
@@ -60,6 +63,14 @@ def text(value: Any, most: int, what: str) -> str:
     if not isinstance(value, str) or len(value) > most or printable(value) != value:
         refuse(what)
     return value
+
+
+def task_name(value: Any, what: str) -> str:
+    """A task's name, as in `sort@1` or `rg:chain_sum@0.1.25#0a1b2c3d`."""
+    name = text(value, MAX_TASK_NAME, what)
+    if not _TASK_NAME.fullmatch(name):
+        refuse(what)
+    return name
 
 
 def raw(value: Any, size: int, what: str) -> bytes:

@@ -15,7 +15,7 @@ import msgpack
 
 from policies.tasks.task import Param, TaskSpec
 from swarm.errors import DecodeError, InviteError
-from swarm.limits import MANIFEST_VERSION, MAX_SHARD_DEPTH, MAX_TASK_NAME, MEMBER_KEY_SIZE
+from swarm.limits import MANIFEST_VERSION, MAX_SHARD_DEPTH, MEMBER_KEY_SIZE
 from swarm.wire import fields
 
 # Changing breaks: manifests that carry more are refused by others.
@@ -95,7 +95,7 @@ def _task(values: Any) -> TaskSpec:
     if keys != sorted(set(keys)):
         fields.refuse("task parameters out of order")
     return TaskSpec(
-        fields.text(name, MAX_TASK_NAME, "task name"),
+        fields.task_name(name, "task name; letters, digits and _.:@#/+-"),
         {key: _param(value) for key, (_, value) in zip(keys, pairs, strict=True)},
     )
 
