@@ -111,6 +111,19 @@ def engine(
 
 
 @bench_app.command()
+def families(
+    names: Annotated[list[str], typer.Option("--family", help="Only this family; may be repeated.")] = [],
+    seeds: SeedsOption = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Write the table to this Markdown file.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tiny models of today's families. Their paths, exactness, and speed beside generate."""
+    _run("families", BenchOptions(cases=tuple(names), repeats=seeds, page=page), as_json=as_json)
+
+
+@bench_app.command()
 def faults(cases: CasesOption = [], as_json: JsonOption = False) -> None:
     """Real nodes while their network breaks. What is still delivered, and how soon all of it is again."""
     _run("faults", BenchOptions(cases=tuple(cases)), as_json=as_json)

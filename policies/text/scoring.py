@@ -84,12 +84,19 @@ class ScoringTrainer(GRPOTrainer):
         optimizer = self.create_optimizer()
         self._prepared, self.optimizer = self.accelerator.prepare(self.model, optimizer)
         self.create_scheduler(num_training_steps=settings.schedule_steps)
+        self.refusal: str | None = None  # why prompts are not shared; None where they are
         self._scorer: CompletionScorer | None = None
         self._by_logits = False
         self.aux_loss_enabled: bool = self.aux_loss_enabled and self._balances()
         self._scorer = self._scorer_or_none()
         self._one_row = self._padding_matters()
         self._quiet = needs_quiet(self.model, torch.tensor([probe_texts(self._plain)[0]], device=device))
+
+    @property
+    def path(self) -> str:
+        """What scores completions: `shared prompt`, `TRL` or `whole logits`, and on `one row` where it must."""
+        way = "shared prompt" if self._scorer else "whole logits" if self._by_logits else "TRL"
+        return f"{way}, one row" if self._one_row else way
 
     @torch.no_grad()
     def _own_logprobs(self, rows: Sequence[Row]) -> list[list[float]]:
@@ -147,6 +154,7 @@ class ScoringTrainer(GRPOTrainer):
             scorer = CompletionScorer(plain, self.temperature, self.accelerator.autocast)
             scorer.compare(partial(super()._get_per_token_logps_and_entropies, self._prepared))
         except UnfitError as error:
+            self.refusal = str(error)
             logger.warning("%s trains by TRL's slower step: %s", type(plain).__name__, error)
             return None
         return scorer

@@ -26,6 +26,7 @@ class BenchOptions:
     policy: str | None = None
     unlike: bool = False  # nodes of different sizes, strengths and speeds
     plot: Path | None = None  # an SVG file to write
+    page: Path | None = None  # a Markdown file to write
     folder: Path | None = None  # of what a second call goes on from
     # Facts on the machine, for the report; filled in by `run_benchmark`.
     machine: Mapping[str, str | int] = field(default_factory=dict)

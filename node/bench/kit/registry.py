@@ -15,7 +15,10 @@ from node.bench.kit.report import Progress, Report
 
 # Name of the benchmark -> the module that holds it. Experiments on strategies share one folder.
 BENCHMARKS: Mapping[str, str] = MappingProxyType(
-    {name: f"node.bench.{name}.run" for name in ("branch", "engine", "faults", "gossip", "sapo", "step")}
+    {
+        name: f"node.bench.{name}.run"
+        for name in ("branch", "engine", "families", "faults", "gossip", "sapo", "step")
+    }
     | {name: f"node.bench.strategies.{name}" for name in ("april", "brorl", "dars")}
     | {"strategies": "node.bench.strategies.compare"}
 )

@@ -56,6 +56,7 @@ class Engine:
     ) -> None:
         """`slots`: most rollouts at once. `memory_budget`: bytes beyond the weights; None: half of what is free."""
         self.figures: Figures = {}
+        self.refusal: str | None = None  # why it is `generate` that samples; None where it is not
         self._trained = model
         self._eos_ids = frozenset(eos_ids)
         self._slots = slots
@@ -73,6 +74,13 @@ class Engine:
     def exact(self) -> bool:
         """Whether it computes in float32, so that its log-probs are those of a float32 trainer up to rounding."""
         return self._dtype == torch.float32
+
+    @property
+    def path(self) -> str:
+        """What samples: `engine`, `generate`, or `one row`: generate on one rollout at a time."""
+        if self._fallback is None:
+            return "engine"
+        return "generate" if self._fallback.padded else "one row"
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -190,7 +198,7 @@ class Engine:
         try:
             return memory_plan.Footprint.of(self._model, probe_engine(self._model, self._trained)), None
         except UnsupportedError as error:
-            name = type(self._model).__name__
+            name, self.refusal = type(self._model).__name__, str(error)
             logger.warning("%s is sampled by transformers' generate, which is slower: %s", name, error)
         for padded in (True, False):
             fallback = GenerateFallback(self._model, padded=padded)

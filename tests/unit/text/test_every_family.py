@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
-
 import pytest
-import torch
 from test_agreement import policy_of, update
 from tiny_text import tiny_tokenizer
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 
+from node.bench.families.models import make_model
 from policies.policy import PolicyError
+from policies.text.engine.probe import LAYER_KINDS
 from policies.text.model import attach_lora
 from policies.text.settings import LoraSettings
 
 NAMES = (
-    "afmoe apertus arcee aria_text bailing_hybrid biogpt bitnet bloom cohere cohere2 cohere2_moe",
-    "diffllama doge ernie4_5 ernie4_5_moe exaone4 exaone_moe falcon falcon_mamba flex_olmo flint gemma",
-    "gemma2 gemma3_text gemma4_unified_text glm glm4 glm4_moe gpt-sw3 gpt2 gpt_bigcode gpt_neox",
+    "afmoe apertus arcee aria_text bailing_hybrid biogpt bitnet bloom cohere cohere2 cohere2_moe deepseek_v32",
+    "diffllama doge ernie4_5 ernie4_5_moe exaone4 exaone_moe falcon falcon_h1 falcon_mamba flex_olmo flint gemma",
+    "gemma2 gemma3_text gemma4_text gemma4_unified_text glm glm4 glm4_moe gpt-sw3 gpt2 gpt_bigcode gpt_neo gpt_neox",
     "gpt_neox_japanese gpt_oss granite granite_swa granitemoe granitemoe_swa granitemoeshared helium",
     "hrm_text hunyuan_v1_dense hunyuan_v1_moe hy_v3 hy_v4 hyperclovax internlm3 iquestcoder jais2 jamba",
     "jetmoe kimi_linear kolibri1 laguna lfm2 lfm3 llama llama4_text mamba mellum mimo_v2_flash minimax",
@@ -26,53 +24,28 @@ NAMES = (
     "qwen3_5_text qwen3_moe qwen3_next qwen4_exp_text recurrent_gemma rwkv seed_oss smollm3 solar_open",
     "starcoder2 vaultgemma xglm xlstm",
 )
+# Recurrent states are summed in chunks by a whole pass and token by token by a sampler: rounding reaches further.
+EXACT, EXACT_STATES = 1e-4, 1e-3
 FAMILIES = [name for line in NAMES for name in line.split()]
-# By the names that configurations have for them.
-SIZES = {
-    **dict.fromkeys(("hidden_size", "n_embd", "d_model", "dim"), 48),
-    **dict.fromkeys(("intermediate_size", "ffn_dim", "n_inner"), 96),
-    **dict.fromkeys(("num_hidden_layers", "n_layer", "num_layers", "n_layers"), 3),
-    **dict.fromkeys(("num_attention_heads", "n_head", "attention_heads", "n_heads", "num_heads"), 4),
-    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
-    **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), 32),
-    **dict.fromkeys(("max_position_embeddings", "n_positions"), 256),
-    **dict.fromkeys(("initializer_range", "init_std"), 0.15),
-    **dict.fromkeys(("q_lora_rank", "kv_lora_rank"), 16),
-    **dict.fromkeys(("qk_nope_head_dim", "qk_rope_head_dim", "state_size", "mamba_d_state"), 8),
-    **{
-        "num_key_value_heads": 2,
-        "head_dim": 12,
-        "v_head_dim": 12,
-        "sliding_window": 6,
-        "num_experts_per_tok": 2,
-    },
-    **{"n_group": 2, "topk_group": 1, "word_embed_proj_dim": 48, "first_k_dense_replace": 1},
-    **{"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2},
-}
-
-
-def made(family: str) -> PreTrainedModel:
-    kind = CONFIG_MAPPING[family]
-    known = set(inspect.signature(kind.__init__).parameters)
-    sizes = {name: size for name, size in SIZES.items() if name in known}
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        config = kind(**sizes, vocab_size=len(tiny_tokenizer()))
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    return model
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("adapter", [False, True], ids=["full", "adapter"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_is_exact_after_ten_updates_or_refused(family: str, adapter: bool) -> None:
-    model: torch.nn.Module = made(family)
+    plain = make_model(family, len(tiny_tokenizer()))
+    kinds = set(getattr(plain.config.get_text_config(), "layer_types", None) or ())
+    limit = EXACT if kinds <= LAYER_KINDS else EXACT_STATES
     try:
-        if adapter:
-            model = attach_lora(model, LoraSettings(rank=4), seed=0)
-        policy = policy_of(model)
+        policy = policy_of(attach_lora(plain, LoraSettings(rank=4), seed=0) if adapter else plain)
     except PolicyError as refusal:
         pytest.skip(f"refused: {refusal}")
     agreements = [update(policy, seed) for seed in range(11)]
-    assert max(agreement.largest for agreement in agreements) < 1e-4
+    assert max(agreement.largest for agreement in agreements) < limit
     assert not any(agreement.clipped_share for agreement in agreements)
+
+
+@pytest.mark.parametrize("kind", ["qwen3_next", "jamba", "lfm2", "kimi_linear", "bailing_hybrid"])
+def test_a_small_hybrid_holds_both_kinds_of_layers(kind: str) -> None:
+    kinds = set(make_model(kind, 40).config.layer_types)
+    assert "full_attention" in kinds and kinds - LAYER_KINDS

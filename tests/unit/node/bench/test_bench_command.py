@@ -154,6 +154,7 @@ def test_an_option_that_a_benchmark_cannot_follow_is_refused(
         "brorl": "model seeds",
         "dars": "seeds",
         "engine": "model case dtype seeds",
+        "families": "family seeds page",
         "faults": "case",
         "gossip": "case seeds",
         "sapo": "case seeds nodes splits rounds policy unlike plot dir",
