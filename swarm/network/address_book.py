@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.discovery.mdns_client import MdnsClient
+from swarm.errors import FetchFailed
 from swarm.exchange.framing import Dial, Stream
+from swarm.network.dial_budget import DialBudget
 from swarm.network.ipc import DhtSettings
 from swarm.network.p2p_daemon import Daemon
 from swarm.network.peer_cache import PeerCache
@@ -28,6 +30,7 @@ class AddressBook:
         self._cache = PeerCache(settings.peer_cache) if settings.peer_cache else None
         self._mdns: MdnsClient | None = None
         self._connected: set[Address] = set()  # found by mDNS
+        self.budget = DialBudget(parse_known(settings.bootstrap))
 
     @property
     def named(self) -> list[Address]:
@@ -51,13 +54,27 @@ class AddressBook:
         lan = not any(a.is_global for a in (*configured, *self.addresses))
         return lan or all(a.is_global for a in parse_known([address]))
 
-    def dialler(self, daemon: Daemon, protocol: str) -> Dial:
-        """Opens streams of `protocol`, to addresses that may be dialled only."""
+    def dialler(self, daemon: Daemon, protocol: str, announcer: str = "") -> Dial:
+        """Opens streams of `protocol`, to addresses that may be dialled only, within the dial budget.
+
+        Dials count for the `announcer`, the PeerID on whose word they are made; left out, for the dialled peer itself.
+        """
 
         async def dial(peer: str, addresses: Sequence[str]) -> Stream:
-            return await daemon.dial(protocol, peer, [a for a in addresses if self.may_dial(a)])
+            allowed = parse_known([a for a in addresses if self.may_dial(a)])
+            within = self.budget.within(allowed, announcer or peer)
+            if allowed and not within:  # without any p2pd would go and look for others
+                raise FetchFailed("its addresses were dialled in vain too often of late")
+            stream, reached = await daemon.dial(protocol, peer, [str(a) for a in within])
+            if reached:
+                self.budget.note_spoke(reached)
+            return stream
 
         return dial
+
+    async def connect(self, daemon: Daemon, addresses: Sequence[Address]) -> None:
+        """Makes the nodes there and this one know each other, within the dial budget."""
+        await daemon.connect([a for a in addresses if self.budget.within([a], a.peer or "")])
 
     async def maintain(self, daemon: Daemon) -> None:
         """Connects to new peers of the local network where that is asked for, and writes down who was met."""
@@ -75,7 +92,7 @@ class AddressBook:
             self._mdns = MdnsClient(self._swarm, self.named)
         fresh = [a for a in self._mdns.found if a not in self._connected]
         self._connected.update(fresh)
-        await daemon.connect(fresh)
+        await self.connect(daemon, fresh)
 
     def _met(self) -> list[Address]:
         """Where publishers of live announcements listen."""

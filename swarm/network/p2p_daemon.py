@@ -165,15 +165,15 @@ class Daemon:
         entries = [result.value for result in found.values() if result is not None]
         return [entry.value for values in entries if isinstance(values, dict) for entry in values.values()]
 
-    async def dial(self, protocol: str, peer: str, addresses: Sequence[str]) -> Stream:
-        """A stream of `protocol` to `peer`. Raises FetchFailed."""
+    async def dial(self, protocol: str, peer: str, addresses: Sequence[str]) -> tuple[Stream, Address | None]:
+        """A stream of `protocol` to `peer`, and where that was reached, None for a relay. Raises FetchFailed."""
         try:
             async with asyncio.timeout(_DIAL_TIMEOUT):
                 await self._connect(peer, addresses)
-                _, reader, writer = await self._p2p.call_binary_stream_handler(_peer(peer), protocol)
+                info, reader, writer = await self._p2p.call_binary_stream_handler(_peer(peer), protocol)
         except DAEMON_ERRORS as error:
             raise FetchFailed("cannot be reached") from error
-        return reader, writer
+        return (reader, writer), next(iter(parse_known([str(info.addr)])), None)
 
     async def connect(self, addresses: Sequence[Address]) -> None:
         """Makes the nodes at `addresses` and this one know each other, as far as they answer."""

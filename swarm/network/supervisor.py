@@ -119,7 +119,7 @@ class PeerSupervisor:
 
     async def fetch(self, announcement: Announcement) -> bytes:
         """Raises TransportDown, FetchFailed."""
-        dial = self._address_book.dialler(self._up(), FETCH_PROTOCOL)
+        dial = self._address_book.dialler(self._up(), FETCH_PROTOCOL, announcement.peer)
         self._shard_reader.mark_fetched(announcement)
         return await self._exchange.fetch(announcement, dial)
 
@@ -130,7 +130,8 @@ class PeerSupervisor:
         counters["key_elsewhere"] = self._publisher.keys.foreign
         servers = self._mirror_server, self._dial_back_server, self._stats_server
         own = self._foreign.counters, self.counters, self._publisher.counters, self._exchange.counters
-        for counted in (*own, *(server.counters for server in servers)):
+        budget = self._address_book.budget.counters
+        for counted in (budget, *own, *(server.counters for server in servers)):
             counters.update(counted)
         return {
             "healthy": self._daemon is not None,
@@ -176,7 +177,7 @@ class PeerSupervisor:
             await daemon.serve(STATS_PROTOCOL, self._stats_server.serve)
             self._address_book.addresses = await daemon.addresses()
             self._shard_reader.rejoin()
-            await daemon.connect(self._address_book.bootstrap_candidates())
+            await self._address_book.connect(daemon, self._address_book.bootstrap_candidates())
             await self._probe_reachability(daemon)
             self._daemon, self._clock_refusal = daemon, ""
             self.counters["starts"] += 1
@@ -198,7 +199,7 @@ class PeerSupervisor:
         if self._daemon:
             self._address_book.addresses = await self._daemon.addresses()
             if self._daemon.alone:
-                await self._daemon.connect(self._address_book.bootstrap_candidates())
+                await self._address_book.connect(self._daemon, self._address_book.bootstrap_candidates())
             await self._probe_reachability(self._daemon)
             await self._compare_clocks(self._daemon)
             await self._address_book.maintain(self._daemon)
@@ -208,7 +209,7 @@ class PeerSupervisor:
         if time.monotonic() >= self._clock_due:
             self._clock_due = time.monotonic() + _CLOCK_PERIOD
             known = self._address_book.bootstrap_candidates()
-            await daemon.connect(random.sample(known, min(len(known), _CLOCKS)))
+            await self._address_book.connect(daemon, random.sample(known, min(len(known), _CLOCKS)))
 
     async def _probe_reachability(self, daemon: Daemon) -> None:
         """Asks peers to dial back, until some did. A node that is hidden, against its settings, starts anew as such."""
