@@ -96,8 +96,7 @@ def attach_lora(model: PreTrainedModel, settings: LoraSettings, seed: int) -> An
         warnings.catch_warnings(),
         as_policy_error("no adapter for this model", "name its layers in lora.target_modules"),
     ):
-        # peft 0.21 asks transformers 5.23 for `is_gradient_checkpointing`, its name of old.
-        warnings.simplefilter("ignore", FutureWarning)
+        _silence_peft()
         return get_peft_model(model, config)
 
 
@@ -106,7 +105,7 @@ def _with_adapter(model: PreTrainedModel, folder: Path) -> AnyModel:
     check_adapter(folder)
     advice = "it belongs to another model, or is damaged: set model.path to the model that it was trained on"
     with warnings.catch_warnings(), as_policy_error(f"cannot load the adapter {folder}", advice):
-        warnings.simplefilter("ignore", FutureWarning)
+        _silence_peft()
         return PeftModel.from_pretrained(model, str(folder), is_trainable=True)
 
 
@@ -209,3 +208,14 @@ def _load_gguf(file: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrai
         model.load_state_dict(quantized.state_dict())
         model.generation_config = quantized.generation_config
         return model.eval(), tokenizer
+
+
+def _silence_peft() -> None:
+    """What peft warns of while it attaches and then does right by itself: layers that store weights transposed, and
+    patterns for experts that a model keeps under another name.
+    """
+    # peft 0.21 asks transformers 5.23 for `is_gradient_checkpointing`, its name of old.
+    warnings.simplefilter("ignore", FutureWarning)
+    warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)
+    warnings.filterwarnings("ignore", "The following .*_pattern keys did not match", RuntimeWarning)
+    warnings.filterwarnings("ignore", "target_parameters=.* were set but no parameter", RuntimeWarning)
