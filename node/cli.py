@@ -15,6 +15,7 @@ import policies  # noqa: F401  settles the Hugging Face libraries' environment b
 from node.bench.commands import bench_app
 from node.failures import EdgeGroup
 from node.ui import interrupts
+from node.ui.inspect.commands import add_inspection
 from node.ui.tasks import tasks_app
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ config_app = typer.Typer(no_args_is_help=True, help="The resolved config, or the
 app.add_typer(config_app, name="config")
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(bench_app, name="bench")
+add_inspection(app)
 
 DEFAULT = "tiny"
 # Commands that import torch before they do anything, amid which an exception is not safe; they settle the rest.

@@ -58,6 +58,7 @@ def exit_code(error: Exception) -> int | None:
     from node.storage.checkpoint import CheckpointError
     from node.storage.run_folder import RunFolderError
     from node.storage.store_file import StoreError
+    from node.ui.inspect.errors import InspectError
     from node.web.server import DashboardError
     from policies.policy import DivergedError, PolicyError
     from policies.tasks.task import TaskError
@@ -65,7 +66,8 @@ def exit_code(error: Exception) -> int | None:
     from swarm.simulation import ScenarioError
 
     codes: list[tuple[tuple[type[Exception], ...], int]] = [
-        ((ConfigError, TaskError, InviteError, RunFolderError, BenchError, ExportError, ScenarioError), 2),
+        ((ConfigError, TaskError, InviteError, RunFolderError, BenchError), 2),
+        ((InspectError, ExportError, ScenarioError), 2),
         ((PolicyError, IdentityError, CheckpointError, StoreError, DashboardError, ExtraMissing), 3),
         ((TransportError,), 4),
         ((DivergedError,), 5),

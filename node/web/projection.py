@@ -16,11 +16,10 @@ from node.baseline.uplift import LEVEL, Point, answers_of, compare, compare_earl
 from node.config.roles import wants_baseline
 from node.config.schema import Config
 from node.config.swarm import SiloConfig
-from node.storage.events import History, LifeEvent, RoundEvent
+from node.storage.events import History, RoundEvent
 from node.ui.peer_rows import PeerHistoryRow, peer_history
+from node.ui.standing import standing
 from node.web.curves import curve, moving, thinned
-
-STANDINGS = ("started", "resumed", "joined", "finished", "stopped", "diverged")
 
 # none: no baseline, or nothing to compare by. awaited: one was not evaluated yet. early: both were, but are not done.
 Stage = Literal["none", "awaited", "early", "done"]
@@ -127,10 +126,8 @@ def plain(dashboard: Dashboard) -> dict[str, Any]:
 
 def _track(source: Source, now: float) -> Track:
     rounds, evaluations = source.history.rounds(), source.history.evaluations()
-    written, (state, note) = source.history.last_written(), _standing(source.history.life(), rounds)
-    if state in ("starting", "running") and not source.in_use:
-        state = "ended early"
-        note = f"No process runs it any more: it was killed, or failed. It goes on with: {source.resumption}"
+    written = source.history.last_written()
+    state, note = standing(source.history.life(), rounds, in_use=source.in_use, resumption=source.resumption)
     own = curve(rounds)
     return Track(
         state=state,
@@ -148,17 +145,6 @@ def _track(source: Source, now: float) -> Track:
         last_by_task=evaluations[-1].rewards_by_task if evaluations else {},
         evaluated=evaluations[-1].round if evaluations else None,
     )
-
-
-def _standing(life: Sequence[LifeEvent], rounds: Sequence[RoundEvent]) -> tuple[str, str]:
-    """A word for what the node does, and the note of the event that says so."""
-    newest = next((event for event in reversed(life) if event.what in STANDINGS), None)
-    if newest is None:
-        return "starting", ""
-    recovered = newest.what == "diverged" and bool(rounds) and rounds[-1].round > newest.round
-    if newest.what in ("started", "resumed", "joined") or recovered:
-        return "running", newest.note
-    return newest.what, newest.note
 
 
 def _comparison(node: Source, baseline: Source | None, track: Track, control: Track | None) -> Comparison:

@@ -1,0 +1,7 @@
+"""What cannot be shown of a run, said in words."""
+
+from __future__ import annotations
+
+
+class InspectError(ValueError):
+    """What was asked for is not in the run's store; the message says what to ask for instead."""

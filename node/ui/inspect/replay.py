@@ -1,0 +1,83 @@
+"""`murmur replay`: a kept rollout scored once more by its task's verifier, and whether the reward is the same."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+from node.config.schema import Config
+from node.storage.rollout_history import RolloutHistory
+from node.storage.rollout_rows import MAX_CHARACTERS, KeptRollout
+from node.storage.run_folder import RunFolder
+from node.ui.inspect.errors import InspectError
+from node.ui.inspect.rollout_page import find_rollout
+from node.ui.run_view import new_console
+from node.ui.visible_text import one_line, plain_json
+from policies.rollout import Group, Image, Rollout
+from policies.tasks import build_task
+from policies.tasks.preference import Preference
+from policies.tasks.task import Task, score_group
+
+TOLERANCE = 1e-6  # scorers of images round
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The reward that is kept, and the one of now."""
+
+    id: int
+    task: str
+    seed: int
+    kept: float
+    now: float
+    agrees: bool
+    same_prompt: bool  # the task still gives the problem that was answered
+
+
+def show_replay(folder: RunFolder, number: int, *, as_json: bool) -> bool:
+    """Prints whether the kept reward is what the verifier gives, and returns it.
+
+    Raises InspectError, StoreError, ConfigError, TaskError.
+    """
+    history = RolloutHistory(folder.events)
+    replayed = replay(folder.read_config(), find_rollout(history, folder, number), history.image(number))
+    console = new_console()
+    if as_json:
+        console.out(plain_json(asdict(replayed)), highlight=False)
+        return replayed.agrees
+    verdict = "the rewards agree" if replayed.agrees else "the rewards DIFFER"
+    where = f"rollout {number}, {one_line(replayed.task)}, seed {replayed.seed}"
+    console.out(f"{where}: kept {replayed.kept:.6g}, now {replayed.now:.6g}: {verdict}", highlight=False)
+    if not replayed.same_prompt:
+        console.out("The task gives another problem for this seed than it did: its package may have changed.")
+    return replayed.agrees
+
+
+def replay(config: Config, rollout: KeptRollout, image: Image | None) -> Replayed:
+    """Raises InspectError where the rollout is not kept whole, or its task is not one of the run's."""
+    if rollout.cut:
+        raise InspectError(
+            f"rollout {rollout.id} cannot be scored again: the store keeps {len(rollout.text):,} of its "
+            f"{rollout.characters:,} characters"
+        )
+    task = _task_of(config, rollout)
+    problem = task.problem(rollout.seed)
+    written = Rollout(rollout.text, (), rollout.finish, image=image)
+    (now,) = score_group(task, Group(problem, (written,))).rewards
+    same = math.isclose(now, rollout.reward, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    same_prompt = problem.prompt[:MAX_CHARACTERS] == rollout.prompt
+    return Replayed(rollout.id, rollout.task, rollout.seed, rollout.reward, now, same, same_prompt)
+
+
+def _task_of(config: Config, rollout: KeptRollout) -> Task:
+    family = rollout.task.partition("@")[0]
+    candidates = [build_task(task.spec) for task in config.tasks if task.name == family]
+    task = next((task for task in candidates if task.name == rollout.task), None)
+    if task is None:
+        raise InspectError(
+            f"rollout {rollout.id} is of {one_line(rollout.task)}, which this version of murmur has not with the "
+            "parameters of the run's config"
+        )
+    if isinstance(task, Preference):
+        task.load()
+    return task

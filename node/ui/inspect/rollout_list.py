@@ -1,0 +1,115 @@
+"""`murmur rollouts`: what was written for which problem, what it earned, and what the update made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from node.storage.rollout_history import RolloutHistory
+from node.storage.rollout_rows import Holdings, KeptRollout, RefusedGroup, RolloutQuery
+from node.storage.run_folder import RunFolder
+from node.ui.invocation import murmur
+from node.ui.run_view import new_console
+from node.ui.short_names import short_peer
+from node.ui.visible_text import one_line, plain_json
+
+COLUMNS = ("id", "round", "from", "task", "reward", "advantage", "finish", "tokens", "text")
+REFUSED_COLUMNS = ("round", "from", "task", "seed", "rollouts", "reason", "detail")
+LEGEND = (
+    "advantage: what the update was told of it, or why it was not trained on; own: written by this run's policy, "
+    "else the peer's name; rewards are this node's own"
+)
+SHOWN_CHARACTERS = 100  # of a text in the list
+
+
+def show_rollouts(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> None:
+    """Prints the rollouts that a query finds. Raises StoreError."""
+    history = RolloutHistory(folder.events)
+    found, holdings = history.find(query), history.holdings()
+    console = new_console()
+    if as_json:
+        told = {"rollouts": [plain_rollout(each) for each in found], "holdings": asdict(holdings)}
+        return console.out(plain_json(told), highlight=False)
+    if found:
+        console.print(_table(str(folder.path), COLUMNS, [_cells(each) for each in found]))
+        console.print(LEGEND)
+    _print_holdings(console, len(found), holdings)
+    if found:
+        hint = murmur("rollouts", "show", found[0].id, folder.path)
+        console.print(f"One of them whole, with its problem: {hint}", soft_wrap=True)
+
+
+def show_refused(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> None:
+    """Prints the groups of peers that were refused. Raises StoreError."""
+    found = RolloutHistory(folder.events).refused(query)
+    console = new_console()
+    if as_json:
+        return console.out(plain_json({"refused": [asdict(each) for each in found]}), highlight=False)
+    if not found:
+        return console.print(f"{folder.path}: no group was refused that fits")
+    rows = [[one_line(cell) for cell in _refused_cells(each)] for each in found]
+    console.print(_table(str(folder.path), REFUSED_COLUMNS, rows))
+    console.print("What was refused is not kept; a group without a task is a whole body.")
+
+
+def plain_rollout(rollout: KeptRollout) -> dict[str, Any]:
+    """As JSON has it: everything, the text exact."""
+    return asdict(rollout) | {"own": rollout.origin is None, "cut": rollout.cut}
+
+
+def advantage_cell(rollout: KeptRollout) -> str:
+    """The advantage, or the reason why there is none."""
+    if rollout.advantage is not None:
+        return f"{rollout.advantage:+.3f}"
+    return one_line((rollout.reason or "").replace("_", " "))
+
+
+def text_cell(rollout: KeptRollout) -> str:
+    """One line of what was written or drawn."""
+    if rollout.image is not None:
+        return f"an image of {rollout.image[0]} x {rollout.image[1]}"
+    return one_line(rollout.text, SHOWN_CHARACTERS)
+
+
+def origin_cell(rollout: KeptRollout) -> str:
+    return "own" if rollout.origin is None else one_line(short_peer(rollout.origin))
+
+
+def _cells(rollout: KeptRollout) -> list[str]:
+    figures = (advantage_cell(rollout), rollout.finish.value, str(rollout.tokens))
+    first = (str(rollout.id), str(rollout.round), origin_cell(rollout), one_line(rollout.task))
+    return [*first, f"{rollout.reward:.3f}", *figures, text_cell(rollout)]
+
+
+def _refused_cells(refused: RefusedGroup) -> list[str]:
+    seed = "" if refused.seed is None else str(refused.seed)
+    where = (str(refused.round), short_peer(refused.peer), refused.task, seed, str(refused.rollouts))
+    return [*where, refused.reason, refused.detail]
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Cells as text that nothing interprets; the last column is cut where the terminal ends."""
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in columns[:-1]:
+        table.add_column(name, no_wrap=True)
+    table.add_column(columns[-1], no_wrap=True, overflow="ellipsis", ratio=1)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _print_holdings(console: Console, shown: int, held: Holdings) -> None:
+    if not held.kept and not held.dropped:
+        console.print("No rollouts are kept here: the run is of before, or store.rollout_bytes is 0.")
+        return
+    console.print(f"{shown} of the {held.kept:,} rollouts that are kept, {held.size / 1e6:.1f} MB.")
+    if held.dropped:
+        console.print(
+            f"{held.dropped:,} rollouts of rounds up to {held.thinned_to} were dropped for room, what is left begins "
+            f"with round {held.first_round}: store.rollout_bytes sets how much is kept."
+        )

@@ -1,0 +1,77 @@
+"""`murmur rollouts show ID`: one rollout whole, its problem, and what else was written for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from node.storage.rollout_history import RolloutHistory
+from node.storage.rollout_rows import KeptRollout, RolloutQuery
+from node.storage.run_folder import RunFolder
+from node.ui.inspect.errors import InspectError
+from node.ui.inspect.png import png_of
+from node.ui.inspect.rollout_list import advantage_cell, origin_cell, plain_rollout, text_cell
+from node.ui.run_view import new_console
+from node.ui.visible_text import one_line, plain_json, quoted
+
+GROUP_LIMIT = 64  # of the group's other rollouts
+
+
+def find_rollout(history: RolloutHistory, folder: RunFolder, number: int) -> KeptRollout:
+    """Raises InspectError where the store has no such rollout, StoreError for a store that cannot be read."""
+    if (found := history.get(number)) is None:
+        raise InspectError(
+            f"{folder.path} keeps no rollout {number}: murmur rollouts lists those that it has, with their ids"
+        )
+    return found
+
+
+def show_rollout(folder: RunFolder, number: int, image: Path | None, *, as_json: bool) -> None:
+    """Prints a rollout, and writes its image. Raises InspectError, StoreError, OSError."""
+    history = RolloutHistory(folder.events)
+    rollout = find_rollout(history, folder, number)
+    group = history.find(RolloutQuery(group=rollout.group, limit=GROUP_LIMIT))
+    others = sorted((each for each in group if each.id != number), key=lambda each: each.id)
+    if image is not None:
+        _write_image(history, number, image)
+    console = new_console()
+    if as_json:
+        told = plain_rollout(rollout) | {"others": [each.id for each in others]}
+        return console.out(plain_json(told), highlight=False)
+    _print(console, rollout, others)
+    if image is not None:
+        console.print(f"\nits image is in {image}", soft_wrap=True)
+
+
+def _print(console: Console, rollout: KeptRollout, others: list[KeptRollout]) -> None:
+    fate = f"advantage {advantage_cell(rollout)}" if rollout.advantage is not None else "not trained on"
+    if rollout.advantage is None:
+        fate += f": {advantage_cell(rollout)}"
+    source = "own" if rollout.origin is None else f"from {one_line(rollout.origin)}"
+    said = [
+        f"rollout {rollout.id}, round {rollout.round}, {source}",
+        f"{one_line(rollout.task)}, seed {rollout.seed}",
+        f"reward {rollout.reward:.3f}, {fate}",
+        f"{rollout.tokens} tokens, finish {rollout.finish.value}",
+    ]
+    parts = [("prompt", rollout.prompt), ("answer", rollout.answer or "(judged by its scorer)")]
+    wrote = "drew" if rollout.image is not None else "text"
+    parts.append((wrote, text_cell(rollout) if rollout.image is not None else rollout.text))
+    for line in said:
+        console.out(line, highlight=False)
+    for name, text in parts:
+        console.out(f"\n{name}\n{quoted(text)}", highlight=False)
+    if rollout.cut:
+        console.out(f"  (the store keeps {len(rollout.text):,} of {rollout.characters:,} characters)")
+    if others:
+        console.out("\nothers of its group")
+    for other in others:
+        figures = f"{other.id:>8}  {other.reward:.3f}  {advantage_cell(other):>12}"
+        console.out(f"{figures}  {origin_cell(other)}  {text_cell(other)}", highlight=False)
+
+
+def _write_image(history: RolloutHistory, number: int, path: Path) -> None:
+    if (found := history.image(number)) is None:
+        raise InspectError(f"rollout {number} is a text: leave out --image")
+    path.write_bytes(png_of(found))

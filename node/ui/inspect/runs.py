@@ -1,0 +1,106 @@
+"""`murmur runs`: the runs under a folder, what they do, and how far they came."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from node.config.schema import Config, ConfigError
+from node.storage.events import History
+from node.storage.run_folder import RunFolder, RunFolderError
+from node.storage.store_file import StoreError
+from node.ui.invocation import murmur
+from node.ui.peers import format_uptime
+from node.ui.run_view import new_console
+from node.ui.standing import standing
+from node.ui.visible_text import one_line, plain_json
+
+COLUMNS = ("run", "state", "policy", "tasks", "rounds", "held-out reward", "last event")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run, as far as it can be read; `trouble` says what cannot."""
+
+    run: str
+    state: str
+    policy: str = ""
+    strategy: str = ""
+    swarm: str = ""  # type of the swarm; silo for none
+    tasks: tuple[str, ...] = ()
+    round: int = 0
+    rounds: int = 0
+    first_held_out: float | None = None
+    last_held_out: float | None = None
+    written: float | None = None  # Unix seconds of the newest event
+    trouble: str = ""
+
+
+def show_runs(root: Path, *, as_json: bool) -> None:
+    """Prints the runs under a folder, the one that was written last first."""
+    rows = find_runs(root)
+    console = new_console()
+    if as_json:
+        return console.out(plain_json([asdict(row) for row in rows]), highlight=False)
+    if not rows:
+        return console.print(f"no run under {root}: {murmur('run')} starts one", soft_wrap=True)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in COLUMNS:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(Text(one_line(cell)) for cell in _cells(row, time.time())))
+    console.print(table)
+    for row in rows:
+        if row.trouble:
+            console.print(f"{row.run}: {one_line(row.trouble, 400)}", soft_wrap=True)
+
+
+def find_runs(root: Path) -> list[RunRow]:
+    """Silo baselines and the nodes of demos are runs of their own."""
+    rows = [_row(RunFolder(store.parent)) for store in root.glob("**/events.sqlite")]
+    return sorted(rows, key=lambda row: (-(row.written or 0.0), row.run))
+
+
+def _row(folder: RunFolder) -> RunRow:
+    name = str(folder.path)
+    try:
+        config, history = folder.read_config(), History(folder.events)
+        rounds, evaluations = history.rounds(), history.evaluations()
+        resumption = murmur("run", "--resume", "--run-dir", folder.path)
+        state, _ = standing(history.life(), rounds, in_use=folder.in_use(), resumption=resumption)
+        written = history.last_written()
+    except (ConfigError, RunFolderError, StoreError, OSError) as error:
+        return RunRow(name, "unreadable", trouble=str(error))
+    return RunRow(
+        run=name,
+        state=state,
+        policy=_policy(config),
+        strategy=config.strategy.type,
+        swarm=config.swarm.type,
+        tasks=tuple(task.name for task in config.tasks),
+        round=rounds[-1].round if rounds else 0,
+        rounds=config.rounds,
+        first_held_out=evaluations[0].reward if evaluations else None,
+        last_held_out=evaluations[-1].reward if evaluations else None,
+        written=written,
+    )
+
+
+def _policy(config: Config) -> str:
+    model = getattr(config.policy, "model", None)
+    return f"{config.policy.type} {model.path}" if model is not None else config.policy.type
+
+
+def _cells(row: RunRow, now: float) -> tuple[str, ...]:
+    if row.trouble:
+        return (row.run, row.state)
+    held_out = "-"
+    if row.first_held_out is not None and row.last_held_out is not None:
+        held_out = f"{row.first_held_out:.3f} to {row.last_held_out:.3f}"
+    age = "-" if row.written is None else f"{format_uptime(max(0.0, now - row.written))} ago"
+    what = f"{row.policy}, {row.strategy}, {row.swarm}"
+    return (row.run, row.state, what, " ".join(row.tasks), f"{row.round} of {row.rounds}", held_out, age)

@@ -1,0 +1,211 @@
+"""`murmur rollouts`, `runs`, `stats`, `replay`: what they tell of a run; no text of a peer gets through raw."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from kept_rollouts import HOSTILE, IMAGE, PEER, TASK, make_run
+from typer.testing import CliRunner
+
+from node.cli import app
+from node.storage.run_folder import RunFolder
+from node.ui.visible_text import UNSAFE_CATEGORIES, one_line, plain_json, visible
+
+run = CliRunner().invoke
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    monkeypatch.chdir(tmp_path)
+    return make_run(Path("runs/swim-1"))
+
+
+def told(*arguments: object) -> str:
+    result = run(app, [str(each) for each in arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def as_json(*arguments: object) -> dict[str, object]:
+    found: dict[str, object] = json.loads(told(*arguments, "--json"))
+    return found
+
+
+def ids(*arguments: object) -> list[int]:
+    return [each["id"] for each in as_json("rollouts", *arguments)["rollouts"]]  # type: ignore[attr-defined]
+
+
+def test_the_filters_choose_and_order(folder: RunFolder) -> None:
+    assert ids() == [13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1] == ids("runs/swim-1")
+    assert ids("--round", 1) == [4, 3, 2, 1] and ids("runs/swim-1", "--round", 1, "--limit", 1) == [4]
+    assert ids("--task", "digits") == [13] and ids("--external", "--peer", "…lePeer1") == list(
+        range(12, 4, -1)
+    )
+    assert ids("--own", "--best", "--limit", 2) == [1, 13] and ids("--worst", "--limit", 1) == [4]
+    assert ids("--peer", "nobody") == []
+
+
+def test_the_list_says_what_was_trained_on_and_why_not(folder: RunFolder) -> None:
+    lines = told("rollouts", "--round", 1).splitlines()
+    assert any("+0.500" in line and TASK.problem(3).answer in line for line in lines)
+    assert sum("all wrong" in line for line in lines) == 2
+    assert any(
+        "stale" in line and "announced 700 s ago" in line
+        for line in told("rollouts", "--refused").splitlines()
+    )
+
+
+def test_one_rollout_is_shown_whole_with_its_problem_and_group(folder: RunFolder) -> None:
+    page = told("rollouts", "show", 1)
+    assert TASK.problem(3).prompt in page and "reward 1.000, advantage +0.500" in page
+    assert "       2  0.000        -0.500  own  no" in page.splitlines()
+    assert as_json("rollouts", "show", 1, "runs/swim-1")["others"] == [2]
+
+
+def test_an_image_is_written_as_a_file_that_others_read(folder: RunFolder, tmp_path: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    assert "an image of 2 x 2" in told("rollouts", "show", 13, "--image", "three.png")
+    with pillow.open(tmp_path / "three.png") as opened:
+        assert (opened.size, opened.mode, opened.tobytes()) == ((2, 2), "RGB", IMAGE.pixels)
+    refused = run(app, ["rollouts", "show", "1", "--image", "text.png"])
+    assert refused.exit_code == 2 and "leave out --image" in refused.output and not Path("text.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["rollouts", "show", "99"], "keeps no rollout 99"),
+        (["rollouts", "--own", "--external"], "--own or --external"),
+        (["rollouts", "--best", "--worst"], "--best or --worst"),
+        (["rollouts", "--refused", "--best"], "leave out"),
+        (["rollouts", "runs/none"], "holds no run"),
+        (["replay", "runs/swim-1", "99"], "keeps no rollout 99"),
+        (["replay", "runs/swim-1", "13"], "is of digits@1"),
+    ],
+)
+def test_what_cannot_be_shown_is_said(folder: RunFolder, arguments: list[str], words: str) -> None:
+    result = run(app, arguments)
+    assert result.exit_code == 2 and words in " ".join(result.output.split())
+
+
+COMMANDS = [
+    ["rollouts", "--limit", "99"],
+    ["rollouts", "--refused"],
+    ["rollouts", "--limit", "99", "--json"],
+    ["rollouts", "--refused", "--json"],
+    *(["rollouts", "show", str(number)] for number in range(5, 13)),
+    ["rollouts", "show", "5", "--json"],
+    ["stats"],
+    ["runs"],
+]
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_nothing_of_a_peer_is_printed_raw(folder: RunFolder, arguments: list[str]) -> None:
+    import unicodedata
+
+    shown = told(*arguments)
+    unsafe = {c for c in shown if unicodedata.category(c) in UNSAFE_CATEGORIES} - {"\n"}
+    assert unsafe == set() and "\u0301" * 3 not in shown and "\u3164" not in shown
+    assert max(map(len, shown.splitlines())) < 400 or "--json" in arguments
+
+
+def test_markup_stays_text_and_forged_lines_stay_behind_a_bar(folder: RunFolder) -> None:
+    assert HOSTILE[3] in told("rollouts", "show", 8)
+    page = told("rollouts", "show", 12).splitlines()
+    assert page.count("  │ reward 1.000, advantage +9.000") == 3
+    assert "reward 1.000, advantage +9.000" not in page and page[0] == f"rollout 12, round 2, from {PEER}"
+
+
+def test_json_keeps_texts_exact(folder: RunFolder) -> None:
+    found = as_json("rollouts", "--external", "--limit", 99)["rollouts"]
+    assert [each["text"] for each in found] == list(reversed(HOSTILE))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[0m", r"\x1b[0m"),
+        ("a\tb\r\u202e", r"a\tb\r\u202e"),
+        ("\U000e0041", r"\U000e0041"),
+        ("ä é 数 🙂", "ä é 数 🙂"),
+        ("x\ny", "x\ny"),
+        ("y" * 20, "y" * 12 + "… (8 more characters)"),
+    ],
+)
+def test_texts_are_made_visible(text: str, shown: str) -> None:
+    assert visible(text, 12) == shown
+    assert "\n" not in one_line(text) and len(one_line(text * 99)) <= 160
+
+
+def test_json_is_printable_ascii() -> None:
+    text = "".join(map(chr, range(0x250))) + "\u202e\ud800"
+    assert json.loads(plain_json(text)) == text and all(" " <= c <= "~" for c in plain_json(text))
+
+
+def test_runs_are_listed_with_state_and_held_out_reward(folder: RunFolder) -> None:
+    make_run(Path("runs/killed-1"))
+    with closing(sqlite3.connect("runs/killed-1/events.sqlite")) as db, db:
+        db.execute("DELETE FROM events WHERE data LIKE '%finished%'")
+    Path("runs/odd-1").mkdir()
+    Path("runs/odd-1/events.sqlite").write_bytes(b"no store")
+    with closing(folder.lock()):
+        rows = {row["run"]: row for row in json.loads(told("runs", "--json"))}
+    assert rows["runs/swim-1"]["state"] == "finished" and rows["runs/killed-1"]["state"] == "ended early"
+    assert rows["runs/odd-1"]["state"] == "unreadable" and rows["runs/odd-1"]["trouble"]
+    swim = rows["runs/swim-1"]
+    assert (swim["round"], swim["rounds"], swim["first_held_out"], swim["last_held_out"]) == (2, 2, 0.25, 0.5)
+    assert "2 of 2" in told("runs") and "0.250 to 0.500" in told("runs") and "runs/odd-1" in told("runs")
+    assert "no run under nowhere" in told("runs", "nowhere")
+
+
+def test_stats_tell_phases_rewards_and_peers(folder: RunFolder) -> None:
+    stats = as_json("stats")
+    phases = {"sampling": 1.0, "scoring": 0.2, "exchange": 0.0, "update": 0.6, "other": 0.2}
+    assert stats["phases"] == pytest.approx(phases)
+    assert stats["tasks"]["sort@1"]["first"] == 0.25 and stats["tasks"][TASK.name]["last"] == 0.75  # type: ignore[index]
+    assert [row["peer"] for row in stats["peers"]] == [PEER]  # type: ignore[attr-defined]
+    page = told("stats", "runs/swim-1")
+    assert "sampling" in page and "50%" in page and "lePeer1" in page and "all_wrong 2" in page
+
+
+def test_a_replayed_rollout_agrees_or_says_that_it_does_not(folder: RunFolder) -> None:
+    assert "the rewards agree" in told("replay", "runs/swim-1", 1)
+    wrong = run(app, ["replay", "runs/swim-1", "5"])  # kept with 0.25, which no text of this task earns
+    assert wrong.exit_code == 1 and "DIFFER" in wrong.output
+    assert json.loads(run(app, ["replay", "runs/swim-1", "5", "--json"]).stdout)["agrees"] is False
+
+
+def test_a_run_of_before_has_no_rollouts_and_says_so(folder: RunFolder) -> None:
+    with closing(sqlite3.connect(folder.events)) as db, db:
+        names = db.execute(
+            "SELECT name FROM sqlite_master WHERE type='table' AND name != 'events'"
+        ).fetchall()
+        for (name,) in names:
+            db.execute(f"DROP TABLE {name}")
+    assert "No rollouts are kept here" in told("rollouts") and "no group was refused" in told(
+        "rollouts", "--refused"
+    )
+
+
+def test_nothing_heavy_is_loaded(folder: RunFolder) -> None:
+    program = (
+        "import json, sys; from typer.testing import CliRunner; from node.cli import app; "
+        "told = CliRunner().invoke(app, sys.argv[1:]); assert told.exit_code == 0, told; "
+        "print(json.dumps([m for m in ('torch', 'transformers', 'trl', 'hivemind') if m in sys.modules]))"
+    )
+    for arguments in (
+        ["rollouts"],
+        ["rollouts", "show", "1"],
+        ["runs"],
+        ["stats"],
+        ["replay", "runs/swim-1", "1"],
+    ):
+        done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, check=True)
+        assert json.loads(done.stdout) == []
