@@ -1,4 +1,4 @@
-"""What cannot be shown of a run, said in words."""
+"""The error of asking for something that a run does not have."""
 
 from __future__ import annotations
 
