@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import typer
 
 from node.config import overrides as rules
 from node.config.overrides import key_of, refuse_silo_type, refuse_unread, with_rounds
@@ -11,6 +14,8 @@ from node.config.roles import as_silo, as_swarm_node, invite_in
 from node.config.schema import Config, ConfigError, load_config
 from node.config.swarm import SiloConfig
 from node.start import Resumption
+from node.storage.run_folder import RunFolder
+from swarm.errors import InviteError
 
 
 def run_config(source: str, overrides: Sequence[str], rounds: int | None) -> Config:
@@ -45,6 +50,11 @@ def join_config(
     return as_swarm_node(config, addresses, keep_sampler=asked), invite.secret if invite else b""
 
 
+def joined_config(addresses: Sequence[str], source: str, overrides: Sequence[str]) -> Config:
+    """The config alone. Raises ConfigError, InviteError."""
+    return join_config(addresses, source, overrides, None)[0]
+
+
 def bootstrap_config(source: str, overrides: Sequence[str], beside: str | None) -> Config:
     """Raises ConfigError."""
     refuse_unread(overrides, rules.BESIDE if beside else rules.BOOTSTRAP, "murmur bootstrap")
@@ -74,6 +84,60 @@ def resumption(  # noqa: PLR0913  the options of three commands
     if config is not None and (command != "run" or run_dir is not None):
         raise ConfigError(f"a resumed run keeps its config: leave out {config!r}")
     return Resumption(stem, run_dir, rounds, silo=command == "silo", addresses=tuple(addresses))
+
+
+def holds_run(run_dir: Path | None, *, resume: bool) -> bool:
+    """Of `--resume-or-start`: whether there is a run to go on with. Raises ConfigError where it cannot be asked."""
+    if resume:
+        raise ConfigError("--resume and --resume-or-start: leave one out")
+    if run_dir is None:
+        raise ConfigError("--resume-or-start goes by what the run folder holds: name it with --run-dir")
+    return RunFolder(run_dir).config.exists()
+
+
+def repeated(
+    chosen: Callable[[], Config],
+    rounds: int | None,
+    run_dir: Path | None,
+    addresses: Sequence[str] = (),
+    *,
+    command: str = "run",
+) -> Resumption:
+    """The resumption of a run by the very command that started it, whose config is not read again.
+
+    What the command would start today and the run was not started with is told on standard error. A config that can
+    no longer be read is no reason to stay down.
+    """
+    assert run_dir is not None, "holds_run asks for it"
+    try:
+        changed = _differences(chosen(), RunFolder(run_dir).read_config(), rounds)
+    except (ConfigError, InviteError) as error:
+        changed = [str(error).partition("\n")[0]]
+    if changed:
+        typer.echo(
+            f"murmur: {run_dir} goes on with the config that it was started with; the command's differs in: "
+            f"{', '.join(changed)}",
+            err=True,
+        )
+    return Resumption("", run_dir, rounds, silo=command == "silo", addresses=tuple(addresses))
+
+
+def _differences(chosen: Config, kept: Config, rounds: int | None) -> list[str]:
+    """Dotted keys in which two configs differ, but for those that a start or a resumption settles by itself."""
+    settled = {"swarm.bootstrap"}
+    settled |= {"seed"} if chosen.seed is None else set()
+    settled |= {"rounds"} if rounds is not None else set()
+    ours, theirs = dict(_leaves(chosen.model_dump(mode="json"))), dict(_leaves(kept.model_dump(mode="json")))
+    keys = sorted(ours.keys() | theirs.keys())
+    return [key for key in keys if ours.get(key) != theirs.get(key) and key not in settled]
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict) or not value:
+        yield path, value
+        return
+    for key, part in value.items():
+        yield from _leaves(part, f"{path}.{key}" if path else key)
 
 
 def _refuse_strange_tasks(config: Config, joined: Config) -> None:

@@ -6,6 +6,7 @@ Exit codes: 0 done, 2 config or usage, 3 environment, 4 network, 5 diverged.
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -46,6 +47,13 @@ RunDirOption = Annotated[
 ]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on where the run folder's last checkpoint is.")
+]
+ResumeOrStartOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume-or-start",
+        help="Go on if --run-dir holds a run, else start it: for a supervisor's command line.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
 
@@ -108,13 +116,17 @@ def run(
     rounds: RoundsOption = None,
     run_dir: RunDirOption = None,
     resume: ResumeOption = False,
+    resume_or_start: ResumeOrStartOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run one node as its config says."""
-    from node.arguments import resumption, run_config
+    from node.arguments import holds_run, repeated, resumption, run_config
     from node.start import resume as go_on
     from node.start import start
 
+    if resume_or_start and holds_run(run_dir, resume=resume):
+        today = partial(run_config, config or DEFAULT, overrides, None)
+        return go_on(repeated(today, rounds, run_dir), as_json=as_json)
     if resume:
         return go_on(resumption(_stem(config), config, overrides, rounds, run_dir), as_json=as_json)
     chosen = run_config(config or DEFAULT, overrides, rounds)
@@ -128,13 +140,17 @@ def silo(
     rounds: RoundsOption = None,
     run_dir: RunDirOption = None,
     resume: ResumeOption = False,
+    resume_or_start: ResumeOrStartOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run isolated: no socket is opened, whatever the config or the run says of a swarm."""
-    from node.arguments import resumption, silo_config
+    from node.arguments import holds_run, repeated, resumption, silo_config
     from node.start import resume as go_on
     from node.start import start
 
+    if resume_or_start and holds_run(run_dir, resume=resume):
+        today = partial(silo_config, config or DEFAULT, overrides, None)
+        return go_on(repeated(today, rounds, run_dir, command="silo"), as_json=as_json)
     if resume:
         asked = resumption("silo", config, overrides, rounds, run_dir, command="silo")
         return go_on(asked, as_json=as_json)
@@ -153,13 +169,17 @@ def join(
     rounds: RoundsOption = None,
     run_dir: RunDirOption = None,
     resume: ResumeOption = False,
+    resume_or_start: ResumeOrStartOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run as a node of the swarm that an invite names."""
-    from node.arguments import join_config, resumption
+    from node.arguments import holds_run, join_config, joined_config, repeated, resumption
     from node.start import resume as go_on
     from node.start import start
 
+    if resume_or_start and holds_run(run_dir, resume=resume):
+        today = partial(joined_config, addresses or (), config or DEFAULT, overrides)
+        return go_on(repeated(today, rounds, run_dir, addresses or ()), as_json=as_json)
     if resume:
         asked = resumption("join", config, overrides, rounds, run_dir, addresses or (), command="join")
         return go_on(asked, as_json=as_json)

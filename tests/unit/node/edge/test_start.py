@@ -14,11 +14,16 @@ import pytest
 from command_line import murmur
 
 from node import start
+from node.config.roles import as_swarm_node, manifest_of
 from node.config.schema import Config, load_config
+from node.config.swarm import DhtConfig
 from node.runtime.transports import check_ports
 from node.storage.events import LifeEvent, Store
 from node.storage.run_folder import RunFolder
+from swarm.wire.identity import Identity
+from swarm.wire.invite import Invite
 
+WAY = f"/ip4/127.0.0.1/tcp/4001/p2p/{Identity.ephemeral().peer_id}"
 Played = list[tuple[Config, RunFolder, bool]]
 
 
@@ -150,3 +155,53 @@ def test_hints_run_as_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert hint("doctor") == "murmur doctor"
     script.unlink()
     assert hint("doctor") == ".venv/bin/python -m node doctor"
+
+
+@pytest.mark.parametrize("verb", ["run", "silo"])
+def test_one_command_line_starts_a_run_and_goes_on_with_it(
+    verb: str, played: Played, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = (verb, "tiny", "--resume-or-start", "--run-dir", "kept", "--set", "threads=1", "--rounds", "7")
+    for resumed in (False, True, True):
+        told = murmur(monkeypatch, capsys, *line)
+        config, folder, was_resumed = played.pop()
+        assert (told.code, told.err, was_resumed) == (0, "", resumed)
+        assert (config.threads, config.rounds, str(folder.path)) == (1, 7, "kept")
+
+
+def test_one_command_line_joins_and_comes_back_by_its_invite(
+    played: Played, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config("tiny", ["tasks=[{name='sort'}]"])
+    invite = Invite(manifest_of(as_swarm_node(config, [WAY])), (WAY,), b"").encode()
+    for resumed in (False, True):
+        told = murmur(monkeypatch, capsys, "join", invite, "--resume-or-start", "--run-dir", "kept")
+        joined, _, was_resumed = played.pop()
+        assert (told.code, told.err, was_resumed) == (0, "", resumed)
+        assert isinstance(joined.swarm, DhtConfig) and joined.swarm.bootstrap == (WAY,)
+
+
+def test_a_changed_command_line_is_told_and_does_not_keep_a_run_down(
+    played: Played, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ("run", "--resume-or-start", "--run-dir", "kept")
+    assert murmur(monkeypatch, capsys, *line).code == 0
+    for change, words in (
+        (("--set", "sampler.local=3"), "differs in: sampler.local\n"),
+        (("--set", "rounds=3"), "differs in: rounds\n"),
+        (("--set", "sampler.lokal=3"), "sampler.lokal"),
+    ):
+        told = murmur(monkeypatch, capsys, *line, *change)
+        assert told.code == 0 and words in told.err and told.err.count("\n") == 1
+        assert played.pop()[0].sampler.local == load_config("tiny").sampler.local
+
+
+@pytest.mark.parametrize("options", [(), ("--resume", "--run-dir", "kept")])
+def test_what_resume_or_start_cannot_decide_is_refused(
+    options: tuple[str, ...],
+    played: Played,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = murmur(monkeypatch, capsys, "run", "--resume-or-start", *options)
+    assert told.code == 2 and "--resume-or-start" in told.err and not played
