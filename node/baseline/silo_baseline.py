@@ -13,6 +13,7 @@ from contextlib import closing
 from node.baseline.equal_compute import even_out, go_on
 from node.baseline.processes import NodeProcesses
 from node.baseline.uplift import answers_of, compare
+from node.config.reporting import MetricsConfig, TrackingConfig
 from node.config.roles import as_silo
 from node.config.schema import Config
 from node.runtime.session import run_session
@@ -47,7 +48,14 @@ def start_baseline(processes: NodeProcesses, config: Config, folder: RunFolder) 
     """Starts the baseline, or what is left of it."""
     own = folder.baseline
     if not own.config.exists():
-        own.create(as_silo(config.model_copy(update={"silo_baseline": False, "identity": ""})))
+        # The node has the port of its metrics, and its tracker's project would show the baseline as another node.
+        apart = {
+            "silo_baseline": False,
+            "identity": "",
+            "metrics": MetricsConfig(),
+            "tracking": TrackingConfig(),
+        }
+        own.create(as_silo(config.model_copy(update=apart)))
     return go_on(processes, own, config.rounds)
 
 

@@ -31,14 +31,16 @@ BOOTSTRAP: Unread = {
     **dict.fromkeys(
         [
             *("seed", "rounds", "device", "threads", "policy", "strategy", "sampler", "silo_baseline"),
-            *("evaluation", "checkpoint", "store", "trust", "swarm.poll_seconds", "swarm.join_seconds"),
+            *("evaluation", "checkpoint", "store", "trust", "metrics", "tracking"),
+            *("swarm.poll_seconds", "swarm.join_seconds"),
         ],
         _NO_TRAINING,
     ),
 }
 BESIDE: Unread = {**BOOTSTRAP, **JOIN_BY_INVITE, "tasks": _BY_INVITE}
 DEMO: Unread = {
-    f"swarm.{key}": "the demo's own swarm has it settled" for key in ("bootstrap", "type", "member_key")
+    **{f"swarm.{key}": "the demo's own swarm has it settled" for key in ("bootstrap", "type", "member_key")},
+    "metrics": "its nodes cannot share one port",
 }
 
 

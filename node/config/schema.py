@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from node.config.explain import explain
+from node.config.reporting import MetricsConfig, TrackingConfig
 from node.config.swarm import DhtConfig, SiloConfig
 from policies.diffusion.pipeline.settings import PipelineSettings
 from policies.diffusion.settings import DiffusionSettings, DigitsSource
@@ -218,6 +219,10 @@ class Config(Settings):
     """When the run is saved."""
     store: StoreConfig = StoreConfig()
     """How much of the rollouts is kept."""
+    metrics: MetricsConfig = MetricsConfig()
+    """Where Prometheus, and whoever watches over the run, can ask how it goes."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Which experiment trackers get the figures of every round."""
 
     @property
     def run_seed(self) -> int:

@@ -18,7 +18,7 @@ from node.config.schema import Config, ConfigError
 from node.config.swarm import DhtConfig
 from node.runtime.transports import build_transport, lan_notice
 from node.storage.claim import Undo
-from node.storage.log_file import log_to_file
+from node.storage.log_file import bound_logs, log_to_file
 from node.storage.run_folder import RunFolder, write_atomic
 from node.ui import interrupts
 from node.ui.invocation import murmur
@@ -67,6 +67,7 @@ def serve_bootstrap(
             if (notice := lan_notice(config)) and not as_json:
                 new_console().print(notice)
             while not stop.wait(HEARTBEAT_SECONDS):
+                bound_logs(folder.path, folder.logs)
                 if not as_json:
                     new_console().print(standing(transport))
 

@@ -7,6 +7,8 @@ from contextlib import ExitStack, closing
 from node.config.roles import manifest_of
 from node.config.schema import Config
 from node.config.swarm import DhtConfig
+from node.report.reports import Reports
+from node.runtime.audience import Audience
 from node.runtime.build import build_node
 from node.runtime.loop import Node, resume, run
 from node.runtime.transports import build_transport, lan_notice
@@ -29,6 +31,7 @@ def run_session(config: Config, folder: RunFolder, view: RunView, *, resumed: bo
     """
     with ExitStack() as stack:
         log_to_file(folder.logs)
+        reports = stack.enter_context(closing(Reports(config, folder)))
         # The transport joins while the policy loads.
         transport = stack.enter_context(closing(build_transport(config, folder)))
         view.patience.begin("loading the policy")
@@ -36,12 +39,17 @@ def run_session(config: Config, folder: RunFolder, view: RunView, *, resumed: bo
         stack.enter_context(closing(node.store))
         again = _resume(node, folder) if resumed else 0
         _report_start(node, view, resumed=resumed, again=again)
+        reports.begin(node.round)
+        audience = Audience(node, folder, view, reports)
+        audience.tell()
         _join(node, transport, folder, view)
         node.gossip.start()
         stack.enter_context(closing(node.gossip))
         stack.enter_context(view)
         view.patience.begin(f"at work after round {node.round}")
-        run(node, view)
+        run(node, audience)
+        reports.close()
+        audience.tell()
         _report_end(node, folder, view)
     return node
 

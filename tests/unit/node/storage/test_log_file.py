@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from node.storage import log_file
 from node.storage.log_file import log_to_file
 
 
@@ -36,3 +37,17 @@ def test_records_of_ours_are_kept(tmp_path: Path) -> None:
     log_to_file(tmp_path)
     logging.getLogger("node.x").info("something to keep")
     assert "something to keep" in (tmp_path / "node.log").read_text()
+
+
+def test_what_other_processes_append_is_bounded_while_they_hold_it_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_file, "MAX_BYTES", 1000)
+    with (tmp_path / "transport.log").open("ab", buffering=0) as theirs:
+        for number in range(200):
+            theirs.write(b"%03d %s\n" % (number, b"x" * 95))
+            log_file.bound_logs(tmp_path, tmp_path / "not there")
+    assert (tmp_path / "transport.log").stat().st_size <= 1100
+    lines = (tmp_path / "transport.log.1").read_bytes() + (tmp_path / "transport.log").read_bytes()
+    assert lines.splitlines()[-1].startswith(b"199") and b"\0" not in lines
+    assert {path.name for path in tmp_path.iterdir()} == {"transport.log", "transport.log.1"}
