@@ -23,6 +23,7 @@ from policies.tasks.task import TaskSpec
 from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.errors import FetchFailed
+from swarm.exchange.announcement_exchange import AnnouncementServer, ask_announcements
 from swarm.exchange.autonat import DialBackServer, ask
 from swarm.exchange.body_store import MirrorStore, ServeLimits
 from swarm.exchange.fetch import BodyExchange
@@ -139,6 +140,13 @@ async def _streams() -> dict[str, str]:
     reach = DialBackServer(own)
     await record(
         "reach", lambda stream: ask(stream, own, [1]), lambda stream: reach.serve(BOB.peer_id, HOME, *stream)
+    )
+    store = AnnouncementStore(AnnouncementFilter(OPEN, clock=lambda: NOW), BOB.peer_id)
+    telling = AnnouncementServer(own, store, announcement)
+    await record(
+        "announcements",
+        lambda stream: ask_announcements(stream, own, NOW - 60.0),
+        lambda stream: telling.serve(BOB.peer_id, *stream),
     )
     stats = StatsServer(OPEN.swarm_id, lambda: STATS)
     await record("stats", _ask_stats, lambda stream: stats.serve(BOB.peer_id, *stream))

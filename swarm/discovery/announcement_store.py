@@ -27,6 +27,7 @@ class AnnouncementStore:
         is_known: Callable[[str], bool] = lambda peer: False,
     ) -> None:
         """`own` is the PeerID of this node, which never looks itself up; `generator` draws what others hear."""
+        self.news_of_known = 0  # announcements of known peers that were newer than what was held
         self._is_known = is_known
         self._crowds: dict[str, set[str]] = {}  # peers by the subnet that their announcements name
         self._filter = announcement_filter
@@ -76,6 +77,7 @@ class AnnouncementStore:
             return
         if held:
             self._leave_crowd(held)
+        self.news_of_known += self._is_known(announcement.peer)
         self._newest[announcement.peer] = announcement
         self._crowds.setdefault(subnet_of(announcement.host), set()).add(announcement.peer)
         if self._first is None or announcement.expires < self._first.expires:

@@ -23,15 +23,23 @@ from swarm.discovery.clock_watch import ClockWatch
 from swarm.discovery.clock_watch import refusal as clock_refusal
 from swarm.discovery.shard_reader import ShardReader
 from swarm.errors import TransportDown
+from swarm.exchange.announcement_exchange import AnnouncementServer
 from swarm.exchange.autonat import DialBackServer, Reachability, probe_reachability
 from swarm.exchange.fetch import BodyExchange
 from swarm.exchange.peer_stats import NodeStats, StatsServer
 from swarm.exchange.push_mirror import MirrorServer
-from swarm.limits import FETCH_PROTOCOL, PUSH_PROTOCOL, REACH_PROTOCOL, STATS_PROTOCOL
+from swarm.limits import (
+    ANNOUNCEMENTS_PROTOCOL,
+    FETCH_PROTOCOL,
+    PUSH_PROTOCOL,
+    REACH_PROTOCOL,
+    STATS_PROTOCOL,
+)
 from swarm.network import dht_protocol
 from swarm.network.address_book import AddressBook
 from swarm.network.foreign_values import ForeignValues
 from swarm.network.ipc import DhtSettings
+from swarm.network.known_peers import KnownPeers
 from swarm.network.p2p_daemon import DAEMON_ERRORS, Daemon
 from swarm.network.publisher import Publisher
 from swarm.wire.announcement import Announcement, Summary, epoch_of
@@ -46,6 +54,9 @@ _MAX_BACK_OFF = 30.0
 _REACH_PERIOD = 60.0  # seconds between questions for reachability, until one is answered
 _CLOCK_PERIOD = 120.0  # seconds between looks at the clocks of _CLOCKS peers
 _CLOCKS = 3
+_READ_SHARE = (
+    0.5  # of a call's time, for reading the DHT: replicas that answer nothing must not use it all up
+)
 _MAX_RETURNED = 1024  # announcements by one call: 1 MiB at most
 
 
@@ -56,10 +67,10 @@ class PeerSupervisor:
         self._settings = settings
         self._key = key
         self._filter = AnnouncementFilter(settings.manifest)
-        self._known: frozenset[str] = frozenset()  # peers that gave something good, as the node says
         self._announcements = AnnouncementStore(self._filter, identity.peer_id, is_known=self._is_known)
         membership = Membership.of(settings.manifest, settings.secret, identity.peer_id)
         self._membership = membership
+        self._known = KnownPeers(membership, self._announcements)
         self._exchange = BodyExchange(membership, settings.serve, self._announcements, self._is_known)
         self._address_book = AddressBook(settings, membership.swarm, identity.peer_id, self._announcements)
         self._publisher = Publisher(settings, identity, membership, self._exchange, self._address_book)
@@ -73,6 +84,9 @@ class PeerSupervisor:
         self._dial_back_server = DialBackServer(membership, self._is_known)
         self._reach = Reachability.UNKNOWN
         self._reach_due = 0.0  # monotonic seconds
+        self._announcement_server = AnnouncementServer(
+            membership, self._announcements, lambda: self._exchange.offer, self._is_known
+        )
         self._stats_server = StatsServer(membership.swarm, self._stats, membership.admits, self._is_known)
         self._started = time.monotonic()
         self.counters: Counter[str] = Counter()
@@ -107,15 +121,30 @@ class PeerSupervisor:
     async def announcements(
         self, want: int, declined: Sequence[Announcement] = (), known: Sequence[str] = ()
     ) -> list[Announcement]:
-        """See `Transport.announcements`."""
-        daemon, self._known = self._up(), frozenset(known)
+        """See `Transport.announcements`. Raises TransportDown, and TimeoutError when nobody is heard of in time."""
+        daemon = self._up()
+        self._known.update(known)
         for announcement in declined:
             self._shard_reader.mark_fetched(announcement)
-        for keys in self._shard_reader.keys_to_read(
-            epoch_of(time.time(), self._settings.manifest.epoch_seconds), want
-        ):
+        before, timeout = self._announcements.news_of_known, None
+        try:
+            async with asyncio.timeout(_READ_SHARE * self._settings.call_timeout):
+                await self._read_shards(daemon, want)
+        except TimeoutError as error:
+            self.counters["read_timeouts"] += 1
+            timeout = error
+        news = self._announcements.news_of_known > before
+        dial = self._address_book.dialler(daemon, ANNOUNCEMENTS_PROTOCOL)
+        await self._known.ask(dial, self._address_book.bootstrap_candidates(), news=news)
+        found = self._shard_reader.candidates(want)[:_MAX_RETURNED]
+        if timeout and not found:
+            raise timeout
+        return found
+
+    async def _read_shards(self, daemon: Daemon, want: int) -> None:
+        epoch = epoch_of(time.time(), self._settings.manifest.epoch_seconds)
+        for keys in self._shard_reader.keys_to_read(epoch, want):
             self._shard_reader.add(await daemon.read(keys))
-        return self._shard_reader.candidates(want)[:_MAX_RETURNED]
 
     async def fetch(self, announcement: Announcement) -> bytes:
         """Raises TransportDown, FetchFailed."""
@@ -128,10 +157,10 @@ class PeerSupervisor:
             {f"refused_{reason}": n for reason, n in (self._filter.refused + dht_protocol.refused).items()}
         )
         counters["key_elsewhere"] = self._publisher.keys.foreign
-        servers = self._mirror_server, self._dial_back_server, self._stats_server
+        servers = self._mirror_server, self._dial_back_server, self._stats_server, self._announcement_server
         own = self._foreign.counters, self.counters, self._publisher.counters, self._exchange.counters
-        budget = self._address_book.budget.counters
-        for counted in (budget, *own, *(server.counters for server in servers)):
+        apart = self._address_book.budget.counters, self._known.counters
+        for counted in (*apart, *own, *(server.counters for server in servers)):
             counters.update(counted)
         return {
             "healthy": self._daemon is not None,
@@ -174,6 +203,7 @@ class PeerSupervisor:
             await daemon.serve(FETCH_PROTOCOL, self._exchange.serve)
             await daemon.serve(PUSH_PROTOCOL, self._mirror_server.serve)
             await daemon.serve_seen(REACH_PROTOCOL, self._dial_back_server.serve)
+            await daemon.serve(ANNOUNCEMENTS_PROTOCOL, self._announcement_server.serve)
             await daemon.serve(STATS_PROTOCOL, self._stats_server.serve)
             self._address_book.addresses = await daemon.addresses()
             self._shard_reader.rejoin()

@@ -56,7 +56,9 @@ def test_the_bytes_are_read_as_what_they_stand_for() -> None:
     assert decode_body(frame) == made.body()
 
 
-@pytest.mark.parametrize(("kind", "count"), [("fetch", 3), ("push", 4), ("reach", 3), ("stats", 2)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [("fetch", 3), ("announcements", 3), ("push", 4), ("reach", 3), ("stats", 2)]
+)
 def test_requests_are_one_frame_of_version_2_that_names_the_swarm(kind: str, count: int) -> None:
     sent = raw(f"{kind} request")
     status, length = HEADER.unpack_from(sent)

@@ -15,6 +15,7 @@ from announcing import MANIFEST, NOW, announce, unsigned
 from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
 from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.errors import DecodeError, FetchFailed, OtherVersion
+from swarm.exchange.announcement_exchange import AnnouncementServer
 from swarm.exchange.autonat import DialBackServer, ask
 from swarm.exchange.body_store import MirrorStore, ServeLimits
 from swarm.exchange.fetch import BodyExchange
@@ -34,6 +35,7 @@ OLD = {
     "push": [1, SWARM, bytes(32), 10, b""],
     "reach": [1, SWARM, b"", [4001]],
     "stats": [1, SWARM, b""],
+    "announcements": [1, SWARM, 0.0, b""],
 }
 Serve = Callable[[Stream], Awaitable[None]]
 
@@ -43,11 +45,13 @@ def servers() -> dict[str, tuple[Counter[str], Serve]]:
     exchange = BodyExchange(OWN, ServeLimits(), store)
     mirror, dial_back = MirrorServer(OWN, MirrorStore(100)), DialBackServer(OWN)
     stats = StatsServer(SWARM, lambda: NodeStats("2", 1.0, 1, 1, "tiny", 0, ()))
+    telling = AnnouncementServer(OWN, store, lambda: None)
     here = Address("ip4", "127.0.0.1", 1)
     return {
         "fetch": (exchange.counters, lambda stream: exchange.serve(BOB.peer_id, *stream)),
         "push": (mirror.counters, lambda stream: mirror.serve(BOB.peer_id, *stream)),
         "reach": (dial_back.counters, lambda stream: dial_back.serve(BOB.peer_id, here, *stream)),
+        "announcements": (telling.counters, lambda stream: telling.serve(BOB.peer_id, *stream)),
         "stats": (stats.counters, lambda stream: stats.serve(BOB.peer_id, *stream)),
     }
 

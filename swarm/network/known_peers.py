@@ -1,0 +1,97 @@
+"""Known peers: those that gave this node something good, where they were last, and what they say of announcements.
+
+They are asked outside the DHT, a few now and then, and at every look while the DHT brings nothing new of them: whoever
+hides the keys of an epoch does not stop the exchange between peers that have met.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from contextlib import suppress
+
+from swarm.discovery.announcement_store import AnnouncementStore
+from swarm.errors import DecodeError, FetchFailed
+from swarm.exchange.announcement_exchange import ask_announcements
+from swarm.exchange.framing import Dial
+from swarm.wire.membership import Membership
+from swarm.wire.multiaddr import Address
+
+log = logging.getLogger(__name__)
+
+_ASKED, _ASKED_IN_NEED = 2, 3  # peers at a time
+_PERIOD = 20.0  # seconds between questions while the DHT brings news of known peers
+_PATIENCE = 4.0  # seconds for all that are asked at a time
+_OVERLAP = (
+    15.0  # seconds that two answers of one peer may overlap: announcements reach it late, and clocks differ
+)
+_MAX_ADDRESSES = 512  # peers whose last addresses are remembered
+
+
+class KnownPeers:
+    """Of one node. `update` says who is known."""
+
+    def __init__(
+        self, own: Membership, announcements: AnnouncementStore, generator: random.Random | None = None
+    ) -> None:
+        self.counters: Counter[str] = Counter()
+        self._own, self._announcements = own, announcements
+        self._generator = generator or random.Random()
+        self._known: frozenset[str] = frozenset()
+        self._addresses: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self._asked: OrderedDict[str, float] = OrderedDict()  # Unix seconds of the last answer
+        self._due = 0.0  # monotonic seconds
+
+    def __contains__(self, peer: object) -> bool:
+        return peer in self._known
+
+    def update(self, peers: Sequence[str]) -> None:
+        """`peers` are known now; where they are is remembered beyond the life of their announcements."""
+        self._known = frozenset(peers)
+        for peer in peers:
+            if (announcement := self._announcements.find(peer)) and announcement.own_addresses:
+                self._addresses[peer] = announcement.own_addresses
+                self._addresses.move_to_end(peer)
+        while len(self._addresses) > _MAX_ADDRESSES:
+            self._addresses.popitem(last=False)
+
+    async def ask(self, dial: Dial, join_through: Sequence[Address], *, news: bool) -> None:
+        """Puts what a few peers heard of into the announcement store. Never raises; ends within seconds.
+
+        Asks known peers; while there are none, those that this node may `join_through`. Does nothing before it is due,
+        unless the DHT brings no `news` of known peers, or nobody is heard of.
+        """
+        in_need = not news and bool(self._known or not self._announcements.live())
+        if time.monotonic() < self._due and not in_need:
+            return
+        self._due = time.monotonic() + _PERIOD
+        places = {peer: self._addresses[peer] for peer in self._known if peer in self._addresses}
+        places = places or {a.peer: (str(a.without_peer()),) for a in join_through if a.peer}
+        count = min(len(places), _ASKED_IN_NEED if in_need else _ASKED)
+        asked = self._generator.sample(sorted(places), count)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                await asyncio.gather(*(self._ask_one(peer, places[peer], dial) for peer in asked))
+
+    async def _ask_one(self, peer: str, addresses: Sequence[str], dial: Dial) -> None:
+        began = time.time()
+        since = max(0.0, self._asked.get(peer, 0.0) - _OVERLAP)
+        try:
+            raws = await ask_announcements(await dial(peer, addresses), self._own, since)
+        except (FetchFailed, DecodeError, OSError, EOFError) as error:
+            self.counters["ask_failed"] += 1
+            log.debug("%s tells no announcements: %s", peer, str(error) or type(error).__name__)
+            return
+        if raws is None:
+            self.counters["ask_busy"] += 1
+            return
+        self.counters.update(asked=1, heard=len(raws))
+        self._announcements.add(raws)
+        self._asked[peer] = began
+        self._asked.move_to_end(peer)
+        if len(self._asked) > _MAX_ADDRESSES:
+            self._asked.popitem(last=False)
