@@ -14,6 +14,7 @@ from swarm.wire.body import Body, SharedGroup, SharedRollout
 from swarm.wire.body_codec import decode_body, encode_body
 
 names = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=60)
+tasks = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.:@#/+-]{0,59}", fullmatch=True)
 counts = st.integers(0, 2**53)
 rollouts = st.builds(
     SharedRollout,
@@ -23,7 +24,7 @@ rollouts = st.builds(
 )
 groups = st.builds(
     SharedGroup,
-    task=names,
+    task=tasks,
     seed=st.integers(0, TRAIN_SEEDS - 1),
     rollouts=st.lists(rollouts, min_size=1, max_size=6).map(tuple),
 )
