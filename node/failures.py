@@ -92,6 +92,17 @@ def explain(error: Exception) -> str:
 class EdgeGroup(TyperGroup):
     """The commands, within the one place where errors become a line and an exit code."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuses empty words: each would be read as if it had been left out."""
+        if "" in args:
+            before = " ".join(args[: args.index("")][-2:]) or "murmur"
+            _say(
+                f"murmur: an empty word follows {before!r}: was it a variable that is not set, or a command that "
+                "printed nothing? Fill it in, or leave it out"
+            )
+            raise typer.Exit(2)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)

@@ -96,7 +96,7 @@ def _unknown_key(key: str, section: type[BaseModel], renamed: Mapping[str, str])
 def _near(value: object, context: Mapping[str, Any]) -> str:
     """The choice that a mistyped one is nearest to."""
     choices = str(context.get("expected_tags", context.get("expected", ""))).replace(" or ", ", ")
-    known = [choice.strip("' ") for choice in choices.split(",")]
+    known = [name for choice in choices.split(",") if (name := choice.strip("' "))]
     near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
 

@@ -33,6 +33,7 @@ RENAMED = {
     "foreign_share": "external_share",
     "twin": "silo_baseline",
 }
+MAX_GROUPS = 4096  # of a kind in a round; more is a slip of the finger that never ends
 PRESETS = [Path(__file__).parents[1] / "presets", Path(__file__).parents[2] / "configs"]
 
 
@@ -101,9 +102,9 @@ class DiffusionPolicyConfig(DiffusionSettings):
 class SamplerConfig(Settings):
     """SAPO's I + J (arXiv 2509.08721): how many groups of each kind an update trains on."""
 
-    local: int = Field(default=8, ge=1)
+    local: int = Field(default=8, ge=1, le=MAX_GROUPS)
     """I: own groups that a round decides on; how many it opens for that is the strategy's choice."""
-    external: int = Field(default=0, ge=0)
+    external: int = Field(default=0, ge=0, le=MAX_GROUPS)
     """J: groups of peers a round. The paper's best split is I = J = 4; a silo has none."""
     draw: Literal["peers", "uniform"] = "peers"
     """Which external groups: peers: fair to networks, three quarters of the places for peers with a record. uniform:
@@ -140,7 +141,7 @@ StrategyConfig = Annotated[
 class EvaluationConfig(Settings):
     """Held-out problems: what the policy is judged on and never trained on."""
 
-    problems: int = Field(default=20, ge=0)
+    problems: int = Field(default=20, ge=0, le=100_000)
     """Held-out problems of each task, one rollout each. 0 switches evaluation off."""
     every: int = Field(default=10, ge=0)
     """Rounds between evaluations; 0 evaluates at the start and at the end only."""
@@ -194,7 +195,7 @@ class Config(Settings):
     """Rounds to run: generate, publish, collect, sample, update."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where the policy lives. `auto` takes cuda, then mps, then cpu."""
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=1024)
     """CPU threads for torch; 0 leaves torch's own choice."""
     identity: str = ""
     """Path of the key file. Empty: `identity.key` in the run folder."""

@@ -58,6 +58,15 @@ REFUSED = [
     (["peers", "--run-dir", "nowhere"], "holds no run"),
     (["dashboard", "nowhere"], "holds no run"),
     (["config", "show", "tiny", "--set", "rounds=3", "--set", "rounds=4"], "given twice"),
+    (["silo", ""], "an empty word follows 'silo'"),
+    (["join", ""], "an empty word follows 'join'"),
+    (["join", "INVITE", "--config", ""], "--config'"),
+    (["silo", "tiny", "--run-dir", ""], "an empty word follows 'tiny --run-dir'"),
+    (["peers", ""], "a command that printed nothing"),
+    (["doctor", ""], "an empty word follows 'doctor'"),
+    (["tasks", "show", ""], "an empty word follows 'tasks show'"),
+    (["bench", "compare", ""], "an empty word follows 'bench compare'"),
+    (["identity", "--path", ""], "an empty word follows 'identity --path'"),
 ]
 
 
