@@ -11,11 +11,23 @@ import os
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+_CHARGED = threading.local()  # `seconds` of children, for what the thread asked of them
+
+
+def thread_seconds() -> float:
+    """CPU seconds of the calling thread, and of helper processes for what it asked of them."""
+    return time.thread_time() + float(getattr(_CHARGED, "seconds", 0.0))
+
+
+def _charge(seconds: float) -> None:
+    _CHARGED.seconds = float(getattr(_CHARGED, "seconds", 0.0)) + max(0.0, seconds)
 
 
 @dataclass(slots=True)
@@ -71,10 +83,14 @@ class LineProcess:
             self.child.stdin.write(json.dumps(question).encode() + b"\n")
             self.child.stdin.flush()
             answer: dict[str, Any] = self._line(seconds)
-        except (OSError, EOFError, TimeoutError):
+        except (OSError, EOFError, TimeoutError) as error:
             self.close()
+            if isinstance(error, TimeoutError):
+                _charge(seconds)
             raise
-        self._cpu = float(answer["cpu"])
+        spent = float(answer["cpu"])
+        _charge(spent - self._cpu)
+        self._cpu = spent
         return answer
 
     def cpu_seconds(self) -> float:

@@ -184,6 +184,12 @@ def strategies(cases: CasesOption = [], seeds: SeedsOption = None, as_json: Json
     _run("strategies", BenchOptions(cases=tuple(cases), repeats=seeds), as_json=as_json)
 
 
+@bench_app.command()
+def verifier(cases: CasesOption = [], seeds: SeedsOption = None, as_json: JsonOption = False) -> None:
+    """What a peer's bodies cost: honest groups a second through all checks, and the dearest bodies' CPU seconds."""
+    _run("verifier", BenchOptions(cases=tuple(cases), repeats=seeds), as_json=as_json)
+
+
 def _run(name: str, options: BenchOptions, *, as_json: bool) -> None:
     """Runs one benchmark and prints its report; what was measured before Ctrl-C or SIGTERM is printed as well."""
     from node.bench.kit.registry import run_benchmark

@@ -52,8 +52,11 @@ class Encoding:
         self.fingerprint = hashlib.sha256(plain.to_str().encode()).hexdigest()[:8]
         """Eight hex digits; equal for equal vocabularies, merges and rules."""
         self._literal = literal_tokenizer(plain, self._control_ids)
-        # What the cap can hold at most: longer texts are cut before they cost any time.
-        self._max_characters = max_tokens * max(map(len, plain.get_vocab()))
+        # What the cap can hold at most: longer texts are cut before they cost any time. Control tokens hold no text.
+        words = (word for word, index in plain.get_vocab().items() if index not in self._control_ids)
+        self._max_characters = max_tokens * max(map(len, words))
+        # The completion that was fitted last: `fit` is followed by `completion` of what it gave.
+        self._fitted: tuple[str, Finish, tuple[int, ...]] | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -72,11 +75,13 @@ class Encoding:
 
     def completion(self, text: str, finish: Finish) -> tuple[int, ...]:
         """See `Policy.encode`: no text, however spelled, becomes a control token."""
-        return self._fitting(text, finish)[2]
+        last = self._fitted  # read once: another thread may replace it
+        return last[2] if last and last[:2] == (text, finish) else self._fitting(text, finish)[2]
 
     def fit(self, text: str, finish: Finish) -> tuple[str, Finish]:
         """See `Policy.fit`."""
-        return self._fitting(text, finish)[:2]
+        self._fitted = fitted = self._fitting(text, finish)
+        return fitted[:2]
 
     def decode(self, ids: Sequence[int], finish: Finish = Finish.STOP) -> str:
         """The text of a completion without control tokens, and of one that was cut without a part of a character."""
@@ -117,9 +122,9 @@ class Encoding:
         text.encode()  # a lone surrogate is a ValueError here; tokenizers makes it a TypeError
         if len(text) > self._max_characters:
             text, finish = text[: self._max_characters], Finish.LENGTH
-        tokens = self._literal.encode(text, add_special_tokens=False)
         end = (self.ends.taught,) if finish is Finish.STOP else ()
-        if not end or len(tokens.ids) + len(end) > self._max_tokens:
+        tokens = self._literal.encode(text, add_special_tokens=False) if end else None
+        if tokens is None or len(tokens.ids) + len(end) > self._max_tokens:
             text, tokens = self._cut(text)
             finish, end = Finish.LENGTH, ()
         ids = tokens.ids

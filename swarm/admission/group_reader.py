@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from policies.rollout import Finish, Group, Rollout, Segment
-from policies.tasks.task import ImageTask, Task
+from policies.tasks.task import MAX_UNJUDGED, ImageTask, Task, score_group
 from swarm.admission.verdict import Reason, Refusal
 from swarm.errors import DecodeError
 from swarm.wire import images
@@ -17,10 +17,14 @@ from swarm.wire.body import SharedGroup, SharedRollout
 
 Encode = Callable[[str, Finish], tuple[int, ...]]
 Fit = Callable[[str, Finish], tuple[str, Finish]]
+Late = Callable[[], bool]  # whether a group has cost as much as one may
 
 # The policy version of segments that were re-encoded from a peer's text: no version of this node's.
 RETOKENIZED = -1
 LEAST_ROLLOUTS = 2  # of a group: one alone has nothing to be compared with
+# Rollouts of text that are read, and scored, however long that takes: an own group's commonly. Of a larger one what
+# comes late is left out; an update takes no more than an own group's rollouts of it anyway.
+PROMPT_ROLLOUTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +41,6 @@ class ReadGroup:
         """Whether enough is left to compare with each other."""
         return not self.unjudged or len(self.group.rollouts) >= LEAST_ROLLOUTS
 
-    def scored(self, group: Group) -> ReadGroup:
-        """With the rewards of `group`, which has the same rollouts, and without those that have no verdict."""
-        pairs = zip(group.rollouts, self.shared.rollouts, strict=True)
-        kept = tuple(claimed for rollout, claimed in pairs if not rollout.no_verdict)
-        unjudged = len(group.rollouts) - len(kept)
-        return replace(
-            self, group=group.judged, shared=replace(self.shared, rollouts=kept), unjudged=unjudged
-        )
-
     def without(self, known: Sequence[bool]) -> ReadGroup:
         """The group less the rollouts that are `known`."""
         kept = [place for place, is_known in enumerate(known) if not is_known]
@@ -54,6 +49,36 @@ class ReadGroup:
             group=replace(self.group, rollouts=tuple(self.group.rollouts[place] for place in kept)),
             shared=replace(self.shared, rollouts=tuple(self.shared.rollouts[place] for place in kept)),
         )
+
+    def scored(self, task: Task, late: Late) -> ReadGroup:
+        """With the task's rewards, less what was not scored before it was `late`, and what has no verdict."""
+        group = (
+            score_group(task, self.group) if isinstance(task, ImageTask) else self._scored_texts(task, late)
+        )
+        pairs = list(zip(group.rollouts, self.shared.rollouts, strict=False))
+        kept = tuple(claimed for rollout, claimed in pairs if not rollout.no_verdict)
+        unscored = len(self.group.rollouts) - len(pairs)
+        return ReadGroup(
+            group.judged,
+            replace(self.shared, rollouts=kept),
+            (*self.left_out, *[Reason.WASTE] * unscored),
+            len(pairs) - len(kept),
+        )
+
+    def _scored_texts(self, task: Task, late: Late) -> Group:
+        """The group's first rollouts with a reward, or without a verdict: as `score_group` gives them."""
+        scored: list[Rollout] = []
+        unjudged = 0
+        for place, rollout in enumerate(self.group.rollouts):
+            if place >= PROMPT_ROLLOUTS and late():
+                break
+            if unjudged < MAX_UNJUDGED:
+                alone = score_group(task, replace(self.group, rollouts=(rollout,)))
+                scored += alone.rollouts
+            else:
+                scored.append(rollout.scored(None))
+            unjudged += scored[-1].no_verdict
+        return replace(self.group, rollouts=tuple(scored))
 
     @property
     def contents(self) -> list[str]:
@@ -65,33 +90,57 @@ def whole(text: str, finish: Finish) -> tuple[str, Finish]:
     return text, finish
 
 
-def read_group(
-    task: Task, peer: str, shared: SharedGroup, encode: Encode, max_characters: int, fit: Fit = whole
-) -> ReadGroup:
-    """Raises Refusal where fewer than two rollouts can be read; nothing else of theirs is looked at then.
+def in_time() -> bool:
+    """The `Late` of whoever has all the time there is."""
+    return False
 
-    All completions are read before any is scored: verifiers see only what could be trained on. A text that `fit`
-    cuts is scored and trained on as it is cut.
-    """
-    pairs: list[tuple[SharedRollout, Rollout]] = []
-    refusals: list[Refusal] = []
-    for rollout in shared.rollouts:
+
+@dataclass(frozen=True, slots=True)
+class GroupReader:
+    """Reads groups as a node's own policy would have made them."""
+
+    encode: Encode
+    max_characters: int
+    fit: Fit = whole
+    late: Late = in_time
+
+    def read(self, task: Task, peer: str, shared: SharedGroup) -> ReadGroup:
+        """Raises Refusal where fewer than two rollouts can be read; nothing else of theirs is looked at then.
+
+        All completions are read before any is scored: verifiers see only what could be trained on. A text that `fit`
+        cuts is scored and trained on as it is cut.
+        """
+        pairs: list[tuple[SharedRollout, Rollout]] = []
+        refusals: list[Refusal] = []
+        for place, rollout in enumerate(shared.rollouts):
+            try:
+                if isinstance(task, ImageTask):
+                    pairs.append((rollout, _reopen(rollout)))
+                    continue
+                if place >= PROMPT_ROLLOUTS and self.late():
+                    raise Refusal(Reason.WASTE, "a group that takes too long to read")
+                pairs.append((rollout, self._reencode(rollout)))
+            except Refusal as refusal:
+                refusals.append(refusal)
+        if refusals and len(pairs) < LEAST_ROLLOUTS:
+            raise refusals[0]
+        return ReadGroup(
+            Group(task.problem(shared.seed), tuple(read for _, read in pairs), origin=peer),
+            replace(shared, rollouts=tuple(rollout for rollout, _ in pairs)),
+            tuple(refusal.reason for refusal in refusals),
+        )
+
+    def _reencode(self, shared: SharedRollout) -> Rollout:
+        if shared.image:
+            raise Refusal(Reason.MEDIUM, "an image where the task asks for text")
+        if (size := len(shared.text)) > self.max_characters:
+            raise Refusal(Reason.LENGTH, f"a completion of {size} characters, maximum {self.max_characters}")
         try:
-            read = (
-                _reopen(rollout)
-                if isinstance(task, ImageTask)
-                else _reencode(rollout, encode, max_characters, fit)
-            )
-            pairs.append((rollout, read))
-        except Refusal as refusal:
-            refusals.append(refusal)
-    if refusals and len(pairs) < LEAST_ROLLOUTS:
-        raise refusals[0]
-    return ReadGroup(
-        Group(task.problem(shared.seed), tuple(read for _, read in pairs), origin=peer),
-        replace(shared, rollouts=tuple(rollout for rollout, _ in pairs)),
-        tuple(refusal.reason for refusal in refusals),
-    )
+            text, finish = self.fit(shared.text, shared.finish)
+            token_ids = self.encode(text, finish)
+        except ValueError as error:
+            raise Refusal(Reason.ENCODING, "a completion that the own policy cannot encode") from error
+        return Rollout(text, (Segment(RETOKENIZED, token_ids),), finish)
 
 
 def contents_of(group: Group, packed: Iterable[bytes]) -> list[str]:
@@ -110,19 +159,6 @@ def _opened_bytes(rollout: SharedRollout) -> int:
         return rollout.pixels
     except DecodeError:
         return 0
-
-
-def _reencode(shared: SharedRollout, encode: Encode, max_characters: int, fit: Fit) -> Rollout:
-    if shared.image:
-        raise Refusal(Reason.MEDIUM, "an image where the task asks for text")
-    if (size := len(shared.text)) > max_characters:
-        raise Refusal(Reason.LENGTH, f"a completion of {size} characters, maximum {max_characters}")
-    try:
-        text, finish = fit(shared.text, shared.finish)
-        token_ids = encode(text, finish)
-    except ValueError as error:
-        raise Refusal(Reason.ENCODING, "a completion that the own policy cannot encode") from error
-    return Rollout(text, (Segment(RETOKENIZED, token_ids),), finish)
 
 
 def _reopen(shared: SharedRollout) -> Rollout:

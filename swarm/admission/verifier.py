@@ -9,20 +9,21 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from policies.line_process import thread_seconds
 from policies.rollout import Group
-from policies.tasks.task import Task, score_group
+from policies.tasks.task import Task
 from swarm.admission.group_reader import (
     LEAST_ROLLOUTS,
     Encode,
     Fit,
+    GroupReader,
+    Late,
     ReadGroup,
     contents_of,
     opened_bytes,
-    read_group,
     whole,
 )
 from swarm.admission.peer_records import PeerRecords
@@ -38,11 +39,14 @@ log = logging.getLogger(__name__)
 
 # Verifiers may differ by rounding between platforms; a larger difference is counted as a claim mismatch.
 CLAIM_TOLERANCE = 1e-6
-# Groups of a body that may be refused, and processor seconds that it may cost: a body of 1.4 kB once cost 2.4. A group
-# of eight takes 3 ms.
+# Groups of a body that may be refused, and processor seconds that it may cost beyond the price of what can be trained
+# on: a body of 1.7 kB, all of whose groups passed and said one thing, once cost 7.5.
 MAX_REFUSALS = 8
-BODY_SECONDS, GROUP_SECONDS = 0.05, 0.02
-SECONDS_A_PIXEL = 0.02 / 2**20  # and byte, to open an image; MAX_BODY_PIXELS bounds their sum
+BODY_SECONDS = 0.02
+GROUP_SECONDS = 0.01  # for reading a group of text, and again for scoring it, beyond its first rollouts
+# What a group that can be trained on may cost, with those around it that cannot: about five times what it takes
+# itself, 2 ms for eight rollouts of 512 tokens.
+SECONDS_A_GROUP, SECONDS_A_TOKEN, SECONDS_A_PIXEL = 0.002, 2e-6, 0.02 / 2**20
 # Rollouts of one body without a verdict, after which the rest of it is not looked at: each may cost a verifier's whole
 # time, and 2,048 of them would keep a node from all other peers for minutes.
 MAX_UNJUDGED_OF_BODY = 16
@@ -101,16 +105,18 @@ class RolloutVerifier:
         except Refusal as refusal:
             return [(Verdict.refused(announcement.peer, refusal.reason, refusal.detail), None)]
         verified: list[Verified] = []
-        pixels_left, unjudged, started = MAX_BODY_PIXELS, 0, time.thread_time()
+        pixels_left, unjudged, over = MAX_BODY_PIXELS, 0, 0.0
         for place, shared in enumerate(body.groups):
-            opened = MAX_BODY_PIXELS - pixels_left
-            spent = time.thread_time() - started - SECONDS_A_PIXEL * max(0, opened)
+            refused = sum(verdict.outcome is Outcome.REFUSED for verdict, _ in verified)
             left = f"{len(body.groups) - place} further groups were not looked at"
-            if _is_waste([verdict for verdict, _ in verified], spent):
-                return [*verified, (Verdict.refused(body.sender, Reason.WASTE, left), None)]
             if unjudged >= MAX_UNJUDGED_OF_BODY:
                 return [*verified, (Verdict(Outcome.UNUSABLE, body.sender, detail=left), None)]
+            if refused >= MAX_REFUSALS or over > BODY_SECONDS:
+                return [*verified, (Verdict.refused(body.sender, Reason.WASTE, left), None)]
+            started = thread_seconds()
             verified.append(self._verify_group(body.sender, shared, pixels_left))
+            if not verified[-1][0].no_verdict:  # those have a bound of their own, and are held against nobody
+                over += thread_seconds() - started - _price(*verified[-1])
             pixels_left -= opened_bytes(shared)
             unjudged += verified[-1][0].no_verdict
         return verified
@@ -216,15 +222,25 @@ class RolloutVerifier:
             raise Refusal(Reason.FAULT, f"a check failed with {type(error).__name__}") from error
 
     def _rescore(self, task: Task, peer: str, shared: SharedGroup) -> ReadGroup:
-        read = read_group(task, peer, shared, self._encode, self.settings.max_characters, self.settings.fit)
-        return read.scored(score_group(task, read.group))
+        limits = self.settings
+        late_to_read, late_to_score = _late_after(GROUP_SECONDS), _late_after(2 * GROUP_SECONDS)
+        reader = GroupReader(self._encode, limits.max_characters, limits.fit, late_to_read)
+        return reader.read(task, peer, shared).scored(task, late_to_score)
 
 
-def _is_waste(verdicts: Sequence[Verdict], seconds: float) -> bool:
-    """Whether a body was refused too often, or cost more processor time than what passed of it may cost."""
-    passed = sum(verdict.checked for verdict in verdicts)
-    refused = sum(verdict.outcome is Outcome.REFUSED for verdict in verdicts)
-    return refused >= MAX_REFUSALS or seconds > BODY_SECONDS + GROUP_SECONDS * passed
+def _late_after(seconds: float) -> Late:
+    """Becomes true when this thread has worked for so long from now on."""
+    end = thread_seconds() + seconds
+    return lambda: thread_seconds() > end
+
+
+def _price(verdict: Verdict, group: Group | None) -> float:
+    """Processor seconds that a group is worth: none where there is nothing to learn from it."""
+    if group is None or verdict.outcome is not Outcome.ACCEPTED:
+        return 0.0
+    tokens = sum(len(rollout.token_ids) for rollout in group.rollouts)
+    pixels = sum(len(rollout.image.pixels) for rollout in group.rollouts if rollout.image)
+    return SECONDS_A_GROUP + SECONDS_A_TOKEN * tokens + SECONDS_A_PIXEL * pixels
 
 
 def _about(verdict: Verdict, shared: SharedGroup) -> Verdict:

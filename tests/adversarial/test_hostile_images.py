@@ -206,7 +206,9 @@ class Flat(Brightness):
     """Without a look at the pixels: three million of them are slow to add up in Python."""
 
     def score_images(self, problem: Problem, images: Sequence[Image]) -> list[float]:
-        return [0.0 for _ in images]
+        return [
+            place / len(images) for place in range(len(images))
+        ]  # something to learn from: it pays for itself
 
 
 def bounded(data: bytes) -> None:

@@ -20,7 +20,7 @@ BENCHMARKS: Mapping[str, str] = MappingProxyType(
         for name in ("branch", "engine", "families", "faults", "gossip", "sapo", "step")
     }
     | {name: f"node.bench.strategies.{name}" for name in ("april", "brorl", "dars")}
-    | {"strategies": "node.bench.strategies.compare"}
+    | {"strategies": "node.bench.strategies.compare", "verifier": "node.bench.attacks.verifier"}
 )
 
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from policies.line_process import thread_seconds
 from policies.tasks import TaskError, TaskSpec, build_task
 from policies.tasks.gym_process import PROCESS, GymProcess
 from policies.tasks.task import TaskTimeoutError
@@ -139,3 +140,19 @@ def test_it_ends_with_whoever_started_it() -> None:
             return
         time.sleep(0.05)
     raise AssertionError(f"process {child} is still there")
+
+
+def test_computing_is_charged_to_the_thread_that_asked() -> None:
+    def charged() -> float:
+        return thread_seconds() - time.thread_time()
+
+    process, before = GymProcess(), charged()
+    process.problem("zebra_puzzles", 1, {})
+    mine = charged()
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(charged).result() == pytest.approx(0.0, abs=1e-3)
+        other.submit(process.problem, "zebra_puzzles", 2, {}).result()
+        assert other.submit(charged).result() > 2e-3
+    assert charged() == pytest.approx(mine, abs=1e-3) and mine > before + 2e-3
+    process.close()
+    assert charged() == pytest.approx(mine, abs=1e-3)

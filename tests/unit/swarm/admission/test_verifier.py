@@ -26,9 +26,16 @@ from fakes import (
 )
 
 from policies.rollout import Finish, Problem
-from swarm.admission.group_reader import RETOKENIZED
+from swarm.admission.group_reader import PROMPT_ROLLOUTS, RETOKENIZED
 from swarm.admission.verdict import Outcome, Reason, Verdict
-from swarm.admission.verifier import MAX_REFUSALS, RolloutVerifier, VerifierLimits
+from swarm.admission.verifier import (
+    BODY_SECONDS,
+    GROUP_SECONDS,
+    MAX_REFUSALS,
+    SECONDS_A_GROUP,
+    RolloutVerifier,
+    VerifierLimits,
+)
 from swarm.limits import CLOCK_SKEW, MAX_BODY
 
 
@@ -252,12 +259,46 @@ def test_a_body_ends_after_a_few_refusals() -> None:
 
 
 def test_a_body_that_costs_more_than_it_brings_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One text of 16,000 blanks a group, all rewards equal or none to learn from, once took 2.4 CPU seconds."""
-    clock = iter(range(1000))
-    monkeypatch.setattr("swarm.admission.verifier.time.thread_time", lambda: 0.031 * next(clock))
-    groups = [shared_group(seed, ("it is 1", 1.0), ("no", 0.0)) for seed in range(50)]
-    results = verifier().verify(*offer(body_of(groups, ALICE)))
-    assert [verdict.reason for verdict, _ in results] == [None] * 2 + [Reason.WASTE]
+    """Groups without anything to learn from buy no time, though they pass: such a body once took 7.5 CPU seconds."""
+    work = Work(monkeypatch, encoding=BODY_SECONDS / 8)
+    alike = [shared_group(seed, ("no", 0.0), ("no!", 0.0)) for seed in range(50)]
+    results = work.verifier.verify(*offer(body_of(alike, ALICE)))
+    assert [verdict.outcome for verdict, _ in results] == [Outcome.SET_ASIDE] * 5 + [Outcome.REFUSED]
+    assert results[-1][0].reason is Reason.WASTE
+
+
+def test_groups_to_learn_from_pay_for_themselves_and_some_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(n: int, right: bool) -> str:
+        return f"it is {n + 1}" if right else "so be it"
+
+    for every in (1, 4):  # as many groups have something to learn from
+        groups = [shared_group(n, ("no", 0.0), (answer(n, n % every == 0), 0.0)) for n in range(50)]
+        work = Work(monkeypatch, encoding=SECONDS_A_GROUP / 8)
+        results = work.verifier.verify(*offer(body_of(groups, ALICE)))
+        assert len(results) == 50 and all(verdict.checked for verdict, _ in results)
+        assert work.seconds == pytest.approx(100 * SECONDS_A_GROUP / 8) and work.seconds > BODY_SECONDS
+
+
+def test_one_group_of_many_texts_costs_no_more_than_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body was looked at between its groups only: one of 1,024 rollouts had all the time it wanted."""
+    work = Work(monkeypatch, encoding=GROUP_SECONDS / 20)
+    many = shared_group(7, ("it is 8", 1.0), *((f"it is {n}", 0.0) for n in range(20, 520)))
+    [(verdict, accepted)] = work.verifier.verify(*offer(body_of([many], ALICE)))
+    assert verdict.outcome is Outcome.ACCEPTED and accepted is not None
+    assert PROMPT_ROLLOUTS < len(accepted.rollouts) < 30 > work.encoded
+    assert verdict.left_out == (Reason.WASTE,) * (501 - len(accepted.rollouts))
+
+
+def test_scoring_a_group_ends_in_time_and_a_small_one_is_always_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    work = Work(monkeypatch, scoring=GROUP_SECONDS)
+    many = shared_group(7, ("it is 8", 1.0), *((f"it is {n}", 0.0) for n in range(20, 60)))
+    few = shared_group(8, *((f"it is {n}", 0.0) for n in range(9, 9 + PROMPT_ROLLOUTS)))
+    results = work.verifier.verify(*offer(body_of([many], ALICE)))
+    results += work.verifier.verify(*offer(body_of([few], BOB)))
+    assert [len(group.rollouts) for _, group in results if group] == [PROMPT_ROLLOUTS] * 2
+    assert results[0][0].left_out == (Reason.WASTE,) * (41 - PROMPT_ROLLOUTS) and not results[1][0].left_out
 
 
 def test_rollouts_without_a_verdict_are_left_out_and_held_against_nobody() -> None:
@@ -290,3 +331,24 @@ def test_a_body_that_no_verifier_comes_to_an_end_with_is_given_up() -> None:
     assert (
         len(asked) == 8
     )  # then the group's others have no verdict either, and the body's other groups are left
+
+
+class Work:
+    """A verifier whose encoding and scoring take as many processor seconds as given; all else takes none."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, encoding: float = 0.0, scoring: float = 0.0) -> None:
+        self.seconds, self.encoded = 0.0, 0
+        monkeypatch.setattr("swarm.admission.verifier.thread_seconds", lambda: self.seconds)
+        work = self
+
+        class Slow(Addition):
+            def score(self, problem: Problem, completion: str) -> float | None:
+                work.seconds += scoring
+                return super().score(problem, completion)
+
+        def slow_encode(text: str, finish: Finish) -> tuple[int, ...]:
+            work.seconds += encoding
+            work.encoded += 1
+            return encode(text, finish)
+
+        self.verifier = RolloutVerifier(SWARM, NODE, {Addition.name: Slow()}, slow_encode, ManualClock())

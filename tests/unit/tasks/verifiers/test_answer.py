@@ -82,3 +82,26 @@ def test_nothing_that_is_written_keeps_it_from_an_end(pieces: list[str]) -> None
 @pytest.mark.parametrize("piece", ["\\boxed{", "<answer>", "\\text{", "{", "}"])
 def test_a_hostile_completion_is_read_in_a_bounded_part(piece: str) -> None:
     assert len(answer_part(piece * 100_000)) <= SCANNED_CHARACTERS
+
+
+def test_marks_in_one_another_are_followed_a_few_deep() -> None:
+    """Each took another look at the rest: thousands of them took 31 ms of one completion."""
+    assert answer_part("<answer>\\boxed{" * 4 + "42" + "}</answer>" * 4) == "42"
+    deep = "\\boxed{" + "<answer>" * 400
+    looks = 0
+
+    class Counted(str):
+        def rfind(self, *where: object) -> int:
+            nonlocal looks
+            looks += 1
+            return super().rfind(*where)  # type: ignore[arg-type]
+
+        def __getitem__(self, key: object) -> Counted:
+            return Counted(super().__getitem__(key))  # type: ignore[index]
+
+        def partition(self, mark: str) -> tuple[str, str, str]:
+            return tuple(map(Counted, super().partition(mark)))  # type: ignore[return-value]
+
+    nested = Counted(deep)
+    answer_part(nested)
+    assert 0 < looks <= 2 * 8 + 2
