@@ -186,7 +186,7 @@ def strategies(cases: CasesOption = [], seeds: SeedsOption = None, as_json: Json
 
 @bench_app.command()
 def verifier(cases: CasesOption = [], seeds: SeedsOption = None, as_json: JsonOption = False) -> None:
-    """What a peer's bodies cost: honest groups a second through all checks, and the dearest bodies' CPU seconds."""
+    """Honest groups a second through all checks, and what the dearest bodies cost."""
     _run("verifier", BenchOptions(cases=tuple(cases), repeats=seeds), as_json=as_json)
 
 
