@@ -186,7 +186,7 @@ def strategies(cases: CasesOption = [], seeds: SeedsOption = None, as_json: Json
 
 @bench_app.command()
 def verifier(cases: CasesOption = [], seeds: SeedsOption = None, as_json: JsonOption = False) -> None:
-    """Honest groups a second through all checks, and what the dearest bodies cost."""
+    """Checks of peers' bodies. Groups a second, and the dearest bodies."""
     _run("verifier", BenchOptions(cases=tuple(cases), repeats=seeds), as_json=as_json)
 
 
