@@ -106,7 +106,22 @@ def pack(message: Any) -> bytes:
 
 
 def unpack(payload: bytes) -> Any:
-    return msgpack.unpackb(payload)
+    """Raises TransportError for what `pack` did not make."""
+    try:
+        return msgpack.unpackb(payload)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise TransportError("ipc frame that holds no message") from error
+
+
+def unpack_message(payload: bytes) -> tuple[int, str | None, Any]:
+    """A call's id, verb or kind of error, and what comes with it. Raises TransportError."""
+    message = unpack(payload)
+    if not isinstance(message, list) or len(message) != 3:
+        raise TransportError("ipc frame that holds no call and no answer")
+    call, kind, content = message
+    if type(call) is not int or not (kind is None or isinstance(kind, str)):
+        raise TransportError("ipc frame that holds no call and no answer")
+    return call, kind, content
 
 
 def frame_length(header: bytes) -> int:

@@ -139,8 +139,8 @@ class IpcClient:
         finally:
             self._sending.release()
 
-    def _receive(self) -> Any:
-        return ipc.unpack(self._read(ipc.frame_length(self._read(ipc.LENGTH.size))))
+    def _receive(self) -> tuple[int, str | None, Any]:
+        return ipc.unpack_message(self._read(ipc.frame_length(self._read(ipc.LENGTH.size))))
 
     def _read(self, size: int) -> bytes:
         parts = bytearray()
@@ -158,7 +158,7 @@ class IpcClient:
         if kind is None:
             waiting.set_result(result)
         else:
-            _fail(waiting, ipc.ERRORS[kind](result))
+            _fail(waiting, ipc.ERRORS.get(kind, TransportError)(result))
 
 
 def _fail(waiting: Future[Any], error: TransportError) -> None:
