@@ -19,12 +19,26 @@ CACHED_NUMBERS = 2**22
 TRL_TILE = 32768
 
 
+class LogitChange(NamedTuple):
+    """What a model does to its logits: cap * tanh(scale * logits / cap), or the scale alone."""
+
+    scale: float = 1.0
+    cap: float | None = None
+
+
+UNCHANGED = LogitChange()
+
+
 def score_tokens(
-    hidden: torch.Tensor, head: torch.nn.Linear, targets: torch.Tensor, temperature: float
+    hidden: torch.Tensor,
+    head: torch.nn.Linear,
+    targets: torch.Tensor,
+    temperature: float,
+    change: LogitChange = UNCHANGED,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probs (N,) of `targets` (N,) and entropies (N,) in nats, from hidden states (N, H); both fp32.
 
-    Of the softmax of logits / temperature. The products run in autocast's type where it is on, else in that of
+    Of the softmax of logits / temperature, after `change`. The products run in autocast's type where it is on, else in that of
     `hidden`. The entropy carries no gradient: no loss of ours asks for one. On CUDA it is TRL's Triton kernel
     that works, which never writes the logits to memory.
     """
@@ -37,13 +51,13 @@ def score_tokens(
     if device == "cuda":
         outputs = ("log_probs", "entropy")
         scores = ChunkedLogProbFunction.apply(
-            hidden, weight, bias, targets, temperature, TRL_TILE, None, 1.0, outputs
+            hidden, weight, bias, targets, temperature, TRL_TILE, change.cap, change.scale, outputs
         )
         return scores[0], scores[1].detach()
     if torch.is_autocast_enabled(device):
         hidden = hidden.to(torch.get_autocast_dtype(device))
     with torch.autocast(device, enabled=False):
-        logprobs, entropy = _TokenScores.apply(hidden, weight, bias, targets, temperature)  # type: ignore[no-untyped-call]
+        logprobs, entropy = _TokenScores.apply(hidden, weight, bias, targets, temperature, change)  # type: ignore[no-untyped-call]
     return logprobs, entropy
 
 
@@ -55,6 +69,7 @@ class _Softmax(NamedTuple):
     bias: torch.Tensor | None  # (V,)
     targets: torch.Tensor  # (N,)
     temperature: float
+    change: LogitChange
 
     def parts(self, numbers: int) -> Iterator[tuple[slice, torch.Tensor]]:
         """Yields (tokens, buffer for their residuals): as many as `numbers` allow, always in the same memory."""
@@ -67,20 +82,22 @@ class _Softmax(NamedTuple):
     def residuals(self, part: slice, buffer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Fills `buffer` (n, V) with p - onehot(target); gives log-probs and entropies, each (n,).
 
-        d logprob / d logits = -residual / temperature, so that the backward pass is products alone.
+        d logprob / d logits = -residual / temperature, so that the backward pass is products alone. Where logits are
+        changed, residuals are multiplied by the slope of the change.
         """
         torch.mm(self.hidden[part], self.matrix.t(), out=buffer)
         if self.bias is not None:
             buffer += self.bias
         rows = max(1, CACHED_NUMBERS // len(self.matrix))
         pieces = zip(torch.split(buffer, rows), torch.split(self.targets[part], rows), strict=True)
-        scores = [_residuals_in_place(*piece, self.temperature) for piece in pieces]
+        scores = [_residuals_in_place(*piece, self.temperature, self.change) for piece in pieces]
         return torch.cat([logprobs for logprobs, _ in scores]), torch.cat([entropy for _, entropy in scores])
 
 
 def _residuals_in_place(
-    logits: torch.Tensor, targets: torch.Tensor, temperature: float
+    logits: torch.Tensor, targets: torch.Tensor, temperature: float, change: LogitChange
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    slope = _changed_in_place(logits, change)
     tempered = logits.float() if temperature == 1.0 else logits.float() / temperature
     logprobs = torch.log_softmax(tempered, -1)
     chosen = logprobs.gather(1, targets[:, None])
@@ -90,7 +107,22 @@ def _residuals_in_place(
         logits.copy_(p)
     # From the stored p, the residual of a token that is all but certain would be lost in rounding.
     logits.scatter_(1, targets[:, None], chosen.expm1().to(logits.dtype))
+    if slope is not None:
+        logits.mul_(slope)
     return chosen[:, 0], entropy
+
+
+def _changed_in_place(logits: torch.Tensor, change: LogitChange) -> torch.Tensor | float | None:
+    """Applies the change, and gives its slope at every logit; None where it is 1."""
+    if change.cap is None:
+        if change.scale == 1.0:
+            return None
+        logits.mul_(change.scale)
+        return change.scale
+    logits.mul_(change.scale / change.cap).tanh_()
+    slope = (1.0 - logits.square()).mul_(change.scale)
+    logits.mul_(change.cap)
+    return slope
 
 
 class _TokenScores(torch.autograd.Function):
@@ -107,10 +139,11 @@ class _TokenScores(torch.autograd.Function):
         bias: torch.Tensor | None,
         targets: torch.Tensor,
         temperature: float,
+        change: LogitChange,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         ctx.trains_head = any(ctx.needs_input_grad[1:3])
-        ctx.temperature = temperature
-        softmax = _Softmax(hidden, weight.to(hidden.dtype), bias, targets, temperature)
+        ctx.temperature, ctx.change = temperature, change
+        softmax = _Softmax(hidden, weight.to(hidden.dtype), bias, targets, temperature, change)
         numbers = len(targets) * len(weight)
         keeps = ctx.trains_head and numbers * hidden.element_size() <= KEPT_BYTES
         product = torch.empty_like(hidden) if ctx.needs_input_grad[0] and not ctx.trains_head else None
@@ -129,17 +162,17 @@ class _TokenScores(torch.autograd.Function):
         hidden, weight, bias, targets, product, kept = ctx.saved_tensors
         pull = (-grad / ctx.temperature).to(hidden.dtype)[:, None]
         if not ctx.trains_head:
-            return (None if product is None else product * pull), None, None, None, None
-        softmax = _Softmax(hidden, weight.to(hidden.dtype), bias, targets, ctx.temperature)
+            return (None if product is None else product * pull), *[None] * 5
+        softmax = _Softmax(hidden, weight.to(hidden.dtype), bias, targets, ctx.temperature, ctx.change)
         wanted = zip((hidden, weight, bias), ctx.needs_input_grad[:3], strict=True)
         sums = [torch.zeros_like(t, dtype=torch.float32) if wants else None for t, wants in wanted]
         if kept is not None:
             _add_gradients(sums, softmax, slice(None), kept, pull)
-            return *sums, None, None
+            return *sums, None, None, None
         for part, buffer in softmax.parts(REUSED_NUMBERS):
             softmax.residuals(part, buffer)
             _add_gradients(sums, softmax, part, buffer, pull[part])
-        return *sums, None, None
+        return *sums, None, None, None
 
 
 def _add_gradients(

@@ -149,9 +149,9 @@ class ScoringTrainer(GRPOTrainer):
         try:
             if self._settings.gradient_checkpointing:
                 raise UnfitError("gradient checkpointing keeps no keys and values")
-            if self.aux_loss_enabled:
-                raise UnfitError("its loss has a term for the balance of experts")
-            scorer = CompletionScorer(plain, self.temperature, self.accelerator.autocast)
+            scorer = CompletionScorer(
+                plain, self.temperature, self.accelerator.autocast, balances=self.aux_loss_enabled
+            )
             scorer.compare(partial(super()._get_per_token_logps_and_entropies, self._prepared))
         except UnfitError as error:
             self.refusal = str(error)
@@ -230,6 +230,7 @@ class ScoringTrainer(GRPOTrainer):
             entropy = None if entropy is None else entropy.gather(1, rows.places - 1)
         else:
             logprobs, entropy = self._scorer.score(input_ids, attention_mask, logits_to_keep)
+            aux_loss = self._scorer.balance
         self._scored = logprobs.detach()
         return logprobs, entropy, aux_loss
 

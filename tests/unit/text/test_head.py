@@ -7,8 +7,9 @@ import torch
 from trl.kernels import ChunkedLogProbFunction
 
 from policies.text import head as module
-from policies.text.head import score_tokens
+from policies.text.head import UNCHANGED, LogitChange, score_tokens
 
+CHANGES = [UNCHANGED, LogitChange(0.5), LogitChange(cap=3.0), LogitChange(2.0, 3.0)]
 TOKENS, WIDTH, VOCABULARY = 33, 16, 50
 
 
@@ -25,9 +26,16 @@ def problem(bias: bool) -> tuple[torch.Tensor, torch.nn.Linear, torch.Tensor, to
 
 
 def written_out(
-    hidden: torch.Tensor, head: torch.nn.Linear, targets: torch.Tensor, temperature: float
+    hidden: torch.Tensor,
+    head: torch.nn.Linear,
+    targets: torch.Tensor,
+    temperature: float,
+    change: LogitChange = UNCHANGED,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    table = torch.log_softmax(head(hidden) / temperature, -1)
+    logits = change.scale * head(hidden)
+    if change.cap is not None:
+        logits = change.cap * torch.tanh(logits / change.cap)
+    table = torch.log_softmax(logits / temperature, -1)
     return table.gather(1, targets[:, None])[:, 0], -(table.exp() * table).sum(-1)
 
 
@@ -40,8 +48,14 @@ def grads_of(logprobs: torch.Tensor, pull: torch.Tensor, *tensors: torch.Tensor)
 @pytest.mark.parametrize("trains", ["all", "head", "hidden"])
 @pytest.mark.parametrize("kept_bytes", [0, 2**30])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("change", CHANGES)
 def test_scores_and_gradients_equal_softmax_written_out(
-    bias: bool, trains: str, kept_bytes: int, temperature: float, monkeypatch: pytest.MonkeyPatch
+    bias: bool,
+    trains: str,
+    kept_bytes: int,
+    temperature: float,
+    change: LogitChange,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "KEPT_BYTES", kept_bytes)
     monkeypatch.setattr(module, "REUSED_NUMBERS", 7 * VOCABULARY)
@@ -49,8 +63,8 @@ def test_scores_and_gradients_equal_softmax_written_out(
     hidden, head, targets, pull = problem(bias)
     head.requires_grad_(trains != "hidden")
     hidden.requires_grad_(trains != "head")
-    expected, expected_entropy = written_out(hidden, head, targets, temperature)
-    logprobs, entropy = score_tokens(hidden, head, targets, temperature)
+    expected, expected_entropy = written_out(hidden, head, targets, temperature, change)
+    logprobs, entropy = score_tokens(hidden, head, targets, temperature, change)
     torch.testing.assert_close(logprobs, expected)
     torch.testing.assert_close(entropy, expected_entropy)
     assert not entropy.requires_grad
@@ -70,12 +84,13 @@ def test_a_second_backward_pass_gives_the_same() -> None:
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(first, second, strict=True))
 
 
-def test_trl_s_kernel_gives_the_same() -> None:
+@pytest.mark.parametrize("change", CHANGES)
+def test_trl_s_kernel_gives_the_same(change: LogitChange) -> None:
     """Which is what runs on CUDA; called here as `score_tokens` calls it there."""
     hidden, head, targets, pull = problem(True)
-    arguments = (hidden, head.weight, head.bias, targets, 0.7, module.TRL_TILE, None, 1.0)
+    arguments = (hidden, head.weight, head.bias, targets, 0.7, module.TRL_TILE, change.cap, change.scale)
     theirs = ChunkedLogProbFunction.apply(*arguments, ("log_probs", "entropy"))
-    ours = score_tokens(hidden, head, targets, 0.7)
+    ours = score_tokens(hidden, head, targets, 0.7, change)
     torch.testing.assert_close(ours[0], theirs[0])
     torch.testing.assert_close(ours[1], theirs[1].detach())
     tensors = (hidden, *head.parameters())

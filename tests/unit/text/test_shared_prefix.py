@@ -13,11 +13,10 @@ import torch
 from grpo_oracle import ROUNDING, gradients, hand_written_loss, largest_relative_difference
 from tiny_text import tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
-from transformers.models.gemma2 import Gemma2Config
 from transformers.models.llama import LlamaConfig
-from transformers.models.mistral import MistralConfig
-from transformers.models.mixtral import MixtralConfig
+from transformers.models.qwen3_moe.modeling_qwen3_moe import load_balancing_loss_func
 
+from node.bench.families.models import make_model
 from policies.text import scoring as module
 from policies.text.batching import Row, cost, pack
 from policies.text.model import attach_lora
@@ -164,35 +163,78 @@ def test_dropout_draws_anew_for_every_update_and_training_goes_on(monkeypatch: p
     assert all(norm > 0 for pair in norms for norm in pair)
 
 
-FULL = {"sliding_window": None}
-MODELS = [
-    (MistralConfig, FULL, None),
-    (MistralConfig, {"sliding_window": 8}, "do not attend to the whole context"),
-    (Gemma2Config, {}, "changes its logits after the head"),
-    (MixtralConfig, {**FULL, "router_aux_loss_coef": 0.0}, "routes tokens to experts"),
-    (MixtralConfig, FULL, "balance of experts"),
-]
+KINDS = ["mistral", "phi3", "gemma2", "gemma3_text", "gemma4_text", "olmo3", "exaone4", "cohere2", "granite"]
+KINDS += ["qwen3_moe", "mixtral", "gpt_oss"]  # their terms for the balance of experts are switched off
 
 
-@pytest.mark.parametrize(("config", "changes", "reason"), MODELS)
-def test_models_that_do_not_fit_train_by_trl_s_step(
-    config: type[PreTrainedConfig],
-    changes: dict[str, object],
-    reason: str | None,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("kind", KINDS)
+def test_windows_caps_and_experts_share_prompts_exactly(
+    kind: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Prompts and completions of `ROWS` pass the windows, which are of six tokens."""
     monkeypatch.setattr(module, "LEAST_SAVING_ON_CPU", 0)
-    reference, model = small_model(config, **changes), small_model(config, **changes)
+    reference, model = (make_model(kind, 48) for _ in range(2))
+    for each in (reference, model):
+        if hasattr(each.config, "router_aux_loss_coef"):
+            each.config.router_aux_loss_coef = 0.0
     with caplog.at_level(logging.WARNING, module.__name__):
         trainer = trainer_of(model, PLAIN.model_copy(update={"token_budget": 60}))
-    lines = [record.getMessage() for record in caplog.records if record.name == module.__name__]
-    assert len(lines) == (reason is not None)
-    assert all("trains by TRL's slower step" in line and str(reason) in line for line in lines)
+    assert trainer.path == "shared prompt" and "slower step" not in caplog.text
+    seen = embedded_tokens(model)
     trainer.accumulate(ROWS)
-    if reason != "balance of experts":  # which adds to the loss
-        hand_written_loss(reference, ROWS, PLAIN).backward()
-        assert largest_relative_difference(gradients(model), gradients(reference)) < ROUNDING
+    assert 40 in seen, "the longest prompt was not computed by itself"
+    hand_written_loss(reference, ROWS, PLAIN).backward()
+    assert largest_relative_difference(gradients(model), gradients(reference)) < ROUNDING
+
+
+@pytest.mark.parametrize("kind", ["qwen3_moe", "mixtral", "gpt_oss"])
+def test_the_balance_of_experts_is_that_of_trl(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LEAST_SAVING_ON_CPU", 1e9)
+    settings, known = PLAIN.model_copy(update={"token_budget": 10**6}), [r for r in ROWS if r.logprobs]
+    losses, found = [], []
+    for shares in (True, False):
+        model = make_model(kind, 48)
+        model.config.router_aux_loss_coef = 0.5
+        trainer = trainer_of(model, settings)
+        assert trainer.path == "shared prompt" and trainer.aux_loss_enabled
+        if not shares:
+            trainer._scorer = None
+        losses.append(trainer.accumulate(known).loss)
+        found.append(gradients(model))
+    assert losses[0] == pytest.approx(losses[1], rel=ROUNDING)
+    assert largest_relative_difference(*found) < ROUNDING
+
+
+def test_behind_a_shared_prompt_the_balance_is_of_what_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LEAST_SAVING_ON_CPU", 0)
+    rows = [Row((7, 9, 11, 8) * 3, tuple(range(5 + i, 13 + i)), 1.0, None) for i in range(4)]
+    losses = []
+    for weight in (0.5, 1e-9):
+        model = make_model("qwen3_moe", 48)
+        model.config.router_aux_loss_coef = weight
+        trainer = trainer_of(model)
+        losses.append(trainer.accumulate(rows).loss)
+    ids = torch.tensor([[*row.prompt_ids, *row.token_ids] for row in rows])
+    mask = torch.ones_like(ids)
+    mask[:, :12] = mask[:, -1] = 0
+    with torch.no_grad():
+        balance = model(input_ids=ids, attention_mask=torch.ones_like(ids), output_router_logits=True)
+        term = load_balancing_loss_func(balance.router_logits, 4, 2, mask)
+    assert losses[0] - losses[1] == pytest.approx(0.5 * float(term), rel=1e-4)
+
+
+def test_states_train_by_trl_s_step(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LEAST_SAVING_ON_CPU", 0)
+    reference, model = make_model("lfm2", 48), make_model("lfm2", 48)
+    with caplog.at_level(logging.WARNING, module.__name__):
+        trainer = trainer_of(model, PLAIN.model_copy(update={"token_budget": 60}))
+    assert "trains by TRL's slower step: some of its layers keep states" in caplog.text
+    assert trainer.path == "TRL" and trainer.refusal is not None
+    trainer.accumulate(ROWS)
+    hand_written_loss(reference, ROWS, PLAIN).backward()
+    assert largest_relative_difference(gradients(model), gradients(reference)) < ROUNDING
 
 
 def test_gradient_checkpointing_trains_by_trl_s_step(caplog: pytest.LogCaptureFixture) -> None:
