@@ -38,9 +38,9 @@ def score_tokens(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probs (N,) of `targets` (N,) and entropies (N,) in nats, from hidden states (N, H); both fp32.
 
-    Of the softmax of logits / temperature, after `change`. The products run in autocast's type where it is on, else in that of
-    `hidden`. The entropy carries no gradient: no loss of ours asks for one. On CUDA it is TRL's Triton kernel
-    that works, which never writes the logits to memory.
+    Of the softmax of logits / temperature, after `change`. The products run in autocast's type where it is on, else
+    in that of `hidden`. The entropy carries no gradient: no loss of ours asks for one. On CUDA it is TRL's Triton
+    kernel that works, which never writes the logits to memory.
     """
     weight: torch.Tensor = head.weight
     bias: torch.Tensor | None = head.bias
@@ -132,7 +132,7 @@ class _TokenScores(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0913 - each is what a gradient could be asked for, or decides over it
         ctx: Any,
         hidden: torch.Tensor,
         weight: torch.Tensor,

@@ -115,7 +115,8 @@ class CompletionScorer:
     def compare(self, reference: Reference) -> None:
         """Scores two short rows of one prompt, with and without sharing it, one padded, and each by `reference`.
 
-        The prompt is longer than the model's windows. Raises UnfitError when they differ by more than rounding. Without dropout; the model's mode is restored.
+        The prompt is longer than the model's windows. Raises UnfitError when they differ by more than rounding.
+        Without dropout; the model's mode is restored.
         """
         with narrowed_windows(self._model):
             furthest = self._furthest(reference)
@@ -134,7 +135,8 @@ class CompletionScorer:
         self._model.eval()
         try:
             balances = {"compute_aux_loss": True} if self._balance_of else {}
-            *expected, balance = reference(rows, mask, width, compute_entropy=True, **balances)
+            logprobs, entropy, balance = reference(rows, mask, width, compute_entropy=True, **balances)
+            expected = (logprobs, entropy)
             found = [(expected, self.score(rows, mask, width))]
             off = 0.0 if balance is None or self.balance is None else _distance(self.balance, balance)
             with self.sharing(rows[0, :prompt]):
@@ -144,7 +146,7 @@ class CompletionScorer:
             raise UnfitError(f"it cannot be run behind a shared prompt ({error})") from error
         finally:
             self._model.train(was_training)
-        return max(off, *(_distance(torch.stack([*ours]), torch.stack([*theirs])) for theirs, ours in found))
+        return max(off, *(_distance(torch.stack(ours), torch.stack(theirs)) for theirs, ours in found))
 
     def _padded_and_alone(
         self, rows: torch.Tensor, mask: torch.Tensor, width: int, reference: Reference

@@ -59,6 +59,7 @@ class ViewCache(Cache):
 
     def __init__(self, view: View, layers: int) -> None:
         super().__init__(layers=[_ViewLayer(view, index) for index in range(layers)])
+        self.view = view
 
 
 class _ViewLayer(CacheLayerMixin):

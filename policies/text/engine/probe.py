@@ -17,6 +17,7 @@ from policies.text.engine.attention import ATTENTION, SlotGrid, UnsupportedError
 from policies.text.engine.batch import Batch
 from policies.text.engine.cache import Table
 from policies.text.engine.decoder import Decoder
+from policies.text.engine.falcon import falcon_attention
 from policies.text.engine.hf_fallback import GenerateFallback, in_evaluation
 from policies.text.engine.request import Request, Sampling
 from policies.text.engine.windows import exact_length, sliding_window, widest_window
@@ -44,13 +45,21 @@ Ids = tuple[int, ...]
 def shared_attention(model: PreTrainedModel) -> Iterator[None]:
     """Inside, the model attends through the engine's views, in inference mode."""
     own, training = model.config._attn_implementation, model.training
-    model.set_attn_implementation(ATTENTION)
+    _attend_by(model, ATTENTION)
     model.eval()
     try:
-        yield
+        with falcon_attention(model):
+            yield
     finally:
-        model.set_attn_implementation(own)
+        _attend_by(model, own)
         model.train(training)
+
+
+def _attend_by(model: PreTrainedModel, attention: str) -> None:
+    if model._can_set_attn_implementation():
+        model.set_attn_implementation(attention)
+    else:  # what is asked of it there is a line in the log; masks are made by the name in the configuration
+        model.config._attn_implementation = attention
 
 
 @torch.no_grad()
