@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from node.config import overrides as rules
+from node.config.data_files import with_digests
 from node.config.overrides import key_of, refuse_silo_type, refuse_unread, with_rounds
 from node.config.roles import as_silo, as_swarm_node, invite_in
 from node.config.schema import Config, ConfigError, load_config
@@ -23,14 +24,14 @@ def run_config(source: str, overrides: Sequence[str], rounds: int | None) -> Con
     config = load_config(source, with_rounds(overrides, rounds))
     if isinstance(config.swarm, SiloConfig):
         refuse_unread(overrides, rules.ALONE, "a run without a swarm")
-    return config
+    return with_digests(config)
 
 
 def silo_config(source: str, overrides: Sequence[str], rounds: int | None) -> Config:
     """Raises ConfigError."""
     refuse_unread(overrides, rules.SILO, "murmur silo")
     config = as_silo(load_config(source, with_rounds(overrides, rounds), for_role=True))
-    return config.model_copy(update={"silo_baseline": False})
+    return with_digests(config.model_copy(update={"silo_baseline": False}))
 
 
 def join_config(
@@ -47,7 +48,8 @@ def join_config(
     if invite and "tasks" in keys:
         _refuse_strange_tasks(config, as_swarm_node(config, addresses))
     asked = bool(keys & {"sampler", "sampler.external"})
-    return as_swarm_node(config, addresses, keep_sampler=asked), invite.secret if invite else b""
+    joined = with_digests(as_swarm_node(config, addresses, keep_sampler=asked))
+    return joined, invite.secret if invite else b""
 
 
 def joined_config(addresses: Sequence[str], source: str, overrides: Sequence[str]) -> Config:
@@ -59,7 +61,8 @@ def bootstrap_config(source: str, overrides: Sequence[str], beside: str | None) 
     """Raises ConfigError."""
     refuse_unread(overrides, rules.BESIDE if beside else rules.BOOTSTRAP, "murmur bootstrap")
     refuse_silo_type(overrides, "murmur bootstrap")
-    return load_config(source, with_rounds(overrides, None), for_role=True)
+    config = load_config(source, with_rounds(overrides, None), for_role=True)
+    return config if beside else with_digests(config)
 
 
 def demo_settings(overrides: Sequence[str], rounds: int | None) -> list[str]:
@@ -142,8 +145,8 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def _refuse_strange_tasks(config: Config, joined: Config) -> None:
     """Of `--set tasks` a joining node reads the weights alone; tasks that the swarm does not have are refused."""
-    known = {(task.name, task.spec.fingerprint()) for task in joined.tasks}
-    strange = [task.name for task in config.tasks if (task.name, task.spec.fingerprint()) not in known]
+    known = {task.key for task in joined.tasks}
+    strange = [task.name for task in config.tasks if task.key not in known]
     if strange:
         raise ConfigError(
             f"--set tasks: the invite's swarm has no {', '.join(strange)} with these parameters; it has "

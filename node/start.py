@@ -18,6 +18,7 @@ from node.ui.invocation import murmur
 from node.ui.round_columns import columns_for
 from node.ui.run_view import RunView, output_style
 from policies.tasks import build_task
+from policies.tasks.data_task import is_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,10 @@ class Resumption:
 def start(config: Config, stem: str, run_dir: Path | None, secret: bytes = b"", *, as_json: bool) -> None:
     """Plays a new run. Raises what `build_task`, `claimed_new` and `run_session` raise."""
     for task in config.tasks:
-        build_task(task.spec)
+        if not (
+            is_data(task.name) and config.policy.type == "diffusion"
+        ):  # left to others, as its file may be
+            build_task(task.spec)
 
     def guard(folder: RunFolder, undo: Callable[[], None]) -> None:
         interrupts.on_leaving(lambda: saved(folder), undo)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from node.config.schema import Config, ConfigError, SamplerConfig, TaskConfig
 from node.config.swarm import DhtConfig, SiloConfig
 from policies.tasks import asks_for_sandbox
+from policies.tasks.data_task import DIGESTS, is_data
 from policies.tasks.task import TaskSpec
 from swarm.errors import InviteError
 from swarm.wire.invite import Invite
@@ -66,7 +67,7 @@ def manifest_of(config: Config) -> Manifest:
         )
     return Manifest(
         name=config.swarm.name,
-        tasks=tuple(task.spec for task in config.tasks),
+        tasks=tuple(task.shared for task in config.tasks),
         epoch_seconds=config.swarm.epoch_seconds,
         shard_depth=config.swarm.shard_depth,
         member_key=bytes.fromhex(config.swarm.member_key),
@@ -74,22 +75,35 @@ def manifest_of(config: Config) -> Manifest:
 
 
 def _with_manifest_tasks(config: Config, manifest: Manifest) -> Config:
-    weights = {(task.name, task.spec.fingerprint()): task.weight for task in config.tasks}
-    asking = [spec.name for spec in manifest.tasks if asks_for_sandbox(spec) and _key(spec) not in weights]
+    mine = {task.key: task for task in config.tasks}
+    asking = [
+        spec.name for spec in manifest.tasks if asks_for_sandbox(spec) and _task_of(spec).key not in mine
+    ]
     if asking and not config.trust.sandbox:
         raise ConfigError(
             f"the invite's tasks {', '.join(asking)} are scored in the sandbox, where a scorer may evaluate what a "
             "stranger wrote; if you want that, add --set trust.sandbox=true"
         )
-    tasks = tuple(
-        TaskConfig(name=spec.name, params=dict(spec.params), weight=weights.get(_key(spec), 1.0))
-        for spec in manifest.tasks
-    )
-    return config.model_copy(update={"tasks": tasks})
+    return config.model_copy(update={"tasks": tuple(_joined_task(spec, mine) for spec in manifest.tasks)})
 
 
-def _key(spec: TaskSpec) -> tuple[str, str]:
-    return spec.name, spec.fingerprint()
+def _task_of(spec: TaskSpec) -> TaskConfig:
+    return TaskConfig(name=spec.name, params=dict(spec.params))
+
+
+def _joined_task(spec: TaskSpec, mine: Mapping[tuple[str, str], TaskConfig]) -> TaskConfig:
+    """A task of an invite, with this node's own weight and, of a data task, its own rows.
+
+    Which rows an invite means is said by digests alone: what else it says of a data task, such as a path, is refused.
+    """
+    task = _task_of(spec)
+    if is_data(spec.name) and set(spec.params) != set(DIGESTS):
+        raise ConfigError(
+            f"the invite's task {spec.name} has to name {' and '.join(DIGESTS)}, and names "
+            f"{', '.join(sorted(spec.params)) or 'neither'}: ask for a new invite"
+        )
+    own = mine.get(task.key)
+    return own.model_copy(update={"params": task.params}) if own else task
 
 
 def _sharing(config: Config) -> SamplerConfig:

@@ -1,10 +1,11 @@
-"""Tasks by name: embedded families, `digits` and reward models for images, and `rg:<dataset>` of reasoning-gym."""
+"""Tasks by name: embedded families, `digits` and reward models for images, `rg:<dataset>`, and own data."""
 
 from __future__ import annotations
 
 import difflib
 
-from policies.tasks import digits, preference
+from policies.tasks import data_task, digits, preference
+from policies.tasks.data_task import build_data_task, is_data
 from policies.tasks.digits import build_digits_task
 from policies.tasks.embedded import FAMILIES, build_embedded_task
 from policies.tasks.gym import PREFIX, SANDBOX_PARAM, build_gym_task, known_gym_tasks
@@ -31,6 +32,8 @@ def build_task(spec: TaskSpec) -> Task:
         return build_digits_task(spec)
     if spec.name in preference.NAMES:
         return build_preference_task(spec)
+    if is_data(spec.name):
+        return build_data_task(spec)
     if spec.name not in FAMILIES:
         raise TaskError(f"no task is called {spec.name!r}; {_instead(spec.name)}")
     return build_embedded_task(spec)
@@ -44,8 +47,8 @@ def _instead(name: str) -> str:
         return f"the nearest is {near[0]!r}"
     listed = ", ".join((*FAMILIES, digits.NAME, *preference.NAMES))
     return (
-        f"there are {listed} and reasoning-gym's, such as {PREFIX}chain_sum: `murmur tasks` lists all. "
-        "CONTRIBUTING.md says how to bring an own one"
+        f"there are {listed} and reasoning-gym's, such as {PREFIX}chain_sum: `murmur tasks` lists all; "
+        f"own questions are called {data_task.NAME}:NAME, with their file in path: docs/own-data.md"
     )
 
 

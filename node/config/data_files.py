@@ -1,0 +1,40 @@
+"""Files of data tasks in a config: absolute from the start, and with the digests that a run and a swarm agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from policies.tasks.data.hub import PREFIX
+from policies.tasks.data_task import DIGESTS, build_data_task, is_data
+
+if TYPE_CHECKING:
+    from node.config.schema import Config, TaskConfig
+
+
+def make_paths_absolute(tree: Mapping[str, Any], folder: Path) -> None:
+    """In a plain tree: the `path` of each task, as seen from the folder of whoever wrote it."""
+    tasks = tree.get("tasks")
+    for task in tasks if isinstance(tasks, list) else []:
+        if isinstance(task, dict) and isinstance(path := task.get("path"), str) and path:
+            task["path"] = absolute(path, folder)
+
+
+def absolute(path: str, folder: Path) -> str:
+    """A data set of the hub stays as it is; one in a folder of this machine is a path like any."""
+    if not path.startswith(PREFIX):
+        return str((folder / Path(path).expanduser()).absolute())
+    local = folder / Path(path.removeprefix(PREFIX)).expanduser()
+    return f"{PREFIX}{local.absolute()}" if local.is_dir() else path
+
+
+def with_digests(config: Config) -> Config:
+    """The config with the digests of its data tasks where it has none. Raises TaskError for unreadable rows."""
+    return config.model_copy(update={"tasks": tuple(map(_with_digests, config.tasks))})
+
+
+def _with_digests(task: TaskConfig) -> TaskConfig:
+    if not is_data(task.name) or set(DIGESTS) <= set(task.params):
+        return task
+    return task.model_copy(update={"params": {**task.params, **build_data_task(task.spec).digests}})

@@ -1,0 +1,45 @@
+"""Rows of a data set on the hub, by the library `datasets`, at one revision for good."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from policies.tasks.data.row import DataError, Row, text_of
+
+PREFIX = "hf:"
+
+
+def hub_rows(name: str, subset: str, split: str, revision: str) -> Iterator[Row]:
+    """Streamed: no more is fetched than is read. `name` may be a folder of this machine, which needs no revision.
+
+    Raises DataError for a revision that may move, and for what the library cannot find or read. The library (from
+    version 4 on) runs no code of a data set's.
+    """
+    local = Path(name).expanduser().is_dir()
+    if not local and not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise DataError(
+            f"{PREFIX}{name} needs revision = the 40 hex digits of a commit, as its page on the hub lists them: a "
+            "branch's rows may change under a run"
+        )
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    try:
+        found = load_dataset(
+            str(Path(name).expanduser()) if local else name,
+            subset or None,
+            split=split,
+            revision=None if local else revision,
+            streaming=True,
+        )
+        for number, record in enumerate(found, 1):
+            place = f"row {number}"
+            yield Row(place, {key: text_of(value, place, key) for key, value in record.items()})
+    except DataError:
+        raise
+    except (DatasetsError, ValueError, OSError, KeyError, TypeError, RuntimeError) as error:
+        raise DataError(
+            f"{PREFIX}{name} cannot be read: {str(error)[:300] or type(error).__name__}"
+        ) from None

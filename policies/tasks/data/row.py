@@ -1,0 +1,71 @@
+"""Row: what a file says in one place, as text by column; and the bounds on all of them."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+# A file's own bytes and what they are unpacked to, of the columns that are read. Beyond it a data set wants to be
+# cut: a run of a thousand rounds meets ten thousand rows.
+MAX_BYTES = 256 * 2**20
+MAX_ROWS = 1_000_000
+MAX_FIELD = 100_000  # characters of one value; csv's own limit is 131,072
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class DataError(ValueError):
+    """Rows that cannot be read or used; the message names the place and what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row. A value that is not there, or null, is None."""
+
+    place: str  # `line 7` of a file of lines, `row 7` of a table
+    columns: Mapping[str, str | None]
+
+
+def text_of(value: Any, place: str, column: str) -> str | None:
+    """A value as a template shows it; lists and tables as JSON. Raises DataError for what has no text."""
+    match value:
+        case None:
+            return None
+        case str():
+            text = value
+        case bool() | list() | tuple() | dict():
+            text = _json(value, place, column)
+        case float() if not math.isfinite(value):
+            raise DataError(f"{place}: column {column!r} holds {value}, which is no number")
+        case int() | float() | Decimal():
+            text = str(value)
+        case datetime.datetime() | datetime.date() | datetime.time():
+            text = value.isoformat()
+        case _:
+            raise DataError(f"{place}: column {column!r} holds {type(value).__name__}, which is no text")
+    return checked_text(text, place, column)
+
+
+def checked_text(text: str, place: str, column: str) -> str:
+    """The text with plain line ends. Raises DataError for one that is too long or holds what no text does."""
+    if len(text) > MAX_FIELD:
+        raise DataError(
+            f"{place}: column {column!r} has {len(text)} characters; at most {MAX_FIELD}: shorten it, or leave it out"
+        )
+    plain = text.replace("\r\n", "\n").replace("\r", "\n")
+    if found := _CONTROL.search(plain):
+        code = f"U+{ord(found[0]):04X}"
+        raise DataError(f"{place}: column {column!r} holds the control character {code}: take it out")
+    return plain
+
+
+def _json(value: Any, place: str, column: str) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataError(f"{place}: column {column!r} cannot be written as JSON ({error})") from None

@@ -1,0 +1,215 @@
+"""Data tasks: the owner's own questions and answers, from a file or the hub, as a task that a swarm can agree on.
+
+The full name carries digests over the rows and over the rules (templates and verifier): nodes with equal names have
+equal problems and give equal rewards, wherever each has its rows from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from policies.rollout import Problem
+from policies.seeds import derive_seed
+from policies.settings import Settings
+from policies.tasks.data.row import DataError, Row
+from policies.tasks.data.rows import read_rows
+from policies.tasks.data.template import Template
+from policies.tasks.task import HELD_OUT_SEED, Param, TaskError, TaskSpec
+from policies.tasks.verifiers.build import build_verifier
+from policies.tasks.verifiers.verifier import Verifier, VerifierError
+
+logger = logging.getLogger(__name__)
+
+NAME = "data"
+_NAME = re.compile(r"data(:[A-Za-z0-9][A-Za-z0-9_.-]{0,39})?")
+HELD_OUT = 10  # one row in so many is for evaluation alone, the same rows for everybody
+LEAST_ROWS = 2  # one to train on, one to evaluate by
+DIGEST = 16  # hex digits
+DIGESTS = ("rows", "rules")  # the parameters that travel
+
+
+class DataSettings(Settings):
+    """Parameters of a data task. Of these, only the digests ever travel."""
+
+    path: str = ""
+    subset: str = ""
+    split: str = "train"
+    revision: str = ""
+    prompt: str = "{question}"
+    answer: str = "{answer}"
+    verifier: str = "exact"  # a name, or JSON of a table or a list of tables
+    rows: str = ""  # digests that the rows and rules must have; empty: whatever they have
+    rules: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DataTask:
+    """Rows in the order of their hash. A seed meets the row at its place, counted round and round."""
+
+    name: str
+    digests: Mapping[str, Param]
+    training: Sequence[tuple[str, str]]  # prompt and answer
+    held_out: Sequence[tuple[str, str]]
+    verifier: Verifier
+
+    def problem(self, seed: int) -> Problem:
+        rows, place = (
+            (self.held_out, seed - HELD_OUT_SEED) if seed >= HELD_OUT_SEED else (self.training, seed)
+        )
+        prompt, answer = rows[place % len(rows)]
+        return Problem(self.name, seed, prompt, answer)
+
+    def score(self, problem: Problem, completion: str) -> float | None:
+        """What the verifier gives; None where it came to no end in its time."""
+        return self.verifier.score(completion, problem.answer)
+
+
+def is_data(name: str) -> bool:
+    """Whether a task's name is that of a data task."""
+    return name == NAME or name.startswith(f"{NAME}:")
+
+
+def build_data_task(spec: TaskSpec) -> DataTask:
+    """The task of a file, or of a data set on the hub. Raises TaskError with the place and what to change."""
+    try:
+        settings = DataSettings.model_validate(dict(spec.params))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        key = ".".join(map(str, problem["loc"]))
+        raise TaskError(f"{spec.name}: parameter {key!r}: {problem['msg']}") from None
+    if not _NAME.fullmatch(spec.name):
+        raise TaskError(
+            f"{spec.name!r} is no name of a data task: write data:NAME, with letters, digits and . _ - in NAME, and "
+            "the file in path"
+        )
+    if not settings.path:
+        raise TaskError(_without_rows(spec.name, settings))
+    try:
+        return _built(spec.name, settings)
+    except (DataError, VerifierError) as error:
+        raise TaskError(f"{spec.name}: {error}") from error
+
+
+def _built(name: str, settings: DataSettings) -> DataTask:
+    prompt = Template.parse(settings.prompt, "prompt")
+    answer = Template.parse(settings.answer, "answer")
+    verifier, rules = build_verifier(_described(settings.verifier))
+    pairs, kept = _pairs(settings, prompt, answer, verifier)
+    digests: dict[str, Param] = {
+        "rows": _digest(sorted(kept)),
+        "rules": _digest([settings.prompt, settings.answer, rules]),
+    }
+    _check_digests(name, settings, digests)
+    training, held_out = _sides(name, pairs)
+    full = f"{name}@{digests['rows']}.{digests['rules']}"
+    return DataTask(full, digests, training, held_out, verifier)
+
+
+def _pairs(
+    settings: DataSettings, prompt: Template, answer: Template, verifier: Verifier
+) -> tuple[dict[str, str], set[str]]:
+    """Answers by prompt, and each row's canonical form. A row that is there twice counts once."""
+    wanted = prompt.columns | answer.columns
+    seen: dict[str, tuple[str, str]] = {}  # prompt -> answer and place
+    kept: set[str] = set()
+    unanswered: list[str] = []
+    for row in read_rows(settings.path, wanted, settings.subset, settings.split, settings.revision):
+        prompt.refuse_unknown(row.columns, f"{settings.path}: {row.place}: prompt")
+        answer.refuse_unknown(row.columns, f"{settings.path}: {row.place}: answer")
+        question = (prompt.render(row, "prompt") or "").strip()
+        right = (answer.render(row, "answer") or "").strip()
+        if not question:
+            raise DataError(
+                f"{settings.path}: {row.place}: its prompt is empty: fill it in, or take the row out"
+            )
+        if not right:
+            unanswered.append(row.place)
+            continue
+        _check_answer(verifier, right, f"{settings.path}: {row.place}")
+        before = seen.setdefault(question, (right, row.place))
+        if before[0] != right:
+            raise DataError(
+                f"{settings.path}: {row.place} asks what {before[1]} does, and wants another answer ({right[:40]!r}, "
+                f"there {before[0][:40]!r}): take one out, or name another column in the prompt"
+            )
+        kept.add(_canonical(row, wanted))
+    if unanswered:
+        raise DataError(
+            f"{settings.path}: {len(unanswered)} rows have no answer, the first of them {unanswered[0]}: fill them in, "
+            "or take them out"
+        )
+    if len(seen) < LEAST_ROWS:
+        raise DataError(f"{settings.path}: {len(seen)} different prompts; it takes {LEAST_ROWS} or more")
+    return {question: right for question, (right, _) in seen.items()}, kept
+
+
+def _check_answer(verifier: Verifier, answer: str, place: str) -> None:
+    try:
+        verifier.check_answer(answer)
+    except VerifierError as error:
+        raise DataError(f"{place}: {error}") from None
+
+
+def _canonical(row: Row, wanted: Iterable[str]) -> str:
+    """What a row says in the columns that are read; others may differ between nodes."""
+    return json.dumps({name: row.columns[name] for name in sorted(wanted)}, ensure_ascii=True)
+
+
+def _digest(parts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:DIGEST]
+
+
+def _sides(name: str, pairs: Mapping[str, str]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Rows to train on and rows for evaluation. A row's side depends on the task's name and its prompt alone."""
+    hashes = {prompt: derive_seed(0, "row", name, prompt) for prompt in pairs}
+    order = sorted(pairs.items(), key=lambda pair: hashes[pair[0]])
+    held_out = [pair for pair in order if hashes[pair[0]] % HELD_OUT == 0]
+    held_out = (held_out or order[:1])[: len(order) - 1]
+    chosen = {prompt for prompt, _ in held_out}
+    return [pair for pair in order if pair[0] not in chosen], held_out
+
+
+def _check_digests(name: str, settings: DataSettings, digests: Mapping[str, Param]) -> None:
+    """Raises DataError that names each digest that differs."""
+    sources = {"rows": f"the rows of {settings.path}", "rules": "the templates or the verifier"}
+    differing = [
+        f"{sources[key]} (digest here {digests[key]}, there {wanted})"
+        for key in DIGESTS
+        if (wanted := getattr(settings, key)) and wanted != digests[key]
+    ]
+    if differing:
+        raise DataError(
+            f"not those that this run, or the swarm, was begun with: {' and '.join(differing)}. A run goes on, and a "
+            "swarm agrees, on equal ones alone: take them as they were there, or begin a new run"
+        )
+
+
+def _described(text: str) -> str | dict[str, object] | list[dict[str, object]]:
+    if not text.startswith(("{", "[")):
+        return text
+    try:
+        described: dict[str, object] | list[dict[str, object]] = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise VerifierError(f"verifier: not JSON ({error})") from None
+    return described
+
+
+def _without_rows(name: str, settings: DataSettings) -> str:
+    if settings.rows:
+        return (
+            f"{name}: the swarm trains on rows with the digest {settings.rows} (templates and verifier: "
+            f"{settings.rules}), and this node has no file of them. Ask whoever invited you for the file and its task, "
+            f"and join with --config FILE.toml, in which [[tasks]] has name = {name!r}, path, prompt, answer and "
+            "verifier as there"
+        )
+    return (
+        f"{name}: it has no rows: add path = 'FILE.jsonl' (or .csv, .parquet, hf:OWNER/NAME), and prompt and answer "
+        "where its columns are not called question and answer"
+    )

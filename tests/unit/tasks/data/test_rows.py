@@ -1,0 +1,192 @@
+"""Rows of files: what is read alike from each format, and each kind of bad file with its place and its words."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from policies.tasks.data import lines, row
+from policies.tasks.data.hub import PREFIX
+from policies.tasks.data.row import DataError
+from policies.tasks.data.rows import read_rows
+
+ROWS = [
+    {"question": "2 + 2?", "answer": "4"},
+    {"question": "Name, please\nof the sum", "answer": '=HYPERLINK("http://x")'},
+    {"question": "déjà vu", "answer": "-1"},
+]
+CSV = 'question,answer\n2 + 2?,4\n"Name, please\nof the sum","=HYPERLINK(""http://x"")"\ndéjà vu,-1\n'
+JSONL = "".join(json.dumps(r) + "\n" for r in ROWS)
+
+
+def read(path: Path | str, split: str = "train", revision: str = "") -> list[dict[str, str | None]]:
+    return [dict(r.columns) for r in read_rows(str(path), {"question", "answer"}, "", split, revision)]
+
+
+def as_parquet(path: Path) -> None:
+    parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "a.jsonl": lambda path: path.write_text(JSONL),
+    "bom.jsonl": lambda path: path.write_bytes(b"\xef\xbb\xbf" + JSONL.replace("\n", "\r\n").encode()),
+    "a.jsonl.gz": lambda path: path.write_bytes(gzip.compress(JSONL.encode())),
+    "a.csv": lambda path: path.write_text(CSV),
+    "a.csv.gz": lambda path: path.write_bytes(gzip.compress(CSV.replace("\n", "\r\n").encode())),
+    "a.parquet": as_parquet,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_gives_the_same_rows_and_formulas_are_text(tmp_path: Path, name: str) -> None:
+    WRITERS[name](tmp_path / name)
+    assert read(tmp_path / name) == ROWS
+
+
+def test_the_library_of_data_sets_gives_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text(JSONL)
+    assert read(f"{PREFIX}{folder}") == ROWS
+    with pytest.raises(DataError, match="cannot be read"):
+        read(f"{PREFIX}{folder}", split="nosuch")
+
+
+@pytest.mark.parametrize("revision", ["", "main", "v1.0", "A" * 40, "a" * 39])
+def test_a_data_set_of_the_hub_needs_a_revision_that_cannot_move(revision: str) -> None:
+    with pytest.raises(DataError, match="needs revision = the 40 hex digits of a commit"):
+        read(f"{PREFIX}openai/gsm8k", revision=revision)
+
+
+def test_values_are_text_whatever_their_kind(tmp_path: Path) -> None:
+    file = tmp_path / "kinds.jsonl"
+    file.write_text('{"a": 1, "b": 1.5, "c": true, "d": null, "e": {"z": [1, "é"]}, "f": "x\\r\\ny"}\n')
+    [found] = read_rows(str(file), set(), "", "", "")
+    assert found.columns == {
+        "a": "1",
+        "b": "1.5",
+        "c": "true",
+        "d": None,
+        "e": '{"z": [1, "é"]}',
+        "f": "x\ny",
+    }
+
+
+BAD = [
+    ("a.jsonl", b'{"question": 1}\n{"question": \n', "line 2: not JSON"),
+    ("a.jsonl", b'{"question": NaN}\n', "line 1: not JSON"),
+    ("a.jsonl", b'\n\n["q"]\n', "line 3: a list in place of an object"),
+    ("a.jsonl", b"[" * 100_000, "line 1: "),
+    ("a.jsonl", b'{"q": ' * 50_000, "line 1: nested too deeply"),
+    ("a.jsonl", b'{"q": ' + b"1" * 5000 + b"}", "line 1: not JSON"),
+    (
+        "a.jsonl",
+        '{}\n{"question": "é"}'.encode("latin-1"),
+        "line 2: not UTF-8 .byte 0xe9.: save the file as UTF-8",
+    ),
+    ("a.jsonl", "{}".encode("utf-16"), "line 1: not UTF-8"),
+    ("a.jsonl", b'{"q": "a\\u0000b"}', r"line 1: column 'q' holds the control character U\+0000"),
+    ("a.jsonl", b'{"q": "a\\ud800b"}', r"control character U\+D800"),
+    ("a.jsonl", b'{"q": "\\u001b[31m"}', r"control character U\+001B"),
+    ("a.jsonl", b'{"q": "' + b"x" * 100_001 + b'"}', "column 'q' has 100001 characters; at most 100000"),
+    ("a.jsonl", b'{"q": "' + b"x" * (4 * 2**20) + b'"}', "line 1: longer than 4 MB"),
+    ("a.csv", b"q,a\n1,2,3\n", "line 2: 3 values for 2 columns"),
+    ("a.csv", b'q,a\n1,"2\n', "line 2: not CSV"),
+    ("a.csv", b"q,q\n1,2\n", "line 1: the header names 'q' twice"),
+    ("a.csv", b"q,\n1,2\n", "a column without a name"),
+    ("a.csv", b"q,a\nx\x00y,1\n", "line 2: "),
+    ("a.csv", b'q,a\n"' + b"x\n" * 100_000, "not CSV"),
+    ("a.jsonl.gz", b"not gzip", "not a whole gzip file"),
+    ("a.jsonl.gz", gzip.compress(JSONL.encode())[:-9], "not a whole gzip file"),
+    ("a.parquet", b"PAR1 nothing PAR1", "not a whole Parquet file"),
+    ("a.jsonl", b"", "the file is empty"),
+    ("a.txt", b"q", "the name ends with none of .jsonl"),
+    ("a.pkl", b"q", "the name ends with none of .jsonl"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "words"), BAD)
+def test_bad_files_say_where_and_what(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=words) as raised:
+        read(file)
+    assert str(raised.value).startswith(f"{file}: ")
+
+
+def test_a_file_that_is_not_there_is_answered_by_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "questions.jsonl").write_text(JSONL)
+    with pytest.raises(DataError, match=r"no such file; did you mean 'questions.jsonl'"):
+        read(tmp_path / "question.jsonl")
+
+
+def test_files_without_an_end_are_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    for path in (tmp_path / "pipe.jsonl", tmp_path):
+        with pytest.raises(DataError, match="not a plain file"):
+            read(path)
+
+
+def test_ten_gigabytes_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "large.jsonl"
+    with file.open("wb") as sparse:
+        sparse.truncate(10 * 10**9)
+    with pytest.raises(DataError, match=r"9,537 MB; at most 256: take a part of it"):
+        read(file)
+
+
+def test_what_unpacks_to_too_much_is_left_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """300 MB in 300 kB; and lines and rows that are many and short."""
+    file = tmp_path / "large.jsonl.gz"
+    with gzip.open(file, "wb", compresslevel=1) as packed:
+        for _ in range(300):
+            packed.write(b" " * (2**20 - 1) + b"\n")
+    assert file.stat().st_size < 3 * 10**6
+    with pytest.raises(DataError, match="over 256 MB once unpacked"):
+        read(file)
+    monkeypatch.setattr(lines, "MAX_LINES", 1000)
+    file.write_bytes(gzip.compress(b"\n" * 2000))
+    with pytest.raises(DataError, match="over 1,000 lines"):
+        read(file)
+    file.write_bytes(gzip.compress(b"\n" * 1000))
+    assert read(file) == []
+
+
+def test_parquet_that_unpacks_to_too_much_is_refused_by_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "bomb.parquet"
+    text = pyarrow.array([0] * 2_000_000, pyarrow.int32())
+    packed = pyarrow.DictionaryArray.from_arrays(text, pyarrow.array(["x" * 90_000]))
+    parquet.write_table(pyarrow.table({"question": packed}), file)
+    assert file.stat().st_size < 10**6
+    with pytest.raises(DataError, match="2,000,000 rows; at most 1,000,000"):
+        read(file)
+    parquet.write_table(pyarrow.table({"question": packed.slice(0, 20_000)}), file)
+    with pytest.raises(
+        DataError, match="over 1,000,000 rows or 256 MB"
+    ):  # 1.8 GB, of which 256 MB were unpacked
+        read(file)
+    monkeypatch.setattr("policies.tasks.data.parquet.MAX_BYTES", 2**20)
+    parquet.write_table(pyarrow.table({"question": ["x" * 3_000_000]}), file, compression="zstd")
+    assert file.stat().st_size < 10**4
+    with pytest.raises(DataError, match=r"3 MB once unpacked|6 MB once unpacked; at most 1: take a part"):
+        read(file)
+
+
+def test_the_bounds_hold_over_all_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("policies.tasks.data.rows.MAX_ROWS", 2)
+    (tmp_path / "a.jsonl").write_text(JSONL)
+    with pytest.raises(DataError, match="over 2 rows"):
+        read(tmp_path / "a.jsonl")
+    assert lines.MAX_BYTES == row.MAX_BYTES
