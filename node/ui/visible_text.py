@@ -19,23 +19,27 @@ LONGEST_TEXT: Final = 16_384  # of one that may have several
 
 
 def visible(text: str, limit: int = LONGEST_TEXT, *, lines: bool = True) -> str:
-    r"""At most `limit` characters, each one printable: `\x1b`, `\u202e` stand for those that are not.
+    r"""The text in at most `limit` characters, each one printable: `\x1b`, `\u202e` stand for those that are not.
 
-    Line feeds stay where `lines` says so. What is cut off is counted at the end.
+    Line feeds stay where `lines` says so. What is cut off is counted behind them.
     """
-    shown, marks = [], 0
-    for character in text[:limit]:
+    shown: list[str] = []
+    length = marks = 0
+    for place, character in enumerate(text):
         category = unicodedata.category(character)
         marks = marks + 1 if category in MARKS else 0
         safe = category not in UNSAFE_CATEGORIES and character not in BLANKS and marks <= MAX_MARKS
-        shown.append(character if safe or (character == "\n" and lines) else _escaped(character))
-    rest = len(text) - limit
-    return "".join(shown) + (f"… ({rest:,} more characters)" if rest > 0 else "")
+        next_one = character if safe or (character == "\n" and lines) else _escaped(character)
+        length += len(next_one)
+        if length > limit:
+            return f"{''.join(shown)}… ({len(text) - place:,} more characters)"
+        shown.append(next_one)
+    return "".join(shown)
 
 
 def one_line(text: str, limit: int = LONGEST_LINE) -> str:
     """The same on one line, its end cut off where it is longer."""
-    shown = visible(text[: limit + 1], limit + 1, lines=False)
+    shown = visible(text[: limit + 1], 10 * limit, lines=False)  # an escaped character takes ten at most
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 

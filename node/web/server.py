@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -17,10 +17,12 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from node.storage.run_folder import RunFolder, baseline_of, demo_pairs, find_run
+from node.storage.store_file import StoreError
 from node.ui.invocation import murmur
 from node.ui.run_view import new_console
 from node.web.kept import KeptHistory
 from node.web.projection import Source, plain, project
+from node.web.rollouts import QueryError, image_file, look_up
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +31,16 @@ ADDRESS: Final = "127.0.0.1"
 # open, for a tunnel from another machine may end at another one.
 HOSTS: Final = frozenset({"127.0.0.1", "localhost"})
 DATA: Final = "/data.json"
+ROLLOUTS: Final = "/rollouts.json"
+ROLLOUT_IMAGE: Final = "/rollout.png"
 PAGE: Final = Path(__file__).parent / "page"
 FILES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         "/": ("index.html", "text/html; charset=utf-8"),
         "/dashboard.js": ("dashboard.js", "text/javascript; charset=utf-8"),
         "/charts.js": ("charts.js", "text/javascript; charset=utf-8"),
+        "/elements.js": ("elements.js", "text/javascript; charset=utf-8"),
+        "/rollouts.js": ("rollouts.js", "text/javascript; charset=utf-8"),
         "/dashboard.css": ("dashboard.css", "text/css; charset=utf-8"),
         "/icon.svg": ("icon.svg", "image/svg+xml"),
     }
@@ -97,6 +103,14 @@ class Watched:
             demo = [(self._source(one), self._source(other)) for one, other in demo_pairs(self._folder)]
             return plain(project(name, node, control, time.time(), demo))
 
+    def rollouts(self, query: str) -> dict[str, Any]:
+        """What the page's filters find, ready for JSON. Raises QueryError, StoreError."""
+        return look_up(self._folder.events, query)
+
+    def image(self, query: str) -> bytes | None:
+        """A rollout's image as a PNG file. Raises QueryError, StoreError."""
+        return image_file(self._folder.events, query)
+
     def _source(self, run: RunFolder) -> Source:
         """A resumed run may have more rounds to play, so its config is read each time."""
         history = self._histories.setdefault(run, KeptHistory(run.events))
@@ -152,16 +166,35 @@ class PageHandler(BaseHTTPRequestHandler):
         return True
 
     def do_GET(self) -> None:
+        path, _, query = self.path.partition("?")
         if self.path == DATA:
-            self._answer_data()
-        elif file := self.server.files.get(self.path):
+            self._answer_json(self.server.run.look)
+        elif path == ROLLOUTS:
+            self._answer_json(lambda: self.server.run.rollouts(query))
+        elif path == ROLLOUT_IMAGE:
+            self._answer_image(query)
+        elif file := self.server.files.get(
+            "/" if path == "/" else self.path
+        ):  # the page reads its query itself
             self._answer(HTTPStatus.OK, *file)
         else:
             self.send_error(HTTPStatus.NOT_FOUND)
 
-    def _answer_data(self) -> None:
+    def _answer_image(self, query: str) -> None:
         try:
-            body = json.dumps(self.server.run.look(), allow_nan=False).encode()
+            image = self.server.run.image(query)
+        except (QueryError, StoreError):
+            image = None
+        if image is None:
+            return self.send_error(HTTPStatus.NOT_FOUND)
+        self._answer(HTTPStatus.OK, image, "image/png")
+
+    def _answer_json(self, look: Callable[[], dict[str, Any]]) -> None:
+        try:
+            body = json.dumps(look(), allow_nan=False).encode()
+        except QueryError as error:
+            body = json.dumps({"error": str(error)}).encode()
+            return self._answer(HTTPStatus.BAD_REQUEST, body, "application/json")
         except Exception as error:  # the web handler: a damaged store is told on the page, which lives on
             log.debug("no data for the page", exc_info=True)
             body = json.dumps({"error": f"{type(error).__name__}: {error}"}).encode()

@@ -1,5 +1,6 @@
 // Reads /data.json every few seconds and shows it. Whatever came from elsewhere enters the page as text nodes alone.
 import { drawCurves, drawInterval } from "/charts.js";
+import { figure, make, shortPeer, signed } from "/elements.js";
 
 const REFRESH_MS = 3000;
 const REST = 20; // times as long as an answer took: on a long run the page leaves the processor to the training
@@ -8,17 +9,6 @@ let shown = null; // the data on the page
 let shownText = ""; // the same without what changes by the clock alone
 let readAt = null;
 
-// An element with attributes and children; strings among the children become text.
-function make(name, attributes = {}, ...children) {
-  const element = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children.map((child) => (child instanceof Node ? child : String(child))));
-  return element;
-}
-
-const shortPeer = (peer) => make("span", { title: peer }, peer.length > 9 ? `\u2026${peer.slice(-8)}` : peer); // as node.ui.short_names
-const figure = (value, digits = 3) => (value === null || value === undefined ? "\u2013" : value.toFixed(digits));
-const signed = (value) => (value === null ? "\u2013" : `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(3)}`);
 const seconds = (value) => `${figure(value, 1)} s`;
 
 function age(value) {

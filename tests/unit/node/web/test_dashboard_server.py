@@ -7,16 +7,20 @@ import json
 import re
 import socket
 import threading
+import unicodedata
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import kept_rollouts
 import pytest
 from sample_events import ROUND
 
 from node.config.schema import load_config
 from node.storage.events import EvaluationEvent, LifeEvent, PeerEvent, Store
 from node.storage.run_folder import RunFolder, RunFolderError, find_run
+from node.ui.visible_text import UNSAFE_CATEGORIES
+from node.web.rollouts import SHOWN, SHOWN_CHARACTERS
 from node.web.server import FILES, PAGE, DashboardError, DashboardServer
 
 HOSTILE = "<script>document.title='owned'</script>"
@@ -185,3 +189,88 @@ def test_the_page_takes_nothing_from_elsewhere_and_writes_no_markup() -> None:
             r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|Function\(", text
         )
         assert not re.search(r"<script>|<style|\son\w+=|\sstyle=|javascript:", text)
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Iterator[DashboardServer]:
+    with closing(DashboardServer(kept_rollouts.make_run(tmp_path / "hostile-1"), 0)) as serving:
+        thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield serving
+        serving.shutdown()
+        thread.join()
+
+
+def found(server: DashboardServer, query: str = "") -> dict[str, list[dict[str, object]]]:
+    response, body = ask(server, f"/rollouts.json{query}")
+    assert (response.status, response.headers["Content-Type"]) == (200, "application/json"), body
+    return json.loads(body)  # type: ignore[no-any-return]
+
+
+def test_rollouts_are_filtered_by_the_query_string(hostile: DashboardServer) -> None:
+    def ids(query: str) -> list[object]:
+        return [rollout["id"] for rollout in found(hostile, query)["rollouts"]]
+
+    assert ids("") == list(range(13, 0, -1)) == ids("?kind=all&order=newest&round=&task=&peer=")
+    assert ids("?round=1") == [4, 3, 2, 1] and ids("?kind=own&order=best&round=1") == [1, 4, 3, 2]
+    assert ids("?task=digits") == [13] and ids("?kind=external&peer=lePeer1") == list(range(12, 4, -1))
+    assert ids("?peer=%E2%80%A6lePeer1&order=worst")[0] == 12 and ids("?peer=%27%20OR%201=1--") == []
+    refused = found(hostile, "?kind=refused")
+    assert refused["rollouts"] == [] and refused["refused"][0]["task"] == r"task\x1b[0m"
+
+
+def test_texts_of_peers_come_visible_and_bounded(hostile: DashboardServer, tmp_path: Path) -> None:
+    for rollout in found(hostile, "?kind=external")["rollouts"]:
+        for value in filter(lambda value: isinstance(value, str), rollout.values()):
+            unsafe = {c for c in str(value) if unicodedata.category(c) in UNSAFE_CATEGORIES}
+            assert unsafe <= {"\n"} and len(str(value)) <= SHOWN_CHARACTERS
+    many = tuple(f"{place}{hidden * 50_000}" for place in range(3 * SHOWN) for hidden in "\u202e")
+    with closing(DashboardServer(kept_rollouts.make_run(tmp_path / "long-1", many), 0)) as long:
+        answer = long.run.rollouts("kind=external")
+    assert len(answer["rollouts"]) == SHOWN and len(json.dumps(answer)) < 2.2 * SHOWN * SHOWN_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["?round=-1", "?round=1e3", "?round=99999999999999999999", "?kind=<script>", "?order=reward%3B--", "?limit=9",
+     "?task=%ff", "?round=1&round=2", "?=", "?" + "a" * 600, "?a&b&c&d&e&f&g&h&i&j"],
+)  # fmt: skip
+def test_other_queries_are_refused_in_words_that_are_ours(hostile: DashboardServer, query: str) -> None:
+    response, body = ask(hostile, f"/rollouts.json{query}")
+    assert (
+        response.status == 400
+        and json.loads(body)["error"]
+        and b"<script>" not in body
+        and b"aaaa" not in body
+    )
+
+
+def test_an_image_is_served_as_pixels_alone(hostile: DashboardServer) -> None:
+    response, body = ask(hostile, "/rollout.png?id=13")
+    assert (response.status, response.headers["Content-Type"]) == (200, "image/png")
+    assert body.startswith(b"\x89PNG") and response.headers["X-Content-Type-Options"] == "nosniff"
+    for path in (
+        "/rollout.png?id=1",
+        "/rollout.png?id=999",
+        "/rollout.png",
+        "/rollout.png?id=x",
+        "/rollout.png/?id=13",
+    ):
+        assert ask(hostile, path)[0].status == 404
+
+
+def test_the_page_opens_with_its_filters_and_a_run_of_before_has_no_rollouts(
+    server: DashboardServer, hostile: DashboardServer
+) -> None:
+    assert ask(hostile, "/?kind=own&round=1")[1] == (PAGE / "index.html").read_bytes()
+    assert found(server) == {"rollouts": [], "refused": [], "holdings": {
+        "kept": 0, "dropped": 0, "first_round": None, "thinned_to": None, "size": 0}}  # fmt: skip
+
+
+def test_no_script_of_the_page_reads_markup() -> None:
+    """Whatever a peer wrote enters the page by text nodes: no script of it parses a string."""
+    scripts = [path.read_text() for path in PAGE.glob("*.js")]
+    forbidden = re.compile(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|createContextualFragment"
+    )
+    assert len(scripts) == 4 and not [script for script in scripts if forbidden.search(script)]

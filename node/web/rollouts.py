@@ -1,0 +1,98 @@
+"""The page's rollouts: a query string read within bounds, and what it finds as plain data with harmless texts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from node.storage.rollout_history import RolloutHistory
+from node.storage.rollout_rows import KeptRollout, Order, RefusedGroup, RolloutQuery
+from node.ui.inspect.png import png_of
+from node.ui.visible_text import visible
+
+SHOWN: Final = 50  # rollouts an answer at most
+SHOWN_CHARACTERS: Final = 4_000  # of a text
+MAX_QUERY: Final = 512  # characters of a query string
+MAX_ROUND: Final = 10**9
+KINDS: Final[Mapping[str, bool | None]] = {"all": None, "own": False, "external": True, "refused": None}
+ORDERS: Final[Mapping[str, Order]] = {"newest": "newest", "best": "best", "worst": "worst"}
+
+
+class QueryError(ValueError):
+    """A query string that the page does not send; the message has nothing of it."""
+
+
+def look_up(store: Path, query_string: str) -> dict[str, Any]:
+    """What `kind`, `order`, `round`, `task` and `peer` find. Raises QueryError, StoreError."""
+    given, history = _fields(query_string, {"kind", "order", "round", "task", "peer"}), RolloutHistory(store)
+    kind, query = given.get("kind", "all"), _query(given)
+    found: dict[str, Any] = {"rollouts": [], "refused": [], "holdings": asdict(history.holdings())}
+    if kind == "refused":
+        found["refused"] = [_refused(each) for each in history.refused(query)]
+    else:
+        found["rollouts"] = [_rollout(each) for each in history.find(query)]
+    return found
+
+
+def image_file(store: Path, query_string: str) -> bytes | None:
+    """The PNG of rollout `id`; None where there is none. Raises QueryError, StoreError."""
+    given = _fields(query_string, {"id"})
+    image = RolloutHistory(store).image(_number(given.get("id", ""), 2**63 - 1))
+    return None if image is None else png_of(image)
+
+
+def _fields(query_string: str, known: set[str]) -> dict[str, str]:
+    """Each key once, those without a value left out. Raises QueryError."""
+    if len(query_string) > MAX_QUERY:
+        raise QueryError(f"a query string of over {MAX_QUERY} characters")
+    try:
+        pairs = parse_qsl(query_string, max_num_fields=8, strict_parsing=bool(query_string), errors="strict",
+                          keep_blank_values=True)  # fmt: skip
+    except ValueError as error:
+        raise QueryError("not a query string") from error
+    if len(dict(pairs)) != len(pairs) or not set(dict(pairs)) <= known:
+        raise QueryError(f"known are {', '.join(sorted(known))}, each once")
+    return {key: value for key, value in pairs if value}
+
+
+def _query(given: Mapping[str, str]) -> RolloutQuery:
+    kind, order = given.get("kind", "all"), given.get("order", "newest")
+    if kind not in KINDS or order not in ORDERS:
+        raise QueryError(f"kind is one of {', '.join(KINDS)}, order one of {', '.join(ORDERS)}")
+    return RolloutQuery(
+        round=_number(given["round"], MAX_ROUND) if "round" in given else None,
+        task=given.get("task"),
+        peer=given["peer"].lstrip("…") or None if "peer" in given else None,
+        external=KINDS[kind],
+        order=ORDERS[order],
+        limit=SHOWN,
+    )
+
+
+def _number(text: str, largest: int) -> int:
+    """Raises QueryError."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= largest):
+        raise QueryError("round and id are numbers")
+    return int(text)
+
+
+def _rollout(rollout: KeptRollout) -> dict[str, Any]:
+    """Everything that a stranger wrote is made visible and cut; figures that are not finite become None."""
+    plain = asdict(rollout)
+    for name in ("task", "text", "prompt", "answer", "origin", "reason"):
+        plain[name] = None if plain[name] is None else visible(plain[name], SHOWN_CHARACTERS)
+    for name in ("reward", "advantage"):
+        plain[name] = plain[name] if plain[name] is not None and math.isfinite(plain[name]) else None
+    return plain | {"cut": rollout.cut}
+
+
+def _refused(refused: RefusedGroup) -> dict[str, Any]:
+    plain = asdict(refused)
+    return {
+        name: visible(value, SHOWN_CHARACTERS, lines=False) if isinstance(value, str) else value
+        for name, value in plain.items()
+    }
