@@ -52,7 +52,9 @@ class Identity:
         except FileNotFoundError:
             cls.ephemeral().save(path)
         except OSError as error:
-            raise IdentityError(f"cannot read the key file {path}: {error.strerror}") from error
+            raise IdentityError(
+                f"cannot read the key file {path} ({error.strerror}): change its mode or owner, or choose another path"
+            ) from error
         return cls._load(path)
 
     def save(self, path: Path) -> None:
@@ -72,7 +74,9 @@ class Identity:
         except FileExistsError:
             return
         except OSError as error:
-            raise IdentityError(f"cannot write the key file {path}: {error.strerror}") from error
+            raise IdentityError(
+                f"cannot write the key file {path} ({error.strerror}): choose another path"
+            ) from error
         finally:
             partial.unlink(missing_ok=True)
 
@@ -90,19 +94,21 @@ class Identity:
 
     @classmethod
     def _load(cls, path: Path) -> Identity:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise IdentityError(f"{path} is no file, so it holds no key: choose another path")
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             raw = file.read(_KEY_FILE_SIZE + 1)
+        seed = raw[len(_KEY_PREFIX) : -32]
+        well_formed = len(raw) == _KEY_FILE_SIZE and raw.startswith(_KEY_PREFIX)
+        identity = cls(seed) if well_formed else None
+        if identity is None or not raw.endswith(identity.public_key):
+            raise IdentityError(
+                f"{path} is not an Ed25519 libp2p key; restore a backup, or move it away to get a new identity"
+            )
         if mode & 0o077:
             raise IdentityError(f"{path} is open to others (mode {mode:04o}); run: chmod 600 {path}")
-        seed = raw[len(_KEY_PREFIX) : -32]
-        if len(raw) == _KEY_FILE_SIZE and raw.startswith(_KEY_PREFIX):
-            identity = cls(seed)
-            if raw.endswith(identity.public_key):
-                return identity
-        raise IdentityError(
-            f"{path} is not an Ed25519 libp2p key; restore a backup, or move it away to get a new identity"
-        )
+        return identity
 
 
 def verify(peer_id: str, message: bytes, signature: bytes) -> bool:

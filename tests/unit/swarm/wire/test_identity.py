@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +54,7 @@ def test_a_malformed_key_is_refused_and_left_alone(tmp_path: Path, damage) -> No
 
 
 def test_a_folder_in_the_place_of_the_key_is_an_identity_error(tmp_path: Path) -> None:
-    with pytest.raises(IdentityError, match="cannot read"):
+    with pytest.raises(IdentityError, match="is no file"):
         Identity.load_or_create(tmp_path)
 
 
@@ -112,3 +113,16 @@ def test_py_libp2p_reads_the_key_file_and_agrees_on_the_peer_id(tmp_path: Path) 
     peer, signature = done.stdout.split()
     assert peer == identity.peer_id
     assert verify(peer, b"hello", bytes.fromhex(signature))
+
+
+def test_what_is_no_file_is_never_opened_and_no_stranger_s_mode_is_changed(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)  # opening it would wait for a writer for ever
+    for path in (pipe, Path("/dev/null"), tmp_path):
+        with pytest.raises(IdentityError, match="is no file, so it holds no key: choose another path"):
+            Identity.load_or_create(path)
+    letter = tmp_path / "letter"
+    letter.write_text("dear neighbours")
+    letter.chmod(0o644)
+    with pytest.raises(IdentityError, match="not an Ed25519 libp2p key"):  # and no word of chmod
+        Identity.load_or_create(letter)
