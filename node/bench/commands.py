@@ -179,6 +179,12 @@ def step(
 
 
 @bench_app.command()
+def store(rounds: RoundsOption = None, as_json: JsonOption = False) -> None:
+    """Keeping 100,000 rollouts. CPU of a round's writing, seconds of looking."""
+    _run("store", BenchOptions(rounds=rounds), as_json=as_json)
+
+
+@bench_app.command()
 def strategies(cases: CasesOption = [], seeds: SeedsOption = None, as_json: JsonOption = False) -> None:
     """Every rollout strategy, at equal steps and equal tokens."""
     _run("strategies", BenchOptions(cases=tuple(cases), repeats=seeds), as_json=as_json)

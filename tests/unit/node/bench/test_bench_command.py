@@ -159,6 +159,7 @@ def test_an_option_that_a_benchmark_cannot_follow_is_refused(
         "gossip": "case seeds",
         "sapo": "case seeds nodes splits rounds policy unlike plot dir",
         "step": "model case seeds",
+        "store": "rounds",
         "strategies": "case seeds",
     }.items(),
 )
