@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +12,9 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+SPREAD = (
+    0.15  # of new weights at scale 1: far from uniform, so that a wrong log-prob shows, and not yet certain
+)
 LAYERS = 4  # families that mix kinds of layers attend in every second or every fourth
 # By the names that configurations have for them. Widths are multiplied by a model's scale.
 WIDTHS: Mapping[str, int] = MappingProxyType(
@@ -30,7 +34,6 @@ COUNTS: Mapping[str, Any] = MappingProxyType(
         **dict.fromkeys(("num_attention_heads", "n_head", "attention_heads", "n_heads", "num_heads"), 4),
         **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
         **dict.fromkeys(("max_position_embeddings", "n_positions"), 256),
-        **dict.fromkeys(("initializer_range", "init_std"), 0.15),
         **{"num_key_value_heads": 2, "linear_num_key_heads": 2, "linear_num_value_heads": 4},
         **{"sliding_window": 6, "window_size": 6, "num_experts_per_tok": 2},
         **{"n_group": 2, "topk_group": 1, "first_k_dense_replace": 1},
@@ -103,7 +106,8 @@ def make_model(kind: str, vocabulary: int, seed: int = 0, scale: int = 1) -> Pre
     known = set(inspect.signature(config_class.__init__).parameters)
     words = dict.fromkeys(("vocab_size", "vocab_size_per_layer_input"), vocabulary)
     widths = {name: scale * width for name, width in WIDTHS.items()}
-    sizes = {name: size for name, size in {**widths, **COUNTS, **words}.items() if name in known}
+    spreads = dict.fromkeys(("initializer_range", "init_std"), SPREAD / math.sqrt(scale))
+    sizes = {n: size for n, size in {**widths, **COUNTS, **spreads, **words}.items() if n in known}
     own = {name: scale * width for name, width in OWN_WIDTHS.get(kind, {}).items()}
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)

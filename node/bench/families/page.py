@@ -21,8 +21,9 @@ is the point, and the speed is that of the code round the model.
 - **Off by**: the largest difference of a token's log-prob, in nats, between the sampler and a plain forward pass,
   before and after an update, and between the training step and the sampler.
 - **Greedy**: whether the likeliest tokens are those that `generate` writes.
-- **Over generate**: `generate`'s time over ours for 16 rollouts of 32 tokens behind one prompt of 57, both in turns
-  in one process; median, and the range of the repeats.
+- **Over generate**: `generate`'s CPU time over ours for 16 rollouts of 32 tokens behind each of two prompts of 128,
+  both in turns in one process; median, and the range of the repeats. Rollouts of one length are the best case for
+  `generate`, which computes those that have ended on until the last of them has.
 """
 COLUMNS = ("Family", "Sampling", "Training", "Off by", "Greedy", "Over generate")
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from node.bench.families import measure, run
-from node.bench.families.models import FAMILIES, RECURRENT, is_known
+from node.bench.families.models import FAMILIES, RECURRENT, is_known, make_model
 from node.bench.families.page import page_text
 from node.bench.kit.options import BenchError, BenchOptions
 from node.bench.kit.report import Report, Row
@@ -34,6 +36,17 @@ def test_a_plain_family_is_exact_on_the_fastest_paths() -> None:
     assert (row["sampling"], row["exact"], row["greedy_equal"]) == ("engine", True, True)
     assert row["training"] == "shared prompt" and row["why"] is None
     assert 0 < float(str(row["over_generate_low"])) <= float(str(row["over_generate_high"]))
+
+
+def test_a_small_model_is_neither_uniform_nor_certain() -> None:
+    """Of either, every wrong pass would look right."""
+    ids = torch.arange(5, 45)[None]
+    for kind in FAMILIES.values():
+        model = make_model(kind, 102, scale=4).eval()
+        with torch.no_grad():
+            logits = model(input_ids=ids, use_cache=False).logits[0]
+        entropy = torch.distributions.Categorical(logits=logits).entropy().mean()
+        assert 1.0 < entropy < 0.95 * math.log(102), kind
 
 
 def test_states_fall_back_and_say_why() -> None:
