@@ -95,6 +95,7 @@ class UpdateReport:
     tokens: int  # completion tokens, or denoising steps of images, trained on
     micro_batches: int
     agreement: SamplerAgreement | None = None  # None: nothing fresh was scored
+    shortage: str | None = None  # what the update did about too little memory, and what to set
 
 
 class RolloutSource(Protocol):

@@ -129,6 +129,7 @@ def describe_round(outcome: RoundOutcome, watch: Stopwatch) -> RoundEvent:
         cut_share=_cut_share(own),
         phases=dict(watch.phases),
         no_verdict=phase.effort.no_verdict,
+        shortage=update.shortage if update else None,
         **_agreement(update.agreement if update else None),
     )
 

@@ -90,12 +90,13 @@ def plain_round(event: RoundEvent, columns: Sequence[Column] = COLUMNS) -> str:
     """One round as one line."""
     cells = "  ".join(f"{column.name} {column.cell(event)}" for column in columns[1:])
     tail = "  no peers heard, training alone" if event.alone else ""
-    if event.disagreement:
-        tail += f"  {event.disagreement}"
+    for note in (event.disagreement, event.shortage):
+        tail += f"  {note}" if note else ""
     return f"round {event.round:>4}  {cells}{tail}"
 
 
 def marks(event: RoundEvent) -> str:
     """What the table's last cell says of a round out of the ordinary."""
     off = f"log-probs {event.logprob_mean or 0.0:.1g} off" if event.disagreement else ""
-    return ", ".join(mark for mark in ("alone" if event.alone else "", off) if mark)
+    short = "out of memory, smaller micro-batches" if event.shortage else ""
+    return ", ".join(mark for mark in ("alone" if event.alone else "", off, short) if mark)

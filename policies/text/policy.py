@@ -159,6 +159,7 @@ class TextPolicy:
             tokens=step.accumulated.tokens,
             micro_batches=step.accumulated.micro_batches,
             agreement=step.accumulated.agreement,
+            shortage=step.shortage,
         )
 
     def save(self, folder: Path) -> None:

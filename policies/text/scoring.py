@@ -23,7 +23,7 @@ from trl import GRPOTrainer
 from policies.policy import PolicyError
 from policies.randomness import seeded
 from policies.text.agreement import EXACT
-from policies.text.batching import MicroBatch, Row, collate, pack
+from policies.text.batching import MicroBatch, Row, collate, cost, pack
 from policies.text.engine.probe import FOREIGN, SAMPLED, brief, probe_texts
 from policies.text.noise import needs_quiet, quieten, switch_off_noise
 from policies.text.padding import RightPadded, move_padding_right
@@ -64,6 +64,9 @@ class ScoringTrainer(GRPOTrainer):
             )
         self._settings = settings
         self._seed = seed
+        self._budget = settings.token_budget  # of a micro-batch; lower once memory was short
+        self._shortage: str | None = None  # what the update under way did about too little memory
+        self._costliest, self._most_rows = 0, 0  # of the micro-batches that were packed last
         self._pad_id = tokenizer.pad_token_id
         self._rounding = rounding
         self._scored = torch.empty(0)  # log-probs of the last micro-batch
@@ -118,8 +121,11 @@ class ScoringTrainer(GRPOTrainer):
 
     def _packed(self, rows: Sequence[Row]) -> list[MicroBatch]:
         least = LEAST_SAVING_ON_CPU if self.accelerator.device.type == "cpu" else LEAST_SAVING
-        budget = 0 if self._one_row else self._settings.token_budget
-        return pack(rows, budget, math.inf if self._scorer is None else least)
+        budget = 0 if self._one_row else self._budget
+        batches = pack(rows, budget, math.inf if self._scorer is None else least)
+        self._costliest = max((int(cost(batch.rows, batch.shared_prompt)) for batch in batches), default=0)
+        self._most_rows = max((len(batch.rows) for batch in batches), default=0)
+        return batches
 
     def _fields(self, batch: MicroBatch, normaliser: float) -> dict[str, torch.Tensor]:
         return collate(batch.rows, self._pad_id, normaliser, self.accelerator.device)

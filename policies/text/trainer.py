@@ -6,13 +6,14 @@ compares loss and gradient with a hand-written GRPO: it must pass before the ran
 
 from __future__ import annotations
 
+import logging
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 from policies.optimiser import all_or_nothing, scaled_rate
 from policies.policy import DivergedError, PolicyError, SamplerAgreement, UpdateSpec
@@ -20,9 +21,14 @@ from policies.randomness import seeded
 from policies.seeds import derive_seed
 from policies.text.agreement import AgreementMeter
 from policies.text.batching import Row
+from policies.text.engine.memory_plan import is_shortage, release
+from policies.text.engine.probe import brief
 from policies.text.noise import adapter_drops
 from policies.text.scoring import ScoringTrainer
 from policies.text.update import settled
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # Updates between two passes that compare sampler and trainer apart from the update itself; the first is compared.
 AGREEMENT_EVERY = 20
@@ -51,6 +57,7 @@ class Step:
     accumulated: Accumulated
     grad_norm: float  # before clipping; the largest of the epochs
     learning_rate: float
+    shortage: str | None = None  # what became of the micro-batches where memory was short
 
 
 class GroupTrainer(ScoringTrainer):
@@ -78,8 +85,8 @@ class GroupTrainer(ScoringTrainer):
             scaled_rate(self.optimizer, spec.learning_rate_scale) as learning_rate,
             undoable,
         ):
-            rows = settled(rows, spec, self._own_logprobs)
-            apart = self._agreement_apart(rows)
+            rows = self._within_memory(lambda: settled(rows, spec, self._own_logprobs))
+            apart = self._within_memory(lambda: self._agreement_apart(rows))
             epochs = [self._epoch(rows, spec.constant_length) for _ in range(spec.epochs)]
         if self.state.global_step < self._settings.schedule_steps:  # cosine would rise again beyond its end
             self.lr_scheduler.step()
@@ -87,7 +94,8 @@ class GroupTrainer(ScoringTrainer):
         clipped = statistics.fmean(accumulated.clipped_share for accumulated, _ in epochs)
         first = epochs[0][0]
         accumulated = replace(first, clipped_share=clipped, agreement=apart or first.agreement)
-        return Step(accumulated, max(norm for _, norm in epochs), learning_rate)
+        shortage, self._shortage = self._shortage, None
+        return Step(accumulated, max(norm for _, norm in epochs), learning_rate, shortage)
 
     def accumulate(self, rows: Sequence[Row], constant_length: int | None = None) -> Accumulated:
         """Adds the gradient of the loss over `rows` to the parameters' gradients, in micro-batches.
@@ -137,7 +145,7 @@ class GroupTrainer(ScoringTrainer):
     def _epoch(self, rows: Sequence[Row], constant_length: int | None) -> tuple[Accumulated, float]:
         """One optimiser step, and the norm of its gradient. Raises DivergedError before it changes anything."""
         try:
-            accumulated = self.accumulate(rows, constant_length)
+            accumulated = self._within_memory(lambda: self.accumulate(rows, constant_length))
             norm = self._clipped_norm()
             if not (math.isfinite(accumulated.loss) and math.isfinite(norm)):
                 raise DivergedError(
@@ -148,6 +156,36 @@ class GroupTrainer(ScoringTrainer):
         finally:
             self.optimizer.zero_grad()
         return accumulated, norm
+
+    def _within_memory(self, work: Callable[[], T]) -> T:
+        """What `work` gives, begun again with half the micro-batch whenever memory runs short.
+
+        Only on what changes nothing but gradients, which are dropped then. Raises PolicyError at a single row.
+        """
+        while True:
+            try:
+                return work()
+            except RuntimeError as error:
+                self._halve_budget(error)
+            self.optimizer.zero_grad()
+            release(self.accelerator.device)
+
+    def _halve_budget(self, error: RuntimeError) -> None:
+        """Raises `error` itself where it is not for a lack of memory."""
+        if not is_shortage(error):
+            raise error
+        if self._most_rows <= 1:
+            raise PolicyError(
+                f"training on not even one rollout fits into memory: {brief(error)}; set "
+                "trainer.gradient_checkpointing = true, train an adapter (model.lora), lower "
+                "generation.max_new_tokens or choose a smaller model"
+            ) from error
+        before, self._budget = self._budget, max(1, min(self._budget, self._costliest) // 2)
+        self._shortage = (
+            f"out of memory in the update: micro-batches are of at most {self._budget} tokens from now on, after "
+            f"{before}; set trainer.token_budget = {self._budget}"
+        )
+        logger.warning(self._shortage)
 
     @contextmanager
     def _clipped_at(self, clip: tuple[float, float] | None) -> Iterator[None]:

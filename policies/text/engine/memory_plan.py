@@ -22,6 +22,7 @@ PASS_TOKENS = 2048
 # Tensors of one token alive at once inside a layer: residual, norm, queries, keys, values, gate, up, product.
 LIVE_TENSORS = 8
 MEGABYTE = 1_000_000
+SHORTAGE = ("can't allocate memory", "DefaultCPUAllocator: not enough memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +145,17 @@ class PeakMeter:
         return int(self._process.memory_info().rss)
 
 
+def is_shortage(error: RuntimeError) -> bool:
+    """Whether it is for a lack of memory: CUDA has an error of its own, torch's CPU allocator a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in SHORTAGE)
+
+
 def halved(slots: int, error: RuntimeError) -> int:
     """The rows to go on with after `error`, which is raised again when it is not for a lack of memory.
 
     Raises PolicyError when there is nothing left to halve.
     """
-    # CUDA has an error of its own; torch's CPU allocator raises a plain RuntimeError.
-    if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+    if not is_shortage(error):
         raise error
     if slots == 1:
         raise PolicyError(

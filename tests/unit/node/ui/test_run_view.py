@@ -121,6 +121,12 @@ def test_dealings_add_up_by_peer(tmp_path: Path) -> None:
     assert [row.trained_on for row in rows] == [0, 2]
 
 
+def test_a_round_that_ran_out_of_memory_says_what_to_set() -> None:
+    short = replace(ROUND, shortage="out of memory in the update: set this")
+    assert "out of memory in the update: set this" in plain_round(short)
+    assert "out of memory" in marks(short)
+
+
 def test_a_round_whose_sampler_and_trainer_differ_says_so() -> None:
     off = replace(ROUND, logprob_mean=0.25, disagreement="what samples is not what trains; set this")
     assert "what samples is not what trains; set this" in plain_round(off)
