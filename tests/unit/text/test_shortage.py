@@ -9,6 +9,7 @@ import pytest
 import torch
 from grpo_oracle import ROUNDING, gradients, hand_written_loss, largest_relative_difference
 from test_shared_prefix import PLAIN, ROWS, trainer_of
+from test_trainer import gradients_at_the_step
 from tiny_text import mixed_batch, tiny_model, tiny_tokenizer
 
 from policies.policy import PolicyError, UpdateSpec
@@ -44,8 +45,7 @@ def test_a_smaller_micro_batch_gives_the_same_gradient(
     reference, model = tiny_model(), tiny_model()
     trainer = trainer_of(model)
     tried = cramp(monkeypatch, 2, error)
-    seen: list[dict[str, torch.Tensor]] = []
-    trainer.optimizer.register_step_pre_hook(lambda *_: seen.append(gradients(model)))
+    seen = gradients_at_the_step(trainer, model)
     with caplog.at_level(logging.WARNING):
         step = trainer.step(ROWS)
     hand_written_loss(reference, ROWS, PLAIN).backward()
