@@ -28,6 +28,7 @@ from swarm.exchange.framing import (
     encode_request,
     read_frame,
     read_request,
+    transfer_seconds,
     write_frame,
 )
 from swarm.exchange.rate_limit import PeerBuckets, TokenBucket
@@ -68,6 +69,10 @@ class BodyExchange:
         self._slots = StreamSlots(serve.slots, _PEER_SLOTS, self.counters, is_known)
         # A burst is what a peer gets after a pause: enough for a round's bodies, or for one of the largest.
         self._upload = TokenBucket(serve.upload_rate, max(4 * serve.upload_rate, limits.MAX_BODY))
+        # Newcomers have half of it, all together: known peers are not to wait for a crowd.
+        self._newcomers = TokenBucket(
+            serve.upload_rate / 2, max(2 * serve.upload_rate, limits.MAX_BODY + _MAX_GOSSIP_FRAME)
+        )
         self._peers = PeerBuckets(serve.peer_rate, max(4 * serve.peer_rate, 2 * limits.MAX_BODY))
         self._hosts = PeerBuckets(_HOST_BUDGETS * serve.peer_rate, 2 * _HOST_BUDGETS * limits.MAX_BODY)
         self._download = TokenBucket(serve.download_rate, max(4 * serve.download_rate, limits.MAX_BODY))
@@ -97,11 +102,21 @@ class BodyExchange:
             async with asyncio.timeout(limits.STREAM_TIMEOUT - 1):
                 while not self._download.take(announcement.size):
                     await asyncio.sleep(max(0.01, self._download.wait(announcement.size)))
-                body = await self._fetch_from_any(announcement, dial)
+                body = await self._fetch_booked(announcement, dial)
         except TimeoutError as error:
             raise FetchFailed(f"no body from {announcement.peer} in time") from error
         self.bodies.put_copy(announcement.digest, body)
         self.counters.update(fetched=1, fetched_bytes=len(body))
+        return body
+
+    async def _fetch_booked(self, announcement: Announcement, dial: Dial) -> bytes:
+        """What does not come uses up none of the rate: whoever announces much and serves nothing stops nobody else."""
+        body = None
+        try:
+            body = await self._fetch_from_any(announcement, dial)
+        finally:
+            if body is None:
+                self._download.give_back(announcement.size)
         return body
 
     async def _fetch_from_any(self, announcement: Announcement, dial: Dial) -> bytes:
@@ -154,15 +169,21 @@ class BodyExchange:
         if body is None:
             return await self._send(writer, Status.NOT_FOUND, gossip)
         with self._slots.answering(peer, host) as granted:
-            if not granted or not self._upload.take(size):
+            if not granted or not self._may_upload(peer, size):
                 return await self._send(writer, Status.BUSY, gossip)
-            await self._send(writer, Status.OK, gossip, body)
+            async with asyncio.timeout(transfer_seconds(size)):
+                await self._send(writer, Status.OK, gossip, body)
         self._remember(peer, digest)
         self.counters.update(served=1, served_bytes=len(body))
 
     def _may_have(self, peer: str, host: str, size: int) -> bool:
         """Whether the peer, and the newcomers at its host together, have so many bytes left of their budgets."""
         return self._peers.take(peer, size) and (self._is_known(peer) or self._hosts.take(host, size))
+
+    def _may_upload(self, peer: str, size: int) -> bool:
+        if self._upload.wait(size) or not (self._is_known(peer) or self._newcomers.take(size)):
+            return False
+        return self._upload.take(size)
 
     async def _send(
         self, writer: asyncio.StreamWriter, status: Status, gossip: bytes, body: bytes = b""

@@ -86,6 +86,11 @@ def check_status(status: int, payload: bytes) -> Status:
     return Status(status)
 
 
+def transfer_seconds(size: int) -> float:
+    """The longest that `size` bytes may take."""
+    return GRACE + size / MIN_RATE
+
+
 async def write_frame(writer: asyncio.StreamWriter, status: Status, payload: bytes) -> None:
     writer.write(HEADER.pack(status, len(payload)))
     writer.write(payload)
@@ -118,5 +123,5 @@ async def _read_steadily(reader: asyncio.StreamReader, size: int) -> bytes:
             if not piece:
                 raise asyncio.IncompleteReadError(bytes(received), size)
             received += piece
-            limit.reschedule(began + GRACE + len(received) / MIN_RATE)
+            limit.reschedule(began + transfer_seconds(len(received)))
     return bytes(received)

@@ -25,6 +25,10 @@ class TokenBucket:
         self._level -= size
         return True
 
+    def give_back(self, size: float) -> None:
+        """`size` bytes that were taken did not go."""
+        self._level = min(self._burst, self._level + size)
+
     def wait(self, size: float) -> float:
         """Seconds until `size` bytes may go; infinite for more than a burst, and where nothing flows."""
         now = self._clock()

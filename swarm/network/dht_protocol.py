@@ -12,12 +12,16 @@ from hivemind.p2p import P2PContext, PeerID
 from hivemind.proto import dht_pb2
 
 from swarm.errors import DecodeError
+from swarm.exchange.rate_limit import PeerBuckets
 from swarm.network.dht_storage import STORER
 from swarm.network.foreign_values import ForeignValues
 
-MAX_KEYS = 64  # of one request; an answer to 20,000 took 1.7 s and 2.5 MB
+MAX_KEYS = 16  # of one request; our readers ask for 4, and an answer to 20,000 took 1.7 s and 2.5 MB
+# Keys that one caller may ask for at once, and those a second that come back: a full shard is 1 MB to send.
+_KEYS_BURST, _KEYS_RATE = 512.0, 16.0
 # Since the start of the process, by reason. One node lives in it.
 refused: Counter[str] = Counter()
+questions = PeerBuckets(_KEYS_RATE, _KEYS_BURST)
 
 
 def node_id_of(peer: PeerID) -> DHTID:
@@ -56,6 +60,9 @@ class GuardedProtocol(DHTProtocol):
     async def rpc_find(self, request: dht_pb2.FindRequest, context: P2PContext) -> dht_pb2.FindResponse:
         self._refuse_left(context)
         _check_size(request.keys)
+        if not questions.take(str(context.remote_id), float(len(request.keys))):
+            refused["request_rate"] += 1
+            raise DecodeError("too many keys asked for of late")
         return await super().rpc_find(request, context)
 
     def _refuse_left(self, context: P2PContext) -> None:

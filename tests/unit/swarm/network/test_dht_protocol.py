@@ -65,7 +65,7 @@ def test_a_request_for_too_many_keys_costs_nothing(protocol: GuardedProtocol) ->
         protocol.rpc_find(dht_pb2.FindRequest(keys=keys), context),
         protocol.rpc_store(dht_pb2.StoreRequest(keys=keys), context),
     ):
-        with pytest.raises(DecodeError, match="at most 64"):
+        with pytest.raises(DecodeError, match="at most 16"):
             asyncio.run(call)
     assert refused == {"request_size": 2}
 
