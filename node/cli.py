@@ -110,6 +110,31 @@ def demo(
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where murmur.toml is written.")] = Path(),
+    model: Annotated[
+        str | None, typer.Option(help="Folder, .gguf file or hub name. Default: a tiny one, made here.")
+    ] = None,
+    tasks: Annotated[
+        list[str] | None, typer.Option("--task", help="What to train on; may be given several times.")
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"] | None,
+        typer.Option(help="Where the policy lives. Default: auto."),
+    ] = None,
+    swarm: Annotated[bool, typer.Option("--swarm", help="Share rollouts with whoever joins.")] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="Share with holders of an invite alone; says how to found it.")
+    ] = False,
+) -> None:
+    """Write a config to begin with, every key explained. At a terminal it asks for what no option says."""
+    from node.starter import answered, ask, write_starter
+
+    given = answered(model, tasks or (), device, swarm=swarm, private=private)
+    typer.echo("\n".join(write_starter(folder, ask(*given))))
+
+
+@app.command()
 def run(
     config: ConfigArgument = None,
     overrides: SetOption = [],

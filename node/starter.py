@@ -1,0 +1,160 @@
+"""`murmur init`: the config to begin with, from four answers, as options or at a terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+import typer
+
+from node.config.schema import Config, ConfigError, parse_config
+from node.config.template import template_of
+from node.storage.run_folder import RunFolderError
+from node.ui.invocation import murmur
+from policies.tasks import asks_for_images, build_task
+from policies.tasks.task import TaskSpec
+
+Company = Literal["alone", "swarm", "private"]
+NAME = "murmur.toml"
+FIRST_TASKS = ("maximum", "shift", "binary")
+# The tiny policy at its start knows a little of its first tasks, or no rollout would ever be right.
+SKILL = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a config is begun with."""
+
+    model: str | None  # None: the tiny policy, made here
+    tasks: tuple[str, ...]
+    device: str
+    company: Company
+
+
+def answered(
+    model: str | None, tasks: Sequence[str], device: str | None, *, swarm: bool, private: bool
+) -> tuple[Answers, list[str]]:
+    """The answers that options give, defaults for the rest, and which were given. Raises ConfigError."""
+    if swarm and private:
+        raise ConfigError("--swarm and --private: leave one out; a private swarm is one too")
+    company: Company = "private" if private else "swarm" if swarm else "alone"
+    given = {"model": model, "tasks": tasks, "device": device, "company": swarm or private}
+    answers = Answers(model, tuple(tasks) or FIRST_TASKS, device or "auto", company)
+    return answers, [name for name, value in given.items() if value]
+
+
+def write_starter(folder: Path, answers: Answers) -> list[str]:
+    """Writes `murmur.toml` into the folder; gives what to say and the commands that come next.
+
+    Raises RunFolderError where the file is there already, ConfigError, TaskError.
+    """
+    path = folder / NAME
+    config = starter_config(answers)
+    commands = _next_commands(answers.company, path)
+    head = "\n".join(
+        ["A config of murmur. Every key is here; what is commented out has its default.", *commands]
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    _create(path, template_of(config, head))
+    memory = psutil.virtual_memory()
+    return [
+        f"wrote {path}: every key, each with its words",
+        f"this machine has {os.cpu_count()} CPU cores and {memory.available / 1e9:.1f} GB of memory free; "
+        f"{murmur('doctor')} looks closer",
+        "next:",
+        *(f"  {command}" for command in commands),
+    ]
+
+
+def starter_config(answers: Answers) -> Config:
+    """The whole config. Raises ConfigError, and TaskError for a task that there is not."""
+    specs = [TaskSpec(name, {}) for name in answers.tasks]
+    for spec in specs:
+        build_task(spec)
+    tree: dict[str, Any] = {
+        "device": answers.device,
+        "tasks": [{"name": spec.name} for spec in specs],
+        "policy": _policy(answers, specs),
+    }
+    if answers.company == "swarm":
+        tree |= {"swarm": {"type": "dht"}, "sampler": {"local": 4, "external": 4}}
+    return parse_config(tree)
+
+
+def ask(answers: Answers, given: Sequence[str]) -> Answers:
+    """Asks for what was not `given` as an option, at a terminal; elsewhere nothing is asked."""
+    if not at_terminal():
+        return answers
+    model, tasks, device, company = answers.model, answers.tasks, answers.device, answers.company
+    if "model" not in given:
+        typer.echo(
+            "Which model? A folder of safetensors, a .gguf file or a name on the hub; empty: a tiny one, made here."
+        )
+        model = typer.prompt("model", default="", show_default=False) or None
+    if "tasks" not in given:
+        typer.echo(f"Which tasks, with spaces between? {murmur('tasks')} lists all.")
+        tasks = tuple(typer.prompt("tasks", default=" ".join(tasks)).split())
+    if "device" not in given:
+        device = typer.prompt("device (auto, cpu, cuda or mps)", default=device)
+    if "company" not in given:
+        typer.echo("alone, in a swarm that anybody with its invite can join, or in a private one?")
+        company = typer.prompt("company (alone, swarm or private)", default=company)
+    if company not in ("alone", "swarm", "private"):
+        raise ConfigError(f"company is alone, swarm or private; it is {company!r}")
+    return Answers(model, tasks or FIRST_TASKS, device, company)
+
+
+def at_terminal() -> bool:
+    """Whether somebody is there to answer."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _policy(answers: Answers, specs: Sequence[TaskSpec]) -> dict[str, Any]:
+    images = [spec.name for spec in specs if asks_for_images(spec)]
+    if images and len(images) < len(specs):
+        raise ConfigError(f"{', '.join(images)}: a policy makes images or text; give tasks of one kind")
+    if images and answers.model:
+        raise ConfigError(
+            "a pipeline of diffusers has settings of its own: begin with configs/sd3.toml or configs/flux.toml"
+        )
+    if images:
+        return {"type": "diffusion"}
+    if answers.model:
+        trainer = {"learning_rate": 3e-4, "max_grad_norm": 0.5}
+        return {"type": "text", "model": {"path": answers.model, "lora": {}}, "trainer": trainer}
+    skills = {spec.name: SKILL for spec in specs if not spec.name.startswith("rg:")}
+    return {
+        "type": "embedded",
+        "generation": {"max_new_tokens": 12},
+        "trainer": {"learning_rate": 3e-4},
+        "warm_start": {"skills": skills} if skills else {},
+    }
+
+
+def _next_commands(company: Company, path: Path) -> list[str]:
+    bootstrap = murmur("bootstrap", "--config", path, *(["--private"] if company == "private" else []))
+    join = f'{murmur("join")} "$(cat runs/bootstrap/invite.txt)" --config {path}'
+    return {
+        "alone": [murmur("run", path)],
+        "swarm": [murmur("run", path)],
+        "private": [f"{bootstrap}    # in a terminal of its own", join],
+    }[company]
+
+
+def _create(path: Path, text: str) -> None:
+    """Writes the whole file or none; never over another one. Raises RunFolderError, OSError."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        os.link(draft, path)
+    except FileExistsError:
+        raise RunFolderError(f"{path} is there already: name another folder, or move it away") from None
+    finally:
+        with suppress(FileNotFoundError):
+            draft.unlink()
