@@ -18,8 +18,8 @@ from node.storage.rollout_rows import (
 from node.storage.store_file import reading
 from policies.rollout import Finish, Image
 
-_ORDERS: Final = {
-    "newest": "g.round DESC, r.id DESC",
+_ORDERS: Final = {  # ids rise with rounds
+    "newest": "r.id DESC",
     "best": "r.reward DESC, r.id DESC",
     "worst": "r.reward ASC, r.id DESC",
 }

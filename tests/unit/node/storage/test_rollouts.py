@@ -216,8 +216,7 @@ def test_kill_9_loses_no_round_that_was_written_and_leaves_no_half(tmp_path: Pat
     while told < 30:
         told = int(writer.stdout.readline())
     os.kill(writer.pid, signal.SIGKILL)
-    rest = writer.stdout.read().split()
-    writer.wait()
+    rest = writer.communicate()[0].split()
     told = int(rest[-1]) if rest else told
     rounds = [event.round for event in History(path).rounds()]
     assert rounds == list(range(1, len(rounds) + 1)) and told <= len(rounds) <= told + 1
