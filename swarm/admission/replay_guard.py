@@ -11,6 +11,7 @@ from typing import TypedDict
 # Python 3.11, x86-64). The bar is 10 MB.
 CAPACITY = 8_192
 PEERS_THAT_FILL = 16  # so many peers, at least, it takes to fill a memory
+MANY_KEYS = 16  # of one peer in a full memory: who has fewer loses none for it
 # Shorter texts coincide by nature ("42"), so one alone is no evidence of a copy.
 TELLING_TEXT = 32  # characters
 SKETCH = 64  # texts remembered of one group, at most
@@ -25,15 +26,19 @@ class GuardState(TypedDict):
 
 
 class _Memory:
-    """Keys by the peer that they came from: the oldest are forgotten, of a peer beyond its quota and of all when full.
+    """Keys by the peer that they came from. A peer beyond its quota loses its oldest, and a full memory the oldest of
+    whoever has most in it; where nobody has many, the oldest of all.
 
-    So nobody makes room for a second try by sending much.
+    So nobody makes room for a second try by sending much, and sixteen peers together neither.
     """
 
     def __init__(self, capacity: int) -> None:
         self._capacity, self._quota = capacity, max(1, capacity // PEERS_THAT_FILL)
         self._owners: dict[bytes, bytes] = {}  # oldest first
         self._keys: dict[bytes, list[bytes]] = {}  # by owner, oldest first
+        # Owners of two keys and more, by how many they have: the largest is found at once, however many there are.
+        self._of_size: dict[int, dict[bytes, None]] = {}
+        self._largest = 1
 
     def owner(self, key: bytes) -> bytes | None:
         return self._owners.get(key)
@@ -43,21 +48,38 @@ class _Memory:
         if key in self._owners:
             return
         self._owners[key] = owner
-        self._keys.setdefault(owner, []).append(key)
-        if len(self._keys[owner]) > self._quota:
+        keys = self._keys.setdefault(owner, [])
+        keys.append(key)
+        self._resized(owner, len(keys) - 1)
+        if len(keys) > self._quota:
             self._forget_oldest(owner)
         if len(self._owners) > self._capacity:
-            self._forget_oldest(next(iter(self._owners.values())))
+            largest = self._of_size[self._largest] if self._largest >= MANY_KEYS else self._owners.values()
+            self._forget_oldest(next(iter(largest)))
 
     def _forget_oldest(self, owner: bytes) -> None:
         keys = self._keys[owner]
         del self._owners[keys.pop(0)]
+        self._resized(owner, len(keys) + 1)
         if not keys:
             del self._keys[owner]
 
+    def _resized(self, owner: bytes, before: int) -> None:
+        """Notes that an owner of `before` keys has as many as are listed now, one more or one less."""
+        now = len(self._keys[owner])
+        if before > 1:
+            del self._of_size[before][owner]
+            if not self._of_size[before]:
+                del self._of_size[before]
+        if now > 1:
+            self._of_size.setdefault(now, {})[owner] = None
+        if now > self._largest or self._largest not in self._of_size:
+            self._largest = max(now, 1)
+
     def clear(self) -> None:
-        for table in (self._owners, self._keys):
+        for table in (self._owners, self._keys, self._of_size):
             table.clear()
+        self._largest = 1
 
     def items(self) -> list[tuple[str, str]]:
         """Keys and owners in hex, oldest first."""

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
 
 import pytest
 from fakes import ALICE, BOB, MALLORY, ManualClock, body, group, offer, verifier
+from hypothesis import given
+from hypothesis import strategies as st
 
-from swarm.admission.replay_guard import CAPACITY, TELLING_TEXT, ReplayGuard
+from swarm.admission.replay_guard import (
+    CAPACITY,
+    MANY_KEYS,
+    PEERS_THAT_FILL,
+    TELLING_TEXT,
+    ReplayGuard,
+    _Memory,
+)
 from swarm.admission.verdict import Reason
 
 TASK = "addition@1"
@@ -105,3 +115,36 @@ def test_a_memory_of_before_is_read() -> None:
     guard = ReplayGuard()
     guard.restore({"bodies": [b"x".hex()], "groups": [], "texts": []})  # type: ignore[list-item]
     assert guard.knows_body(b"x")
+
+
+def test_many_peers_that_fill_a_memory_flush_nobody_who_gave_less() -> None:
+    """Twenty names at their quotas once made a node take 32 old groups again."""
+    guard = ReplayGuard()
+    for seed in range(32):
+        guard.remember(ALICE, TASK, seed, texts(40, "a", "b"))
+    quota = CAPACITY // PEERS_THAT_FILL
+    for place in range(PEERS_THAT_FILL + 4):
+        for seed in range(quota):
+            guard.remember(f"mallory-{place}", TASK, seed, texts(40, "c", "d"))
+    assert all(guard.is_replay(ALICE, TASK, seed) for seed in range(32))
+    assert all(known for seed in range(32) for known in guard.known(BOB, TASK, seed, texts(40, "a", "b")))
+    assert len(guard.snapshot()["groups"]) == CAPACITY
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 60)), max_size=300))
+def test_a_full_memory_takes_from_whoever_has_most(kept: list[tuple[int, int]]) -> None:
+    memory = _Memory(capacity=40)
+    memory._quota = 30
+    for owner, key in kept:
+        before = memory.items()
+        memory.keep(bytes([owner, key]), bytes([owner]))
+        lost = [item for item in before if item not in memory.items()]
+        counts = Counter(who for _, who in before)
+        counts[bytes([owner]).hex()] += (bytes([owner, key]).hex(), bytes([owner]).hex()) not in before
+        for key_lost, who in lost:
+            if max(counts.values()) < MANY_KEYS:
+                assert (key_lost, who) == before[0], "the oldest of all"
+            else:
+                assert counts[who] == max(counts.values()), "the largest, or the one beyond its quota"
+                assert key_lost == next(k for k, w in before if w == who), "its oldest"
+        assert len(memory.items()) <= 40 and max(Counter(w for _, w in memory.items()).values()) <= 30
