@@ -40,6 +40,19 @@ def april(model: ModelOption = None, seeds: SeedsOption = None, as_json: JsonOpt
 
 
 @bench_app.command()
+def attacks(
+    cases: CasesOption = [],
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=31, help="How long each attack lasts; 90 by default.")
+    ] = None,
+    seeds: SeedsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Real nodes under attack. What is left of honest delivery."""
+    _run("attacks", BenchOptions(cases=tuple(cases), repeats=seeds, seconds=seconds), as_json=as_json)
+
+
+@bench_app.command()
 def branch(
     cases: CasesOption = [],
     seeds: SeedsOption = None,

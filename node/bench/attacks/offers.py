@@ -10,6 +10,7 @@ import msgpack
 import zstandard
 
 from policies.rollout import Finish
+from policies.seeds import derive_generator
 from swarm.limits import MAX_LIFETIME
 from swarm.wire.announcement import Announcement, Summary, epoch_of, shard_of
 from swarm.wire.body import Body, SharedGroup, SharedRollout
@@ -30,6 +31,11 @@ class Sender:
     address: str = "/ip4/45.10.7.1/tcp/4001"
     identity: Identity = field(default_factory=Identity.ephemeral)
     round: int = 0
+
+    @classmethod
+    def seeded(cls, address: str, seed: int, *purpose: str | int) -> Sender:
+        """A peer whose key derives from the seed, so that equal seeds give equal runs."""
+        return cls(address, Identity(derive_generator(seed, "bench", "attacks", *purpose).bytes(32)))
 
     @property
     def peer(self) -> str:

@@ -24,6 +24,7 @@ class BenchOptions:
     splits: tuple[str, ...] = ()  # own/external groups of an update
     rounds: int | None = None
     policy: str | None = None
+    seconds: float | None = None  # that each case lasts
     unlike: bool = False  # nodes of different sizes, strengths and speeds
     plot: Path | None = None  # an SVG file to write
     page: Path | None = None  # a Markdown file to write

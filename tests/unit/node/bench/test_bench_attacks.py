@@ -1,0 +1,135 @@
+"""The attacks benchmark: its arithmetic from made-up deliveries, its measures on a small scale, and a real case."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from node.bench.attacks import hostile, measures, run
+from node.bench.attacks.measures import MEASURES
+from node.bench.attacks.plan import CASES, AttackPlan
+from node.bench.attacks.report import DELIVERED, SETTLING, AttackOutcome, Delivery, checks
+from node.bench.kit.options import BenchError, BenchOptions
+from policies.tasks.task import TaskSpec
+from swarm.wire.manifest import Manifest
+
+# Peace from 0 to 60, the attack from 60 to 150, all over at 180: a group a second but while the attack settles.
+EVERY_SECOND = tuple(
+    Delivery(float(at), f"node-{at % 2}", "node-9") for at in range(180) if not 60 <= at < 90
+)
+OUTCOME = AttackOutcome(
+    "slow_bodies", 0.0, 60.0, 150.0, 180.0, EVERY_SECOND, (10.0, 100.0, 149.0), {"announced": 24}
+)
+
+
+def test_a_row_compares_delivery_under_attack_with_that_before() -> None:
+    assert (SETTLING, DELIVERED) == (30.0, 0.9)
+    assert OUTCOME.row() == {
+        "case": "slow_bodies",
+        "before": 60.0,
+        "during": 60.0,
+        "after": 60.0,
+        "kept": 1.0,
+        "attack_s": 90.0,
+        "receivers": 2,
+        "published": 2,
+        "attacker": "24 announced",
+    }
+    assert [check.holds for check in checks([OUTCOME])] == [True]
+
+
+def test_what_is_lost_after_the_attack_has_settled_fails_the_check() -> None:
+    fewer = tuple(d for d in EVERY_SECOND if not 90 <= d.at < 97)
+    lost = replace(OUTCOME, deliveries=fewer)
+    assert lost.kept == pytest.approx(53 / 60)
+    [check] = checks([lost])
+    assert (check.name, check.holds) == ("slow_bodies", False)
+    assert replace(OUTCOME, deliveries=()).kept == 0.0
+    assert math.isnan(replace(OUTCOME, over=150.0).after)
+
+
+def test_a_hostile_process_has_a_function_for_every_case() -> None:
+    assert tuple(hostile.ATTACKS) == CASES
+    assert len(set(hostile.ATTACKS.values())) == len(CASES)
+    assert not set(CASES) & set(MEASURES)
+
+
+def test_what_an_attacker_announces_is_what_honest_nodes_take() -> None:
+    manifest = Manifest("attacked", (TaskSpec("sort"),))
+    plan = AttackPlan(
+        CASES[0],
+        manifest.encode().hex(),
+        "/ip4/45.9.7.1/tcp/4001",
+        "unused",
+        {"12D3": "/ip4/45.1.7.1/tcp/1"},
+        0,
+        False,
+    )
+    assert AttackPlan.decode(plan.encode()) == plan and plan.address == "45.9.7.1"
+    assert plan.bootstrap == ("/ip4/45.1.7.1/tcp/1/p2p/12D3",)
+    attacker = hostile.Attacker(plan)
+    records = [attacker.record(hostile.Identity.ephemeral(), attacker.nowhere()) for _ in range(8)]
+    admitted = hostile.AnnouncementFilter(manifest)
+    assert [admitted.admit(record.encode()) for record in records] == records
+    assert len({record.host.rpartition(".")[0] for record in records}) == 8, "each is of another network"
+
+
+def test_ground_keys_are_nearer_than_chance() -> None:
+    near = hostile.ground_identities("some key", 64, 4)
+    assert len({identity.peer_id for identity in near}) == 4
+
+
+@pytest.mark.parametrize("name", ["group_weight", "front_running", "sybil_share"])
+def test_a_measure_gives_a_figure_of_product_code(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measures, "ROUNDS", 4)
+    figure = MEASURES[name].measure(0)
+    assert 0.0 <= figure <= 1.3 and figure == MEASURES[name].measure(0), "the same for the same seed"
+
+
+def test_measures_see_what_they_are_there_to_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the defence the figure is far from its bar."""
+    monkeypatch.setattr(measures, "ROUNDS", 4)
+    monkeypatch.setattr(measures, "fair_weights", lambda batch: batch)
+    assert MEASURES["group_weight"].measure(0) > 1.5
+    monkeypatch.setattr("swarm.sampling.fair_draw.IDENTITIES_OF_ADDRESS", 20)
+    monkeypatch.setattr("swarm.sampling.fair_draw.IDENTITIES_OF_SUBNET", 20)
+    assert MEASURES["sybil_share"].measure(0) > 0.5
+    monkeypatch.setattr("swarm.admission.replay_guard.ReplayGuard.knows_body", lambda self, digest: False)
+    monkeypatch.setattr("swarm.admission.replay_guard.ReplayGuard.is_replay", lambda self, *given: False)
+    monkeypatch.setattr(measures, "SYBILS", 1)
+    assert MEASURES["replay_flush"].measure(0) == 64
+
+
+def test_unknown_cases_and_attacks_too_short_to_count_are_refused() -> None:
+    with pytest.raises(BenchError, match="did you mean 'slow_bodies'"):
+        run.run(BenchOptions(cases=("slow_body",)), pytest.fail)
+    with pytest.raises(BenchError, match="first 30 s"):
+        run.run(BenchOptions(cases=("slow_bodies",), seconds=30.0), pytest.fail)
+
+
+def test_measures_alone_start_no_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(measures, "ROUNDS", 2)
+    report = run.run(BenchOptions(cases=("front_running",), repeats=2), lambda line: None)
+    assert [row["measure"] for row in report.rows] == ["front_running"]
+    assert [check.name for check in report.checks] == ["front_running"] and list(report.seeds) == [0, 1]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.swarm
+@pytest.mark.timeout(600)
+def test_real_nodes_share_under_dead_announcements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "BEFORE_SECONDS", 15.0)
+    monkeypatch.setattr(run, "AFTER_SECONDS", 5.0)
+    monkeypatch.setattr(run, "NODES", 3)
+    began = time.time()
+    report = run.run(BenchOptions(cases=("dead_announcements",), seconds=45.0), lambda line: None)
+    [row] = report.rows
+    assert row["receivers"] == 3 and row["before"] > 0 and "announced" in str(row["attacker"])
+    assert row["kept"] > 0.3 and time.time() - began > 65.0
