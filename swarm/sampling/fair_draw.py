@@ -2,14 +2,15 @@
 
 An address counts as two peers at most and a subnet as four, however many identities stand behind them (gossipsub
 v1.1 calls it the colocation factor). Three quarters of the places are for peers with a record, while there are any;
-newcomers share the rest, and each kind takes what the other leaves.
+newcomers share the rest, and each kind takes what the other leaves. Where both kinds speak from one address they count
+together: newcomers first, so that names with a record and fresh ones do not get a share each.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import lru_cache
 
 import numpy as np
@@ -30,21 +31,29 @@ def subnet_of(host: str) -> str:
     return str(ipaddress.ip_network((address, _SUBNET_BITS[address.version]), strict=False))
 
 
-def shares(hosts: Mapping[str, str]) -> dict[str, float]:
+def shares(hosts: Mapping[str, str], before: Iterable[str] = ()) -> dict[str, float]:
     """Of each peer, by the host that it speaks from: how many peers it counts as, at most 1.
 
-    Peers of no known host ("") count as one another's neighbours: they share one address.
+    Peers of no known host ("") count as one another's neighbours: they share one address. `before`: hosts of peers that
+    count first, and leave less.
     """
-    of_host = Counter(hosts.values())
-    weight = {host: min(IDENTITIES_OF_ADDRESS, count) for host, count in of_host.items()}
-    of_subnet: Counter[str] = Counter()
-    for host, counted in weight.items():
-        of_subnet[subnet_of(host)] += counted
+    of_host, counted_before = Counter(hosts.values()), Counter(before)
+    first = {host: min(IDENTITIES_OF_ADDRESS, count) for host, count in counted_before.items()}
+    weight = {host: min(IDENTITIES_OF_ADDRESS - first.get(host, 0), count) for host, count in of_host.items()}
+    of_subnet, of_subnet_before = _by_subnet(weight), _by_subnet(first)
     found = {}
     for peer, host in hosts.items():
-        subnet = of_subnet[subnet_of(host)]
-        found[peer] = min(1.0, IDENTITIES_OF_SUBNET / subnet) * weight[host] / of_host[host]
+        subnet = subnet_of(host)
+        room = max(0, IDENTITIES_OF_SUBNET - of_subnet_before[subnet])
+        found[peer] = min(1.0, room / max(1, of_subnet[subnet])) * weight[host] / of_host[host]
     return found
+
+
+def _by_subnet(weights: Mapping[str, int]) -> Counter[str]:
+    of_subnet: Counter[str] = Counter()
+    for host, counted in weights.items():
+        of_subnet[subnet_of(host)] += counted
+    return of_subnet
 
 
 def fair_select(
@@ -64,7 +73,7 @@ def fair_select(
         waiting[peers[index]].append(int(index))
     reserved = int(KNOWN_SHARE * count + generator.random())  # rounded at random: of a single place too
     old, new = {p for p in waiting if known(p)}, {p for p in waiting if not known(p)}
-    of_old = _take(waiting, old, hosts, reserved, generator)
+    of_old = _take(waiting, old, hosts, reserved, generator, [hosts[peer] for peer in new])
     of_new = _take(waiting, new, hosts, count - reserved, generator)
     chosen = _interleaved(of_old, of_new)
     for kind in (old, new):
@@ -78,22 +87,29 @@ def _take(
     hosts: Mapping[str, str],
     places: int,
     generator: np.random.Generator,
+    before: Sequence[str] = (),
 ) -> list[int]:
-    """Groups of peers of one kind, out of `waiting`: nobody gives a second before each was in the draw once."""
+    """Groups of peers of one kind, out of `waiting`: nobody gives a second before each was in the draw once.
+
+    `before`: hosts that the other kind counts at; who has no share left beside it gives none.
+    """
     chosen: list[int] = []
     while places > len(chosen) and (left := sorted(peer for peer in kind if waiting[peer])):
-        drawn = _systematic({peer: hosts[peer] for peer in left}, places - len(chosen), generator)
+        weights = {p: share for p, share in shares({p: hosts[p] for p in left}, before).items() if share}
+        if not weights:
+            break
+        drawn = _systematic(weights, places - len(chosen), generator)
         chosen += [waiting[peer].pop() for peer in drawn]
     return chosen
 
 
-def _systematic(hosts: Mapping[str, str], count: int, generator: np.random.Generator) -> list[str]:
+def _systematic(weights: Mapping[str, float], count: int, generator: np.random.Generator) -> list[str]:
     """At most `count` distinct peers, each with a chance proportional to its share, 1 at most (systematic sampling).
 
     Drawing one after the other would not do: those of a crowded host gain as others leave the draw.
     """
-    chances = _chances(shares(hosts), count)
-    order = [str(peer) for peer in generator.permutation(sorted(hosts))]
+    chances = _chances(weights, count)
+    order = [str(peer) for peer in generator.permutation(sorted(weights))]
     edges = np.cumsum([chances[peer] for peer in order])
     points = np.arange(round(float(edges[-1]))) + generator.random()
     return [order[int(place)] for place in np.searchsorted(edges, points[points < edges[-1]], side="right")]

@@ -30,7 +30,7 @@ from node.storage.run_folder import new_run_folder
 from swarm.transport.ipc_client import CHILD_ENVIRONMENT
 
 BEFORE_SECONDS, AFTER_SECONDS = 40.0, 20.0
-SEEDS = 3
+SEEDS = 5
 ATTACK_SECONDS = 90.0  # the first SETTLING of them are not counted
 _END_SECONDS = 20.0  # for a hostile process to stop its daemons
 

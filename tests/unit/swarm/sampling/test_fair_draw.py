@@ -40,11 +40,20 @@ def test_an_address_counts_twice_and_a_subnet_four_times() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 8])
-@pytest.mark.parametrize("known", ["nobody", "honest", "everybody"])
+@pytest.mark.parametrize("known", ["nobody", "honest", "everybody", "honest and two", "honest and half"])
 def test_twenty_names_on_one_address_get_a_quarter_beside_six_peers(count: int, known: str) -> None:
     hosts = HONEST | {f"sybil-{n}": "203.0.113.1" for n in range(20)}
-    records = {"nobody": set(), "honest": set(HONEST), "everybody": set(hosts)}[known]
+    sybils = sorted(set(hosts) - set(HONEST))
+    some = {"honest and two": {*HONEST, *sybils[:2]}, "honest and half": {*HONEST, *sybils[:10]}}
+    records = ({"nobody": set(), "honest": set(HONEST), "everybody": set(hosts)} | some)[known]
     assert _share_of("sybil", hosts, records, count) <= 0.27
+
+
+def test_known_peers_who_share_an_address_with_newcomers_keep_three_quarters() -> None:
+    """Of a swarm on one machine: there the newcomers' share is theirs, and the rest is nobody else's."""
+    hosts = {f"known-{n}": "127.0.0.1" for n in range(5)} | {f"new-{n}": "127.0.0.1" for n in range(3)}
+    known = {peer for peer in hosts if peer.startswith("known")}
+    assert _share_of("new", hosts, known, 4) == pytest.approx(0.25, abs=0.02)
 
 
 def test_in_one_subnet_addresses_still_share_fairly() -> None:
