@@ -172,4 +172,36 @@ TABLES = (
             Column("groups trained twice", "trained_twice", 0),
         ),
     ),
+    Table(
+        "verifier",
+        {"verifier": "verifier"},
+        ("swarm/admission", "swarm/wire", "policies/text", "policies/tasks", "node/bench/attacks"),
+        ("body",),
+        (
+            Column("groups a second", "groups_per_s", 0),
+            Column("bytes", "wire_bytes", 0),
+            Column("CPU ms", "cpu_ms", 1),
+            Column("beyond what it brings", "cpu_ms_beyond", 1),
+            Column("verdicts", "verdicts"),
+        ),
+    ),
+    Table(
+        "measures",
+        {"attacks": "attacks"},
+        ("swarm", "node/bench/attacks"),
+        ("measure",),
+        (Column("figure", "figure"),),
+    ),
+    Table(
+        "attacks",
+        {"attacks": "attacks"},
+        ("swarm", "node/bench/attacks"),
+        ("case",),
+        (
+            Column("groups a minute before", "before", 0),
+            Column("during", "during", 0),
+            Column("after", "after", 0),
+            Column("kept", "kept"),
+        ),
+    ),
 )
