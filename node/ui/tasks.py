@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 tasks_app = typer.Typer(invoke_without_command=True, help="The tasks there are, and what one of them asks.")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
+ConfigOption = Annotated[str | None, typer.Option(help="Config whose task of that name is meant.")]
 SeedsOption = Annotated[str, typer.Option(help="One seed, or START:END without the end.")]
 
 
@@ -35,9 +37,7 @@ def list_tasks(context: typer.Context, as_json: JsonOption = False) -> None:
     if not gym_installed():
         more = len(known_gym_tasks()) - 1
         typer.echo(f"\nreasoning-gym's tasks, rg:chain_sum and {more} more, are not installed: {INSTALL}")
-    typer.echo(
-        "\nProblems of one: murmur tasks show NAME.  An own task: policies/tasks/, see CONTRIBUTING.md."
-    )
+    typer.echo("\nProblems of one: murmur tasks show NAME.  Own questions: murmur tasks check FILE.jsonl")
 
 
 @tasks_app.command("show")
@@ -50,6 +50,7 @@ def show_task(
     params: Annotated[
         list[str] | None, typer.Option("--param", help="A parameter of the task: --param max_terms=2.")
     ] = None,
+    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Prompts and right answers of a task's problems."""
@@ -57,7 +58,7 @@ def show_task(
     from policies.tasks.task import HELD_OUT_SEED
 
     chosen = _seeds(seeds)
-    task = build_task(_spec(name, params or []))
+    task = build_task(_spec_in(config, name) if config else _spec(name, params or []))
     problems = (task.problem(seed + HELD_OUT_SEED * held_out) for seed in chosen)
     if as_json:
         typer.echo(json.dumps({"task": task.name, "problems": [_plain(p) for p in problems]}, indent=2))
@@ -67,6 +68,59 @@ def show_task(
         prompt = problem.prompt.replace("\n", "\n    ")
         answer = problem.answer.replace("\n", "\n    ") or "(judged by its scorer)"
         typer.echo(f"\n{'held out ' if held_out else ''}{seed}:\n    {prompt}\n  answer:\n    {answer}")
+
+
+@tasks_app.command("check")
+def check_data(  # noqa: PLR0913  the keys of a data task
+    file: Annotated[
+        str,
+        typer.Argument(help="Rows: .jsonl, .csv, .parquet, hf:OWNER/NAME; or a config, for its data tasks."),
+    ],
+    prompt: Annotated[str, typer.Option(help="Template: names of columns in braces.")] = "{question}",
+    answer: Annotated[str, typer.Option(help="Template of the right answer.")] = "{answer}",
+    verifier: Annotated[
+        str, typer.Option(help="exact, number, choice, regex, json; or a JSON table of name and options.")
+    ] = "exact",
+    subset: Annotated[str, typer.Option(help="Of a data set of the hub: its part.")] = "",
+    split: Annotated[str, typer.Option(help="Of a data set of the hub: its split.")] = "train",
+    revision: Annotated[str, typer.Option(help="Of a data set of the hub: the commit, 40 hex digits.")] = "",
+    rows: Annotated[int, typer.Option(min=0, help="Rows to show.")] = 3,
+    as_json: JsonOption = False,
+) -> None:
+    """Try own questions: some prompts and answers, and the verifier on right answers and on junk."""
+    from node.config.data_files import absolute
+    from node.ui.tasks_check import show_check
+    from policies.tasks import TaskSpec
+    from policies.tasks.data_task import NAME, build_data_task
+
+    if file.endswith(".toml"):
+        specs = _data_specs(file)
+    else:
+        keys = {"prompt": prompt, "answer": answer, "verifier": verifier, "subset": subset}
+        keys |= {"split": split, "revision": revision, "path": absolute(file, Path.cwd())}
+        specs = [TaskSpec(NAME, keys)]
+    show_check([build_data_task(spec) for spec in specs], rows, as_json=as_json)
+
+
+def _data_specs(file: str) -> list[TaskSpec]:
+    from node.config.schema import ConfigError, load_config
+    from policies.tasks.data_task import is_data
+
+    specs = [task.spec for task in load_config(file, for_role=True).tasks if is_data(task.name)]
+    if not specs:
+        raise ConfigError(f"{file} has no data task: one has name = 'data:NAME' and path = its rows")
+    return specs
+
+
+def _spec_in(file: str, name: str) -> TaskSpec:
+    """The task of that name as a config has it."""
+    from node.config.schema import ConfigError, load_config
+
+    tasks = load_config(file, for_role=True).tasks
+    found = [task.spec for task in tasks if task.name == name]
+    if not found:
+        raise ConfigError(f"{file} has no task {name!r}; it has {', '.join(task.name for task in tasks)}")
+    return found[0]
 
 
 def _rows(*, gym: bool) -> list[dict[str, str]]:

@@ -53,3 +53,23 @@ def test_partials_that_a_kill_leaves_are_carried_on_as_if_it_had_not_been(tmp_pa
     resumed = murmur("silo", "--resume", "--run-dir", "killed", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert learnt(tmp_path / "killed") == learnt(tmp_path / "whole")
+
+
+EMBEDDED = 'policy={type="embedded",generation={max_new_tokens=8},warm_start={steps=10,size="small",skills={sort=0.5}}}'
+
+
+@pytest.mark.parametrize(("preset", "task"), [("gsm8k", "data:gsm8k-small"), ("choice", "data:four-choices")])
+def test_a_preset_of_own_questions_runs_on_the_rows_that_it_ships(
+    tmp_path: Path, preset: str, task: str
+) -> None:
+    """On the embedded policy, which answers none of them: what is tried is the way from rows to rounds and back."""
+    small = ["--set", EMBEDDED, "--set", "sampler.local=1", "--set", "strategy.rollouts=2"]
+    quick = ["--set", "threads=1", "--set", "evaluation.problems=1", "--set", "seed=1"]
+    done = murmur("silo", preset, *small, *quick, "--rounds", "1", "--run-dir", "here", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    history = History(tmp_path / "here" / "events.sqlite")
+    [problem] = history.problems()
+    assert problem.task.partition("@")[0] == task and problem.seed < 2**31
+    resumed = murmur("silo", "--resume", "--rounds", "2", "--run-dir", "here", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert len(history.rounds()) == 2

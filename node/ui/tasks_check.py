@@ -1,0 +1,82 @@
+"""`murmur tasks check`: rows of an own file as the policy will read them, and what the verifier makes of answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from policies.tasks.data_task import DataTask
+
+JUNK = "I do not know, perhaps none of them."
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One row, and the reward of each completion that was tried on it; None is no verdict."""
+
+    prompt: str
+    answer: str
+    rewards: dict[str, float | None]
+
+
+def show_check(tasks: Sequence[DataTask], rows: int, *, as_json: bool) -> None:
+    """Prints names, counts and some rows of each task, and warns where no right answer is taken for one."""
+    reports = [(task, _tried(task, rows)) for task in tasks]
+    if as_json:
+        typer.echo(json.dumps({"tasks": [_plain(task, shown) for task, shown in reports]}, indent=2))
+        return
+    for task, shown in reports:
+        typer.echo(
+            f"{task.name}\n{len(task.training)} rows to train on, {len(task.held_out)} for evaluation alone"
+        )
+        for row in shown:
+            typer.echo(f"\n    {_indented(row.prompt)}\n  answer:\n    {_indented(row.answer)}\n  rewards:")
+            for what, reward in row.rewards.items():
+                typer.echo(f"    {'no verdict' if reward is None else f'{reward:.3f}':>10}  {what}")
+        if warning := _warning(shown):
+            typer.echo(f"\n{warning}", err=True)
+
+
+def _tried(task: DataTask, rows: int) -> list[Shown]:
+    """The first rows of training; an answer of another row shows that not every answer is right."""
+    shown = []
+    for prompt, answer in task.training[:rows]:
+        other = next((wrong for _, wrong in (*task.training, *task.held_out) if wrong != answer), None)
+        completions = {
+            "the answer alone": answer,
+            "the answer, marked": f"So it is <answer>{answer}</answer>",
+            **({"another row's answer": other} if other is not None else {}),
+            repr(JUNK): JUNK,
+            "nothing": "",
+        }
+        rewards = {what: task.verifier.score(text, answer) for what, text in completions.items()}
+        shown.append(Shown(prompt, answer, rewards))
+    return shown
+
+
+def _warning(shown: Sequence[Shown]) -> str | None:
+    if all(not (row.rewards["the answer alone"] or row.rewards["the answer, marked"]) for row in shown):
+        return "no right answer got a reward: is the answer's form what the verifier looks for?"
+    if any((row.rewards[repr(JUNK)] or 0.0) > 0.5 for row in shown):
+        return "junk gets most of the reward: the verifier looks at the form alone"
+    return None
+
+
+def _plain(task: DataTask, shown: Sequence[Shown]) -> dict[str, Any]:
+    return {
+        "task": task.name,
+        "digests": dict(task.digests),
+        "training": len(task.training),
+        "held_out": len(task.held_out),
+        "rows": [{"prompt": row.prompt, "answer": row.answer, "rewards": row.rewards} for row in shown],
+        "warning": _warning(shown),
+    }
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n    ")
