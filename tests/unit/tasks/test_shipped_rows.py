@@ -14,10 +14,7 @@ def test_shipped_rows_are_whole(preset: str) -> None:
     assert config.path.startswith(str(PRESETS[-1]))
     task = build_data_task(config.spec)
     assert len(task.training) + len(task.held_out) == 40 and len(task.held_out) >= 4
-    for prompt, answer in (*task.training, *task.held_out):
+    for _, answer in (*task.training, *task.held_out):
         final = answer.rpartition("#### ")[2]
         assert task.verifier.score(f"so <answer>{final}</answer>", answer) == 1.0
         assert task.verifier.score("I do not know", answer) == 0.0
-        assert (task.verifier.score(prompt, answer) or 0.0) <= (
-            1.0 if final == "A" else 0.1
-        )  # the example's mark
