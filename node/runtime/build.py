@@ -24,6 +24,7 @@ from policies.strategies import build_strategy, trained_rollouts
 from policies.strategies.open_groups import OpenGroups
 from policies.tasks import asks_for_images, build_task
 from policies.tasks.curriculum import Curriculum
+from policies.tasks.data_task import DataTask
 from policies.tasks.preference import Preference
 from policies.text.embedded import load_embedded
 from policies.text.policy import TextPolicy
@@ -76,7 +77,9 @@ def build_node(
     )  # what peers offer repeats in no run
     curriculum = Curriculum(tasks, [task.weight for task in chosen], config.run_seed)
     if isinstance(policy, TextPolicy):
-        policy.check_prompts(curriculum.held_out(CHECKED_PROMPTS))
+        own_rows = [task for task in tasks if isinstance(task, DataTask)]
+        longest = [problem for task in own_rows for problem in task.longest(CHECKED_PROMPTS)]
+        policy.check_prompts([*curriculum.held_out(CHECKED_PROMPTS), *longest])
     return Node(
         config=config,
         tasks=by_name,

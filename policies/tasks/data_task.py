@@ -66,6 +66,11 @@ class DataTask:
         prompt, answer = rows[place % len(rows)]
         return Problem(self.name, seed, prompt, answer)
 
+    def longest(self, count: int) -> list[Problem]:
+        """The problems of the longest prompts to train on: what does not fit into a model is known before a run."""
+        places = sorted(range(len(self.training)), key=lambda place: -len(self.training[place][0]))
+        return [self.problem(place) for place in places[:count]]
+
     def score(self, problem: Problem, completion: str) -> float | None:
         """What the verifier gives; None where it came to no end in its time."""
         return self.verifier.score(completion, problem.answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -46,6 +47,21 @@ def test_prompts_beyond_the_context_are_refused_before_the_run(tmp_path: Path) -
     folder = RunFolder(tmp_path / "run")
     config = folder.create(config)
     with pytest.raises(PolicyError, match=r"takes 28 tokens.*set generation\.max_new_tokens to at most"):
+        build_node(config, folder, SiloTransport(), quiet)
+
+
+def test_a_row_beyond_the_context_is_refused_before_the_run_wherever_it_stands(tmp_path: Path) -> None:
+    rows = [{"question": f"{i} is", "answer": "1"} for i in range(60)] + [
+        {"question": "so " * 60, "answer": "1"}
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = folder_of("gpt2", tmp_path / "model", n_positions=100)
+    policy = {"type": "text", "model": {"path": str(model)}, "generation": {"max_new_tokens": 20}}
+    task = {"name": "data:one-is-long", "path": str(tmp_path / "rows.jsonl")}
+    config = parse_config({"tasks": [task], "policy": policy, "evaluation": {"problems": 0}})
+    folder = RunFolder(tmp_path / "run")
+    config = folder.create(config)
+    with pytest.raises(PolicyError, match=r"takes 100 tokens"):
         build_node(config, folder, SiloTransport(), quiet)
 
 
