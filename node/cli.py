@@ -17,7 +17,7 @@ from node.bench.commands import bench_app
 from node.failures import EdgeGroup
 from node.ui import interrupts
 from node.ui.inspect.commands import add_inspection
-from node.ui.tasks import tasks_app
+from node.ui.tasks.commands import tasks_app
 
 app = typer.Typer(
     cls=EdgeGroup,

@@ -89,7 +89,7 @@ def check_data(  # noqa: PLR0913  the keys of a data task
 ) -> None:
     """Try own questions: some prompts and answers, and the verifier on right answers and on junk."""
     from node.config.data_files import absolute
-    from node.ui.tasks_check import show_check
+    from node.ui.tasks.check import show_check
     from policies.tasks import TaskSpec
     from policies.tasks.data_task import NAME, build_data_task
 
