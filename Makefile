@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV ?= uv
 BIN := .venv/bin
 
-.PHONY: demo test test-unit lint types contracts check docs results dist locked lock clean
+.PHONY: demo test test-unit lint types contracts check coverage docs results dist locked lock clean
 
 demo: .venv/.installed-run
 	$(BIN)/murmur demo
@@ -27,6 +27,15 @@ contracts: .venv/.installed-dev
 	$(BIN)/lint-imports
 
 check: lint types contracts test
+
+# The tests of `test` under branch coverage, those in started processes too; its own target, as it takes longer. It holds
+# the floors of scripts/coverage_floor.py and writes pages to build/coverage.
+coverage: .venv/.installed-dev
+	rm -f .coverage .coverage.*
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu" --cov --cov-report=
+	$(BIN)/coverage html --quiet --directory build/coverage
+	$(BIN)/coverage json --quiet -o build/coverage/coverage.json
+	$(BIN)/python scripts/coverage_floor.py build/coverage/coverage.json
 
 # A wheel and a source distribution, of the version that the tag says.
 dist: .venv/.installed-dev
