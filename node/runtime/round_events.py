@@ -33,7 +33,7 @@ class Stopwatch:
     """Wall and processor seconds of one round, from when it is made to `stop`.
 
     Processor seconds count every thread of the process and the scorers' processes that ended in the round. Those of
-    the transport count from the round before on, so that what it does between two rounds, and to join, counts too.
+    the transport count from the round before on, so that what it does between two rounds counts too.
     """
 
     def __init__(self, transport: Callable[[], TransportStatus], told: float) -> None:

@@ -43,6 +43,8 @@ def run_session(config: Config, folder: RunFolder, view: RunView, *, resumed: bo
         audience = Audience(node, folder, view, reports)
         audience.tell()
         _join(node, transport, folder, view)
+        # Rounds are what counts on both sides: the start of neither, of loading libraries and of joining, does.
+        node.transport_cpu = transport.status().cpu_seconds
         node.gossip.start()
         stack.enter_context(closing(node.gossip))
         stack.enter_context(view)

@@ -58,6 +58,7 @@ def test_doctor_finds_this_machine_fit(tmp_path: Path) -> None:
     findings = {finding["name"]: finding for finding in json.loads(told.stdout)}
     assert set(findings) == {
         "python",
+        "clock",
         "device",
         "memory",
         "disk",

@@ -249,7 +249,7 @@ class CostlySilo(SiloTransport):
 def test_a_round_counts_what_its_transport_took_since_the_round_before(tmp_path: Path) -> None:
     transport = CostlySilo()
     node = node_of(tmp_path / "node", ALICE, transport, external=0)
-    transport.told = 100.0  # to join, before the first round
+    transport.told = 100.0  # before the first round
     first = play_round(node)
     second = play_round(node)
     transport.told = 107.0
