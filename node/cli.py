@@ -14,6 +14,7 @@ import typer
 
 import policies  # noqa: F401  settles the Hugging Face libraries' environment before any of them is imported
 from node.bench.commands import bench_app
+from node.evaluation.verbs import evaluate, export
 from node.failures import EdgeGroup
 from node.ui import interrupts
 from node.ui.inspect.commands import add_inspection
@@ -32,11 +33,13 @@ config_app = typer.Typer(no_args_is_help=True, help="The resolved config, or the
 app.add_typer(config_app, name="config")
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(bench_app, name="bench")
+app.command()(export)
+app.command("eval")(evaluate)
 add_inspection(app)
 
 DEFAULT = "tiny"
 # Commands that import torch before they do anything, amid which an exception is not safe; they settle the rest.
-ENDED_AT_ONCE = frozenset({"demo", "run", "silo", "join", "export"})
+ENDED_AT_ONCE = frozenset({"demo", "run", "silo", "join", "export", "eval"})
 ConfigArgument = Annotated[
     str | None, typer.Argument(help=f"TOML file, or the name of a preset in configs/. Default: {DEFAULT}.")
 ]
@@ -262,26 +265,6 @@ def dashboard(
     from node.web.server import serve_dashboard
 
     serve_dashboard(run_folder, port, as_json=as_json)
-
-
-@app.command()
-def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, as it was printed at its start.")],
-    folder: Annotated[Path, typer.Argument(help="Folder to write; it must not exist, or be empty.")],
-    merge: Annotated[
-        bool, typer.Option("--merge", help="Add a LoRA adapter to its base: a whole model, not an adapter.")
-    ] = False,
-    round_number: Annotated[
-        int | None, typer.Option("--round", help="Of the checkpoints that are kept. Default: the newest.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write a run's model as an ordinary Hugging Face folder: weights, tokenizer, generation config, model card."""
-    from node.export.command import export_run, show_export
-
-    interrupts.raise_stopped()
-    facts = export_run(run, folder, merge=merge, round_number=round_number)
-    show_export(facts, as_json=as_json)
 
 
 @app.command()

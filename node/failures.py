@@ -54,6 +54,7 @@ def exit_code(error: Exception) -> int | None:
     """The exit code of an error that its user can mend; None for one that is murmur's own."""
     from node.bench.kit.options import BenchError
     from node.config.schema import ConfigError
+    from node.evaluation.errors import EvaluationError
     from node.export.errors import ExportError
     from node.storage.checkpoint import CheckpointError
     from node.storage.run_folder import RunFolderError
@@ -67,7 +68,7 @@ def exit_code(error: Exception) -> int | None:
 
     codes: list[tuple[tuple[type[Exception], ...], int]] = [
         ((ConfigError, TaskError, InviteError, RunFolderError, BenchError), 2),
-        ((InspectError, ExportError, ScenarioError), 2),
+        ((InspectError, ExportError, EvaluationError, ScenarioError), 2),
         ((PolicyError, IdentityError, CheckpointError, StoreError, DashboardError, ExtraMissing), 3),
         ((TransportError,), 4),
         ((DivergedError,), 5),

@@ -223,6 +223,9 @@ class CheckpointConfig(Settings):
     """Rounds between checkpoints. One is always written at the end and on Ctrl-C."""
     keep: int = Field(default=2, ge=1)
     """Newest checkpoints that are kept."""
+    keep_best: bool = False
+    """Also keep the checkpoint with the best held-out evaluation, which `murmur export --best` takes. It is saved at
+    every evaluation that beats those before; `evaluation.every` says how often one is made."""
 
 
 class StoreConfig(Settings):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from node.export.lineage import Lineage
+from node.export.markdown import markdown_table
 
 MOST_EVALUATIONS = 12  # rows; of a longer run, the first and the last ones
 TAGS = ("murmuration", "reinforcement-learning", "grpo")
@@ -25,12 +26,12 @@ def card_of(lineage: Lineage, name: str, usage: str, *, adapter: bool, base_id: 
         "## How it came to be",
         _facts(lineage),
         "### Tasks",
-        _table(("task", "parameters", "weight"), (_task_row(task) for task in lineage.tasks)),
+        markdown_table(("task", "parameters", "weight"), (_task_row(task) for task in lineage.tasks)),
         "### Whose rollouts it learned from",
         _shares(lineage),
         *_evaluations(lineage),
         "### Versions",
-        _table(("program", "version"), lineage.versions.items()),
+        markdown_table(("program", "version"), lineage.versions.items()),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -67,7 +68,7 @@ def _facts(lineage: Lineage) -> str:
         ("swarm", f"`{lineage.swarm}`" if lineage.swarm else "none: trained alone"),
         ("exported", lineage.date),
     ]
-    return _table(("", ""), rows)
+    return markdown_table(("", ""), rows)
 
 
 def _task_row(task: Any) -> tuple[object, ...]:
@@ -84,7 +85,7 @@ def _shares(lineage: Lineage) -> str:
         *((f"`{peer}`", n) for peer, n in lineage.peer_groups.items()),
     ]
     rows = [(who, groups, f"{groups / total:.1%}") for who, groups in members]
-    return _table(("node", "groups trained on", "share"), rows)
+    return markdown_table(("node", "groups trained on", "share"), rows)
 
 
 def _evaluations(lineage: Lineage) -> Iterator[str]:
@@ -102,14 +103,7 @@ def _evaluations(lineage: Lineage) -> Iterator[str]:
             )
             for event in shown
         )
-        yield _table(("round", "all", *(f"`{task}`" for task in tasks)), rows)
+        yield markdown_table(("round", "all", *(f"`{task}`" for task in tasks)), rows)
     if lineage.judged:
         yield "### Judged by `murmur eval`"
         yield str(lineage.judged.get("markdown", ""))
-
-
-def _table(head: Sequence[str], rows: Any) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(
-        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
-    )

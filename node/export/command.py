@@ -17,13 +17,21 @@ from node.export.card import card_of
 from node.export.errors import ExportError
 from node.export.lineage import hub_id, lineage_of, write_lineage
 from node.export.usage import base_path, usage_of
+from node.storage.best_checkpoint import find_best
 from node.storage.checkpoint import Checkpoints, round_of, sync_folder, sync_tree
 from node.storage.events import History
 from node.storage.run_folder import RunFolder, find_run
-from policies.policy import PolicyError
 from policies.tasks import build_task
 from policies.tasks.task import TaskError
-from policies.text.export import CARD, copy_adapter, copy_model, is_adapter, write_merged
+from policies.text.export import (
+    CARD,
+    copy_adapter,
+    copy_model,
+    is_adapter,
+    reads_alike,
+    write_embedded,
+    write_merged,
+)
 from policies.text.policy import WEIGHTS_FOLDER
 
 
@@ -41,15 +49,19 @@ class Source:
         return self.checkpoint / "policy" / WEIGHTS_FOLDER
 
 
-def export_run(run: Path, folder: Path, *, merge: bool, round_number: int | None) -> dict[str, Any]:
+def export_run(
+    run: Path, folder: Path, *, merge: bool, round_number: int | None, best: bool = False
+) -> dict[str, Any]:
     """Writes `folder` and returns what it holds, as plain values.
 
     Raises ExportError, RunFolderError, ConfigError, CheckpointError, PolicyError, StoreError, OSError.
     """
-    source = find_source(run, round_number)
+    source = find_source(run, round_number, best=best)
     adapter = is_adapter(source.weights) and not merge
     with draft_of(folder) as draft:
         _write_weights(source, draft, adapter=adapter)
+        example = _example(source.config)
+        alike = reads_alike(draft, example)
         lineage = lineage_of(
             source.config,
             source.policy,
@@ -58,7 +70,7 @@ def export_run(run: Path, folder: Path, *, merge: bool, round_number: int | None
             _judged(source),
         )
         write_lineage(lineage, draft)
-        usage = usage_of(source.policy, folder.name, _example(source.config), adapter=adapter)
+        usage = usage_of(source.policy, folder.name, example, adapter=adapter)
         card = card_of(lineage, folder.name, usage, adapter=adapter, base_id=hub_id(source.policy))
         (draft / CARD).write_text(card, encoding="utf-8")
     return {
@@ -67,12 +79,18 @@ def export_run(run: Path, folder: Path, *, merge: bool, round_number: int | None
         "kind": "adapter" if adapter else "model",
         "base": base_path(source.policy) if adapter and isinstance(source.policy, TextPolicyConfig) else None,
         "system": lineage.system,
+        "tokenizer_read_alike": alike,
         "files": sorted(path.name for path in folder.iterdir()),
     }
 
 
-def find_source(run: Path, round_number: int | None) -> Source:
-    """The checkpoint of a round, by default the newest. Raises ExportError for a policy that is no language model."""
+def find_source(run: Path, round_number: int | None, *, best: bool = False) -> Source:
+    """The checkpoint of a round or the best one, by default the newest.
+
+    Raises ExportError for a policy that is no language model, and where no best one was kept.
+    """
+    if best and round_number is not None:
+        raise ExportError("--best and --round each name a checkpoint: leave one out")
     folder = find_run(run)
     config = folder.read_config()
     policy = config.policy
@@ -81,7 +99,13 @@ def find_source(run: Path, round_number: int | None) -> Source:
             f"{folder.path} trained a policy that makes images, and only language models are exported so far: its "
             f"weights lie in {folder.checkpoints}, in the last folder"
         )
-    return Source(folder, config, policy, Checkpoints(folder.checkpoints, 1).find(round_number))
+    found = find_best(folder.checkpoints) if best else Checkpoints(folder.checkpoints, 1).find(round_number)
+    if found is None:
+        raise ExportError(
+            f"{folder.path} kept no best checkpoint: run with --set checkpoint.keep_best=true, which keeps one at the "
+            "evaluations after the start; or leave out --best"
+        )
+    return Source(folder, config, policy, found)
 
 
 @contextmanager
@@ -117,6 +141,11 @@ def show_export(facts: dict[str, Any], *, as_json: bool) -> None:
         typer.echo(f"{folder} holds the adapter after round {facts['round']}; its base is {facts['base']}")
         typer.echo("  in Python: as its README.md shows; --merge writes a whole model in its place")
     typer.echo(f"  its card: {Path(folder) / CARD}")
+    if not facts["tokenizer_read_alike"]:
+        typer.echo(
+            "  of this family AutoTokenizer rebuilds the tokenizer by rules that are not this one's: load it with "
+            f'PreTrainedTokenizerFast.from_pretrained("{folder}")'
+        )
 
 
 def _write_weights(source: Source, draft: Path, *, adapter: bool) -> None:
@@ -126,10 +155,10 @@ def _write_weights(source: Source, draft: Path, *, adapter: bool) -> None:
             "which saves it in the way of today"
         )
     policy = source.policy
-    if not is_adapter(source.weights):
+    if isinstance(policy, EmbeddedPolicyConfig):
+        write_embedded(source.weights, draft)
+    elif not is_adapter(source.weights):
         copy_model(source.weights, draft)
-    elif not isinstance(policy, TextPolicyConfig):
-        raise PolicyError(f"{source.weights} holds an adapter, and the run's policy is the embedded one")
     elif adapter:
         copy_adapter(source.weights, base_path(policy), draft)
     else:
@@ -146,7 +175,7 @@ def _example(config: Config) -> str:
 
 def _judged(source: Source) -> dict[str, Any]:
     """What `murmur eval` found of this checkpoint, where it was asked."""
-    file = source.run.path / "evaluations" / f"{source.checkpoint.name}.json"
+    file = source.run.evaluation(round_of(source.checkpoint))
     try:
         read = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
 from node.config.schema import Config, SamplerConfig
@@ -25,6 +26,7 @@ from node.runtime.round_events import (
 )
 from node.runtime.round_rollouts import describe_rollouts
 from node.runtime.swarm_feedback import SwarmFeedback, adaptive_split, updated
+from node.storage.best_checkpoint import keep_if_best
 from node.storage.checkpoint import Checkpoints, NodeState
 from node.storage.events import EvaluationEvent, LifeEvent, RoundEvent, Store
 from policies.advantage import positive_part
@@ -218,6 +220,8 @@ def evaluate(node: Node, watcher: Watcher) -> None:
     event = describe_evaluation(node.round, judged)
     node.store.append(event)
     watcher.on_evaluation(event)
+    if node.config.checkpoint.keep_best and node.round > 0:  # the start is no checkpoint of the run's
+        keep_if_best(save(node), event)
 
 
 def note_divergence(node: Node, event: RoundEvent) -> None:
@@ -238,9 +242,9 @@ def note_divergence(node: Node, event: RoundEvent) -> None:
         )
 
 
-def save(node: Node) -> None:
-    """Everything that a resumed run needs to go on as if it had not stopped."""
-    node.checkpoints.save(
+def save(node: Node) -> Path:
+    """Everything that a resumed run needs to go on as if it had not stopped. Returns the checkpoint's folder."""
+    return node.checkpoints.save(
         node.policy,
         NodeState(
             node.round,

@@ -99,7 +99,10 @@ class Checkpoints:
         return round_of(found[-1]) if (found := self._all()) else None
 
     def find(self, round_number: int | None = None) -> Path:
-        """The checkpoint of a round, by default the newest. Raises CheckpointError with those that there are."""
+        """The checkpoint of a round, the best one among them, by default the newest.
+
+        Raises CheckpointError with those that there are.
+        """
         found = self._all()
         if not found:
             raise CheckpointError(
@@ -108,9 +111,10 @@ class Checkpoints:
             )
         if round_number is None:
             return found[-1]
-        if (wanted := self._folder / _name(round_number)) in found:
-            return wanted
-        kept = ", ".join(str(round_of(path)) for path in found)
+        found = [*self._folder.glob(f"best-{'[0-9]' * 8}"), *found]
+        if wanted := [path for path in found if round_of(path) == round_number]:
+            return wanted[-1]
+        kept = ", ".join(map(str, sorted({round_of(path) for path in found})))
         raise CheckpointError(
             f"{self._folder} holds no checkpoint of round {round_number}, only of {kept}; checkpoint.keep says how "
             "many are kept"

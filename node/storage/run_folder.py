@@ -36,6 +36,10 @@ class RunFolder:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
+    def evaluation(self, round_number: int) -> Path:
+        """What `murmur eval` found of the checkpoint of a round."""
+        return self.path / "evaluations" / f"round-{round_number:08d}.json"
+
     @property
     def logs(self) -> Path:
         return self.path / "logs"

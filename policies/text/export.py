@@ -10,11 +10,19 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 from safetensors import SafetensorError, safe_open
-from transformers import GenerationConfig, PreTrainedModel
+from tokenizers import Tokenizer
+from transformers import (
+    AutoTokenizer,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Qwen2ForCausalLM,
+)
 
 from policies.policy import PolicyError
 from policies.text.loading.library_errors import as_policy_error, damaged
-from policies.text.loading.model_folder import ADAPTER, TOKENIZERS, check_folder
+from policies.text.loading.model_folder import ADAPTER, CONFIG, TOKENIZERS, WEIGHTS, check_folder
 from policies.text.loading.weights import ADAPTER_FILE, load_adapter
 from policies.text.model import attach_lora, load
 from policies.text.settings import ModelSettings
@@ -30,7 +38,34 @@ def is_adapter(weights: Path) -> bool:
 def copy_model(weights: Path, folder: Path) -> None:
     """Copies a save of all weights into `folder`. Raises PolicyError for one that is not whole."""
     check_folder(weights)
-    _copy(weights, folder, adapter=False)
+    _copy(weights, folder, leave=(ADAPTER, ADAPTER_FILE))
+
+
+def write_embedded(weights: Path, folder: Path) -> None:
+    """Writes a save of the embedded policy as a Llama, which computes the same.
+
+    The policy is a Qwen2, and of a Qwen2 transformers reads every tokenizer as if it were Qwen2's own: a character
+    tokenizer would lose its blanks. Raises PolicyError for a save that is not whole.
+    """
+    check_folder(weights)
+    with as_policy_error(f"cannot read {weights}", "take another checkpoint with --round"):
+        saved = Qwen2ForCausalLM.from_pretrained(weights, use_safetensors=True)
+    given = saved.config.to_dict()
+    names = LlamaConfig().to_dict().keys() & given.keys() - {
+        "model_type",
+        "architectures",
+        "transformers_version",
+    }
+    # A Llama with biases has one more than a Qwen2, on the attention's output: it stays zero.
+    config = LlamaConfig(**{name: given[name] for name in names} | {"attention_bias": True})
+    model = LlamaForCausalLM(config)
+    lacking = {
+        name: torch.zeros_like(value) for name, value in model.state_dict().items() if "o_proj.bias" in name
+    }
+    model.load_state_dict(saved.state_dict() | lacking)
+    with as_policy_error(f"cannot write {folder}"):
+        model.save_pretrained(folder)
+    _copy(weights, folder, leave=(ADAPTER, ADAPTER_FILE, CONFIG, WEIGHTS))
 
 
 def copy_adapter(weights: Path, base: str, folder: Path) -> None:
@@ -39,7 +74,7 @@ def copy_adapter(weights: Path, base: str, folder: Path) -> None:
     Raises PolicyError for a save that is not whole.
     """
     _check_adapter(weights)
-    _copy(weights, folder, adapter=True)
+    _copy(weights, folder)
     file = folder / ADAPTER
     file.write_text(
         json.dumps(_config_of(weights) | {"base_model_name_or_path": base}, indent=2) + "\n", encoding="utf-8"
@@ -76,14 +111,28 @@ def write_merged(weights: Path, settings: ModelSettings, folder: Path, seed: int
     with as_policy_error(f"cannot write {folder}"):
         merged.generation_config = GenerationConfig.from_pretrained(weights)
         merged.save_pretrained(folder)
-    _copy(weights, folder, adapter=False)
+    _copy(weights, folder, leave=(ADAPTER, ADAPTER_FILE))
 
 
-def _copy(weights: Path, folder: Path, *, adapter: bool) -> None:
-    """All files of a save but the card that peft writes, and those of an adapter where it is merged."""
+def _copy(weights: Path, folder: Path, leave: tuple[str, ...] = ()) -> None:
+    """All files of a save but the card that peft writes, and those of `leave`."""
     for file in sorted(weights.iterdir()):
-        if file.is_file() and file.name != CARD and (adapter or file.name not in (ADAPTER, ADAPTER_FILE)):
+        if file.is_file() and file.name not in (CARD, *leave):
             shutil.copyfile(file, folder / file.name)
+
+
+def reads_alike(folder: Path, text: str) -> bool:
+    """Whether transformers reads the folder's tokenizer as it is written there.
+
+    Of some families it rebuilds every tokenizer by the family's own rules.
+    """
+    written = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    with as_policy_error(f"cannot read the tokenizer in {folder}"):
+        read = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return (
+        list(read(text, add_special_tokens=False)["input_ids"])
+        == written.encode(text, add_special_tokens=False).ids
+    )
 
 
 def _check_adapter(weights: Path) -> None:

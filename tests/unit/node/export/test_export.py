@@ -23,6 +23,7 @@ from node.storage.run_folder import RunFolder, RunFolderError
 from node.ui.round_columns import columns_for
 from node.ui.run_view import RunView
 from policies.policy import PolicyError
+from policies.text.export import reads_alike
 from policies.text.policy import TextPolicy
 
 LORA = {"lora": {"rank": 4}, "system": "Be brief."}
@@ -43,7 +44,8 @@ answer = pipeline("text-generation", model=model, tokenizer=tokenizer)
 turns = answer([{"role": "user", "content": "1+2="}], max_new_tokens=6, do_sample=False)[0]["generated_text"]
 said = turns[-1]["content"]
 assert not {"policies", "node", "swarm"} & {name.partition(".")[0] for name in sys.modules}
-print("RESULT" + json.dumps({"logits": logits.tolist(), "said": said}))
+ids = tokenizer.apply_chat_template([{"role": "user", "content": "MAX 8 7"}], add_generation_prompt=True)["input_ids"]
+print("RESULT" + json.dumps({"logits": logits.tolist(), "said": said, "prompt": ids}))
 """
 
 
@@ -83,6 +85,9 @@ def test_plain_libraries_read_the_policy_as_it_was(kind: str, tmp_path: Path) ->
     read = json.loads(printed.partition("RESULT")[2])
     theirs = torch.tensor(read["logits"])
     assert (theirs - logits_of(policy)).abs().max() < 1e-5
+    assert facts["tokenizer_read_alike"]
+    if kind == "embedded":
+        assert tuple(read["prompt"]) == policy._encoding.prompt("MAX 8 7")
     if kind in ("full", "merged"):
         start = load_file(base / "model.safetensors")
         ours = load_file(tmp_path / "out" / "model.safetensors")
@@ -111,6 +116,13 @@ def test_the_card_tells_the_lineage_and_its_python_runs(merge: bool, tmp_path: P
     assert usage is not None and fresh(usage[1], cwd=tmp_path).strip(), "it answers"
 
 
+def test_a_tokenizer_that_transformers_would_rebuild_is_told_of(tmp_path: Path) -> None:
+    """Of a Qwen2 it takes every tokenizer for Qwen2's own: this one of characters would lose its blanks."""
+    run, _ = trained_run(tmp_path / "run", EMBEDDED)
+    weights = next(run.checkpoints.glob("round-*/policy/weights"))
+    assert not reads_alike(weights, "8 7") and reads_alike(weights, "87")
+
+
 def test_an_exported_folder_is_the_start_of_another_run(tmp_path: Path) -> None:
     run, _ = trained_run(tmp_path / "run", text_policy(tiny_llama(tmp_path / "base")))
     export_run(run.path, tmp_path / "out", merge=False, round_number=None)
@@ -128,6 +140,24 @@ def test_a_round_is_chosen_and_those_that_are_not_kept_are_named(tmp_path: Path)
     with pytest.raises(CheckpointError, match="no checkpoint of round 1, only of 2, 3"):
         export_run(run.path, tmp_path / "one", merge=False, round_number=1)
     assert not (tmp_path / "one").exists()
+
+
+def test_a_run_keeps_its_best_checkpoint_and_export_takes_it(tmp_path: Path) -> None:
+    section = text_policy(tiny_llama(tmp_path / "base"))
+    keys = {"evaluation": {"problems": 1, "every": 1}, "checkpoint": {"keep": 1, "keep_best": True}}
+    config = config_of(section, rounds=2, **keys)
+    folder = RunFolder(tmp_path / "run")
+    folder.create(config)
+    run_session(config, folder, RunView("json", "run", columns_for(config)), resumed=False)
+    # A random model answers nothing right, so that the first of two equals stays.
+    assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["best-00000001", "round-00000002"]
+    facts = export_run(folder.path, tmp_path / "out", merge=False, round_number=None, best=True)
+    assert facts["round"] == 1
+    with pytest.raises(ExportError, match="leave one out"):
+        export_run(folder.path, tmp_path / "other", merge=False, round_number=1, best=True)
+    plain, _ = trained_run(tmp_path / "plain", section)
+    with pytest.raises(ExportError, match="keep_best=true"):
+        export_run(plain.path, tmp_path / "other", merge=False, round_number=None, best=True)
 
 
 def test_what_is_in_the_way_is_left_alone(tmp_path: Path) -> None:

@@ -1,0 +1,157 @@
+"""`murmur eval`: builds the contenders one after the other, has them answer, and shows what came of it."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from node.evaluation.answers import Answers, answer, interleaved, reserved
+from node.evaluation.contender import Contender, against, is_run, of_model, of_run, start_of, tasks_named
+from node.evaluation.errors import EvaluationError
+from node.evaluation.options import Options
+from node.evaluation.report import Report, report_of
+from node.evaluation.statistics import HOW
+from node.runtime.build import build_policy
+from node.storage.checkpoint import CheckpointError, round_of
+from node.storage.run_folder import write_atomic
+from node.ui.run_view import new_console
+from policies.policy import Policy, PolicyError
+from policies.rollout import Problem
+from policies.tasks import Task, asks_for_images, build_task
+
+STOPPED = 130
+
+
+def evaluate(options: Options, *, as_json: bool) -> int:
+    """Judges and shows; returns the exit code, STOPPED where a signal ended it early.
+
+    Raises EvaluationError, RunFolderError, ConfigError, CheckpointError, TaskError, PolicyError.
+    """
+    subject, base = contenders(options)
+    chosen = tasks_named(options.tasks, subject.config) if options.tasks else list(subject.config.tasks)
+    if drawn := [task.name for task in chosen if asks_for_images(task.spec)]:
+        raise EvaluationError(f"{', '.join(drawn)} asks for images: name tasks of text with --tasks")
+    tasks = {task.name: task for task in (build_task(task.spec) for task in chosen)}
+    problems = interleaved([reserved(task, options.problems) for task in tasks.values()])
+    order = [subject] if base is None else [base, subject]
+    found = _answers(order, problems, tasks, options)
+    if not (found and found[-1].groups) or len(found) < len(order):
+        raise KeyboardInterrupt
+    labels = (subject.label, base.label if base else None)
+    report = report_of(labels, found[-1], found[0] if base else None, options.rollouts, options.ks)
+    texts = _texts(problems, order, found, options.show)
+    _keep(report, subject)
+    _show(report, texts, as_json=as_json)
+    return 0 if report.complete else STOPPED
+
+
+def contenders(options: Options) -> tuple[Contender, Contender | None]:
+    """Who is judged, and against whom: a run against its start, a model against what `--against` names."""
+    path = Path(options.model)
+    if is_run(path):
+        subject = of_run(path, options.round)
+        return subject, against(options.base, subject) if options.base else start_of(subject)
+    if options.round is not None:
+        raise EvaluationError(f"{options.model} is no run, so it has no rounds: leave out --round")
+    subject = of_model(options.model, tasks_named(options.tasks, None), options.cap)
+    return subject, against(options.base, subject) if options.base else None
+
+
+def _answers(
+    order: Sequence[Contender], problems: Sequence[Problem], tasks: dict[str, Task], options: Options
+) -> list[Answers]:
+    """One after the other, so that one model at a time is in memory; no further than the one that was stopped."""
+    found: list[Answers] = []
+    policy: Policy | None = None
+    for place, contender in enumerate(order):
+        if policy is None or contender.config is not order[place - 1].config:
+            policy = None
+            gc.collect()
+            typer.echo(f"{contender.label}: loading", err=True)
+            policy = build_policy(contender.config, lambda *_: None)
+        _restore(policy, contender)
+        label = contender.label
+        found.append(
+            answer(
+                policy,
+                problems,
+                tasks,
+                options.rollouts,
+                options.seed,
+                lambda done, total, label=label: typer.echo(  # type: ignore[misc]
+                    f"{label}: {done} of {total} problems", err=True
+                ),
+            )
+        )
+        if not found[-1].complete:
+            break
+    return found
+
+
+def _restore(policy: Policy, contender: Contender) -> None:
+    if contender.checkpoint is None:
+        return
+    try:
+        policy.load(contender.checkpoint / "policy")
+    except PolicyError:
+        raise
+    except Exception as error:  # the formats' readers fail on damaged files in ways of their own
+        raise CheckpointError(
+            f"{contender.checkpoint} cannot be read ({error}): name another --round"
+        ) from error
+
+
+def _texts(
+    problems: Sequence[Problem], order: Sequence[Contender], found: Sequence[Answers], show: int
+) -> list[dict[str, Any]]:
+    """The first answer of everybody to the first problems that all have answered."""
+    told = [p for p in problems if all((p.task, p.seed) in answers.groups for answers in found)][:show]
+    return [
+        {
+            "task": problem.task,
+            "seed": problem.seed,
+            "prompt": problem.prompt,
+            "right": problem.answer,
+            "answers": {
+                contender.label: {"text": first.text, "reward": first.reward}
+                for contender, answers in zip(order, found, strict=True)
+                for first in [answers.groups[problem.task, problem.seed].rollouts[0]]
+            },
+        }
+        for problem in told
+    ]
+
+
+def _keep(report: Report, subject: Contender) -> None:
+    """Beside the run, for the card of what is exported of it."""
+    if subject.run is None or subject.checkpoint is None or not report.complete:
+        return
+    file = subject.run.evaluation(round_of(subject.checkpoint))
+    file.parent.mkdir(exist_ok=True)
+    write_atomic(file, json.dumps(report.plain(), indent=2) + "\n")
+
+
+def _show(report: Report, texts: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    console = new_console()
+    if as_json:
+        console.out(json.dumps(report.plain() | {"texts": list(texts)}), highlight=False)
+        return
+    table = Table(*report.head(), box=box.SIMPLE_HEAD, padding=(0, 1))
+    for row in report.rows():
+        table.add_row(*row)
+    console.print(table)
+    starred = "  *: the interval excludes 0." if report.base else ""
+    console.print(f"{report.rollouts} answers to each problem. {HOW}.{starred}")
+    if not report.complete:
+        console.print("stopped early: only the problems that were answered by then are counted")
+    for told in texts:
+        console.print(f"\n{told['task']} {told['seed']}: {told['prompt']}\n  right: {told['right']}")
+        for label, first in told["answers"].items():
+            console.print(f"  {label} ({first['reward']:.2f}): {first['text']}")

@@ -1,0 +1,104 @@
+"""A model that is judged: a checkpoint of a run, the run's start, or a model folder, hub id or GGUF file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from node.config.schema import Config, DiffusionPolicyConfig, TaskConfig, parse_config
+from node.evaluation.errors import EvaluationError
+from node.export.lineage import read_lineage
+from node.storage.checkpoint import Checkpoints, round_of
+from node.storage.run_folder import RunFolder, find_run
+
+ADAPTER = "adapter_config.json"
+DEFAULT_CAP = 64  # tokens of an answer, for a model that no run's config speaks of
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """`config` says how its policy is built and sampled; without a checkpoint it is judged as it starts."""
+
+    label: str
+    config: Config
+    run: RunFolder | None = None
+    checkpoint: Path | None = None
+
+
+def is_run(path: Path) -> bool:
+    """A model folder has a config.json too, and no checkpoints."""
+    return (path / "checkpoints").is_dir() or (path / "events.sqlite").is_file()
+
+
+def of_run(path: Path, round_number: int | None) -> Contender:
+    """Raises RunFolderError, ConfigError, CheckpointError, and EvaluationError for a policy that makes images."""
+    run = find_run(path)
+    config = run.read_config()
+    if isinstance(config.policy, DiffusionPolicyConfig):
+        raise EvaluationError(
+            f"{path} trained a policy that makes images: murmur eval judges language models"
+        )
+    found = Checkpoints(run.checkpoints, 1).find(round_number)
+    return Contender(f"round {round_of(found)}", config, run, found)
+
+
+def start_of(contender: Contender) -> Contender:
+    """What a run's checkpoint was trained from."""
+    return Contender("start", contender.config, contender.run)
+
+
+def of_model(path: str, tasks: Sequence[TaskConfig], cap: int | None) -> Contender:
+    """A model by itself. What murmur exported is prompted as in its run; of others the template decides.
+
+    Raises EvaluationError where no task is known.
+    """
+    folder = Path(path)
+    lineage = read_lineage(folder) if folder.is_dir() else {}
+    chosen = [task.model_dump() for task in tasks] or _tasks_of(lineage)
+    if not chosen:
+        raise EvaluationError(
+            f"{path} does not say what it was trained on: name tasks, as in --tasks sort,rg:chain_sum"
+        )
+    model: dict[str, Any] = _where(folder) if (folder / ADAPTER).is_file() else {"path": path}
+    model |= {name: lineage[name] for name in ("system", "template_args") if lineage.get(name)}
+    generation = {"max_new_tokens": cap or lineage.get("max_new_tokens") or DEFAULT_CAP}
+    policy = {"type": "text", "model": model, "generation": generation}
+    name = folder.name if folder.exists() else path
+    return Contender(name, parse_config({"seed": 0, "tasks": chosen, "policy": policy}))
+
+
+def against(base: str, subject: Contender) -> Contender:
+    """What the subject is compared with: a run's newest checkpoint, or a model prompted and cut as the subject is."""
+    if is_run(Path(base)):
+        return of_run(Path(base), None)
+    policy = subject.config.model_dump()["policy"]
+    other = of_model(base, subject.config.tasks, policy["generation"]["max_new_tokens"])
+    tree = other.config.model_dump()
+    given = policy.get("model", {})
+    tree["policy"]["model"] |= {name: given[name] for name in ("system", "template_args") if name in given}
+    tree["policy"]["generation"] = policy["generation"]
+    return Contender(other.label, parse_config(tree))
+
+
+def tasks_named(names: Sequence[str], config: Config | None) -> list[TaskConfig]:
+    """Tasks by name; one of the run's keeps the parameters that it has there."""
+    known = {task.name: task for task in config.tasks} if config else {}
+    return [known.get(name) or TaskConfig(name=name) for name in names]
+
+
+def _tasks_of(lineage: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": task["spec"], "params": task["params"]} for task in lineage.get("tasks", [])]
+
+
+def _where(folder: Path) -> dict[str, Any]:
+    """An adapter's base and the adapter. Raises EvaluationError for one that names no base."""
+    try:
+        base = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EvaluationError(
+            f"{folder / ADAPTER} names no base ({error}): export the adapter again"
+        ) from error
+    return {"path": base, "adapter": str(folder)}
