@@ -62,7 +62,9 @@ _MAX_RETURNED = 1024  # announcements by one call: 1 MiB at most
 
 class PeerSupervisor:
     def __init__(self, settings: DhtSettings, key: Path) -> None:
-        identity = Identity.load_or_create(key)
+        identity = Identity.load(
+            key
+        )  # whoever started this process made it; a folder that was taken back stays so
         self.detail = "starting"
         self._settings = settings
         self._key = key

@@ -45,6 +45,14 @@ class Identity:
         return cls(secrets.token_bytes(32))
 
     @classmethod
+    def load(cls, path: Path) -> Identity:
+        """The key in `path`. Raises IdentityError with the fix, also where the file is missing."""
+        try:
+            return cls._load(path)
+        except OSError as error:
+            raise IdentityError(f"cannot read the key file {path}: {error.strerror}") from error
+
+    @classmethod
     def load_or_create(cls, path: Path) -> Identity:
         """The key in `path`, made there first if the file is missing. Raises IdentityError with the fix."""
         try:

@@ -319,6 +319,7 @@ asyncio.run(main())
 
 
 def test_a_node_ends_though_its_daemon_fails_in_the_same_moment(tmp_path: Path) -> None:
+    Identity.ephemeral().save(tmp_path / "key")
     done = subprocess.run(
         [sys.executable, "-c", CANCELLED, tmp_path / "key"],
         capture_output=True,

@@ -126,3 +126,12 @@ def test_what_is_no_file_is_never_opened_and_no_stranger_s_mode_is_changed(tmp_p
     letter.chmod(0o644)
     with pytest.raises(IdentityError, match="not an Ed25519 libp2p key"):  # and no word of chmod
         Identity.load_or_create(letter)
+
+
+def test_loading_makes_neither_key_nor_folder(tmp_path: Path) -> None:
+    """The transport's process once brought back the folder of a start that had been undone."""
+    with pytest.raises(IdentityError, match="cannot read the key file"):
+        Identity.load(tmp_path / "gone" / "identity.key")
+    assert not (tmp_path / "gone").exists()
+    own = Identity.load_or_create(tmp_path / "identity.key")
+    assert Identity.load(tmp_path / "identity.key").peer_id == own.peer_id
