@@ -232,7 +232,7 @@ def bootstrap(
 ) -> None:
     """Run a peer that others join through; prints the invite and serves until Ctrl-C."""
     from node.arguments import bootstrap_config
-    from node.runtime.bootstrap import serve_bootstrap
+    from node.runtime.serve_bootstrap import serve_bootstrap
 
     chosen = bootstrap_config(config, overrides, beside)
     serve_bootstrap(chosen, run_dir, beside, private=private, as_json=as_json)

@@ -10,7 +10,7 @@ SwarmError
     ├── TransportDown  the daemon or its process is not there; the node goes on alone meanwhile
     └── FetchFailed    one body could not be had; other candidates may do
 
-A bad record is not an exception past the inbox: `swarm.admission.verifier` turns it into a `Verdict`.
+A bad record is not an exception past the inbox: `swarm.admission.rollout_verifier` turns it into a `Verdict`.
 """
 
 from __future__ import annotations

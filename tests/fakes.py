@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 from policies.rollout import Finish, Group, Problem, Rollout, Segment
-from swarm.admission.verifier import RolloutVerifier, VerifierLimits
+from swarm.admission.rollout_verifier import RolloutVerifier, VerifierLimits
 from swarm.wire import images
 from swarm.wire.announcement import Announcement, Summary, TaskSummary, summarise
 from swarm.wire.body import Body, PackedGroup, SharedGroup, SharedRollout, share

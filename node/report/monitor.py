@@ -11,7 +11,7 @@ from http import HTTPStatus
 from node.config.reporting import MetricsConfig, host_and_port
 from node.report.extras import missing
 from node.report.health import Health
-from node.report.server import Page, ReportServer, json_page
+from node.report.metrics_server import Page, ReportServer, json_page
 from node.storage.events import EvaluationEvent, RoundEvent
 from swarm.transport.base import TransportStatus
 

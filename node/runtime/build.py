@@ -28,7 +28,7 @@ from policies.tasks.data_task import DataTask
 from policies.tasks.preference import Preference
 from policies.text.embedded import load_embedded
 from policies.text.policy import TextPolicy
-from swarm.admission.verifier import RolloutVerifier, VerifierLimits
+from swarm.admission.rollout_verifier import RolloutVerifier, VerifierLimits
 from swarm.gossip.service import Gossip
 from swarm.sampling.external_pool import ExternalPool, PoolSettings
 from swarm.transport.base import Transport

@@ -38,12 +38,12 @@ from policies.strategies.open_groups import OpenGroups
 from policies.strategies.rollout_phase import rollout_phase
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import Task, score_group
-from swarm.admission.verifier import RolloutVerifier
+from swarm.admission.rollout_verifier import RolloutVerifier
 from swarm.gossip.service import Gossip
 from swarm.sampling.external_pool import ExternalPool
-from swarm.sampling.fair_share import fair_weights
 from swarm.sampling.group_selection import Select, uniform_over_groups
 from swarm.sampling.sampler import Mix, draw_batch
+from swarm.sampling.sender_weight import fair_weights
 
 logger = logging.getLogger(__name__)
 

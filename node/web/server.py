@@ -20,8 +20,8 @@ from node.storage.run_folder import RunFolder, baseline_of, demo_pairs, find_run
 from node.storage.store_file import StoreError
 from node.ui.invocation import murmur
 from node.ui.run_view import new_console
+from node.web.dashboard_data import Source, plain, project
 from node.web.kept import KeptHistory
-from node.web.projection import Source, plain, project
 from node.web.rollouts import QueryError, image_file, look_up
 
 log = logging.getLogger(__name__)

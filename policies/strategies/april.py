@@ -1,4 +1,7 @@
-"""APRIL (arXiv 2509.18521): open too many groups, stop when enough are complete, carry the rest on."""
+"""APRIL (arXiv 2509.18521): open too many groups, stop when enough are complete, carry the rest on.
+
+The groups that are carried on live in `open_groups`; `rollout_phase` takes them up again.
+"""
 
 from __future__ import annotations
 

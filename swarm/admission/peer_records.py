@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from swarm.admission.verdict import Outcome, Reason, Verdict
-from swarm.sampling.fair_draw import fair_select
+from swarm.sampling.newcomer_places import fair_select
 
 HALF_LIFE = 1800.0  # seconds
 KNOWN_GROUPS = 2.0  # good groups that make a peer known

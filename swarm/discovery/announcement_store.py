@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
-from swarm.sampling.fair_draw import subnet_of
+from swarm.sampling.newcomer_places import subnet_of
 from swarm.wire.announcement import Announcement
 
 _MAX_PUBLISHERS = 4096  # 4 MiB of announcements at most

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from swarm.limits import MAX_LIFETIME
-from swarm.sampling.fair_draw import subnet_of
+from swarm.sampling.newcomer_places import subnet_of
 
 
 @dataclass(frozen=True, slots=True)

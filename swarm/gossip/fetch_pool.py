@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
-from swarm.sampling.fair_draw import IDENTITIES_OF_ADDRESS, IDENTITIES_OF_SUBNET, subnet_of
+from swarm.sampling.newcomer_places import IDENTITIES_OF_ADDRESS, IDENTITIES_OF_SUBNET, subnet_of
 from swarm.wire.announcement import Announcement
 
 # Returns the body, or None when there is none to be had. Never raises.

@@ -17,8 +17,8 @@ import numpy as np
 
 from policies.rollout import Group
 from swarm.admission.peer_records import Standing
+from swarm.admission.rollout_verifier import RolloutVerifier
 from swarm.admission.verdict import Outcome, Verdict
-from swarm.admission.verifier import RolloutVerifier
 from swarm.errors import TransportError
 from swarm.gossip.body_selection import fails_to_deliver, select_bodies
 from swarm.gossip.fetch_pool import FetchPool

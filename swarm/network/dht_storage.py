@@ -10,7 +10,7 @@ from typing import Any
 from hivemind.dht.routing import DHTID
 from hivemind.dht.storage import DHTLocalStorage, DictionaryDHTValue
 
-from swarm.sampling.fair_draw import subnet_of
+from swarm.sampling.newcomer_places import subnet_of
 
 # A shard holds 24 records by design and 40 at depth 0; 1,024 of 1 KiB stay below the 4 MiB over which hivemind
 # answers nothing at all, and a full store takes 256 MiB.

@@ -12,8 +12,8 @@ import numpy as np
 from policies.rollout import Group
 from policies.seeds import derive_generator
 from policies.serialise import plain_group, read_group
-from swarm.sampling.fair_share import fair_size
 from swarm.sampling.group_selection import Candidate, Select, uniform_over_peers
+from swarm.sampling.sender_weight import fair_size
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ from fakes import (
 )
 
 from swarm.admission.replay_guard import CAPACITY, ReplayGuard
+from swarm.admission.rollout_verifier import RolloutVerifier
 from swarm.admission.verdict import Outcome, Reason, Verdict
-from swarm.admission.verifier import RolloutVerifier
 from swarm.gossip.service import Gossip, GossipSettings
 from swarm.sampling.external_pool import ExternalPool
 from swarm.transport.in_memory import MemoryHub

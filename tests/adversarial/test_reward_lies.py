@@ -20,8 +20,8 @@ from fakes import (
 )
 
 from policies.rollout import Group
+from swarm.admission.rollout_verifier import RolloutVerifier
 from swarm.admission.verdict import Outcome, Reason
-from swarm.admission.verifier import RolloutVerifier
 from swarm.gossip.service import Gossip
 from swarm.sampling.external_pool import ExternalPool
 from swarm.sampling.sampler import Batch, Mix, draw_batch

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fakes import ALICE, NODE, SWARM, Addition, ManualClock, body, encode, group, offer
 
-from swarm.admission.verifier import RolloutVerifier
+from swarm.admission.rollout_verifier import RolloutVerifier
 from swarm.errors import FetchFailed
 from swarm.gossip.service import Gossip, GossipSettings
 from swarm.sampling.external_pool import ExternalPool

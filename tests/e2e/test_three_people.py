@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from murmur_command import murmur, start
 
-from node.runtime.bootstrap import HEARTBEAT_SECONDS
+from node.runtime.serve_bootstrap import HEARTBEAT_SECONDS
 from node.storage.events import History
 
 pytestmark = [pytest.mark.e2e, pytest.mark.swarm, pytest.mark.slow]

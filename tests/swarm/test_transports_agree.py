@@ -13,7 +13,7 @@ from fakes import encode
 from policies.rollout import Finish, Group, Rollout, Segment
 from policies.tasks import build_task
 from policies.tasks.task import Task, TaskSpec
-from swarm.admission.verifier import RolloutVerifier
+from swarm.admission.rollout_verifier import RolloutVerifier
 from swarm.gossip.service import Gossip
 from swarm.sampling.external_pool import ExternalPool
 from swarm.sampling.group_selection import uniform_over_groups, uniform_over_peers

@@ -21,12 +21,12 @@ from policies.seeds import derive_generator
 from policies.tasks.embedded import FAMILIES
 from policies.tasks.task import Task
 from swarm.admission.peer_records import Standing
+from swarm.admission.rollout_verifier import RolloutVerifier
 from swarm.admission.verdict import Verdict
-from swarm.admission.verifier import RolloutVerifier
 from swarm.gossip.body_selection import select_bodies
 from swarm.limits import MAX_GROUPS, MAX_ROLLOUTS
 from swarm.sampling.external_pool import ExternalPool
-from swarm.sampling.fair_share import fair_weights, mass
+from swarm.sampling.sender_weight import fair_weights, mass
 from swarm.wire.body import SharedGroup
 from swarm.wire.body_codec import decode_body
 

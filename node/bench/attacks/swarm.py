@@ -22,8 +22,8 @@ from policies.tasks.embedded import FAMILIES
 from policies.tasks.task import TaskSpec
 from policies.text.encoding import Encoding
 from policies.text.tokenizer import build_tokenizer
+from swarm.admission.rollout_verifier import RolloutVerifier, VerifierLimits
 from swarm.admission.verdict import Verdict
-from swarm.admission.verifier import RolloutVerifier, VerifierLimits
 from swarm.errors import TransportDown
 from swarm.gossip.service import Gossip, GossipSettings
 from swarm.sampling.external_pool import ExternalPool

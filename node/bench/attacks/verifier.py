@@ -22,8 +22,8 @@ from policies.tasks import build_task
 from policies.tasks.task import Task, TaskError, TaskSpec
 from policies.text.encoding import Encoding
 from policies.text.tokenizer import build_tokenizer
+from swarm.admission.rollout_verifier import RolloutVerifier, VerifierLimits
 from swarm.admission.verdict import Outcome, Verdict
-from swarm.admission.verifier import RolloutVerifier, VerifierLimits
 
 REPEATS = 3
 HONEST_BODIES = 4  # of a repeat; of 32 groups each

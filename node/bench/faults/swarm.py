@@ -13,7 +13,7 @@ from node.bench.faults.report import NodeRecord
 from node.bench.kit.identities import keep_seeded_key
 from node.bench.kit.options import BenchError
 from node.bench.netlab.lab import Host, Lab
-from node.runtime.bootstrap import INVITE
+from node.runtime.serve_bootstrap import INVITE
 from node.storage.events import ExternalEvent, History, PeerEvent, RoundEvent
 from node.storage.run_folder import RunFolder
 

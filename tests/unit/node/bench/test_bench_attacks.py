@@ -95,8 +95,8 @@ def test_measures_see_what_they_are_there_to_see(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(measures, "ROUNDS", 4)
     monkeypatch.setattr(measures, "fair_weights", lambda batch: batch)
     assert MEASURES["group_weight"].measure(0) > 1.5
-    monkeypatch.setattr("swarm.sampling.fair_draw.IDENTITIES_OF_ADDRESS", 20)
-    monkeypatch.setattr("swarm.sampling.fair_draw.IDENTITIES_OF_SUBNET", 20)
+    monkeypatch.setattr("swarm.sampling.newcomer_places.IDENTITIES_OF_ADDRESS", 20)
+    monkeypatch.setattr("swarm.sampling.newcomer_places.IDENTITIES_OF_SUBNET", 20)
     assert MEASURES["sybil_share"].measure(0) > 0.5
     monkeypatch.setattr("swarm.admission.replay_guard.ReplayGuard.knows_body", lambda self, digest: False)
     monkeypatch.setattr("swarm.admission.replay_guard.ReplayGuard.is_replay", lambda self, *given: False)

@@ -19,8 +19,8 @@ import pytest
 from sample_events import ROUND
 
 from node.config.reporting import MetricsConfig
+from node.report.metrics_server import AT_ONCE
 from node.report.monitor import Monitor
-from node.report.server import AT_ONCE
 from node.storage.events import EvaluationEvent
 from swarm.transport.base import TransportStatus
 

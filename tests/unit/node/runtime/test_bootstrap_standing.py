@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import SimpleNamespace
 
-from node.runtime.bootstrap import standing
+from node.runtime.serve_bootstrap import standing
 from swarm.errors import TransportDown
 from swarm.transport.base import TransportStatus
 

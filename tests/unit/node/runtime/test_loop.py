@@ -35,7 +35,7 @@ from policies.strategies.open_groups import UNBEGUN, OpenGroup, OpenGroups
 from policies.tasks import build_task
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import TaskSpec
-from swarm.admission.verifier import RolloutVerifier
+from swarm.admission.rollout_verifier import RolloutVerifier
 from swarm.gossip.service import Gossip, GossipSettings
 from swarm.process import ended_children_cpu_seconds
 from swarm.sampling.external_pool import ExternalPool

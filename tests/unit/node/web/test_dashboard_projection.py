@@ -25,8 +25,8 @@ from node.storage.events import (
     Store,
 )
 from node.web.curves import MAX_POINTS, curve, moving, thinned
+from node.web.dashboard_data import Dashboard, Source, plain, project
 from node.web.kept import KeptHistory
-from node.web.projection import Dashboard, Source, plain, project
 from node.web.server import PAGE
 
 NOW = 4_000_000_000.0  # Unix seconds, after whatever the tests write

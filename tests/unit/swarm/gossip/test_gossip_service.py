@@ -12,8 +12,8 @@ import pytest
 from fakes import ALICE, BOB, MALLORY, NODE, SWARM, Addition, ManualClock, body, encode, group, offer
 
 from swarm.admission.peer_records import Standing
+from swarm.admission.rollout_verifier import RolloutVerifier
 from swarm.admission.verdict import Outcome
-from swarm.admission.verifier import RolloutVerifier
 from swarm.errors import FetchFailed, TransportDown
 from swarm.gossip.service import Exchanged, Gossip, GossipSettings
 from swarm.limits import MAX_TEXT

@@ -30,8 +30,8 @@ from imagery import Brightness, grey, image_group, photo
 
 from policies.rollout import Finish, Group, Image
 from policies.strategies.open_groups import OpenGroup, OpenGroups
+from swarm.admission.rollout_verifier import RolloutVerifier, VerifierLimits
 from swarm.admission.verdict import Outcome, Reason
-from swarm.admission.verifier import RolloutVerifier, VerifierLimits
 from swarm.gossip.service import Gossip
 from swarm.limits import MAX_BODY, MAX_GROUP_IMAGES, MAX_IMAGE_SIDE
 from swarm.sampling.external_pool import ExternalPool, PoolSettings
@@ -245,7 +245,7 @@ def test_an_image_that_is_none_is_left_out_and_hides_no_pixels(monkeypatch: pyte
     )
     [(verdict, _)] = image_verifier().verify(*offer(sent))
     assert (verdict.outcome, verdict.rollouts, verdict.left_out) == (Outcome.ACCEPTED, 3, (Reason.IMAGE,))
-    monkeypatch.setattr("swarm.admission.verifier.MAX_BODY_PIXELS", 3 * 3 * 64 - 1)
+    monkeypatch.setattr("swarm.admission.rollout_verifier.MAX_BODY_PIXELS", 3 * 3 * 64 - 1)
     [(verdict, _)] = image_verifier().verify(*offer(sent))
     assert "opened in one body" in verdict.detail
 

@@ -27,8 +27,7 @@ from fakes import (
 
 from policies.rollout import Finish, Problem
 from swarm.admission.group_reader import PROMPT_ROLLOUTS, RETOKENIZED
-from swarm.admission.verdict import Outcome, Reason, Verdict
-from swarm.admission.verifier import (
+from swarm.admission.rollout_verifier import (
     BODY_SECONDS,
     GROUP_SECONDS,
     MAX_REFUSALS,
@@ -36,6 +35,7 @@ from swarm.admission.verifier import (
     RolloutVerifier,
     VerifierLimits,
 )
+from swarm.admission.verdict import Outcome, Reason, Verdict
 from swarm.limits import CLOCK_SKEW, MAX_BODY
 
 
@@ -338,7 +338,7 @@ class Work:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, encoding: float = 0.0, scoring: float = 0.0) -> None:
         self.seconds, self.encoded = 0.0, 0
-        monkeypatch.setattr("swarm.admission.verifier.thread_seconds", lambda: self.seconds)
+        monkeypatch.setattr("swarm.admission.rollout_verifier.thread_seconds", lambda: self.seconds)
         work = self
 
         class Slow(Addition):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from policies.advantage import group_relative
 from policies.rollout import Finish, Group, Problem, Rollout, Segment, TrainGroup
-from swarm.sampling.fair_share import fair_size, fair_weights, mass
+from swarm.sampling.sender_weight import fair_size, fair_weights, mass
 
 PROBLEM = Problem("count", 1, "prompt", "answer")
 

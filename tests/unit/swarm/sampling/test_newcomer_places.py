@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.sampling.fair_draw import fair_select, shares, subnet_of
+from swarm.sampling.newcomer_places import fair_select, shares, subnet_of
 
 HONEST = {f"honest-{n}": f"198.51.{n}.7" for n in range(6)}
 ROUNDS = 2000
