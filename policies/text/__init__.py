@@ -1,4 +1,4 @@
-"""The text policy: a Hugging Face causal language model, sampled by the engine, or by `generate` behind its guard, and trained by TRL's GRPO loss."""
+"""The text policy: a Hugging Face causal language model, sampled by our engine and trained by TRL's GRPO loss."""
 
 import os
 
