@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -38,7 +39,9 @@ def read_progress(folder: Path, fingerprint: str) -> tuple[dict[str, Any], int]:
     """
     file = folder / PROGRESS_FILE
     try:
-        progress: Any = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # torch warns of bytes that it then refuses
+            warnings.simplefilter("ignore", UserWarning)
+            progress: Any = torch.load(file, map_location="cpu", weights_only=True)
     except DAMAGED as error:
         raise PolicyError(f"{file} cannot be read ({error}); resume from another checkpoint") from error
     if not isinstance(progress, dict) or not progress.keys() >= _KEYS:

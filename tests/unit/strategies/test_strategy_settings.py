@@ -32,7 +32,7 @@ TWICE = {"type": "dars", "breadth": {"epochs": 2}}
         ({"type": "dars", "token_budget": 0}, "greater than 0"),
         ({"type": "grpo", "focal_gamma": -0.5}, "greater than or equal to 0"),
         ({"type": "april", "oversample": 0.9}, "set 1.25 to 2"),
-        ({"type": "april", "oversample": float("nan")}, "set 1.25 to 2"),
+        ({"type": "april", "oversample": float("nan")}, "finite number"),
         ({"type": "april", "max_age": 0}, "greater than 0"),
         ({"type": "april", "inner": {"type": "april"}}, "'grpo', 'brorl', 'dars'"),
         ({"type": "april", "inner": {"type": "grpo", "rollouts": 1}}, "set 2 or more"),

@@ -178,5 +178,5 @@ def test_a_peer_has_one_short_form_everywhere(
     assert json.loads(capsys.readouterr().out)[0]["peer"] == ALICE
     shown_once(lambda: peers._announcements_view(LOOK, as_json=False))
     assert short_peer(ALICE) in capsys.readouterr().out
-    script = (PAGE / "dashboard.js").read_text()
+    script = (PAGE / "elements.js").read_text()
     assert f"peer.slice(-{SHOWN})" in script and len(short_peer(ALICE)) - 1 == SHOWN
