@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 FLOORS = {
-    "swarm": 0.0,
-    "policies": 0.0,
+    "swarm": 88.0,
+    "policies": 90.0,
 }  # percent of lines and branches; to be raised, never lowered: the aim is 95
 
 
