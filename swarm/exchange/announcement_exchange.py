@@ -7,7 +7,6 @@ id, since, membership token, extensions]`. Answer: OK with `[announcements, exte
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Callable
 
@@ -15,12 +14,12 @@ import msgpack
 
 from swarm import limits
 from swarm.discovery.announcement_store import AnnouncementStore
-from swarm.errors import DecodeError, OtherVersion
 from swarm.exchange.framing import (
     Status,
     Stream,
     check_caller,
     encode_request,
+    one_stream,
     read_frame,
     read_request,
     write_frame,
@@ -30,8 +29,6 @@ from swarm.exchange.stream_slots import IsKnown, StreamSlots, nobody_is_known
 from swarm.wire import extensions, fields
 from swarm.wire.announcement import Announcement
 from swarm.wire.membership import Membership
-
-log = logging.getLogger(__name__)
 
 _MAX_ANSWER = limits.MAX_TOLD * (limits.MAX_ANNOUNCEMENT + 8) + 16
 _TIMEOUT = 5.0  # seconds for one stream from its first byte to its last
@@ -62,16 +59,8 @@ class AnnouncementServer:
         self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str = ""
     ) -> None:
         """Answers one stream from `host`. Never raises: whatever a peer does ends this stream and nothing else."""
-        try:
-            async with asyncio.timeout(_TIMEOUT):
-                await self._answer(peer, host, (reader, writer))
-        except OtherVersion:
-            self.counters["refused_version"] += 1
-        except (DecodeError, OSError, EOFError) as error:  # TimeoutError is an OSError
-            self.counters["tell_failed"] += 1
-            log.debug("telling announcements failed: %s", type(error).__name__)
-        finally:
-            writer.close()
+        async with one_stream(writer, _TIMEOUT, self.counters, "tell_failed"):
+            await self._answer(peer, host, (reader, writer))
 
     async def _answer(self, peer: str, host: str, stream: Stream) -> None:
         async with self._slots.reading(peer, host):

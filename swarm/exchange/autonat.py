@@ -19,13 +19,14 @@ from enum import StrEnum
 import msgpack
 
 from swarm import limits
-from swarm.errors import DecodeError, FetchFailed, OtherVersion
+from swarm.errors import DecodeError, FetchFailed
 from swarm.exchange.framing import (
     Dial,
     Status,
     Stream,
     check_caller,
     encode_request,
+    one_stream,
     read_frame,
     read_request,
     write_frame,
@@ -77,15 +78,8 @@ class DialBackServer:
         self, peer: str, seen_at: Address | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Answers one stream from `seen_at`, None where that is no address to dial (a relay). Never raises."""
-        try:
-            async with asyncio.timeout(_TIMEOUT):
-                await self._answer(peer, seen_at, (reader, writer))
-        except OtherVersion:
-            self.counters["refused_version"] += 1
-        except (DecodeError, OSError, EOFError) as error:  # TimeoutError is an OSError
-            log.debug("a question for reachability failed: %s", type(error).__name__)
-        finally:
-            writer.close()
+        async with one_stream(writer, _TIMEOUT, self.counters, "reach_failed"):
+            await self._answer(peer, seen_at, (reader, writer))
 
     async def _answer(self, peer: str, seen_at: Address | None, stream: Stream) -> None:
         host = seen_at.host if seen_at else ""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +17,7 @@ import msgpack
 
 from swarm import limits
 from swarm.discovery.announcement_store import AnnouncementStore
-from swarm.errors import DecodeError, FetchFailed, OtherVersion
+from swarm.errors import DecodeError, FetchFailed
 from swarm.exchange.body_store import BodyStore, MirrorStore, ServeLimits
 from swarm.exchange.framing import (
     Dial,
@@ -26,6 +25,7 @@ from swarm.exchange.framing import (
     Stream,
     check_caller,
     encode_request,
+    one_stream,
     read_frame,
     read_request,
     transfer_seconds,
@@ -37,8 +37,6 @@ from swarm.wire import extensions, fields
 from swarm.wire.announcement import Announcement
 from swarm.wire.identity import PEER_ID_SIZE, peer_bytes, peer_text
 from swarm.wire.membership import Membership
-
-log = logging.getLogger(__name__)
 
 _MAX_REFERRALS = 4
 _MAX_GOSSIP_FRAME = limits.MAX_PIGGYBACK * (limits.MAX_ANNOUNCEMENT + 8) + _MAX_REFERRALS * 64
@@ -82,16 +80,8 @@ class BodyExchange:
         self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str = ""
     ) -> None:
         """Answers one stream from `host`. Never raises: whatever a peer does ends this stream and nothing else."""
-        try:
-            async with asyncio.timeout(limits.STREAM_TIMEOUT):
-                await self._answer(peer, host, (reader, writer))
-        except OtherVersion:
-            self.counters["refused_version"] += 1
-        except (DecodeError, OSError, EOFError) as error:  # TimeoutError is an OSError
-            self.counters["serve_failed"] += 1
-            log.debug("serving a stream failed: %s", type(error).__name__)
-        finally:
-            writer.close()
+        async with one_stream(writer, limits.STREAM_TIMEOUT, self.counters, "serve_failed"):
+            await self._answer(peer, host, (reader, writer))
 
     async def fetch(self, announcement: Announcement, dial: Dial) -> bytes:
         """The body from its publisher, or from those it refers to. Raises FetchFailed."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from enum import IntEnum
 from typing import Any
 
@@ -40,6 +42,26 @@ class Status(IntEnum):
 
 
 _MAX_VERSION_ANSWER = 16  # bytes
+
+
+@asynccontextmanager
+async def one_stream(
+    writer: asyncio.StreamWriter, seconds: float, counters: Counter[str], failed: str
+) -> AsyncIterator[None]:
+    """Holds while a server answers one stream, for `seconds` at most, and closes it.
+
+    Whatever a peer does in it ends this stream and nothing else: it is counted as `refused_version` or `failed`.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except OtherVersion:
+        counters["refused_version"] += 1
+    except (DecodeError, OSError, EOFError) as error:  # TimeoutError is an OSError
+        counters[failed] += 1
+        log.debug("%s: %s", failed, type(error).__name__)
+    finally:
+        writer.close()
 
 
 def encode_request(*values: Any) -> bytes:

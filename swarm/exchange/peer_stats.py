@@ -7,7 +7,6 @@ nothing. A request for another swarm, or of a stranger to a private one, gets no
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,14 +16,11 @@ from typing import Any
 import msgpack
 
 from swarm import limits
-from swarm.errors import DecodeError, OtherVersion
-from swarm.exchange.framing import Status, Stream, read_request, write_frame
+from swarm.exchange.framing import Status, Stream, one_stream, read_request, write_frame
 from swarm.exchange.stream_slots import IsKnown, StreamSlots, nobody_is_known
 from swarm.version import find_version
 from swarm.wire import extensions, fields
 from swarm.wire.announcement import Summary
-
-log = logging.getLogger(__name__)
 
 # Says whether (peer, token) may ask: everybody in an open swarm.
 Admits = Callable[[str, bytes], bool]
@@ -111,16 +107,8 @@ class StatsServer:
         self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str = ""
     ) -> None:
         """Answers one stream from `host`. Never raises: whatever a peer does ends this stream and nothing else."""
-        try:
-            async with asyncio.timeout(_TIMEOUT):
-                await self._answer(peer, host, (reader, writer))
-        except OtherVersion:
-            self.counters["refused_version"] += 1
-        except (DecodeError, OSError, EOFError) as error:  # TimeoutError is an OSError
-            self.counters["stats_failed"] += 1
-            log.debug("serving stats failed: %s", type(error).__name__)
-        finally:
-            writer.close()
+        async with one_stream(writer, _TIMEOUT, self.counters, "stats_failed"):
+            await self._answer(peer, host, (reader, writer))
 
     async def _answer(self, peer: str, host: str, stream: Stream) -> None:
         async with self._slots.reading(peer, host):

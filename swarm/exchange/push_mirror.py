@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from swarm import limits
-from swarm.errors import DecodeError, FetchFailed, OtherVersion
+from swarm.errors import DecodeError, FetchFailed
 from swarm.exchange.body_store import MirrorStore
 from swarm.exchange.framing import (
     Dial,
@@ -23,6 +23,7 @@ from swarm.exchange.framing import (
     Stream,
     check_caller,
     encode_request,
+    one_stream,
     read_frame,
     read_request,
     write_frame,
@@ -61,16 +62,8 @@ class MirrorServer:
         self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str = ""
     ) -> None:
         """Answers one stream from `host`. Never raises: whatever a peer does ends this stream and nothing else."""
-        try:
-            async with asyncio.timeout(limits.STREAM_TIMEOUT):
-                await self._answer(peer, host, (reader, writer))
-        except OtherVersion:
-            self.counters["refused_version"] += 1
-        except (DecodeError, OSError, EOFError) as error:  # TimeoutError is an OSError
-            self.counters["push_failed"] += 1
-            log.debug("a push failed: %s", type(error).__name__)
-        finally:
-            writer.close()
+        async with one_stream(writer, limits.STREAM_TIMEOUT, self.counters, "push_failed"):
+            await self._answer(peer, host, (reader, writer))
 
     async def _answer(self, peer: str, host: str, stream: Stream) -> None:
         async with self._slots.reading(peer, host):
