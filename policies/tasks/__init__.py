@@ -1,18 +1,22 @@
-"""Tasks by name: embedded families, `digits` and reward models for images, `rg:<dataset>`, and own data."""
+"""Tasks by name: embedded ones, `digits` and reward models for images, `rg:<dataset>`, and own data."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
 
-from policies.tasks import data_task, digits, preference
+from policies.tasks import data_task, digits, preference, walk
 from policies.tasks.data_task import build_data_task, is_data
 from policies.tasks.digits import build_digits_task
-from policies.tasks.embedded import FAMILIES, build_embedded_task
+from policies.tasks.embedded import FAMILIES, EmbeddedTask, build_embedded_task
 from policies.tasks.gym import PREFIX, SANDBOX_PARAM, build_gym_task, known_gym_tasks
 from policies.tasks.preference import build_preference_task
 from policies.tasks.task import Task, TaskError, TaskSpec, score_group
+from policies.tasks.walk import WALK, WalkTask, build_walk_task
 
 __all__ = [
+    "EMBEDDED",
     "Task",
     "TaskError",
     "TaskSpec",
@@ -22,6 +26,9 @@ __all__ = [
     "known_tasks",
     "score_group",
 ]
+
+# What the embedded policy's warm start can show it.
+EMBEDDED: Mapping[str, EmbeddedTask | WalkTask] = MappingProxyType({**FAMILIES, walk.NAME: WALK})
 
 
 def build_task(spec: TaskSpec) -> Task:
@@ -34,6 +41,8 @@ def build_task(spec: TaskSpec) -> Task:
         return build_preference_task(spec)
     if is_data(spec.name):
         return build_data_task(spec)
+    if spec.name == walk.NAME:
+        return build_walk_task(spec)
     if spec.name not in FAMILIES:
         raise TaskError(f"no task is called {spec.name!r}; {_instead(spec.name)}")
     return build_embedded_task(spec)
@@ -45,7 +54,7 @@ def _instead(name: str) -> str:
     near = near or [known for known in known_tasks() if len(name) > 2 and name.lower() in known]
     if near:
         return f"the nearest is {near[0]!r}"
-    listed = ", ".join((*FAMILIES, digits.NAME, *preference.NAMES))
+    listed = ", ".join((*EMBEDDED, digits.NAME, *preference.NAMES))
     return (
         f"there are {listed} and reasoning-gym's, such as {PREFIX}chain_sum: `murmur tasks` lists all; "
         f"own questions are called {data_task.NAME}:NAME, with their file in path: docs/own-data.md"
@@ -63,5 +72,5 @@ def asks_for_sandbox(spec: TaskSpec) -> bool:
 
 
 def known_tasks() -> tuple[str, ...]:
-    """Names that `build_task` takes without special parameters, embedded families first."""
-    return (*FAMILIES, digits.NAME, *preference.NAMES, *known_gym_tasks())
+    """Names that `build_task` takes without special parameters, embedded ones first."""
+    return (*EMBEDDED, digits.NAME, *preference.NAMES, *known_gym_tasks())

@@ -112,6 +112,7 @@ _DRAWS: Mapping[str, Callable[[Random], Exercise]] = {
     "binary": _binary,
 }
 
+# Answers of these are compared as a whole.
 FAMILIES: Mapping[str, EmbeddedTask] = MappingProxyType(
     {family: EmbeddedTask(family, 1, draw) for family, draw in _DRAWS.items()}
 )
@@ -119,6 +120,11 @@ FAMILIES: Mapping[str, EmbeddedTask] = MappingProxyType(
 
 def build_embedded_task(spec: TaskSpec) -> EmbeddedTask:
     """The family that `spec` names. Raises TaskError when it has parameters: no family takes any."""
+    refuse_parameters(spec)
+    return FAMILIES[spec.name]
+
+
+def refuse_parameters(spec: TaskSpec) -> None:
+    """Raises TaskError where a task without parameters was given some."""
     if spec.params:
         raise TaskError(f"task {spec.name!r} takes no parameters, got {', '.join(sorted(spec.params))}")
-    return FAMILIES[spec.name]

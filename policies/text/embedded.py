@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2ForCausa
 from transformers.utils.logging import disable_progress_bar
 
 from policies.local_cache import default_cache, store_folder
-from policies.tasks.embedded import FAMILIES
+from policies.tasks import EMBEDDED
 from policies.text.loading.library_errors import as_policy_error
 from policies.text.settings import EmbeddedSettings
 from policies.text.tokenizer import build_tokenizer
@@ -45,7 +45,7 @@ def recipe_hash(settings: EmbeddedSettings) -> str:
     recipe = {
         "version": RECIPE_VERSION,
         "settings": settings.model_dump(),
-        "tasks": [FAMILIES[task].name for task in sorted(settings.skills)],
+        "tasks": [EMBEDDED[task].name for task in sorted(settings.skills)],
     }
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 

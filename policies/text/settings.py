@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from policies.settings import Settings, absolute_if_local
+from policies.tasks import EMBEDDED
 from policies.tasks.embedded import FAMILIES
 
 Arithmetic = Literal["auto", "float32", "bfloat16"]
@@ -187,8 +188,8 @@ class EmbeddedSettings(Settings):
     @classmethod
     def _known_shares(cls, skills: dict[str, float]) -> dict[str, float]:
         for task, share in skills.items():
-            if task not in FAMILIES:
-                raise ValueError(f"no embedded task {task!r}; there are {', '.join(FAMILIES)}")
+            if task not in EMBEDDED:
+                raise ValueError(f"no embedded task {task!r}; there are {', '.join(EMBEDDED)}")
             if not 0.0 <= share <= 1.0:
                 raise ValueError(f"skill of {task} is {share}; a share lies between 0 and 1")
         return skills

@@ -18,7 +18,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase, Qwen2Config,
 from policies.randomness import seeded
 from policies.repeatable import one_thread
 from policies.seeds import derive_seed
-from policies.tasks.embedded import FAMILIES
+from policies.tasks import EMBEDDED
 from policies.tasks.task import TRAIN_SEEDS
 from policies.text.settings import EmbeddedSettings
 from policies.text.tokenizer import dialogue
@@ -30,7 +30,7 @@ RAMP_STEPS = 10
 # Width, layers, and heads of keys and values.
 SHAPES: Mapping[str, tuple[int, int, int]] = MappingProxyType({"small": (96, 2, 1), "normal": (128, 3, 2)})
 # Shown in the first half, so that every node can do every task; the second half sets how often it does.
-_EVEN_SHARES = dict.fromkeys(FAMILIES, 0.5)
+_EVEN_SHARES = dict.fromkeys(EMBEDDED, 0.5)
 
 
 def warm_start(
@@ -89,7 +89,7 @@ def _draws(random: Random, settings: EmbeddedSettings, shares: Mapping[str, floa
     draws = []
     for index in range(settings.batch):
         task = tasks[index % len(tasks)]
-        exercise = FAMILIES[task].exercise(random.randrange(TRAIN_SEEDS))
+        exercise = EMBEDDED[task].exercise(random.randrange(TRAIN_SEEDS))
         right = random.random() < shares[task]
         draws.append((exercise.prompt, exercise.answer if right else exercise.habit))
     return draws

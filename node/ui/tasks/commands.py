@@ -125,13 +125,12 @@ def _spec_in(file: str, name: str) -> TaskSpec:
 
 def _rows(*, gym: bool) -> list[dict[str, str]]:
     """Name, medium and one line on every task that can be built here."""
-    from policies.tasks import digits, preference
-    from policies.tasks.embedded import FAMILIES
+    from policies.tasks import EMBEDDED, digits, preference
     from policies.tasks.gym import known_gym_tasks
 
     rows = []
-    for name, family in FAMILIES.items():
-        example = family.problem(0)
+    for name, task in EMBEDDED.items():
+        example = task.problem(0)
         rows.append(_row(name, "text", f"{example.prompt!r} -> {example.answer!r}"))
     rows.append(_row(digits.NAME, "image", f"{digits.PROMPTS[3]!r}, judged by a small classifier"))
     rows += [

@@ -175,3 +175,10 @@ def test_cache_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 def test_settings_refuse_what_they_do_not_know(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         EmbeddedSettings.model_validate(fields)
+
+
+def test_the_task_with_a_working_is_learned_from_the_same_code_and_is_no_part_of_the_default() -> None:
+    assert "walk" not in EmbeddedSettings().skills
+    model = warm_start(EmbeddedSettings(steps=30, batch=16, size="small", skills={"walk": 1.0}), TOKENIZER)
+    likelihood = {answer: mean_logprob(model, "walk a+1", answer) for answer in ("b c #c", "bc#b c")}
+    assert likelihood["b c #c"] > likelihood["bc#b c"]
