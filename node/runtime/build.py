@@ -25,7 +25,7 @@ from policies.strategies.open_groups import OpenGroups
 from policies.tasks import asks_for_images, build_task
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.data_task import DataTask
-from policies.tasks.preference import Preference
+from policies.tasks.image_reward import ImageRewardTask
 from policies.text.embedded import load_embedded
 from policies.text.policy import TextPolicy
 from swarm.admission.rollout_verifier import RolloutVerifier, VerifierLimits
@@ -55,7 +55,7 @@ def build_node(
     tasks = [build_task(task.spec) for task in chosen]
     by_name = {task.name: task for task in tasks}
     for task in tasks:
-        if isinstance(task, Preference):
+        if isinstance(task, ImageRewardTask):
             task.load()  # now, and not after the first images
     policy = build_policy(config, progress)
     max_age = config.sampler.max_age

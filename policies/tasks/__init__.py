@@ -6,12 +6,13 @@ import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from policies.tasks import data_task, digits, preference, walk
+from policies.image_rewards.reward_models import REWARD_MODELS
+from policies.tasks import data_task, digits, walk
 from policies.tasks.data_task import build_data_task, is_data
 from policies.tasks.digits import build_digits_task
 from policies.tasks.embedded import FAMILIES, EmbeddedTask, build_embedded_task
 from policies.tasks.gym import PREFIX, SANDBOX_PARAM, build_gym_task, known_gym_tasks
-from policies.tasks.preference import build_preference_task
+from policies.tasks.image_reward import build_image_reward_task
 from policies.tasks.task import Task, TaskError, TaskSpec, score_group
 from policies.tasks.walk import WALK, WalkTask, build_walk_task
 
@@ -37,8 +38,8 @@ def build_task(spec: TaskSpec) -> Task:
         return build_gym_task(spec)
     if spec.name == digits.NAME:
         return build_digits_task(spec)
-    if spec.name in preference.NAMES:
-        return build_preference_task(spec)
+    if spec.name in REWARD_MODELS:
+        return build_image_reward_task(spec)
     if is_data(spec.name):
         return build_data_task(spec)
     if spec.name == walk.NAME:
@@ -54,7 +55,7 @@ def _instead(name: str) -> str:
     near = near or [known for known in known_tasks() if len(name) > 2 and name.lower() in known]
     if near:
         return f"the nearest is {near[0]!r}"
-    listed = ", ".join((*EMBEDDED, digits.NAME, *preference.NAMES))
+    listed = ", ".join((*EMBEDDED, digits.NAME, *REWARD_MODELS))
     return (
         f"there are {listed} and reasoning-gym's, such as {PREFIX}chain_sum: `murmur tasks` lists all; "
         f"own questions are called {data_task.NAME}:NAME, with their file in path: docs/own-data.md"
@@ -63,7 +64,7 @@ def _instead(name: str) -> str:
 
 def asks_for_images(spec: TaskSpec) -> bool:
     """Of a task that need not be installed here."""
-    return spec.name == digits.NAME or spec.name in preference.NAMES
+    return spec.name == digits.NAME or spec.name in REWARD_MODELS
 
 
 def asks_for_sandbox(spec: TaskSpec) -> bool:
@@ -73,4 +74,4 @@ def asks_for_sandbox(spec: TaskSpec) -> bool:
 
 def known_tasks() -> tuple[str, ...]:
     """Names that `build_task` takes without special parameters, embedded ones first."""
-    return (*EMBEDDED, digits.NAME, *preference.NAMES, *known_gym_tasks())
+    return (*EMBEDDED, digits.NAME, *REWARD_MODELS, *known_gym_tasks())

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from policies.rollout import Finish, Group, Rollout, Segment
 from policies.tasks.task import MAX_UNJUDGED, ImageTask, Task, score_group
-from swarm.admission.verdict import Reason, Refusal
+from swarm.admission.refusal import Reason, Refusal
 from swarm.errors import DecodeError
 from swarm.wire import images
 from swarm.wire.body import SharedGroup, SharedRollout

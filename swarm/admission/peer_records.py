@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from swarm.admission.verdict import Outcome, Reason, Verdict
+from swarm.admission.refusal import Reason
+from swarm.admission.verdict import Outcome, Verdict
 from swarm.sampling.newcomer_places import fair_select
 
 HALF_LIFE = 1800.0  # seconds

@@ -27,8 +27,9 @@ from swarm.admission.group_reader import (
     whole,
 )
 from swarm.admission.peer_records import PeerRecords
+from swarm.admission.refusal import Reason, Refusal
 from swarm.admission.replay_guard import ReplayGuard
-from swarm.admission.verdict import Outcome, Reason, Refusal, Verdict
+from swarm.admission.verdict import Outcome, Verdict
 from swarm.errors import DecodeError
 from swarm.limits import CLOCK_SKEW, MAX_BODY, MAX_BODY_PIXELS, MAX_TASKS_ANNOUNCED
 from swarm.wire.announcement import Announcement

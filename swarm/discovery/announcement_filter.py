@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 _REMEMBERED = 16_384  # digests of verified announcements, about 2 MB; a signature check costs 0.2 ms
 
 
-class Refused(DecodeError):
+class AnnouncementRefused(DecodeError):
     """An announcement that does not count here; `reason` is one word of a closed list, for counters."""
 
     def __init__(self, reason: str) -> None:
@@ -42,7 +42,7 @@ class AnnouncementFilter:
         self._verified: OrderedDict[bytes, None] = OrderedDict()
 
     def admit(self, raw: bytes) -> Announcement:
-        """The announcement in `raw`, verified. Raises Refused and counts the reason.
+        """The announcement in `raw`, verified. Raises AnnouncementRefused and counts the reason.
 
         Expiry is not looked at: hivemind drops a dictionary's honest entries together with a refused one.
         """
@@ -50,7 +50,7 @@ class AnnouncementFilter:
             announcement = self._decode(raw)
             self._check_place(announcement)
             self._check_signatures(announcement, raw)
-        except Refused as refusal:
+        except AnnouncementRefused as refusal:
             self.refused[refusal.reason] += 1
             raise
         if self.on_verified:
@@ -66,27 +66,27 @@ class AnnouncementFilter:
         except OtherVersion as error:
             if not self.refused["version"]:
                 log.warning("announcements are refused: %s", error)
-            raise Refused("version") from error
+            raise AnnouncementRefused("version") from error
         except DecodeError as error:
-            raise Refused("malformed") from error
+            raise AnnouncementRefused("malformed") from error
 
     def _check_place(self, a: Announcement) -> None:
         manifest, latest = self.manifest, self._clock() + CLOCK_SKEW
         if a.swarm != self._swarm or a.depth != manifest.shard_depth:
-            raise Refused("swarm")
+            raise AnnouncementRefused("swarm")
         if a.created > latest:
             if self.on_future and a.verify_signature():
                 self.on_future(a, a.created - self._clock())
-            raise Refused("future")
+            raise AnnouncementRefused("future")
         if not 0 < a.expires - a.created <= MAX_LIFETIME:
-            raise Refused("lifetime")
+            raise AnnouncementRefused("lifetime")
         # One place in each epoch that has begun in its life, since it may be republished there (`republish`).
         # Otherwise one key could fill the shards of every epoch there is.
         first, last = (epoch_of(at, manifest.epoch_seconds) for at in (a.created, min(a.expires, latest)))
         if not first <= a.epoch <= last:
-            raise Refused("epoch")
+            raise AnnouncementRefused("epoch")
         if a.shard != shard_of(a.peer, a.epoch, a.depth):
-            raise Refused("shard")
+            raise AnnouncementRefused("shard")
 
     def _check_signatures(self, announcement: Announcement, raw: bytes) -> None:
         digest = hashlib.sha256(raw).digest()
@@ -94,9 +94,9 @@ class AnnouncementFilter:
             self._verified.move_to_end(digest)
             return
         if not announcement.verify_signature():
-            raise Refused("signature")
+            raise AnnouncementRefused("signature")
         if not admits(self.manifest.member_key, announcement.swarm, announcement.peer, announcement.token):
-            raise Refused("membership")
+            raise AnnouncementRefused("membership")
         self._verified[digest] = None
         if len(self._verified) > _REMEMBERED:
             self._verified.popitem(last=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
+from swarm.discovery.announcement_filter import AnnouncementFilter, AnnouncementRefused
 from swarm.sampling.newcomer_places import subnet_of
 from swarm.wire.announcement import Announcement
 
@@ -43,7 +43,7 @@ class AnnouncementStore:
             if isinstance(raw, bytes):
                 try:
                     announcement = self._filter.admit(raw)
-                except Refused:
+                except AnnouncementRefused:
                     continue
                 if announcement.peer != self._own:
                     self._keep(announcement)

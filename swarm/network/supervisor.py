@@ -1,4 +1,4 @@
-"""The peer supervisor keeps a daemon running, announces, reads announcements and fetches bodies.
+"""The peer supervisor joins the swarm and stays in it: it keeps a daemon running, announces, reads and fetches.
 
 Lives in the transport's own process. The daemon may die or never come up: calls then raise TransportDown at
 once, and `run` goes on trying.
@@ -103,7 +103,7 @@ class PeerSupervisor:
         try:
             while True:
                 started = time.monotonic()
-                await self._live_once(fixed_port=failures < 3)
+                await self._join_and_stay(fixed_port=failures < 3)
                 if _cancelled():
                     raise asyncio.CancelledError
                 log.warning("network down: %s", self.detail)
@@ -188,7 +188,7 @@ class PeerSupervisor:
         state, up = self.state(), time.monotonic() - self._started
         return NodeStats.of(up, self._publisher.newest, state["peers_seen"], state["counters"])
 
-    async def _live_once(self, fixed_port: bool) -> None:
+    async def _join_and_stay(self, fixed_port: bool) -> None:
         """From the start of a daemon to its end; leaves the reason in `detail`."""
         settings = replace(self._settings, client_mode=self._publisher.hidden)
         if fixed_port:
@@ -199,22 +199,8 @@ class PeerSupervisor:
         except DAEMON_ERRORS as error:
             self.detail = self._readable(error)
             return
-        daemon.on_clock = self._clocks.note
-        daemon.guard(self._foreign)
         try:
-            await daemon.serve(FETCH_PROTOCOL, self._exchange.serve)
-            await daemon.serve(PUSH_PROTOCOL, self._mirror_server.serve)
-            await daemon.serve_seen(REACH_PROTOCOL, self._dial_back_server.serve)
-            await daemon.serve(ANNOUNCEMENTS_PROTOCOL, self._announcement_server.serve)
-            await daemon.serve(STATS_PROTOCOL, self._stats_server.serve)
-            self._address_book.addresses = await daemon.addresses()
-            self._shard_reader.rejoin()
-            await self._address_book.connect(daemon, self._address_book.bootstrap_candidates())
-            await self._probe_reachability(daemon)
-            self._daemon, self._clock_refusal = daemon, ""
-            self.counters["starts"] += 1
-            if self._publisher.newest:
-                await self._publisher.announce(daemon)
+            await self._join_swarm(daemon)
             republishing = asyncio.create_task(self._publisher.stay_present(daemon))
             try:
                 self.detail = await daemon.watch(self._maintain)
@@ -225,6 +211,24 @@ class PeerSupervisor:
         finally:
             self._daemon = None
             await daemon.stop()
+
+    async def _join_swarm(self, daemon: Daemon) -> None:
+        """Serves peers, makes itself known to those it may join through, and announces what it has."""
+        daemon.on_clock = self._clocks.note
+        daemon.guard(self._foreign)
+        await daemon.serve(FETCH_PROTOCOL, self._exchange.serve)
+        await daemon.serve(PUSH_PROTOCOL, self._mirror_server.serve)
+        await daemon.serve_seen(REACH_PROTOCOL, self._dial_back_server.serve)
+        await daemon.serve(ANNOUNCEMENTS_PROTOCOL, self._announcement_server.serve)
+        await daemon.serve(STATS_PROTOCOL, self._stats_server.serve)
+        self._address_book.addresses = await daemon.addresses()
+        self._shard_reader.rejoin()
+        await self._address_book.connect(daemon, self._address_book.bootstrap_candidates())
+        await self._probe_reachability(daemon)
+        self._daemon, self._clock_refusal = daemon, ""
+        self.counters["starts"] += 1
+        if self._publisher.newest:
+            await self._publisher.announce(daemon)
 
     async def _maintain(self) -> None:
         """Now and then: own addresses change, and a node that lost all others has to look for them."""

@@ -8,7 +8,8 @@ import zstandard
 from fakes import END, MALLORY, announce, body_of, offer, shared_group, verifier
 
 from policies.rollout import Finish
-from swarm.admission.verdict import Outcome, Reason
+from swarm.admission.refusal import Reason
+from swarm.admission.verdict import Outcome
 from swarm.wire.body import SharedGroup, SharedRollout
 
 SPELLINGS = [

@@ -24,7 +24,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.tasks.task import HELD_OUT_SEED
-from swarm.admission.verdict import Outcome, Reason
+from swarm.admission.refusal import Reason
+from swarm.admission.verdict import Outcome
 from swarm.wire.body import Body
 from swarm.wire.body_codec import encode_body
 

@@ -19,8 +19,8 @@ from PIL import Image as pillow
 from PIL.PngImagePlugin import PngInfo
 
 from policies.rollout import Finish, Image, Problem
+from swarm.admission.refusal import Reason
 from swarm.admission.rollout_verifier import MAX_REFUSALS, RolloutVerifier
-from swarm.admission.verdict import Reason
 from swarm.errors import DecodeError
 from swarm.limits import MAX_BODY_PIXELS, MAX_IMAGE, MAX_IMAGE_SIDE
 from swarm.wire import images

@@ -24,9 +24,10 @@ from fakes import (
     verifier,
 )
 
+from swarm.admission.refusal import Reason
 from swarm.admission.replay_guard import CAPACITY, ReplayGuard
 from swarm.admission.rollout_verifier import RolloutVerifier
-from swarm.admission.verdict import Outcome, Reason, Verdict
+from swarm.admission.verdict import Outcome, Verdict
 from swarm.gossip.service import Gossip, GossipSettings
 from swarm.sampling.external_pool import ExternalPool
 from swarm.transport.in_memory import MemoryHub

@@ -20,8 +20,9 @@ from fakes import (
 )
 
 from policies.rollout import Group
+from swarm.admission.refusal import Reason
 from swarm.admission.rollout_verifier import RolloutVerifier
-from swarm.admission.verdict import Outcome, Reason
+from swarm.admission.verdict import Outcome
 from swarm.gossip.service import Gossip
 from swarm.sampling.external_pool import ExternalPool
 from swarm.sampling.sampler import Batch, Mix, draw_batch

@@ -12,7 +12,7 @@ from announcing import MANIFEST, SUMMARY, announce
 from fakes import MALLORY, body_of, offer, shared_group, verifier
 
 from policies.tasks.task import TaskSpec
-from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
+from swarm.discovery.announcement_filter import AnnouncementFilter, AnnouncementRefused
 from swarm.errors import DecodeError, InviteError
 from swarm.wire.announcement import TaskSummary
 from swarm.wire.identity import Identity
@@ -53,7 +53,7 @@ def test_the_filter_counts_such_an_announcement_as_malformed() -> None:
     honest = announce(Identity(bytes(32)))
     assert b"sort@1" in honest.encode()
     keeper = AnnouncementFilter(MANIFEST, lambda: honest.created)
-    with pytest.raises(Refused):
+    with pytest.raises(AnnouncementRefused):
         keeper.admit(honest.encode().replace(b"sort@1", b"so t@1"))
     assert keeper.refused == {"malformed": 1}
 

@@ -15,7 +15,7 @@ from node.ui.run_view import new_console
 from node.ui.visible_text import one_line, plain_json
 from policies.rollout import Group, Image, Rollout
 from policies.tasks import build_task
-from policies.tasks.preference import Preference
+from policies.tasks.image_reward import ImageRewardTask
 from policies.tasks.task import Task, score_group
 
 TOLERANCE = 1e-6  # scorers of images round
@@ -78,6 +78,6 @@ def _task_of(config: Config, rollout: KeptRollout) -> Task:
             f"rollout {rollout.id} is of {one_line(rollout.task)}, which this version of murmur has not with the "
             "parameters of the run's config"
         )
-    if isinstance(task, Preference):
+    if isinstance(task, ImageRewardTask):
         task.load()
     return task

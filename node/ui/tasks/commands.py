@@ -125,7 +125,8 @@ def _spec_in(file: str, name: str) -> TaskSpec:
 
 def _rows(*, gym: bool) -> list[dict[str, str]]:
     """Name, medium and one line on every task that can be built here."""
-    from policies.tasks import EMBEDDED, digits, preference
+    from policies.image_rewards.reward_models import REWARD_MODELS
+    from policies.tasks import EMBEDDED, digits
     from policies.tasks.gym import known_gym_tasks
 
     rows = []
@@ -135,7 +136,7 @@ def _rows(*, gym: bool) -> list[dict[str, str]]:
     rows.append(_row(digits.NAME, "image", f"{digits.PROMPTS[3]!r}, judged by a small classifier"))
     rows += [
         _row(name, "image", "images of any prompt, judged by a published reward model")
-        for name in preference.NAMES
+        for name in REWARD_MODELS
     ]
     rows += [
         _row(name, "text", "reasoning-gym, checked by an own verifier") for name in known_gym_tasks() if gym

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from node.ui import peers, round_columns
-from swarm.admission.verdict import Reason
+from swarm.admission.refusal import Reason
 
 ROOT = Path(__file__).parents[3]
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")

@@ -10,7 +10,8 @@ from node.bench.attacks import bodies, verifier
 from node.bench.attacks.offers import Sender
 from node.bench.attacks.verifier import DEAREST, GROUPS_A_SECOND, BodyCost, checks
 from node.bench.kit.options import BenchError, BenchOptions
-from swarm.admission.verdict import Outcome, Reason, Verdict
+from swarm.admission.refusal import Reason
+from swarm.admission.verdict import Outcome, Verdict
 from swarm.limits import MAX_BODY
 from swarm.wire.body_codec import decode_body
 

@@ -15,7 +15,8 @@ from policies.rollout import Finish, Group, Problem, Rollout
 from policies.tasks import build_task
 from policies.tasks.curriculum import Curriculum
 from swarm.admission.peer_records import PeerRecords
-from swarm.admission.verdict import Outcome, Reason, Verdict
+from swarm.admission.refusal import Reason
+from swarm.admission.verdict import Outcome, Verdict
 from swarm.wire.identity import Identity
 
 BOB = Identity(b"b" * 32).peer_id

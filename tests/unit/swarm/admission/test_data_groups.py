@@ -10,8 +10,9 @@ from fakes import ALICE, NODE, SWARM, ManualClock, body, encode, offer
 from policies.rollout import Finish, Group, Rollout, Segment
 from policies.tasks.data_task import DataTask, build_data_task
 from policies.tasks.task import TaskSpec, score_group
+from swarm.admission.refusal import Reason
 from swarm.admission.rollout_verifier import RolloutVerifier
-from swarm.admission.verdict import Outcome, Reason
+from swarm.admission.verdict import Outcome
 
 
 def task_of(folder: Path, last: str, order: int = 1) -> DataTask:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from swarm.admission.peer_records import BLAMELESS, HALF_LIFE, MAX_PEERS, PeerRecord, PeerRecords, Standing
-from swarm.admission.verdict import Outcome, Reason, Verdict
+from swarm.admission.refusal import Reason
+from swarm.admission.verdict import Outcome, Verdict
 
 BOB, EVE = "bob", "eve"
 HOST = "203.0.113.7"

@@ -12,6 +12,7 @@ from fakes import ALICE, BOB, MALLORY, ManualClock, body, group, offer, verifier
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swarm.admission.refusal import Reason
 from swarm.admission.replay_guard import (
     CAPACITY,
     MANY_KEYS,
@@ -20,7 +21,6 @@ from swarm.admission.replay_guard import (
     ReplayGuard,
     _Memory,
 )
-from swarm.admission.verdict import Reason
 
 TASK = "addition@1"
 

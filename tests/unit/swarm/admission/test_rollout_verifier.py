@@ -27,6 +27,7 @@ from fakes import (
 
 from policies.rollout import Finish, Problem
 from swarm.admission.group_reader import PROMPT_ROLLOUTS, RETOKENIZED
+from swarm.admission.refusal import Reason
 from swarm.admission.rollout_verifier import (
     BODY_SECONDS,
     GROUP_SECONDS,
@@ -35,7 +36,7 @@ from swarm.admission.rollout_verifier import (
     RolloutVerifier,
     VerifierLimits,
 )
-from swarm.admission.verdict import Outcome, Reason, Verdict
+from swarm.admission.verdict import Outcome, Verdict
 from swarm.limits import CLOCK_SKEW, MAX_BODY
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from announcing import MANIFEST, NOW, announce
 
-from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
+from swarm.discovery.announcement_filter import AnnouncementFilter, AnnouncementRefused
 from swarm.discovery.clock_watch import ClockWatch, refusal
 from swarm.limits import CLOCK_SKEW
 from swarm.wire.identity import Identity
@@ -55,7 +55,7 @@ def test_announcements_of_a_clock_that_is_ahead_are_heard_of_when_they_are_signe
     keeper.on_future = lambda announcement, ahead: watch.note(announcement.peer, ahead)
     for raw in (bytes(64) + announce(alice).encode()[64:], announce(alice).encode()):
         assert watch.offset is None
-        with pytest.raises(Refused, match="future"):
+        with pytest.raises(AnnouncementRefused, match="future"):
             keeper.admit(raw)
     assert watch.offset == CLOCK_SKEW + 5
     assert alice.peer_id in watch.warning

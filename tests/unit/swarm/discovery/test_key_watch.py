@@ -7,7 +7,7 @@ import logging
 import pytest
 from announcing import MANIFEST, NOW, announce
 
-from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
+from swarm.discovery.announcement_filter import AnnouncementFilter, AnnouncementRefused
 from swarm.discovery.key_watch import KeyWatch
 from swarm.wire.identity import Identity
 
@@ -43,6 +43,6 @@ def test_a_forged_announcement_is_nobodys() -> None:
     keeper = AnnouncementFilter(MANIFEST, clock=lambda: NOW)
     keeper.on_verified = watch.note_heard
     forged = bytes(64) + announce(ALICE, digest=OTHER).encode()[64:]
-    with pytest.raises(Refused, match="signature"):
+    with pytest.raises(AnnouncementRefused, match="signature"):
         keeper.admit(forged)
     assert watch.foreign == 0

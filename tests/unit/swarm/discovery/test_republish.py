@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from announcing import MANIFEST, NOW, announce
 
-from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
+from swarm.discovery.announcement_filter import AnnouncementFilter, AnnouncementRefused
 from swarm.discovery.republish import draw_phase, is_due, next_moment, republished
 from swarm.wire.announcement import shard_of
 from swarm.wire.identity import Identity
@@ -80,5 +80,5 @@ def test_the_gate_admits_one_place_in_each_epoch_of_an_announcements_life(
     if admitted:
         assert announcement_filter.admit(raw).created == NOW
     else:
-        with pytest.raises(Refused, match="epoch"):
+        with pytest.raises(AnnouncementRefused, match="epoch"):
             announcement_filter.admit(raw)

@@ -12,7 +12,7 @@ import msgpack
 import pytest
 from announcing import MANIFEST, NOW, announce, unsigned
 
-from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
+from swarm.discovery.announcement_filter import AnnouncementFilter, AnnouncementRefused
 from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.errors import DecodeError, FetchFailed, OtherVersion
 from swarm.exchange.announcement_exchange import AnnouncementServer
@@ -134,7 +134,7 @@ def test_announcements_of_protocol_1_are_counted_and_told_once(caplog: pytest.Lo
     keeper = AnnouncementFilter(MANIFEST, clock=lambda: NOW)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            with pytest.raises(Refused, match="version"):
+            with pytest.raises(AnnouncementRefused, match="version"):
                 keeper.admit(old)
     assert keeper.refused == {"version": 3}
     assert (

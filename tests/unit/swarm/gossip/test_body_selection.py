@@ -8,7 +8,8 @@ import numpy as np
 from announcing import NOW, unsigned
 
 from swarm.admission.peer_records import PeerRecords
-from swarm.admission.verdict import Outcome, Reason, Verdict
+from swarm.admission.refusal import Reason
+from swarm.admission.verdict import Outcome, Verdict
 from swarm.gossip.body_selection import select_bodies
 from swarm.wire.announcement import Announcement
 from swarm.wire.identity import Identity

@@ -19,7 +19,7 @@ from hivemind.utils.serializer import MSGPackSerializer
 from hivemind.utils.timed_storage import ValueWithExpiration
 
 from swarm.discovery import announcement_filter as filter_module
-from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
+from swarm.discovery.announcement_filter import AnnouncementFilter, AnnouncementRefused
 from swarm.errors import DecodeError
 from swarm.limits import CLOCK_SKEW, MAX_LIFETIME
 from swarm.network.dht_storage import MAX_SHARD_RECORDS, STORER, BoundedStorage
@@ -100,7 +100,7 @@ def test_junk_is_refused(
 def test_the_gate_names_why(
     announcement_filter: AnnouncementFilter, changes: dict[str, Any], reason: str
 ) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(AnnouncementRefused) as refused:
         announcement_filter.admit(announce(ALICE, **changes).encode())
     assert refused.value.reason == reason
     assert announcement_filter.refused == {reason: 1}
@@ -108,7 +108,7 @@ def test_the_gate_names_why(
 
 def test_nobody_chooses_a_shard(announcement_filter: AnnouncementFilter) -> None:
     own = announce(ALICE).shard
-    with pytest.raises(Refused, match="shard"):
+    with pytest.raises(AnnouncementRefused, match="shard"):
         announcement_filter.admit(announce(ALICE, shard=own ^ 1).encode())
 
 

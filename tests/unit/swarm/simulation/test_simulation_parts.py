@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from policies.tasks.task import TaskSpec
-from swarm.discovery.announcement_filter import Refused
+from swarm.discovery.announcement_filter import AnnouncementRefused
 from swarm.simulation.costs import KEPT_CONNECTIONS, MAX_CONNECTIONS, RECORD_OVERHEAD, RPC_BYTES, RPC_TIMEOUT
 from swarm.simulation.dht import REPLICAS, Dht
 from swarm.simulation.links import Host, Links
@@ -237,7 +237,7 @@ def test_the_shared_filter_admits_what_the_gate_admits_and_forgets_what_expired(
     assert shared_filter.admit(raw) is announcement
     assert shared_filter.encoded(announcement) is raw
     for _ in range(2):
-        with pytest.raises(Refused):
+        with pytest.raises(AnnouncementRefused):
             shared_filter.admit(bytes([raw[0] ^ 1]) + raw[1:])
     assert shared_filter.refused.total() == 2
     now = NOW + 200

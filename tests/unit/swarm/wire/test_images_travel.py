@@ -30,8 +30,9 @@ from imagery import Brightness, grey, image_group, photo
 
 from policies.rollout import Finish, Group, Image
 from policies.strategies.open_groups import OpenGroup, OpenGroups
+from swarm.admission.refusal import Reason
 from swarm.admission.rollout_verifier import RolloutVerifier, VerifierLimits
-from swarm.admission.verdict import Outcome, Reason
+from swarm.admission.verdict import Outcome
 from swarm.gossip.service import Gossip
 from swarm.limits import MAX_BODY, MAX_GROUP_IMAGES, MAX_IMAGE_SIDE
 from swarm.sampling.external_pool import ExternalPool, PoolSettings

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from announcing import MANIFEST, NOW, announce
 
-from swarm.discovery.announcement_filter import AnnouncementFilter, Refused
+from swarm.discovery.announcement_filter import AnnouncementFilter, AnnouncementRefused
 from swarm.errors import InviteError
 from swarm.wire.identity import Identity
 from swarm.wire.invite import Invite
@@ -63,7 +63,7 @@ def test_the_gate_of_a_private_swarm_refuses_who_shows_no_token() -> None:
     inside = {"swarm": PRIVATE.swarm_id}
     assert announcement_filter.admit(announce(ALICE, **inside, token=token).encode()).peer == ALICE.peer_id
     for identity, shown in ((ALICE, b""), (MALLORY, token), (MALLORY, bytes(64))):
-        with pytest.raises(Refused, match="membership"):
+        with pytest.raises(AnnouncementRefused, match="membership"):
             announcement_filter.admit(announce(identity, **inside, token=shown).encode())
     assert announcement_filter.refused == {"membership": 3}
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from transformers import AutoProcessor, CLIPModel
 
-from policies.rewards.pillow import to_pillow
-from policies.rewards.scorer import RawScore
+from policies.image_rewards.pillow import to_pillow
+from policies.image_rewards.scorer import RawScore
 
 WEIGHTS = "yuvalkirstain/PickScore_v1"
 # The weights were published without their processor, which is that of the model they were tuned from.
@@ -20,7 +20,7 @@ PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 LOW, HIGH = 15.0, 30.0
 
 
-def load_pickscore(path: str, dtype: torch.dtype, device: torch.device) -> RawScore:
+def load_pickscore(path: str, device: torch.device) -> RawScore:
     """The published formula, exp(logit scale) * cosine. `path`: hub id or local folder, or empty.
 
     Raises what transformers raises when there is nothing to load.
@@ -30,7 +30,7 @@ def load_pickscore(path: str, dtype: torch.dtype, device: torch.device) -> RawSc
         path if with_processor else PROCESSOR, trust_remote_code=False
     )
     model: Any = CLIPModel.from_pretrained(
-        path or WEIGHTS, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        path or WEIGHTS, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
     )
     model.requires_grad_(False).eval().to(device)
     longest = model.config.text_config.max_position_embeddings  # 77 in the published model
@@ -42,7 +42,7 @@ def load_pickscore(path: str, dtype: torch.dtype, device: torch.device) -> RawSc
         )
         pixels = processor(images=to_pillow(images), return_tensors="pt")["pixel_values"]
         with torch.no_grad():
-            found = model(**text.to(device), pixel_values=pixels.to(device, dtype)).logits_per_image
+            found = model(**text.to(device), pixel_values=pixels.to(device)).logits_per_image
         columns = torch.tensor([distinct.index(prompt) for prompt in prompts], device=device)
         return torch.as_tensor(found).gather(1, columns[:, None])[:, 0]
 

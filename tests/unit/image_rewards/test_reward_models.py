@@ -15,10 +15,10 @@ from PIL import Image
 from tiny_encoders import clip_config, clip_tokenizer
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPVisionConfig
 
+from policies.image_rewards.pickscore import HIGH, LOW
+from policies.image_rewards.reward_models import load_reward_model
+from policies.image_rewards.scorer import Scaled
 from policies.policy import PolicyError
-from policies.rewards import HubRewardSettings, load_scorer
-from policies.rewards.pickscore import HIGH, LOW
-from policies.rewards.scorer import Scaled
 
 CPU = torch.device("cpu")
 PROMPTS = ["a red fox", "two hens that sit on a very long fence", "a red fox"]
@@ -66,7 +66,7 @@ def published_score(folder: Path, image: torch.Tensor, prompt: str) -> float:
 
 
 def test_pickscore_is_the_published_formula_on_a_straight_scale(folder: Path) -> None:
-    scorer = load_scorer(HubRewardSettings(weights=str(folder), batch=2), CPU)
+    scorer = load_reward_model("pickscore", str(folder), CPU, batch=2)
     assert isinstance(scorer, Scaled)
     batch = images(3)
     expected = [published_score(folder, *pair) for pair in zip(batch, PROMPTS, strict=True)]
@@ -121,7 +121,7 @@ def open_clip(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_hpsv2_is_the_cosine_under_the_checkpoints_weights(open_clip: ModuleType, tmp_path: Path) -> None:
     weights = torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]])
     torch.save({"epoch": 3, "state_dict": {"mix.weight": weights}}, tmp_path / "hps.pt")
-    scorer = load_scorer(HubRewardSettings(model="hpsv2", weights=str(tmp_path / "hps.pt")), CPU)
+    scorer = load_reward_model("hpsv2", str(tmp_path / "hps.pt"), CPU)
     assert isinstance(scorer, Scaled)
     batch = (images(2, 4) * 255).round() / 255
     seen = batch.mean((2, 3)) * torch.tensor([1.0, 2.0, 3.0])
@@ -133,7 +133,7 @@ def test_hpsv2_is_the_cosine_under_the_checkpoints_weights(open_clip: ModuleType
 def test_a_checkpoint_that_would_run_code_is_refused(open_clip: ModuleType, tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "code": Path}, tmp_path / "hps.pt")
     with pytest.raises(PolicyError, match="cannot load hpsv2"):
-        load_scorer(HubRewardSettings(model="hpsv2", weights=str(tmp_path / "hps.pt")), CPU)
+        load_reward_model("hpsv2", str(tmp_path / "hps.pt"), CPU)
 
 
 @pytest.mark.parametrize(
@@ -152,13 +152,13 @@ def test_a_missing_package_is_named_with_its_command(
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
     with pytest.raises(PolicyError, match=rf"cannot load {model}: .*{module}.*{fix}"):
-        load_scorer(HubRewardSettings(model=model), CPU)
+        load_reward_model(model, "", CPU)
 
 
 def test_missing_weights_are_named_with_their_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(PolicyError, match=r"cannot load pickscore: .*hf download yuvalkirstain/PickScore_v1"):
-        load_scorer(HubRewardSettings(), CPU)
+        load_reward_model("pickscore", "", CPU)
 
 
 def test_imagereward_is_asked_for_each_image_and_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +169,7 @@ def test_imagereward_is_asked_for_each_image_and_prompt(monkeypatch: pytest.Monk
     module: Any = ModuleType("ImageReward")
     module.load = lambda name, device: Model()
     monkeypatch.setitem(sys.modules, "ImageReward", module)
-    scorer = load_scorer(HubRewardSettings(model="imagereward"), CPU)
+    scorer = load_reward_model("imagereward", "", CPU)
     assert isinstance(scorer, Scaled)
     dark = torch.zeros(2, 3, 2, 2)
     assert scorer.raw(dark, ["a", "ab"]).tolist() == [1.0, 2.0]

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from policies.rewards.pillow import to_pillow
-from policies.rewards.scorer import RawScore
+from policies.image_rewards.pillow import to_pillow
+from policies.image_rewards.scorer import RawScore
 
 REPOSITORY, FILE = "xswu/HPSv2", "HPS_v2.1_compressed.pt"
 ARCHITECTURE = "ViT-H-14"
@@ -17,7 +17,7 @@ ARCHITECTURE = "ViT-H-14"
 LOW, HIGH = 0.15, 0.45
 
 
-def load_hpsv2(path: str, dtype: torch.dtype, device: torch.device) -> RawScore:
+def load_hpsv2(path: str, device: torch.device) -> RawScore:
     """`path`: a local copy of the published checkpoint, or empty. Raises ImportError without open_clip.
 
     The checkpoint is published as a torch file alone; it is read with `weights_only`, which runs no code.
@@ -28,7 +28,7 @@ def load_hpsv2(path: str, dtype: torch.dtype, device: torch.device) -> RawScore:
     tokenizer = open_clip.get_tokenizer(ARCHITECTURE)
     file = Path(path) if path else _fetched()
     model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True)["state_dict"])
-    model.requires_grad_(False).eval().to(device, dtype)
+    model.requires_grad_(False).eval().to(device)
 
     def features(found: Any) -> torch.Tensor:
         return torch.nn.functional.normalize(torch.as_tensor(found).float(), dim=-1)
@@ -36,7 +36,7 @@ def load_hpsv2(path: str, dtype: torch.dtype, device: torch.device) -> RawScore:
     def raw(images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
         pixels = torch.stack([preprocess(image) for image in to_pillow(images)])
         with torch.no_grad():
-            seen = features(model.encode_image(pixels.to(device, dtype)))
+            seen = features(model.encode_image(pixels.to(device)))
             read = features(model.encode_text(tokenizer(list(prompts)).to(device)))
         return (seen * read).sum(-1)
 

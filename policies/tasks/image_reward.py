@@ -8,18 +8,17 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from stat import S_ISREG
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
+from policies.image_rewards.reward_models import REWARD_MODELS, RewardModel, load_reward_model
 from policies.policy import PolicyError
 from policies.rollout import Image, Problem
 from policies.seeds import derive_seed
 from policies.tasks.task import HELD_OUT_SEED, TaskError, TaskSpec
 
 if TYPE_CHECKING:
-    from policies.rewards.scorer import Scorer
+    from policies.image_rewards.scorer import Scorer
 
-RewardModel = Literal["pickscore", "hpsv2", "imagereward"]
-NAMES: tuple[RewardModel, ...] = get_args(RewardModel)
 PARAMETERS = {"prompts", "weights"}
 # One prompt in so many is asked for in evaluation alone.
 HELD_OUT = 10
@@ -81,7 +80,7 @@ SETTINGS = (
 )
 
 
-class Preference:
+class ImageRewardTask:
     """`pickscore@1` and the like, with `#digest` over prompts of the owner's own.
 
     Rewards map the model's score straight into [0, 1]; its module says from where to where. It is loaded by `load`, or
@@ -113,12 +112,9 @@ class Preference:
         if self._scorer is None:
             import torch
 
-            from policies.rewards import HubRewardSettings, load_scorer
-
-            settings = HubRewardSettings(model=self._model, weights=self._weights)
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             try:
-                self._scorer = load_scorer(settings, device)
+                self._scorer = load_reward_model(self._model, self._weights, device)
             except PolicyError as error:
                 raise TaskError(str(error)) from error
         return self._scorer
@@ -134,7 +130,7 @@ class Preference:
         return reward if math.isfinite(reward) else 0.0
 
 
-def build_preference_task(spec: TaskSpec) -> Preference:
+def build_image_reward_task(spec: TaskSpec) -> ImageRewardTask:
     """Parameters: `prompts`, a text file with one prompt a line; `weights`, a local copy of the reward model.
 
     Raises TaskError for others, and for a file without prompts.
@@ -142,9 +138,9 @@ def build_preference_task(spec: TaskSpec) -> Preference:
     unknown = set(spec.params) - PARAMETERS
     if unknown:
         raise TaskError(f"{spec.name} takes prompts and weights, but was given {', '.join(sorted(unknown))}")
-    (model,) = (name for name in NAMES if name == spec.name)
+    (model,) = (name for name in REWARD_MODELS if name == spec.name)
     file = str(spec.params.get("prompts", ""))
-    return Preference(model, _lines(Path(file)) if file else (), str(spec.params.get("weights", "")))
+    return ImageRewardTask(model, _lines(Path(file)) if file else (), str(spec.params.get("weights", "")))
 
 
 def _lines(file: Path) -> tuple[str, ...]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from policies.rewards.pillow import to_pillow
-from policies.rewards.scorer import RawScore
+from policies.image_rewards.pillow import to_pillow
+from policies.image_rewards.scorer import RawScore
 
 NAME = "ImageReward-v1.0"
 # Scaled by its authors to about mean 0 and deviation 1 over the images of their day.

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from policies.image_rewards.reward_models import REWARD_MODELS
 from policies.rollout import Image
 from policies.tasks import TaskError, TaskSpec, asks_for_images, build_task
-from policies.tasks.preference import NAMES, Preference
+from policies.tasks.image_reward import ImageRewardTask
 from policies.tasks.task import HELD_OUT_SEED, ImageTask
 
 
@@ -22,8 +23,8 @@ class Brightness:
         return images.mean((1, 2, 3)) + len(prompts[0])
 
 
-def judged(reward: object) -> Preference:
-    task = Preference("pickscore", ["a fox", "a hen"])
+def judged(reward: object) -> ImageRewardTask:
+    task = ImageRewardTask("pickscore", ["a fox", "a hen"])
     task._scorer = reward  # type: ignore[assignment]
     return task
 
@@ -32,7 +33,7 @@ def grey(width: int, height: int, channels: int, value: int = 51) -> Image:
     return Image(width, height, channels, bytes([value]) * (width * height * channels))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", REWARD_MODELS)
 def test_every_model_is_a_task_by_name_without_loading_it(name: str) -> None:
     task = build_task(TaskSpec(name))
     assert isinstance(task, ImageTask) and asks_for_images(TaskSpec(name))
@@ -103,4 +104,4 @@ def test_what_would_blow_up_or_is_no_number_gets_nothing() -> None:
 def test_missing_weights_are_told_by_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(TaskError, match="hf download yuvalkirstain/PickScore_v1"):
-        Preference("pickscore").load()
+        ImageRewardTask("pickscore").load()
