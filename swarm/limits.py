@@ -66,6 +66,16 @@ MAX_REQUEST = 2048  # bytes of one request
 STREAM_TIMEOUT = 20.0  # seconds for one whole fetch
 MAX_PIGGYBACK = 8  # announcements that ride on one fetch answer
 
+# --- shared rows ---------------------------------------------------------------------------------------------
+ROWS_PROTOCOL = (
+    "/murmur/rows/1"  # Changing breaks: joiners without the file of a data task find nobody to ask
+)
+# Bytes of a piece before it is packed. Changing breaks: equal rows get other roots, so invites that name them.
+ROWS_PIECE = 256 * 2**10
+# Bytes of all rows of a task, as large as its file may be. What a node takes and hands on is its own choice below it.
+# Changing breaks: larger ones are refused.
+MAX_SHARED_ROWS = 256 * 2**20
+
 # --- stats ---------------------------------------------------------------------------------------------------
 STATS_PROTOCOL = "/murmur/stats/1"  # Changing breaks: observers see announcements and no stats
 # One answer, bytes. 128 counters with the longest names take 8 KiB, so an asker sets aside little for anybody.

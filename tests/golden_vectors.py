@@ -14,6 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import astuple
+from pathlib import Path
 
 import zstandard
 from announcing import NOW, SUMMARY, announce
@@ -27,11 +28,15 @@ from swarm.exchange.announcement_exchange import AnnouncementServer, ask_announc
 from swarm.exchange.autonat import DialBackServer, ask
 from swarm.exchange.body_store import MirrorStore, ServeLimits
 from swarm.exchange.fetch import BodyExchange
-from swarm.exchange.framing import Status, Stream, encode_request, read_frame, write_frame
+from swarm.exchange.framing import HEADER, Status, Stream, encode_request, read_frame, write_frame
 from swarm.exchange.peer_stats import NodeStats, StatsServer
 from swarm.exchange.push_mirror import MirrorServer, push
 from swarm.exchange.rate_limit import PeerBuckets
 from swarm.network import ipc
+from swarm.rows.pieces import PieceList
+from swarm.rows.row_store import SharedRows
+from swarm.rows.rows_fetch import Wanted, ask_piece
+from swarm.rows.rows_server import RowsServer
 from swarm.wire.announcement import Announcement, shard_key, shard_of
 from swarm.wire.body import Body, SharedGroup, SharedRollout
 from swarm.wire.body_codec import encode_body
@@ -53,6 +58,8 @@ SHARDED = Manifest(
 PRIVATE = Manifest("flock", (TaskSpec("sort"),), member_key=member_key(SECRET))
 CONTENT = b"golden body"
 DIGEST = hashlib.sha256(CONTENT).digest()
+ROWS_FILE = Path(__file__).parent / "golden" / "rows.jsonl"
+ROWS = PieceList.of(ROWS_FILE.read_bytes())
 STATS = NodeStats("0.1.0", 12.5, 3, 7, "smollm2-135m", 4, (("announced", 2), ("refused_swarm", 1)))
 HOME = Address("ip4", "127.0.0.1", 4001)
 
@@ -91,6 +98,7 @@ def _wire() -> dict[str, str]:
         "membership token": Membership.of(PRIVATE, SECRET, ALICE.peer_id).token.hex(),
         "invite": Invite(SHARDED, (address,)).encode(),
         "invite, private": Invite(PRIVATE, (address,), SECRET).encode(),
+        "root of rows": ROWS.root.hex(),
         "shard": str(shard_of(ALICE.peer_id, 30_000_000, 4)),
         "shard key": shard_key(SHARDED.swarm_id, 30_000_000, 4, 9),
         "announcement": announcement().encode().hex(),
@@ -148,6 +156,23 @@ async def _streams() -> dict[str, str]:
         lambda stream: ask_announcements(stream, own, NOW - 60.0),
         lambda stream: telling.serve(BOB.peer_id, *stream),
     )
+    rows = SharedRows()
+    rows._files[ROWS.root] = ROWS_FILE, ROWS
+    serving_rows = RowsServer(own, rows, ServeLimits())
+
+    def asking_rows(piece: Wanted) -> Call:
+        return lambda stream: ask_piece(stream, own, piece)
+
+    def telling_rows(stream: Stream) -> Awaitable[None]:
+        return serving_rows.serve(BOB.peer_id, *stream)
+
+    listed = Wanted(ROWS.root, 0, len(ROWS.encode()), ROWS.root)
+    await record("rows, list:", asking_rows(listed), telling_rows)
+    await record("rows, piece:", asking_rows(Wanted(ROWS.root, 1, ROWS.size, ROWS.digests[0])), telling_rows)
+    for name in ("rows, list: answer", "rows, piece: answer"):  # packing has many right results
+        packed = bytes.fromhex(vectors.pop(name))[HEADER.size :]
+        vectors[f"{name}, unpacked"] = zstandard.decompress(packed).hex()
+    await record("rows, not found:", asking_rows(Wanted(bytes(32), 1, 1, bytes(32))), telling_rows)
     stats = StatsServer(OPEN.swarm_id, lambda: STATS)
     await record("stats", _ask_stats, lambda stream: stats.serve(BOB.peer_id, *stream))
     return vectors
@@ -208,6 +233,7 @@ def _ipc() -> dict[str, str]:
         "publish": [1, "publish", [CONTENT, astuple(SUMMARY)]],
         "announcements": [2, "announcements", [24, [raw], [BOB.peer_id]]],
         "fetch": [3, "fetch", [raw]],
+        "rows": [3, "rows", [ROWS.root, 1, ROWS.size, ROWS.digests[0]]],
         "answer": [3, None, CONTENT],
         "error": [3, "fetch", "cannot be reached"],
         "state": [ipc.STATE, None, state],

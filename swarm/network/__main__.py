@@ -21,6 +21,7 @@ from swarm.network.dht_validator import install_depth_guard
 from swarm.network.ipc import DhtSettings
 from swarm.network.supervisor import PeerSupervisor
 from swarm.process import FamilyClock, die_with_parent
+from swarm.rows.rows_fetch import Wanted
 from swarm.wire.announcement import Announcement
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Server:
             "publish": self._publish,
             "announcements": self._announcements,
             "fetch": self._fetch,
+            "rows": self._rows,
         }
 
     async def listen(self, reader: asyncio.StreamReader) -> None:
@@ -101,6 +103,9 @@ class Server:
 
     async def _fetch(self, announcement: bytes) -> bytes:
         return await self._supervisor.fetch(self._decoded(announcement))
+
+    async def _rows(self, root: bytes, number: int, length: int, digest: bytes) -> bytes:
+        return await self._supervisor.rows(Wanted(root, number, length, digest))
 
     def _decoded(self, raw: bytes) -> Announcement:
         """Without another look into what this process handed up itself: decoding takes 0.1 ms and more."""

@@ -56,6 +56,7 @@ class DhtSettings:
     start_timeout: float = 60.0  # seconds; hivemind takes 3 s to import on an idle core, 20 s on a busy one
     serve: ServeLimits = field(default_factory=ServeLimits)
     secret: bytes = field(default=b"", repr=False)  # of a private swarm
+    rows: tuple[Path, ...] = ()  # files of shared rows that this node hands on
     peer_cache: Path | None = None  # where to remember peers for the next start; None: nowhere
     log: Path | None = None  # stderr of the transport process
 
@@ -72,14 +73,17 @@ class DhtSettings:
 
     def to_wire(self) -> dict[str, Any]:
         cache = str(self.peer_cache.resolve()) if self.peer_cache else None
-        return asdict(self) | {"manifest": self.manifest.encode(), "peer_cache": cache, "log": None}
+        rows = [str(path.resolve()) for path in self.rows]
+        plain = {"manifest": self.manifest.encode(), "rows": rows, "peer_cache": cache, "log": None}
+        return asdict(self) | plain
 
     @classmethod
     def from_wire(cls, values: dict[str, Any]) -> DhtSettings:
         sequences = {name: tuple(values[name]) for name in ("bootstrap", "listen", "announce")}
         manifest, serve = Manifest.decode(values["manifest"]), ServeLimits(**values["serve"])
         cache = Path(values["peer_cache"]) if values["peer_cache"] else None
-        typed = {"manifest": manifest, "serve": serve, "peer_cache": cache}
+        rows = tuple(map(Path, values["rows"]))
+        typed = {"manifest": manifest, "serve": serve, "rows": rows, "peer_cache": cache}
         return cls(**values | sequences | typed)
 
 
@@ -92,8 +96,8 @@ def summary_from_wire(values: list[Any]) -> Summary:
 
 def call_deadline(verb: str, settings: DhtSettings) -> float:
     """Seconds after which a call has failed, whatever the network does."""
-    # A body goes over a stream: from its publisher, or to the mirrors of one that cannot be dialled.
-    streams = verb == "fetch" or (verb == "publish" and settings.client_mode is not False)
+    # A body or a piece of rows goes over a stream: from its publisher, or to the mirrors of one that cannot be dialled.
+    streams = verb in ("fetch", "rows") or (verb == "publish" and settings.client_mode is not False)
     return max(STREAM_TIMEOUT, settings.call_timeout) if streams else settings.call_timeout
 
 

@@ -12,6 +12,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ from swarm.limits import (
     FETCH_PROTOCOL,
     PUSH_PROTOCOL,
     REACH_PROTOCOL,
+    ROWS_PROTOCOL,
     STATS_PROTOCOL,
+    STREAM_TIMEOUT,
 )
 from swarm.network import dht_protocol
 from swarm.network.address_book import AddressBook
@@ -42,6 +45,9 @@ from swarm.network.ipc import DhtSettings
 from swarm.network.known_peers import KnownPeers
 from swarm.network.p2p_daemon import DAEMON_ERRORS, Daemon
 from swarm.network.publisher import Publisher
+from swarm.rows.row_store import SharedRows
+from swarm.rows.rows_fetch import RowsFetcher, Wanted
+from swarm.rows.rows_server import RowsServer
 from swarm.wire.announcement import Announcement, Summary, epoch_of
 from swarm.wire.identity import Identity
 from swarm.wire.membership import Membership
@@ -57,6 +63,8 @@ _CLOCKS = 3
 _READ_SHARE = (
     0.5  # of a call's time, for reading the DHT: replicas that answer nothing must not use it all up
 )
+_ROWS_READ = 4.0  # seconds of a call for rows in which members are looked for, while none is heard of
+_ROWS_HOLDERS = 8
 _MAX_RETURNED = 1024  # announcements by one call: 1 MiB at most
 
 
@@ -89,6 +97,9 @@ class PeerSupervisor:
         self._announcement_server = AnnouncementServer(
             membership, self._announcements, lambda: self._exchange.offer, self._is_known
         )
+        shared = SharedRows(settings.rows)
+        self._rows_server = RowsServer(membership, shared, settings.serve, self._is_known)
+        self._rows_fetcher = RowsFetcher(membership)
         self._stats_server = StatsServer(membership.swarm, self._stats, membership.admits, self._is_known)
         self._started = time.monotonic()
         self.counters: Counter[str] = Counter()
@@ -154,15 +165,27 @@ class PeerSupervisor:
         self._shard_reader.mark_fetched(announcement)
         return await self._exchange.fetch(announcement, dial)
 
+    async def rows(self, wanted: Wanted) -> bytes:
+        """A piece of shared rows from any member that has it. Raises TransportDown, FetchFailed."""
+        daemon = self._up()
+        if not self._announcements.live():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ROWS_READ):
+                    await self._read_shards(daemon, _ROWS_HOLDERS)
+        dial = self._address_book.dialler(daemon, ROWS_PROTOCOL)
+        holders = self._address_book.bootstrap_candidates()
+        return await self._rows_fetcher.fetch(wanted, holders, dial, STREAM_TIMEOUT - _ROWS_READ - 1.0)
+
     def state(self) -> dict[str, Any]:
         counters = Counter(
             {f"refused_{reason}": n for reason, n in (self._filter.refused + dht_protocol.refused).items()}
         )
         counters["key_elsewhere"] = self._publisher.keys.foreign
         servers = self._mirror_server, self._dial_back_server, self._stats_server, self._announcement_server
+        rows = self._rows_server.counters, self._rows_fetcher.counters
         own = self._foreign.counters, self.counters, self._publisher.counters, self._exchange.counters
         apart = self._address_book.budget.counters, self._known.counters
-        for counted in (*apart, *own, *(server.counters for server in servers)):
+        for counted in (*apart, *own, *rows, *(server.counters for server in servers)):
             counters.update(counted)
         return {
             "healthy": self._daemon is not None,
@@ -220,6 +243,7 @@ class PeerSupervisor:
         await daemon.serve(PUSH_PROTOCOL, self._mirror_server.serve)
         await daemon.serve_seen(REACH_PROTOCOL, self._dial_back_server.serve)
         await daemon.serve(ANNOUNCEMENTS_PROTOCOL, self._announcement_server.serve)
+        await daemon.serve(ROWS_PROTOCOL, self._rows_server.serve)
         await daemon.serve(STATS_PROTOCOL, self._stats_server.serve)
         self._address_book.addresses = await daemon.addresses()
         self._shard_reader.rejoin()

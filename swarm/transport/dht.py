@@ -19,6 +19,7 @@ from swarm.errors import TransportDown
 from swarm.exchange.autonat import Reachability
 from swarm.limits import MAX_BODY
 from swarm.network.ipc import DhtSettings as DhtSettings
+from swarm.rows.rows_fetch import Wanted
 from swarm.transport.base import TransportStatus
 from swarm.transport.ipc_client import IpcClient
 from swarm.transport.listen_ports import refuse_taken_ports
@@ -87,6 +88,11 @@ class DhtTransport:
     def fetch(self, announcement: Announcement) -> bytes:
         body: bytes = self._call("fetch", announcement.encode())
         return body
+
+    def rows(self, wanted: Wanted) -> bytes:
+        """A piece of shared rows from any member, checked by its digest. Raises FetchFailed, TransportDown."""
+        piece: bytes = self._call("rows", *astuple(wanted))
+        return piece
 
     def status(self) -> TransportStatus:
         return self._status

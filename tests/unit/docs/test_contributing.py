@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 READS_BYTES = re.compile(
-    r"fields\.unpack\(|msgpack\.unpackb\(|msgpack\.Unpacker\(|HEADER\.unpack\(|struct\.unpack|decompressobj\(|read_request\("
+    r"fields\.unpack\(|msgpack\.unpackb\(|msgpack\.Unpacker\(|HEADER\.unpack\(|struct\.unpack|decompressobj\(|stream_reader\(|read_request\("
     r"|read_varint\(|protobuf\.(?:read|values)\("
 )
 # Frames between processes of one node: no stranger writes them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ from swarm import limits
 from swarm.exchange.framing import HEADER, decode_request
 from swarm.exchange.peer_stats import NodeStats
 from swarm.network import ipc
+from swarm.rows.pieces import PieceList
 from swarm.wire.announcement import Announcement
 from swarm.wire.body_codec import decode_body
 from swarm.wire.extensions import Reserved
@@ -57,7 +59,8 @@ def test_the_bytes_are_read_as_what_they_stand_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "count"), [("fetch", 3), ("announcements", 3), ("push", 4), ("reach", 3), ("stats", 2)]
+    ("kind", "count"),
+    [("fetch", 3), ("announcements", 3), ("push", 4), ("reach", 3), ("stats", 2), ("rows, list:", 4)],
 )
 def test_requests_are_one_frame_of_version_2_that_names_the_swarm(kind: str, count: int) -> None:
     sent = raw(f"{kind} request")
@@ -71,6 +74,9 @@ def test_answers_and_ipc_frames_are_read_as_what_they_stand_for() -> None:
     assert raw("fetch answer").startswith(HEADER.pack(0, len(made.CONTENT)) + made.CONTENT)
     assert raw("fetch, not found: answer")[0] == 1 and raw("fetch, busy: answer")[0] == 2
     assert raw("fetch, other version: answer") == bytes.fromhex("03000000029102")
+    assert PieceList.decode(raw("rows, list: answer, unpacked"), made.ROWS.size) == made.ROWS
+    assert hashlib.sha256(raw("rows, piece: answer, unpacked")).digest() == made.ROWS.digests[0]
+    assert raw("rows, not found: answer")[0] == 1
     call, verb, arguments = ipc.unpack(raw("ipc fetch")[4:])
     assert (call, verb, Announcement.decode(arguments[0])) == (3, "fetch", made.announcement())
     settings, _, publication = ipc.unpack(raw("ipc first message")[4:])
@@ -92,5 +98,7 @@ def test_the_protocols_page_quotes_vectors_and_numbers_that_exist() -> None:
         limits.MAX_REQUEST,
         limits.MAX_STATS,
         limits.MAX_TEXT,
+        limits.ROWS_PIECE,
+        limits.MAX_SHARED_ROWS,
     ):
         assert f"{bound:,}" in page
