@@ -20,7 +20,8 @@ from node.baseline.uplift import answers_of
 from node.config.overrides import SILO, read_by
 from node.config.schema import Config, load_config
 from node.demo.kinds import DemoKind
-from node.demo.view import DemoNode, DemoView, Role, read_status
+from node.demo.status import DemoNode, Role, read_status
+from node.demo.view import DemoView
 from node.runtime.serve_bootstrap import INVITE
 from node.storage.run_folder import RunFolder
 from node.ui.invocation import murmur

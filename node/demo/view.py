@@ -5,120 +5,24 @@ from __future__ import annotations
 import io
 import re
 import statistics
-import subprocess
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from node.baseline.equal_compute import cpu_seconds, transport_cpu_seconds
-from node.baseline.uplift import Point, PooledUplift, Uplift, difference, evaluations_by_cpu, pooled
-from node.storage.events import History, LifeEvent, RoundEvent
-from node.storage.run_folder import RunFolder
+from node.baseline.equal_compute import transport_cpu_seconds
+from node.demo.gains import Gains
+from node.demo.status import NodeStatus
 from node.ui.invocation import murmur
 from node.ui.round_columns import format_refused
 from node.ui.run_view import PLAIN_WIDTH, OutputStyle, Screen, sparkline
 from node.ui.short_names import short_peer
 
-Role = Literal["swarm", "baseline"]
 RECENT = 5  # rounds in the moving reward
+SPARKS = 6  # blocks of the reward's curve
 PLAIN_ROUNDS = 8  # between two lines of a node where there is no terminal
-
-
-@dataclass(frozen=True, slots=True)
-class DemoNode:
-    """One node process of the demo."""
-
-    number: int
-    role: Role
-    folder: RunFolder
-    process: subprocess.Popen[bytes]
-
-    @property
-    def label(self) -> str:
-        return f"{'node' if self.role == 'swarm' else 'baseline'} {self.number}"
-
-
-@dataclass(frozen=True, slots=True)
-class NodeStatus:
-    """What the demo knows of one member at one moment, all of it read from the member's event store."""
-
-    number: int
-    role: Role
-    label: str
-    peer: str
-    rounds: list[RoundEvent]
-    evaluated: list[Point]  # held-out rewards
-    state: str
-
-    @property
-    def first_reward(self) -> float | None:
-        """Held-out reward before the first round."""
-        return self.evaluated[0].reward if self.evaluated else None
-
-    @property
-    def last_reward(self) -> float | None:
-        """Held-out reward after the last round; None before it."""
-        return self.evaluated[-1].reward if len(self.evaluated) > 1 else None
-
-    @property
-    def refused(self) -> dict[str, int]:
-        total: Counter[str] = Counter()
-        for event in self.rounds:
-            total.update(event.refused)
-        return dict(total)
-
-    @property
-    def cpu_seconds(self) -> float:
-        """Processor time of rounds: all threads of the node, its transport's process and the daemon."""
-        return cpu_seconds(self.rounds)
-
-    def facts(self) -> dict[str, Any]:
-        """The figures that scripts rely on; seconds are wall time in rounds, cpu_seconds the transport's too."""
-        return {
-            "peer": self.peer,
-            "role": self.role,
-            "rounds": self.rounds[-1].round if self.rounds else 0,
-            "first_reward": self.first_reward,
-            "last_reward": self.last_reward,
-            "published": sum(event.published for event in self.rounds),
-            "received": sum(event.received for event in self.rounds),
-            "refused": self.refused,
-            "trained_external": sum(event.trained_external for event in self.rounds),
-            "trained_local": sum(event.trained_local for event in self.rounds),
-            "seconds": round(sum(event.seconds for event in self.rounds), 2),
-            "cpu_seconds": round(self.cpu_seconds, 2),
-            "transport_cpu_seconds": round(transport_cpu_seconds(self.rounds), 2),
-        }
-
-
-def read_status(member: DemoNode) -> NodeStatus:
-    """Reads a member's store; safe while the member writes it."""
-    history = History(member.folder.events)
-    life = history.life()
-    return NodeStatus(
-        number=member.number,
-        role=member.role,
-        label=member.label,
-        peer=next((event.facts["peer"] for event in reversed(life) if "peer" in event.facts), ""),
-        rounds=history.rounds(),
-        evaluated=evaluations_by_cpu(history),
-        state=_state(member, life),
-    )
-
-
-def uplifts(statuses: Sequence[NodeStatus], answers: int) -> list[Uplift]:
-    """Node against baseline for each pair that finished; an evaluation is of `answers`."""
-    ended = {(s.role, s.number): s.evaluated[-1] for s in statuses if s.last_reward is not None}
-    numbers = [number for role, number in ended if role == "swarm" and ("baseline", number) in ended]
-    if not answers:
-        return []
-    return [difference(ended["swarm", n], ended["baseline", n], answers) for n in numbers]
 
 
 class DemoView(Screen):
@@ -137,7 +41,7 @@ class DemoView(Screen):
 
     def show(self, statuses: Sequence[NodeStatus]) -> None:
         """The table as of now; where there is no terminal, a line a node each time PLAIN_ROUNDS more are done."""
-        self.redraw(demo_table(statuses, str(self._path)))
+        self.redraw(demo_table(statuses, str(self._path), self.width))
         if self.style == "plain":
             for status in statuses:
                 self._say_news(status)
@@ -147,22 +51,20 @@ class DemoView(Screen):
 
         `answers` are the problems of one evaluation.
         """
-        gain = pooled(uplifts(statuses, answers))
+        gains = Gains.of(statuses, answers)
         if self.style == "json":
-            self.say_json({"nodes": [status.facts() for status in statuses], **_gain_facts(gain)})
+            self.say_json({"nodes": [status.facts() for status in statuses], **gains.facts})
         else:
-            self.print(demo_table(statuses, str(self._path)))
-            self.say(closing_words(statuses, gain, self._path))
+            self.print(demo_table(statuses, str(self._path), self.width))
+            self.say(closing_words(statuses, gains, self._path))
         if self._picture:
-            draw_picture(statuses, gain, self._path, self._picture)
+            draw_picture(statuses, gains, self._path, self._picture)
         return 3 if any(status.state.startswith("failed") for status in statuses) else 0
 
     def _say_news(self, status: NodeStatus) -> None:
         if status.rounds and status.rounds[-1].round >= self._shown.get(status.label, 0) + PLAIN_ROUNDS:
             self._shown[status.label] = status.rounds[-1].round
-            self.say(
-                "  ".join(f"{name} {cell}" for name, cell in zip(COLUMNS, row(status), strict=True) if cell)
-            )
+            self.say("  ".join(f"{name} {cell}" for name, cell in row(status).items() if cell))
 
 
 COLUMNS = (
@@ -179,39 +81,69 @@ COLUMNS = (
 )
 
 
-def demo_table(statuses: Sequence[NodeStatus], title: str) -> Table:
+# Left out one after the other where the window is too narrow for all.
+LEFT_OUT_FIRST = ("peer", "published", "received", "refused", "state")
+WRAPPED = ("refused", "state")  # cells that may take more than one line
+WRAPPED_WIDTH = 8
+GAP = 2  # characters between columns
+
+
+def demo_table(statuses: Sequence[NodeStatus], title: str, width: int) -> Table:
     """One row a node; rewards are means in [0, 1], `reward` over the node's last RECENT rounds.
 
     `trained on` counts groups, own and external, those of zero advantage left out.
     """
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
-    for column in COLUMNS:
-        table.add_column(column, no_wrap=column != "refused")
-    for status in statuses:
-        table.add_row(*row(status), end_section=status.role == "baseline")
+    rows = [row(status) for status in statuses]
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        collapse_padding=True,
+        pad_edge=False,
+        show_edge=False,
+    )
+    shown = shown_columns(rows, width)
+    for name in shown:
+        table.add_column(name, no_wrap=name not in WRAPPED, min_width=_column_width(rows, name))
+    for status, cells in zip(statuses, rows, strict=True):
+        table.add_row(*(cells[name] for name in shown), end_section=status.role == "baseline")
     return table
 
 
-def draw_picture(
-    statuses: Sequence[NodeStatus], gain: PooledUplift | None, path: Path, picture: Path
-) -> None:
+def shown_columns(rows: Sequence[Mapping[str, str]], width: int) -> list[str]:
+    """The columns that `width` characters have room for."""
+    shown = list(COLUMNS)
+    for name in LEFT_OUT_FIRST:
+        if sum(_column_width(rows, column) + GAP for column in shown) - GAP <= width:
+            break
+        shown.remove(name)
+    return shown
+
+
+def _column_width(rows: Sequence[Mapping[str, str]], name: str) -> int:
+    width = max(map(len, (name, *(cells[name] for cells in rows))))
+    return min(width, WRAPPED_WIDTH) if name in WRAPPED else width
+
+
+def draw_picture(statuses: Sequence[NodeStatus], gains: Gains, path: Path, picture: Path) -> None:
     """The closing table and words as an SVG file that asks nothing of the network, fonts included."""
     console = Console(record=True, width=PLAIN_WIDTH, file=io.StringIO(), highlight=False)
-    console.print(demo_table(statuses, str(path)))
-    console.out(closing_words(statuses, gain, path), highlight=False)
+    console.print(demo_table(statuses, str(path), PLAIN_WIDTH))
+    console.out(closing_words(statuses, gains, path), highlight=False)
     drawn = console.export_svg(title="murmur demo")
     picture.write_text(re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.S), encoding="utf-8")
 
 
-def row(status: NodeStatus) -> tuple[str, ...]:
-    """One node's cells in the order of COLUMNS."""
+def row(status: NodeStatus) -> dict[str, str]:
+    """One node's cells by column."""
     facts, rewards = status.facts(), [event.reward for event in status.rounds]
     recent = statistics.fmean(rewards[-RECENT:]) if rewards else None
-    return (
+    cells = (
         status.label,
         short_peer(status.peer),
         str(facts["rounds"]),
-        f"{_figure(recent)} {sparkline(rewards, 10)}",
+        f"{_figure(recent)} {sparkline(rewards, SPARKS)}",
         f"{_figure(status.first_reward)} > {_figure(status.last_reward)}",
         str(facts["published"]),
         str(facts["received"]),
@@ -219,11 +151,12 @@ def row(status: NodeStatus) -> tuple[str, ...]:
         f"{facts['trained_local']} own, {facts['trained_external']} ext.",
         status.state,
     )
+    return dict(zip(COLUMNS, cells, strict=True))
 
 
-def closing_words(statuses: Sequence[NodeStatus], gain: PooledUplift | None, path: Path) -> str:
+def closing_words(statuses: Sequence[NodeStatus], gains: Gains, path: Path) -> str:
     """What the figures say and where to look next."""
-    if gain is None:
+    if gains.by_compute is None:
         return f"no pair of node and baseline finished; see the logs under {path}"
     compute = {
         role: statistics.fmean(s.cpu_seconds for s in statuses if s.role == role)
@@ -231,7 +164,9 @@ def closing_words(statuses: Sequence[NodeStatus], gain: PooledUplift | None, pat
     }
     network = statistics.fmean(transport_cpu_seconds(s.rounds) for s in statuses if s.role == "swarm")
     return (
-        f"held-out reward, swarm against silo baselines at equal compute: {gain.summary}\n"
+        "held-out reward, swarm against silo baselines\n"
+        f"  after as many rounds: {gains.by_rounds.summary if gains.by_rounds else 'not evaluated'}\n"
+        f"  at equal compute:     {gains.by_compute.summary}\n"
         f"CPU seconds a node: {compute['swarm']:.1f} in the swarm, of which {network:.1f} for the network; "
         f"{compute['baseline']:.1f} as a baseline\n"
         f"what a node made of its peers: {murmur('peers', '--run-dir', path / 'swarm-1')}\n"
@@ -240,19 +175,5 @@ def closing_words(statuses: Sequence[NodeStatus], gain: PooledUplift | None, pat
     )
 
 
-def _gain_facts(gain: PooledUplift | None) -> dict[str, float | None]:
-    if gain is None:
-        return {"uplift": None, "uplift_low": None, "uplift_high": None}
-    return {"uplift": gain.gain, "uplift_low": gain.low, "uplift_high": gain.high}
-
-
 def _figure(value: float | None) -> str:
     return "  -  " if value is None else f"{value:.3f}"
-
-
-def _state(member: DemoNode, life: Sequence[LifeEvent]) -> str:
-    code = member.process.poll()
-    newest = life[-1].what if life else "starting"
-    if code is None or newest in ("finished", "stopped", "resumed"):
-        return "running" if newest in ("started", "joined") else newest
-    return f"killed by signal {-code}" if code < 0 else f"failed with exit code {code}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,7 +38,14 @@ class _Console(Console):
 
 def new_console() -> Console:
     """Standard output as a table or a person's lines need it; peers' text in it is never read as markup."""
-    return _Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    width = None if sys.stdout.isatty() else told_width() or PLAIN_WIDTH
+    return _Console(highlight=False, markup=False, width=width)
+
+
+def told_width() -> int | None:
+    """What the environment says of the window that a pipe ends in."""
+    told = os.environ.get("COLUMNS", "")
+    return int(told) if re.fullmatch(r"[1-9]\d{1,3}", told) else None
 
 
 def output_style(*, as_json: bool) -> OutputStyle:
@@ -56,6 +64,11 @@ class Screen:
         self._live = Live(console=self._console, auto_refresh=False) if style == "live" else None
         self.patience = Patience(self.say)
         self.reader_gone = False  # whoever read standard output, as `head` does, has gone away
+
+    @property
+    def width(self) -> int:
+        """Characters that a line has room for now."""
+        return self._console.width
 
     def __enter__(self) -> Self:
         if self._live:

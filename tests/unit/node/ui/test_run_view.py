@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 from sample_events import ROUND
 
-from node.baseline.uplift import Point, pooled
 from node.config.roles import as_silo
 from node.config.schema import load_config
-from node.demo.view import DemoView, NodeStatus, uplifts
 from node.storage.events import EvaluationEvent, ExternalEvent, History, PeerEvent, Store
 from node.ui.peer_rows import peer_history
 from node.ui.round_columns import columns_for, format_loss, format_refused, legend, marks, plain_round
@@ -68,44 +66,6 @@ def test_json_output_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) ->
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["event"] for line in lines] == ["round", "evaluation"]
     assert lines[0]["refused"] == {"stale": 2}
-
-
-def read_status(number: int, role: str, *rewards: float) -> NodeStatus:
-    evaluated = [Point(index, float(index), reward) for index, reward in enumerate(rewards)]
-    return NodeStatus(number, role, f"{role} {number}", "peer", [ROUND], evaluated, "finished")  # type: ignore[arg-type]
-
-
-def test_uplift_is_the_mean_over_finished_pairs() -> None:
-    members = [
-        read_status(1, "swarm", 0.2, 0.6),
-        read_status(1, "baseline", 0.2, 0.5),
-        read_status(2, "swarm", 0.1, 0.9),
-    ]
-    one = pooled(uplifts(members, 100))  # node 2 has no baseline that finished
-    assert one is not None and (one.gain, one.nodes) == (pytest.approx(0.1), 1)
-    two = pooled(uplifts([*members, read_status(2, "baseline", 0.1, 0.6)], 100))
-    assert two is not None and (two.gain, two.nodes) == (pytest.approx(0.2), 2)
-    assert two.high - two.low < one.high - one.low  # two nodes say more than one
-    started = [read_status(1, "swarm", 0.2), read_status(1, "baseline", 0.2, 0.5)]
-    assert pooled(uplifts(started, 100)) is None
-
-
-def test_demo_report_holds_what_scripts_rely_on(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    members = [read_status(1, "swarm", 0.2, 0.6), read_status(1, "baseline", 0.2, 0.5)]
-    picture = tmp_path / "demo.svg"
-    assert DemoView("json", tmp_path, picture).conclude(members, 100) == 0
-    report = json.loads(capsys.readouterr().out)
-    promised = {"peer", "role", "rounds", "first_reward", "last_reward", "published", "received", "refused"}
-    assert promised | {"trained_external", "seconds"} <= report["nodes"][0].keys()
-    assert report["uplift"] == pytest.approx(0.1)
-    assert report["uplift_low"] < 0.1 < report["uplift_high"]
-    assert picture.read_text().startswith("<svg") and "url(" not in picture.read_text().split("</style>")[0]
-
-
-def test_a_failed_member_is_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    failed = replace(read_status(1, "swarm", 0.2), state="failed with exit code 3")
-    assert DemoView("plain", tmp_path).conclude([failed], 100) == 3
-    assert "no pair" in capsys.readouterr().out
 
 
 def test_dealings_add_up_by_peer(tmp_path: Path) -> None:
