@@ -11,9 +11,10 @@ import typer
 from node.config import overrides as rules
 from node.config.data_files import with_digests
 from node.config.overrides import key_of, refuse_silo_type, refuse_unread, with_rounds
+from node.config.reading import load_config
 from node.config.roles import as_silo, as_swarm_node, invite_in
-from node.config.schema import Config, ConfigError, load_config
-from node.config.swarm import SiloConfig
+from node.config.schema import Config, ConfigError
+from node.config.sections.swarm import SiloConfig
 from node.start import Resumption
 from node.storage.run_folder import RunFolder
 from swarm.errors import InviteError

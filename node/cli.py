@@ -335,7 +335,7 @@ def simulate(
 def config_show(config: ConfigArgument = None, overrides: SetOption = []) -> None:
     """The whole config with every default filled in, as JSON."""
     from node.config.overrides import with_rounds
-    from node.config.schema import load_config, resolved_json
+    from node.config.reading import load_config, resolved_json
 
     typer.echo(resolved_json(load_config(config or DEFAULT, with_rounds(overrides, None))))
 

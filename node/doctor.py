@@ -243,7 +243,8 @@ def check_diffusion() -> Finding:
     """What the presets for large diffusion models would take of a GPU, beside the reward model."""
     import torch
 
-    from node.config.schema import DiffusionPolicyConfig, load_config
+    from node.config.reading import load_config
+    from node.config.sections.policy import DiffusionPolicyConfig
     from policies.diffusion.pipeline.memory_estimate import memory_estimate
     from policies.diffusion.pipeline.settings import PipelineSettings
 

@@ -7,9 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from node.config.reading import resolved_json
 from node.config.roles import as_silo, invite_in, manifest_of, wants_baseline
-from node.config.schema import Config, ConfigError, resolved_json
-from node.config.swarm import DhtConfig
+from node.config.schema import Config, ConfigError
+from node.config.sections.swarm import DhtConfig
 from node.storage.checkpoint import Checkpoints
 from node.storage.claim import claimed_new
 from node.storage.run_folder import RunFolder, latest_run_folder, write_atomic

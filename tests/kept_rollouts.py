@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sample_events import ROUND
 
-from node.config.schema import load_config
+from node.config.reading import load_config
 from node.storage.events import EvaluationEvent, LifeEvent, PeerEvent, Store
 from node.storage.rollout_rows import RefusedGroup, RoundRollouts, ScoredGroup
 from node.storage.run_folder import RunFolder

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from node.config.schema import PRESETS, Config
+from node.config.reading import PRESETS
+from node.config.schema import Config
 from policies.settings import Settings
 
 BOUNDS = {

@@ -13,9 +13,10 @@ from contextlib import closing
 from node.baseline.equal_compute import even_out, go_on
 from node.baseline.processes import NodeProcesses
 from node.baseline.uplift import answers_of, compare
-from node.config.reporting import MetricsConfig, TrackingConfig
 from node.config.roles import as_silo
 from node.config.schema import Config
+from node.config.sections.metrics import MetricsConfig
+from node.config.sections.tracking import TrackingConfig
 from node.runtime.session import run_session
 from node.storage.events import History, LifeEvent, Store
 from node.storage.run_folder import RunFolder

@@ -10,7 +10,8 @@ from policies.tasks.data.hub import PREFIX
 from policies.tasks.data_task import DIGESTS, build_data_task, is_data
 
 if TYPE_CHECKING:
-    from node.config.schema import Config, TaskConfig
+    from node.config.schema import Config
+    from node.config.sections.task import TaskConfig
 
 
 def make_paths_absolute(tree: Mapping[str, Any], folder: Path) -> None:

@@ -18,7 +18,8 @@ from node.baseline.equal_compute import even_out
 from node.baseline.processes import NodeProcesses
 from node.baseline.uplift import answers_of
 from node.config.overrides import SILO, read_by
-from node.config.schema import Config, load_config
+from node.config.reading import load_config
+from node.config.schema import Config
 from node.demo.kinds import DemoKind
 from node.demo.status import DemoNode, Role, read_status
 from node.demo.view import DemoView

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from node.config.schema import Config, DiffusionPolicyConfig, TaskConfig, parse_config
+from node.config.schema import Config, parse_config
+from node.config.sections.policy import DiffusionPolicyConfig
+from node.config.sections.task import TaskConfig
 from node.evaluation.errors import EvaluationError
 from node.export.lineage import read_lineage
 from node.storage.checkpoint import Checkpoints, round_of

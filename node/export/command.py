@@ -12,7 +12,8 @@ from typing import Any
 
 import typer
 
-from node.config.schema import Config, EmbeddedPolicyConfig, TextPolicyConfig
+from node.config.schema import Config
+from node.config.sections.policy import EmbeddedPolicyConfig, TextPolicyConfig
 from node.export.card import card_of
 from node.export.errors import ExportError
 from node.export.lineage import hub_id, lineage_of, write_lineage

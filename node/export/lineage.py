@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from node.config.roles import manifest_of
-from node.config.schema import Config, EmbeddedPolicyConfig, TaskConfig, TextPolicyConfig
-from node.config.swarm import DhtConfig
+from node.config.schema import Config
+from node.config.sections.policy import EmbeddedPolicyConfig, TextPolicyConfig
+from node.config.sections.swarm import DhtConfig
+from node.config.sections.task import TaskConfig
 from node.storage.events import EvaluationEvent, History
 from policies.tasks import build_task
 from policies.tasks.task import TaskError

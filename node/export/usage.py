@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from node.config.schema import EmbeddedPolicyConfig, TextPolicyConfig
+from node.config.sections.policy import EmbeddedPolicyConfig, TextPolicyConfig
 from policies.text.model import resolve
 
 Policy = TextPolicyConfig | EmbeddedPolicyConfig

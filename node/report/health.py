@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Literal
 
-from node.config.reporting import MetricsConfig
+from node.config.sections.metrics import MetricsConfig
 from node.storage.events import RoundEvent
 
 State = Literal["starting", "ok", "alone", "diverging", "stale"]

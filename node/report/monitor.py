@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from http import HTTPStatus
 
-from node.config.reporting import MetricsConfig, host_and_port
+from node.config.sections.metrics import MetricsConfig, host_and_port
 from node.report.extras import missing
 from node.report.health import Health
 from node.report.metrics_server import Page, ReportServer, json_page

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from node.config.schema import Config, resolved_json
+from node.config.reading import resolved_json
+from node.config.schema import Config
 from node.report.rounds_file import RoundsFile
 
 

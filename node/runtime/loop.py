@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from node.config.schema import Config, SamplerConfig
+from node.config.schema import Config
+from node.config.sections.sampler import SamplerConfig
 from node.runtime.notices import Notices
 from node.runtime.problems import problems_of
 from node.runtime.round_events import (

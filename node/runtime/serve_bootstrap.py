@@ -15,7 +15,7 @@ from pathlib import Path
 
 from node.config.roles import as_swarm_node, invite_in, manifest_of
 from node.config.schema import Config, ConfigError
-from node.config.swarm import DhtConfig
+from node.config.sections.swarm import DhtConfig
 from node.runtime.transports import build_transport, lan_notice
 from node.storage.claim import Undo
 from node.storage.log_file import bound_logs, log_to_file

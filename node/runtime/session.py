@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing
 
 from node.config.roles import manifest_of
 from node.config.schema import Config
-from node.config.swarm import DhtConfig
+from node.config.sections.swarm import DhtConfig
 from node.report.reports import Reports
 from node.runtime.audience import Audience
 from node.runtime.build import build_node

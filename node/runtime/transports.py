@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from node.config.roles import manifest_of
 from node.config.schema import Config, ConfigError
-from node.config.swarm import MB, DhtConfig, TrafficConfig
+from node.config.sections.swarm import MB, DhtConfig, TrafficConfig
 from node.storage.run_folder import RunFolder
 from policies.tasks.task import TaskSpec
 from swarm.errors import InviteError

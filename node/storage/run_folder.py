@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 
-from node.config.schema import Config, read_resolved, resolved_json
+from node.config.reading import read_resolved, resolved_json
+from node.config.schema import Config
 from swarm.wire.identity import Identity
 
 LOCK = ".lock"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from node.config.schema import Config, DiffusionPolicyConfig
-from node.config.swarm import DhtConfig
+from node.config.schema import Config
+from node.config.sections.policy import DiffusionPolicyConfig
+from node.config.sections.swarm import DhtConfig
 from node.storage.events import RoundEvent
 
 

@@ -15,7 +15,7 @@ from node.baseline.equal_compute import cpu_seconds, rounds_to_even, transport_c
 from node.baseline.uplift import LEVEL, Point, answers_of, compare, compare_early, evaluations_by_cpu, pooled
 from node.config.roles import wants_baseline
 from node.config.schema import Config
-from node.config.swarm import SiloConfig
+from node.config.sections.swarm import SiloConfig
 from node.storage.events import History, RoundEvent
 from node.ui.peer_rows import PeerHistoryRow, peer_history
 from node.ui.standing import standing

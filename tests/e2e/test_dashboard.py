@@ -20,7 +20,7 @@ import pytest
 from murmur_command import murmur, start
 
 from node.baseline.uplift import Uplift
-from node.config.schema import load_config
+from node.config.reading import load_config
 from node.storage.events import EvaluationEvent, Event, ExternalEvent, LifeEvent, PeerEvent, RoundEvent, Store
 from node.storage.run_folder import RunFolder
 from node.web.server import DashboardServer

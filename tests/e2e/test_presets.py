@@ -9,7 +9,7 @@ import pytest
 from murmur_command import QUICK, murmur, start
 from test_silo import learnt, wait_for_round
 
-from node.config.schema import PRESETS
+from node.config.reading import PRESETS
 from node.storage.events import History
 
 pytestmark = pytest.mark.e2e

@@ -19,7 +19,7 @@ import pytest
 from typer.main import get_command
 
 from node.cli import app
-from node.config.schema import load_config
+from node.config.reading import load_config
 
 yaml = pytest.importorskip("yaml", reason="PyYAML comes with the extra dev")
 

@@ -22,8 +22,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from node.bench.kit.trained_node import judge
 from node.bench.sapo.population import RoundClock
+from node.config.reading import load_config
 from node.config.roles import as_silo, manifest_of
-from node.config.schema import Config, load_config
+from node.config.schema import Config
 from node.demo.kinds import skilled
 from node.runtime.build import build_node
 from node.runtime.loop import Node, play_round

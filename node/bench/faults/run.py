@@ -18,7 +18,7 @@ from node.bench.faults.swarm import NODES, POLL_SECONDS, PRESET, SEED, TestedSwa
 from node.bench.kit.options import BenchOptions, refuse_unknown
 from node.bench.kit.report import Interrupted, Progress, Report
 from node.bench.netlab.lab import Lab
-from node.config.schema import load_config
+from node.config.reading import load_config
 from node.storage.run_folder import new_run_folder
 
 BEFORE_SECONDS = 15.0

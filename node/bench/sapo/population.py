@@ -16,8 +16,9 @@ from typing import Any
 from node.bench.kit.identities import keep_seeded_key
 from node.bench.kit.trained_node import no_progress
 from node.bench.sapo.arms import ROUND_SECONDS, Arm
+from node.config.reading import load_config
 from node.config.roles import manifest_of
-from node.config.schema import Config, load_config, parse_config
+from node.config.schema import Config, parse_config
 from node.runtime.build import build_node
 from node.runtime.loop import Node
 from node.runtime.transports import gossip_settings

@@ -103,7 +103,8 @@ def check_data(  # noqa: PLR0913  the keys of a data task
 
 
 def _data_specs(file: str) -> list[TaskSpec]:
-    from node.config.schema import ConfigError, load_config
+    from node.config.reading import load_config
+    from node.config.schema import ConfigError
     from policies.tasks.data_task import is_data
 
     specs = [task.spec for task in load_config(file, for_role=True).tasks if is_data(task.name)]
@@ -114,7 +115,8 @@ def _data_specs(file: str) -> list[TaskSpec]:
 
 def _spec_in(file: str, name: str) -> TaskSpec:
     """The task of that name as a config has it."""
-    from node.config.schema import ConfigError, load_config
+    from node.config.reading import load_config
+    from node.config.schema import ConfigError
 
     tasks = load_config(file, for_role=True).tasks
     found = [task.spec for task in tasks if task.name == name]

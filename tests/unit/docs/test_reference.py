@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from node.cli import app
-from node.config.schema import PRESETS, load_config
+from node.config.reading import PRESETS, load_config
 from policies.settings import Settings
 
 ROOT = Path(__file__).parents[3]

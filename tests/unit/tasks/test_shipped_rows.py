@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from node.config.schema import PRESETS, load_config
+from node.config.reading import PRESETS, load_config
 from policies.tasks.data_task import build_data_task
 
 

@@ -29,7 +29,7 @@ from node.bench.sapo.report import (
     rows,
     uplifts,
 )
-from node.config.schema import load_config
+from node.config.reading import load_config
 from policies.tasks import build_task
 
 PLAN = PopulationPlan(nodes=2, rounds=3, policy="embedded")

@@ -8,15 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from node.config.schema import (
-    PRESETS,
-    Config,
-    ConfigError,
-    load_config,
-    parse_config,
-    read_resolved,
-    resolved_json,
-)
+from node.config.reading import PRESETS, load_config, read_resolved, resolved_json
+from node.config.schema import Config, ConfigError, parse_config
 
 SORT = {"tasks": [{"name": "sort"}]}
 

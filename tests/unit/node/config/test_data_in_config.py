@@ -9,8 +9,9 @@ import pytest
 
 from node.arguments import join_config, run_config, silo_config
 from node.config.data_files import with_digests
+from node.config.reading import load_config, read_resolved, resolved_json
 from node.config.roles import as_swarm_node, manifest_of
-from node.config.schema import ConfigError, load_config, parse_config, read_resolved, resolved_json
+from node.config.schema import ConfigError, parse_config
 from policies.tasks import TaskError, TaskSpec, build_task
 from swarm.wire.invite import Invite
 from swarm.wire.manifest import Manifest

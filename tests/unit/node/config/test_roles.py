@@ -6,7 +6,7 @@ import pytest
 
 from node.config.roles import as_silo, as_swarm_node, manifest_of
 from node.config.schema import Config, ConfigError, parse_config
-from node.config.swarm import DhtConfig
+from node.config.sections.swarm import DhtConfig
 from swarm.errors import InviteError
 from swarm.wire.identity import Identity
 from swarm.wire.invite import Invite

@@ -13,7 +13,8 @@ import pytest
 from command_line import murmur
 
 from node import starter
-from node.config.schema import PRESETS, Config, load_config
+from node.config.reading import PRESETS, load_config
+from node.config.schema import Config
 from node.config.template import template_of, toml
 from node.starter import Answers, ask
 

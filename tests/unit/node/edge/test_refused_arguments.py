@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from command_line import murmur
 
+from node.config.reading import load_config
 from node.config.roles import manifest_of
-from node.config.schema import load_config
 from node.storage.run_folder import RunFolder
 from swarm.wire.identity import Identity
 from swarm.wire.invite import Invite

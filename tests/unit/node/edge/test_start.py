@@ -14,9 +14,10 @@ import pytest
 from command_line import murmur
 
 from node import start
+from node.config.reading import load_config
 from node.config.roles import as_swarm_node, manifest_of
-from node.config.schema import Config, load_config
-from node.config.swarm import DhtConfig
+from node.config.schema import Config
+from node.config.sections.swarm import DhtConfig
 from node.runtime.transports import check_ports
 from node.storage.events import LifeEvent, Store
 from node.storage.run_folder import RunFolder

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from sample_events import ROUND
 
-from node.config.reporting import MetricsConfig
+from node.config.sections.metrics import MetricsConfig
 from node.report.health import SHORTEST_PATIENCE, Health
 from node.storage.events import RoundEvent
 

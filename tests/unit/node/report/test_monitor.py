@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 from sample_events import ROUND
 
-from node.config.reporting import MetricsConfig
+from node.config.sections.metrics import MetricsConfig
 from node.report.metrics_server import AT_ONCE
 from node.report.monitor import Monitor
 from node.storage.events import EvaluationEvent

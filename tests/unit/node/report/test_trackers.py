@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from sample_events import ROUND
 
-from node.config.schema import load_config
+from node.config.reading import load_config
 from node.report import background, rounds_file
 from node.report.background import BackgroundTracker
 from node.report.extras import REQUIREMENTS

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from node.config.schema import Config, ConfigError, load_config, parse_config
+from node.config.reading import load_config
+from node.config.schema import Config, ConfigError, parse_config
 from node.runtime.build import build_node
 from node.runtime.loop import Node, resume, run
 from node.storage.events import EvaluationEvent, History, LifeEvent, RoundEvent

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from node.baseline.equal_compute import cpu_seconds
-from node.config.schema import Config, SamplerConfig, parse_config
+from node.config.schema import Config, parse_config
+from node.config.sections.sampler import SamplerConfig
 from node.runtime.loop import MAX_DIVERGED_ROUNDS, Node, filter_advantages, play_round, resume, run, save
 from node.runtime.round_events import PHASES
 from node.storage.checkpoint import Checkpoints

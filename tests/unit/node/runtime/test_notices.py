@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sample_events import ROUND
 
-from node.config.schema import load_config
+from node.config.reading import load_config
 from node.runtime.notices import REMEMBERED, SAME_PROBLEMS, Notices, SharedProblems
 from node.runtime.round_events import describe_peers
 from node.storage.run_folder import RunFolder

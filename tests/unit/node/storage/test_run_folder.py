@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from node.config.schema import load_config
+from node.config.reading import load_config
 from node.storage.run_folder import (
     RunFolder,
     RunFolderError,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from node.config.schema import load_config
+from node.config.reading import load_config
 from node.storage.events import PeerEvent, Store
 from node.storage.run_folder import RunFolder
 from node.ui import peers

@@ -16,7 +16,7 @@ import kept_rollouts
 import pytest
 from sample_events import ROUND
 
-from node.config.schema import load_config
+from node.config.reading import load_config
 from node.storage.events import EvaluationEvent, LifeEvent, PeerEvent, Store
 from node.storage.run_folder import RunFolder, RunFolderError, find_run
 from node.ui.visible_text import UNSAFE_CATEGORIES

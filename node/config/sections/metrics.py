@@ -1,9 +1,9 @@
-"""The `[metrics]` and `[tracking]` sections: what a run reports to other programs while it goes on."""
+"""The `[metrics]` section: where other programs ask how a run goes."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
@@ -36,15 +36,3 @@ class MetricsConfig(Settings):
     """Median rounds without a new one, half a minute at least, after which /health says `stale`."""
     start_seconds: float = Field(default=1800.0, gt=0)
     """Seconds that loading and the first round may take before /health says `stale`."""
-
-
-class TrackingConfig(Settings):
-    """Trackers that get the figures of every round. One that fails is told of once and left; the run goes on."""
-
-    kinds: tuple[Literal["jsonl", "tensorboard", "wandb", "trackio"], ...] = ("jsonl",)
-    """jsonl writes `tracking/rounds.jsonl` in the run folder; the others need their library and write below
-    `tracking/` too."""
-    project: str = "murmuration"
-    """Name of the project at Weights & Biases and trackio."""
-    wandb_mode: Literal["offline", "online"] = "offline"
-    """Offline keeps everything in the run folder, for `wandb sync`; online sends it to W&B as the run goes on."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, Tag
 
+from node.config.sections.variant import type_or
 from policies.settings import Settings
 from swarm.limits import MAX_SHARD_DEPTH
 
@@ -68,3 +69,6 @@ class DhtConfig(Settings):
     """Longest wait at the start for the daemon to join; after it the run begins alone and joins when it can."""
     traffic: TrafficConfig = TrafficConfig()
     """How much this node gives to others and takes from them."""
+
+
+SwarmConfig = Annotated[Annotated[SiloConfig, Tag("silo")] | Annotated[DhtConfig, Tag("dht")], type_or("dht")]
