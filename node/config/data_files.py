@@ -11,7 +11,7 @@ from policies.tasks.data_task import DIGESTS, build_data_task, is_data
 
 if TYPE_CHECKING:
     from node.config.schema import Config
-    from node.config.sections.task import TaskConfig
+    from node.config.sections.tasks import TaskConfig
 
 
 def make_paths_absolute(tree: Mapping[str, Any], folder: Path) -> None:

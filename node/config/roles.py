@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from node.config.schema import Config, ConfigError
 from node.config.sections.sampler import SamplerConfig
 from node.config.sections.swarm import DhtConfig, SiloConfig
-from node.config.sections.task import TaskConfig
+from node.config.sections.tasks import TaskConfig
 from policies.tasks import asks_for_sandbox
 from policies.tasks.data_task import DIGESTS, is_data
 from policies.tasks.task import TaskSpec

@@ -19,7 +19,7 @@ from node.config.sections.sampler import SamplerConfig
 from node.config.sections.store import StoreConfig
 from node.config.sections.strategy import StrategyConfig
 from node.config.sections.swarm import SiloConfig, SwarmConfig
-from node.config.sections.task import TaskConfig
+from node.config.sections.tasks import TaskConfig
 from node.config.sections.tracking import TrackingConfig
 from node.config.sections.trust import TrustConfig
 from policies.settings import Settings

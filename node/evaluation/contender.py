@@ -10,7 +10,7 @@ from typing import Any
 
 from node.config.schema import Config, parse_config
 from node.config.sections.policy import DiffusionPolicyConfig
-from node.config.sections.task import TaskConfig
+from node.config.sections.tasks import TaskConfig
 from node.evaluation.errors import EvaluationError
 from node.export.lineage import read_lineage
 from node.storage.checkpoint import Checkpoints, round_of

@@ -16,7 +16,7 @@ from node.config.roles import manifest_of
 from node.config.schema import Config
 from node.config.sections.policy import EmbeddedPolicyConfig, TextPolicyConfig
 from node.config.sections.swarm import DhtConfig
-from node.config.sections.task import TaskConfig
+from node.config.sections.tasks import TaskConfig
 from node.storage.events import EvaluationEvent, History
 from policies.tasks import build_task
 from policies.tasks.task import TaskError

@@ -12,7 +12,7 @@ from node.config.roles import manifest_of
 from node.config.schema import Config, ConfigError
 from node.config.sections.policy import DiffusionPolicyConfig, EmbeddedPolicyConfig
 from node.config.sections.swarm import DhtConfig
-from node.config.sections.task import TaskConfig
+from node.config.sections.tasks import TaskConfig
 from node.runtime.loop import Node
 from node.runtime.transports import gossip_settings
 from node.storage.checkpoint import Checkpoints
