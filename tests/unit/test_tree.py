@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("policies", "swarm", "node")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 MEDIAN_FILE_LINES = 120
@@ -32,7 +34,7 @@ def test_no_dependency_installs_a_package_named_like_ours() -> None:
     assert not any(others.values()), others
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", SOURCES + TESTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_and_functions_fit_in_a_glance(path: Path) -> None:
     text = path.read_text()
     assert len(text.splitlines()) <= MAX_FILE_LINES

@@ -3,62 +3,21 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes import ALICE, BOB, MALLORY, NODE, SWARM, Addition, ManualClock, body, encode, group, offer
+from fakes import ALICE, BOB, MALLORY, NODE, SWARM, ManualClock, body, group, offer
+from small_gossip import gossip_of
 
 from swarm.admission.peer_records import Standing
-from swarm.admission.rollout_verifier import RolloutVerifier
 from swarm.admission.verdict import Outcome
-from swarm.errors import FetchFailed, TransportDown
-from swarm.gossip.service import Exchanged, Gossip, GossipSettings
+from swarm.gossip.service import Exchanged
 from swarm.limits import MAX_TEXT
-from swarm.sampling.external_pool import ExternalPool
-from swarm.transport.base import Transport, TransportStatus
 from swarm.transport.in_memory import Faults, MemoryHub
 from swarm.transport.silo import SiloTransport
-from swarm.wire.announcement import Announcement, Summary
-
-SECONDS = 10.0  # before a test gives a thread up
-
-
-def gossip_of(
-    peer: str, transport: Transport, clock: ManualClock, **settings: float
-) -> tuple[Gossip, ExternalPool]:
-    pool = ExternalPool()
-    keeper = RolloutVerifier(SWARM, peer, {Addition.name: Addition()}, encode, clock)
-    generator = np.random.default_rng(0)
-    return Gossip(transport, keeper, pool, clock, generator, GossipSettings(**settings)), pool
-
-
-class Broken:
-    """A transport on which every call fails, as it is told to."""
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
-
-    def wait_ready(self, timeout: float | None = None) -> None:
-        raise self.error
-
-    def publish(self, body: bytes, summary: Summary) -> Announcement:
-        raise self.error
-
-    def announcements(
-        self, want: int, declined: Sequence[Announcement] = (), known: Sequence[str] = ()
-    ) -> Sequence[Announcement]:
-        raise self.error
-
-    def fetch(self, announcement: Announcement) -> bytes:
-        raise self.error
-
-    def status(self) -> TransportStatus:
-        return TransportStatus(False, (), 0, {}, "broken")
-
-    def close(self) -> None: ...
+from swarm.wire.announcement import Announcement
 
 
 def test_groups_travel_from_one_node_to_another_once() -> None:
@@ -213,45 +172,6 @@ def test_refusals_are_verdicts_counters_and_one_line_a_body(caplog: pytest.LogCa
     assert [record.getMessage() for record in caplog.records] == [f"from {MALLORY}: 1 refused_swarm"]
 
 
-def test_a_dead_transport_is_counted_and_work_waits_for_it(caplog: pytest.LogCaptureFixture) -> None:
-    clock = ManualClock()
-    gossip, _ = gossip_of(NODE, Broken(TransportDown("the daemon is gone")), clock, queue=2)
-    for number in range(3):
-        gossip.publish([group(number)], number, 0, "tiny")
-    with caplog.at_level(logging.WARNING, "swarm.gossip.service"):
-        gossip.step()
-    assert gossip.counters() == {"publish_dropped": 1, "transport_failed": 2}
-    assert "the daemon is gone" in caplog.text
-
-    hub = MemoryHub(SWARM, clock)
-    gossip._transport = hub.join(NODE)
-    gossip.step()
-    assert (gossip.counters()["published"], gossip.drain().offered) == (1, 2)
-    [newest] = hub.join(BOB).announcements(9)
-    assert (newest.summary.round, newest.summary.groups) == (2, 2)  # both rounds that waited, in one body
-
-
-def test_pauses_double_while_the_transport_fails_and_recover_with_it() -> None:
-    clock = ManualClock()
-    gossip, _ = gossip_of(NODE, Broken(FetchFailed("no")), clock, interval=2.0, longest_pause=10.0)
-    pauses: list[float] = []
-
-    class Stop:
-        """Notes how long each pause would be; the transport recovers after the fourth, and all ends after the fifth."""
-
-        def is_set(self) -> bool:
-            return len(pauses) == 5
-
-        def wait(self, seconds: float) -> None:
-            pauses.append(seconds)
-            if len(pauses) == 4:
-                gossip._transport = MemoryHub(SWARM, clock).join(NODE)
-
-    gossip._stop = Stop()  # type: ignore[assignment]
-    gossip._run(gossip._collect)
-    assert pauses == [4.0, 8.0, 10.0, 10.0, 2.0]
-
-
 def test_a_node_knows_since_when_it_is_alone() -> None:
     clock = ManualClock()
     hub = MemoryHub(SWARM, clock)
@@ -329,75 +249,3 @@ def test_kept_verdicts_are_bounded_and_counters_are_not(monkeypatch: pytest.Monk
     gossip.step()
     assert [verdict.seed for verdict in gossip.drain().verdicts] == [6, 7, 8, 9]
     assert (gossip.counters()["accepted"], gossip.counters()["verdicts_dropped"]) == (10, 6)
-
-
-class Signalling(Broken):
-    """Breaks in a way that nobody foresaw, and says that it was called."""
-
-    def __init__(self) -> None:
-        super().__init__(KeyError("unforeseen"))
-        self.calls = threading.Semaphore(0)
-
-    def announcements(
-        self, want: int, declined: Sequence[Announcement] = (), known: Sequence[str] = ()
-    ) -> Sequence[Announcement]:
-        self.calls.release()
-        raise self.error
-
-
-def test_the_thread_outlives_whatever_happens_in_a_cycle(caplog: pytest.LogCaptureFixture) -> None:
-    transport = Signalling()
-    gossip, _ = gossip_of(NODE, transport, ManualClock(), interval=0.001)
-    gossip.start()
-    assert all(transport.calls.acquire(timeout=SECONDS) for _ in range(3))
-    with pytest.raises(RuntimeError, match="runs already"):
-        gossip.start()
-    gossip.close()
-    assert gossip.counters()["fault"] >= 2
-    assert "a gossip cycle failed" in caplog.text
-
-
-class Hanging(Broken):
-    """Has one body that never arrives until the transport is closed."""
-
-    def __init__(self, announcement: Announcement) -> None:
-        super().__init__(FetchFailed("closed"))
-        self.announcement = announcement
-        self.asked, self.closed = threading.Event(), threading.Event()
-
-    def announcements(
-        self, want: int, declined: Sequence[Announcement] = (), known: Sequence[str] = ()
-    ) -> Sequence[Announcement]:
-        return [self.announcement]
-
-    def fetch(self, announcement: Announcement) -> bytes:
-        self.asked.set()
-        self.closed.wait(SECONDS)
-        raise self.error
-
-
-def test_publish_and_close_do_not_wait_for_a_fetch_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swarm.gossip.service._CLOSE_SECONDS", 0.01)
-    transport = Hanging(offer(body([group(1)], ALICE))[0])
-    gossip, _ = gossip_of(NODE, transport, ManualClock())
-    gossip.start()
-    assert transport.asked.wait(SECONDS)
-    gossip.publish([group(2)], 1, 0, "tiny")
-    gossip.close()
-    assert not transport.closed.is_set()
-    transport.closed.set()
-    for thread in gossip._threads:
-        thread.join(SECONDS)
-        assert not thread.is_alive()
-
-
-def test_it_starts_again_after_it_was_closed() -> None:
-    transport = Signalling()
-    gossip, _ = gossip_of(NODE, transport, ManualClock(), interval=0.001)
-    for _ in range(2):
-        gossip.start()
-        assert transport.calls.acquire(timeout=SECONDS)
-        gossip.close()
-        gossip.close()
-        while transport.calls.acquire(blocking=False):
-            pass
