@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sample_events import ROUND
 
+from node.config.reading import load_config
 from node.config.roles import as_silo
-from node.config.schema import load_config
 from node.storage.events import EvaluationEvent, ExternalEvent, History, PeerEvent, Store
 from node.ui.peer_rows import peer_history
 from node.ui.round_columns import columns_for, format_loss, format_refused, legend, marks, plain_round
