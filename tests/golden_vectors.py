@@ -107,13 +107,21 @@ def _wire() -> dict[str, str]:
     }
 
 
+class Recording:
+    """The bytes of each exchange by its name, as hex."""
+
+    def __init__(self) -> None:
+        self.vectors: dict[str, str] = {}
+
+    async def record(self, name: str, call: Call, serve: Serve) -> None:
+        asked, answered = await _overheard(call, serve)
+        self.vectors[f"{name} request"], self.vectors[f"{name} answer"] = asked.hex(), answered.hex()
+
+
 async def _streams() -> dict[str, str]:
     own = Membership.of(OPEN, b"", BOB.peer_id)
-    vectors: dict[str, str] = {}
-
-    async def record(name: str, call: Call, serve: Serve) -> None:
-        asked, answered = await _overheard(call, serve)
-        vectors[f"{name} request"], vectors[f"{name} answer"] = asked.hex(), answered.hex()
+    recording = Recording()
+    record = recording.record
 
     def exchange(stored: bytes = b"", limits: ServeLimits | None = None) -> BodyExchange:
         keeper = AnnouncementFilter(OPEN, clock=lambda: NOW)
@@ -156,6 +164,13 @@ async def _streams() -> dict[str, str]:
         lambda stream: ask_announcements(stream, own, NOW - 60.0),
         lambda stream: telling.serve(BOB.peer_id, *stream),
     )
+    await _rows(own, recording)
+    stats = StatsServer(OPEN.swarm_id, lambda: STATS)
+    await record("stats", _ask_stats, lambda stream: stats.serve(BOB.peer_id, *stream))
+    return recording.vectors
+
+
+async def _rows(own: Membership, recording: Recording) -> None:
     rows = SharedRows()
     rows._files[ROWS.root] = ROWS_FILE, ROWS
     serving_rows = RowsServer(own, rows, ServeLimits())
@@ -167,15 +182,14 @@ async def _streams() -> dict[str, str]:
         return serving_rows.serve(BOB.peer_id, *stream)
 
     listed = Wanted(ROWS.root, 0, len(ROWS.encode()), ROWS.root)
-    await record("rows, list:", asking_rows(listed), telling_rows)
-    await record("rows, piece:", asking_rows(Wanted(ROWS.root, 1, ROWS.size, ROWS.digests[0])), telling_rows)
+    await recording.record("rows, list:", asking_rows(listed), telling_rows)
+    await recording.record(
+        "rows, piece:", asking_rows(Wanted(ROWS.root, 1, ROWS.size, ROWS.digests[0])), telling_rows
+    )
     for name in ("rows, list: answer", "rows, piece: answer"):  # packing has many right results
-        packed = bytes.fromhex(vectors.pop(name))[HEADER.size :]
-        vectors[f"{name}, unpacked"] = zstandard.decompress(packed).hex()
-    await record("rows, not found:", asking_rows(Wanted(bytes(32), 1, 1, bytes(32))), telling_rows)
-    stats = StatsServer(OPEN.swarm_id, lambda: STATS)
-    await record("stats", _ask_stats, lambda stream: stats.serve(BOB.peer_id, *stream))
-    return vectors
+        packed = bytes.fromhex(recording.vectors.pop(name))[HEADER.size :]
+        recording.vectors[f"{name}, unpacked"] = zstandard.decompress(packed).hex()
+    await recording.record("rows, not found:", asking_rows(Wanted(bytes(32), 1, 1, bytes(32))), telling_rows)
 
 
 async def _ask_stats(stream: Stream) -> None:
