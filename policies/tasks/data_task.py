@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from policies.rollout import Problem
-from policies.seeds import derive_seed
 from policies.settings import Settings
 from policies.tasks.data.row import DataError, Row
 from policies.tasks.data.rows import read_rows
 from policies.tasks.data.template import Template
+from policies.tasks.held_out import divide
 from policies.tasks.task import HELD_OUT_SEED, Param, TaskError, TaskSpec
 from policies.tasks.verifiers.build import build_verifier
 from policies.tasks.verifiers.verifier import Verifier, VerifierError
@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 
 NAME = "data"
 _NAME = re.compile(r"data(:[A-Za-z0-9][A-Za-z0-9_.-]{0,39})?")
-HELD_OUT = 10  # one row in so many is for evaluation alone, the same rows for everybody
 LEAST_ROWS = 2  # one to train on, one to evaluate by
+DRAW = 2  # of the rules' digest: raised when a seed meets another row
 DIGEST = 16  # hex digits
 DIGESTS = ("rows", "rules")  # the parameters that travel
 
@@ -109,7 +109,7 @@ def _built(name: str, settings: DataSettings) -> DataTask:
     pairs, kept = _pairs(settings, prompt, answer, verifier)
     digests: dict[str, Param] = {
         "rows": _digest(sorted(kept)),
-        "rules": _digest([settings.prompt, settings.answer, rules]),
+        "rules": _digest([settings.prompt, settings.answer, rules, DRAW]),
     }
     _check_digests(name, settings, digests)
     training, held_out = _sides(name, pairs)
@@ -172,13 +172,9 @@ def _digest(parts: Sequence[str]) -> str:
 
 
 def _sides(name: str, pairs: Mapping[str, str]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Rows to train on and rows for evaluation. A row's side depends on the task's name and its prompt alone."""
-    hashes = {prompt: derive_seed(0, "row", name, prompt) for prompt in pairs}
-    order = sorted(pairs.items(), key=lambda pair: hashes[pair[0]])
-    held_out = [pair for pair in order if hashes[pair[0]] % HELD_OUT == 0]
-    held_out = (held_out or order[:1])[: len(order) - 1]
-    chosen = {prompt for prompt, _ in held_out}
-    return [pair for pair in order if pair[0] not in chosen], held_out
+    """Rows to train on and rows for evaluation. The name is without digests: a changed file moves no row across."""
+    training, held_out = divide(name, pairs)
+    return [(prompt, pairs[prompt]) for prompt in training], [(prompt, pairs[prompt]) for prompt in held_out]
 
 
 def _check_digests(name: str, settings: DataSettings, digests: Mapping[str, Param]) -> None:

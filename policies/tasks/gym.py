@@ -15,19 +15,22 @@ from __future__ import annotations
 import difflib
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from types import MappingProxyType
 
 from policies.rollout import Problem
 from policies.tasks.gym_process import PROCESS
+from policies.tasks.held_out import seed_on_its_side
 from policies.tasks.sandbox import SandboxScorer
-from policies.tasks.task import Param, TaskError, TaskSpec
+from policies.tasks.task import HELD_OUT_SEED, Param, TaskError, TaskSpec
 from policies.tasks.verifiers.answer import AnswerCheck, answer_part, ends_with_text, last_number_is
 
 PREFIX = "rg:"
 INSTALL = "pip install 'murmuration[envs]'"
 SANDBOX_PARAM = "sandbox"
+DRAW = 2  # raised when the same seed gives another problem of an unchanged library: peers match on the name
+KEPT_SEEDS = 4096
 _OWN_PARAMS = frozenset({SANDBOX_PARAM, "seed", "size"})
 
 # Datasets with one right answer, so that comparing with it decides.
@@ -65,16 +68,29 @@ class GymTask:
     dataset: str
     params: Mapping[str, Param]
     scorer: AnswerCheck | SandboxScorer
+    # An evaluation asks for the same problems again and again, and finding a reserved one takes some ten draws.
+    library_seeds: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
 
     def problem(self, seed: int) -> Problem:
-        question, answer = PROCESS.problem(self.dataset, seed, self.params)
+        question, answer = self._drawn(self._library_seed(seed))
         return Problem(task=self.name, seed=seed, prompt=question, answer=answer)
 
     def score(self, problem: Problem, completion: str) -> float | None:
         """1.0 or 0.0 by an own verifier; a share of 1, or no verdict, where the sandboxed scorer gives that."""
         if isinstance(self.scorer, SandboxScorer):
-            return self.scorer.score(problem.seed, answer_part(completion).strip())
+            return self.scorer.score(self._library_seed(problem.seed), answer_part(completion).strip())
         return float(self.scorer(completion, problem.answer))
+
+    def _library_seed(self, seed: int) -> int:
+        """The one that the library draws this seed's problem with."""
+        if seed not in self.library_seeds:
+            if len(self.library_seeds) >= KEPT_SEEDS:
+                self.library_seeds.clear()
+            self.library_seeds[seed] = seed_on_its_side(self.name, seed, lambda drawn: self._drawn(drawn)[0])
+        return self.library_seeds[seed]
+
+    def _drawn(self, seed: int) -> tuple[str, str]:
+        return PROCESS.problem(self.dataset, seed, self.params)
 
 
 def build_gym_task(spec: TaskSpec) -> GymTask:
@@ -87,8 +103,10 @@ def build_gym_task(spec: TaskSpec) -> GymTask:
     known = _datasets()
     _check_dataset(dataset, known)
     _check_params(dataset, params, known)
-    name = f"{spec.name}@{metadata.version('reasoning-gym')}{spec.fingerprint()}"
-    return GymTask(name, dataset, MappingProxyType(params), _scorer(spec, dataset, params))
+    name = f"{spec.name}@{metadata.version('reasoning-gym')}-{DRAW}{spec.fingerprint()}"
+    task = GymTask(name, dataset, MappingProxyType(params), _scorer(spec, dataset, params))
+    task.problem(HELD_OUT_SEED)  # a dataset of few problems is refused before a run begins
+    return task
 
 
 def _scorer(spec: TaskSpec, dataset: str, params: Mapping[str, Param]) -> AnswerCheck | SandboxScorer:

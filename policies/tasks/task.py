@@ -20,6 +20,7 @@ Param = bool | int | float | str
 # so no peer can hand a node the problems that it is judged by.
 TRAIN_SEEDS = 2**31
 HELD_OUT_SEED = TRAIN_SEEDS
+MAX_SEED = 2**32 - 1  # what the libraries of all tasks take
 MAX_UNJUDGED = 8  # rollouts without a verdict, after which a group's others get none either
 
 

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from random import Random
 
 from policies.rollout import Problem
-from policies.seeds import derive_seed
-from policies.tasks.embedded import Exercise, refuse_parameters
-from policies.tasks.held_out import is_held_out
-from policies.tasks.task import HELD_OUT_SEED, TaskSpec
+from policies.tasks.embedded import Exercise, exercise_on_its_side, refuse_parameters
+from policies.tasks.task import TaskSpec
 
 NAME = "walk"
 MARKER = "#"  # what stands before the final answer
@@ -35,11 +33,7 @@ class WalkTask:
 
     def exercise(self, seed: int) -> Exercise:
         """The exercise behind `problem(seed)`; the wrong habit is to stop a move too early."""
-        random = Random(derive_seed(seed, self.name))
-        while True:
-            drawn = self._draw(random)
-            if is_held_out(self.name, drawn.prompt) == (seed >= HELD_OUT_SEED):
-                return drawn
+        return exercise_on_its_side(self.name, seed, _draw)
 
     def problem(self, seed: int) -> Problem:
         """The final answer is the problem's `answer`; `exercise` has it with its working."""
@@ -50,12 +44,13 @@ class WalkTask:
         """1.0 when what follows the last marker, blanks at its ends aside, is where the walk ends; else 0.0."""
         return float(final_answer(completion) == problem.answer)
 
-    def _draw(self, random: Random) -> Exercise:
-        start = random.randrange(len(RING))
-        moves = random.choices(MOVES, k=LENGTH)
-        prompt = f"walk {RING[start]}" + "".join(f"{move:+d}" for move in moves)
-        stops = stops_of(prompt)
-        return Exercise(prompt, worked(stops), worked(stops[:-1]))
+
+def _draw(random: Random) -> Exercise:
+    start = random.randrange(len(RING))
+    moves = random.choices(MOVES, k=LENGTH)
+    prompt = f"walk {RING[start]}" + "".join(f"{move:+d}" for move in moves)
+    stops = stops_of(prompt)
+    return Exercise(prompt, worked(stops), worked(stops[:-1]))
 
 
 def stops_of(prompt: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ class Reason(StrEnum):
     REPLAY = "replay"  # this body, or this peer's group of this problem, was here before
     STALE = "stale"  # older than the maximum age
     FUTURE = "future"  # announced in the future, beyond the tolerated clock difference
+    HELD_OUT = "held_out"  # of a problem that is for evaluation alone
     TASK = "task"  # not one of the swarm's tasks
     LENGTH = "length"  # a text has more characters than this node's policy would write
     MEDIUM = "medium"  # text where the task asks for an image, or the reverse

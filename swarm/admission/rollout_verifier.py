@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from policies.line_process import thread_seconds
 from policies.rollout import Group
-from policies.tasks.task import Task
+from policies.tasks.task import HELD_OUT_SEED, Task
 from swarm.admission.group_reader import (
     LEAST_ROLLOUTS,
     Encode,
@@ -209,6 +209,8 @@ class RolloutVerifier:
 
     def _rebuild(self, peer: str, shared: SharedGroup) -> ReadGroup:
         """The scored group as if this node's policy had written its texts or made its images. Raises Refusal."""
+        if shared.seed >= HELD_OUT_SEED:
+            raise Refusal(Reason.HELD_OUT, "a problem that is for evaluation alone")
         if self.guard.is_replay(peer, shared.task, shared.seed):
             raise Refusal(Reason.REPLAY, "this peer gave a group of this problem before")
         task = self._tasks.get(shared.task)

@@ -48,7 +48,7 @@ class SharedRollout:
 @dataclass(frozen=True, slots=True)
 class SharedGroup:
     task: str  # full name with version
-    seed: int  # 0 <= seed < TRAIN_SEEDS
+    seed: int  # 0 to MAX_SEED; from HELD_OUT_SEED on the group is refused
     rollouts: tuple[SharedRollout, ...]
 
 

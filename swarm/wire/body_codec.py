@@ -11,7 +11,7 @@ import msgpack
 import zstandard
 
 from policies.rollout import Finish
-from policies.tasks.task import TRAIN_SEEDS
+from policies.tasks.task import MAX_SEED
 from swarm.errors import DecodeError
 from swarm.limits import (
     BODY_VERSION,
@@ -203,7 +203,7 @@ def _read_body(read: _Fields) -> Body:
 def _read_group(read: _Fields, most: int) -> SharedGroup:
     read.array(3, 3, "group")
     task = read.task_name()
-    seed = read.integer(TRAIN_SEEDS - 1, "seed")
+    seed = read.integer(MAX_SEED, "seed")
     count = read.array(1, most, "rollouts")
     rollouts = tuple(_read_rollout(read) for _ in range(count))
     if sum(bool(rollout.image) for rollout in rollouts) > MAX_GROUP_IMAGES:
