@@ -14,14 +14,13 @@ from policies.image_rewards.reward_models import REWARD_MODELS, RewardModel, loa
 from policies.policy import PolicyError
 from policies.rollout import Image, Problem
 from policies.seeds import derive_seed
+from policies.tasks.held_out import divide
 from policies.tasks.task import HELD_OUT_SEED, TaskError, TaskSpec
 
 if TYPE_CHECKING:
     from policies.image_rewards.scorer import Scorer
 
 PARAMETERS = {"prompts", "weights"}
-# One prompt in so many is asked for in evaluation alone.
-HELD_OUT = 10
 # Images more stretched than this score nothing: reward models would blow them up by as much.
 MAX_STRETCH = 4.0
 MAX_PROMPTS_BYTES = 10_000_000
@@ -81,7 +80,7 @@ SETTINGS = (
 
 
 class ImageRewardTask:
-    """`pickscore@1` and the like, with `#digest` over prompts of the owner's own.
+    """`pickscore@2` and the like, with `#digest` over prompts of the owner's own.
 
     Rewards map the model's score straight into [0, 1]; its module says from where to where. It is loaded by `load`, or
     else when it is first needed: a node that only passes records on has no use for it.
@@ -89,14 +88,11 @@ class ImageRewardTask:
 
     def __init__(self, model: RewardModel, prompts: Sequence[str] = (), weights: str = "") -> None:
         digest = hashlib.sha256("\n".join(prompts).encode()).hexdigest()[:8]
-        self.name = f"{model}@1" + (f"#{digest}" if prompts else "")
+        self.name = f"{model}@2" + (f"#{digest}" if prompts else "")
         self._model = model
         self._weights = weights
         known = [*prompts] or [" ".join(parts) for parts in product(STYLES, SUBJECTS, SETTINGS)]
-        # In an order of their own, so that what is held out is of every kind.
-        known.sort(key=lambda prompt: derive_seed(0, "prompt", prompt))
-        self._held_out = known[::HELD_OUT]
-        self._training = [prompt for place, prompt in enumerate(known) if place % HELD_OUT] or known
+        self._training, self._held_out = divide(model, known)
         self._scorer: Scorer | None = None
 
     def problem(self, seed: int) -> Problem:

@@ -66,7 +66,7 @@ def text(value: Any, most: int, what: str) -> str:
 
 
 def task_name(value: Any, what: str) -> str:
-    """A task's name, as in `sort@1` or `rg:chain_sum@0.1.25#0a1b2c3d`."""
+    """A task's name, as in `sort@1` or `rg:chain_sum@0.1.25-2#0a1b2c3d`."""
     name = text(value, MAX_TASK_NAME, what)
     if not _TASK_NAME.fullmatch(name):
         refuse(what)

@@ -23,7 +23,7 @@ from fakes import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.tasks.task import HELD_OUT_SEED
+from policies.tasks.task import HELD_OUT_SEED, MAX_SEED
 from swarm.admission.refusal import Reason
 from swarm.admission.verdict import Outcome
 from swarm.wire.body import Body
@@ -96,11 +96,21 @@ def test_a_right_answer_under_another_seed_is_a_wrong_answer() -> None:
     assert rebuilt.rewards == (0.25, 1.0)
 
 
-@pytest.mark.parametrize("seed", [HELD_OUT_SEED, HELD_OUT_SEED + 5, -1, 2**63])
-def test_problems_that_a_node_is_judged_by_are_refused(seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "reason"),
+    [
+        (HELD_OUT_SEED, Reason.HELD_OUT),
+        (HELD_OUT_SEED + 5, Reason.HELD_OUT),
+        (MAX_SEED, Reason.HELD_OUT),
+        (MAX_SEED + 1, Reason.DECODE),
+        (-1, Reason.DECODE),
+        (2**63, Reason.DECODE),
+    ],
+)
+def test_problems_that_a_node_is_judged_by_are_refused(seed: int, reason: Reason) -> None:
     forged = body_of([shared_group(seed, ("it is 8", 1.0))], MALLORY)
-    [(verdict, _)] = verifier().verify(*offer(forged))
-    assert verdict.reason is Reason.DECODE
+    [(verdict, group)] = verifier().verify(*offer(forged))
+    assert (verdict.reason, group) == (reason, None) and verdict.label == f"refused_{reason.value}"
 
 
 NAMES = ["addition@2", "Addition@1", "addition@1#00000000", "rg:__import__@1"]

@@ -7,21 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.tasks.embedded import FAMILIES, build_embedded_task
+from policies.tasks.held_out import is_held_out
 from policies.tasks.task import HELD_OUT_SEED, TaskError, TaskSpec
 
 GOLDEN = {
-    ("sort", 0): ("sort 759", "579"),
-    ("sort", HELD_OUT_SEED): ("sort 921", "129"),
-    ("reverse", 0): ("reverse fae", "eaf"),
-    ("reverse", HELD_OUT_SEED): ("reverse eaf", "fae"),
-    ("maximum", 0): ("max 471", "7"),
-    ("maximum", HELD_OUT_SEED): ("max 83450", "8"),
-    ("shift", 0): ("shift fdg", "geh"),
-    ("shift", HELD_OUT_SEED): ("shift bcb", "cdc"),
-    ("add", 0): ("add 69+2", "71"),
-    ("add", HELD_OUT_SEED): ("add 29+1", "30"),
-    ("binary", 0): ("binary 23", "10111"),
-    ("binary", HELD_OUT_SEED): ("binary 2", "10"),
+    ("sort", 0): ("sort 519", "159"),
+    ("sort", HELD_OUT_SEED): ("sort 853", "358"),
+    ("reverse", 0): ("reverse fgc", "cgf"),
+    ("reverse", HELD_OUT_SEED): ("reverse acf", "fca"),
+    ("maximum", 0): ("max 9126", "9"),
+    ("maximum", HELD_OUT_SEED): ("max 72", "7"),
+    ("shift", 0): ("shift bfd", "cge"),
+    ("shift", HELD_OUT_SEED): ("shift ede", "fef"),
+    ("add", 0): ("add 89+4", "93"),
+    ("add", HELD_OUT_SEED): ("add 19+1", "20"),
+    ("binary", 0): ("binary 21231", "1001101101"),
+    ("binary", HELD_OUT_SEED): ("binary 31213", "1101100111"),
 }
 
 families = pytest.mark.parametrize("family", FAMILIES)
@@ -33,7 +34,7 @@ def test_problems_are_the_same_on_every_node(family: str, seed: int) -> None:
     """Peers rebuild problems from (name, seed): a change here needs a new version of the family."""
     problem = FAMILIES[family].problem(seed)
     assert (problem.prompt, problem.answer) == GOLDEN[family, seed]
-    assert (problem.task, problem.seed) == (f"{family}@1", seed)
+    assert (problem.task, problem.seed) == (f"{family}@2", seed)
 
 
 @families
@@ -60,7 +61,7 @@ def test_answers_agree_with_an_independent_reading_of_the_prompt(seed: int) -> N
     shown, answer = given_in("add")
     assert int(answer) == sum(map(int, shown.split("+")))
     shown, answer = given_in("binary")
-    assert int(answer, 2) == int(shown)
+    assert int(answer, 2) == int(shown, 4) and len(answer) == 2 * len(shown)
 
 
 @families
@@ -80,11 +81,14 @@ def test_score_never_raises(text: str) -> None:
 
 
 @families
-def test_seeds_give_different_problems(family: str) -> None:
-    """`binary`, the smallest family, has 21 numbers whose bits are no palindrome."""
+def test_no_training_seed_makes_a_prompt_that_a_policy_is_judged_by(family: str) -> None:
     task = FAMILIES[family]
-    prompts = {task.problem(HELD_OUT_SEED + offset).prompt for offset in range(100)}
-    assert len(prompts) >= 20
+    held_out, training = (
+        {task.problem(first + offset).prompt for offset in range(4000)} for first in (HELD_OUT_SEED, 0)
+    )
+    assert not held_out & training
+    assert len(held_out) >= 16 and len(training) >= 180  # `shift`, the smallest, has 216 prompts
+    assert all(is_held_out(task.name, prompt) for prompt in held_out)
 
 
 def test_parameters_are_refused() -> None:

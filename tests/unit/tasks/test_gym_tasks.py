@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 import policies.tasks
 from policies.tasks import TaskError, TaskSpec, build_task
 from policies.tasks.gym import ALLOWED, IRREPRODUCIBLE, GymTask, build_gym_task
+from policies.tasks.held_out import is_held_out
 from policies.tasks.sandbox import SandboxScorer
+from policies.tasks.task import HELD_OUT_SEED
 from policies.tasks.verifiers.answer import SCANNED_CHARACTERS, ends_with_text, last_number_is
 
 pytest.importorskip("reasoning_gym")
@@ -24,10 +26,10 @@ pytest.importorskip("reasoning_gym")
 def test_problem_is_the_library_s_and_named_with_its_version() -> None:
     task = build_task(TaskSpec("rg:chain_sum", {"max_terms": 2, "max_digits": 1}))
     problem = task.problem(7)
-    assert problem.task == task.name == "rg:chain_sum@0.1.25#24268eb7"
+    assert problem.task == task.name == "rg:chain_sum@0.1.25-2#24268eb7"
     assert problem.prompt == "State the final answer to the following arithmetic problem: 6 + 0 ="
     assert problem.answer == "6"
-    assert build_task(TaskSpec("rg:gcd")).name == "rg:gcd@0.1.25"
+    assert build_task(TaskSpec("rg:gcd")).name == "rg:gcd@0.1.25-2"
 
 
 def test_problems_do_not_depend_on_the_process() -> None:
@@ -196,3 +198,20 @@ def test_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
     with pytest.raises(TaskError, match=r"pip install 'murmuration\[envs\]'"):
         build_task(TaskSpec("rg:chain_sum"))
+
+
+@pytest.mark.parametrize("dataset", ["chain_sum", "gcd", "leg_counting"])
+def test_what_a_policy_is_judged_by_is_made_of_no_training_seed(dataset: str) -> None:
+    task = build_gym_task(TaskSpec(f"rg:{dataset}"))
+    held_out, training = (
+        {task.problem(first + offset).prompt for offset in range(25)} for first in (HELD_OUT_SEED, 0)
+    )
+    assert all(is_held_out(task.name, prompt) for prompt in held_out)
+    assert not any(is_held_out(task.name, prompt) for prompt in training)
+
+
+def test_a_dataset_of_too_few_problems_is_refused_before_a_run() -> None:
+    with pytest.raises(TaskError, match="too few different prompts"):
+        build_gym_task(
+            TaskSpec("rg:chain_sum", {"min_terms": 1, "max_terms": 1, "min_digits": 1, "max_digits": 1})
+        )

@@ -37,7 +37,7 @@ def grey(width: int, height: int, channels: int, value: int = 51) -> Image:
 def test_every_model_is_a_task_by_name_without_loading_it(name: str) -> None:
     task = build_task(TaskSpec(name))
     assert isinstance(task, ImageTask) and asks_for_images(TaskSpec(name))
-    assert task.name == f"{name}@1"
+    assert task.name == f"{name}@2"
 
 
 def test_problems_are_the_seeds_and_evaluation_has_its_own_prompts() -> None:
@@ -56,7 +56,7 @@ def test_own_prompts_come_from_a_file_and_name_the_task(tmp_path: Path) -> None:
     more.write_text("a fox\na hen\na cow\n")
     tasks = [build_task(TaskSpec("hpsv2", {"prompts": str(path)})) for path in (file, same, more)]
     assert tasks[0].name == tasks[1].name != tasks[2].name
-    assert tasks[0].name.startswith("hpsv2@1#")
+    assert tasks[0].name.startswith("hpsv2@2#")
     asked = {tasks[0].problem(seed).prompt for seed in (*range(20), HELD_OUT_SEED)}
     assert asked == {"a fox", "a hen"}
 
