@@ -109,7 +109,7 @@ def _built(name: str, settings: DataSettings) -> DataTask:
     pairs, kept = _pairs(settings, prompt, answer, verifier)
     digests: dict[str, Param] = {
         "rows": _digest(sorted(kept)),
-        "rules": _digest([settings.prompt, settings.answer, rules, DRAW]),
+        "rules": _digest([settings.prompt, settings.answer, rules, str(DRAW)]),
     }
     _check_digests(name, settings, digests)
     training, held_out = _sides(name, pairs)
