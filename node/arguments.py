@@ -8,9 +8,20 @@ from typing import Any
 
 import typer
 
-from node.config import overrides as rules
 from node.config.data_files import with_digests
-from node.config.overrides import key_of, refuse_silo_type, refuse_unread, with_rounds
+from node.config.overrides import (
+    ALONE,
+    BESIDE,
+    BOOTSTRAP,
+    DEMO,
+    JOIN_BY_ADDRESS,
+    JOIN_BY_INVITE,
+    SILO,
+    key_of,
+    refuse_silo_type,
+    refuse_unread,
+    with_rounds,
+)
 from node.config.reading import load_config
 from node.config.roles import as_silo, as_swarm_node, invite_in
 from node.config.schema import Config, ConfigError
@@ -24,13 +35,13 @@ def run_config(source: str, overrides: Sequence[str], rounds: int | None) -> Con
     """Raises ConfigError."""
     config = load_config(source, with_rounds(overrides, rounds))
     if isinstance(config.swarm, SiloConfig):
-        refuse_unread(overrides, rules.ALONE, "a run without a swarm")
+        refuse_unread(overrides, ALONE, "a run without a swarm")
     return with_digests(config)
 
 
 def silo_config(source: str, overrides: Sequence[str], rounds: int | None) -> Config:
     """Raises ConfigError."""
-    refuse_unread(overrides, rules.SILO, "murmur silo")
+    refuse_unread(overrides, SILO, "murmur silo")
     config = as_silo(load_config(source, with_rounds(overrides, rounds), for_role=True))
     return with_digests(config.model_copy(update={"silo_baseline": False}))
 
@@ -42,7 +53,7 @@ def join_config(
     if not addresses:
         raise ConfigError("murmur join takes an invite, as murmur bootstrap prints it, or --resume")
     invite = invite_in(addresses)
-    refuse_unread(overrides, rules.JOIN_BY_INVITE if invite else rules.JOIN_BY_ADDRESS, "murmur join")
+    refuse_unread(overrides, JOIN_BY_INVITE if invite else JOIN_BY_ADDRESS, "murmur join")
     refuse_silo_type(overrides, "murmur join")
     keys = set(map(key_of, overrides))
     config = load_config(source, with_rounds(overrides, rounds), for_role=True)
@@ -60,7 +71,7 @@ def joined_config(addresses: Sequence[str], source: str, overrides: Sequence[str
 
 def bootstrap_config(source: str, overrides: Sequence[str], beside: str | None) -> Config:
     """Raises ConfigError."""
-    refuse_unread(overrides, rules.BESIDE if beside else rules.BOOTSTRAP, "murmur bootstrap")
+    refuse_unread(overrides, BESIDE if beside else BOOTSTRAP, "murmur bootstrap")
     refuse_silo_type(overrides, "murmur bootstrap")
     config = load_config(source, with_rounds(overrides, None), for_role=True)
     return config if beside else with_digests(config)
@@ -68,7 +79,7 @@ def bootstrap_config(source: str, overrides: Sequence[str], beside: str | None) 
 
 def demo_settings(overrides: Sequence[str], rounds: int | None) -> list[str]:
     """Raises ConfigError."""
-    refuse_unread(overrides, rules.DEMO, "murmur demo")
+    refuse_unread(overrides, DEMO, "murmur demo")
     return with_rounds(overrides, rounds)
 
 

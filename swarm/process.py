@@ -7,10 +7,12 @@ import os
 import resource
 import signal
 import stat
+import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -27,6 +29,18 @@ def die_with_parent() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def close_and_wait(process: subprocess.Popen[Any], timeout: float) -> None:
+    """Closes the standard input of a process, by which it ends; after `timeout` seconds it is killed."""
+    assert process.stdin
+    with suppress(OSError):
+        process.stdin.close()
+    try:
+        process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def ended_children_cpu_seconds() -> float:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from sample_events import ROUND
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+from tiny_decoder import tiny_decoder
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from node.config.schema import Config, parse_config
 from node.runtime.build import build_policy
@@ -29,24 +29,9 @@ EMBEDDED = {"type": "embedded", "warm_start": {"size": "small", "steps": 2, "ski
 def tiny_llama(folder: Path, seed: int = 0) -> Path:
     """A random Llama of a few thousand weights with the embedded policy's tokenizer, as a model folder."""
     tokenizer = build_tokenizer()
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
-        model = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=32,
-                intermediate_size=48,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=2,
-                max_position_embeddings=256,
-                initializer_range=0.2,
-                pad_token_id=tokenizer.pad_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                bos_token_id=None,
-            )
-        )
-    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id)
+    model = tiny_decoder(
+        LlamaForCausalLM, LlamaConfig, tokenizer, seed, intermediate_size=48, initializer_range=0.2
+    )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from trl import GRPOConfig
 
 from policies.text.settings import TrainerSettings
+
+# TRL's own loop, logs and checkpoints are not used; batches are ours.
+LOOP_UNUSED: Mapping[str, Any] = {
+    "per_device_train_batch_size": 2,  # smallest that TRL accepts
+    "num_generations": 2,
+    "gradient_accumulation_steps": 1,
+    "save_strategy": "no",
+    "logging_strategy": "no",
+    "report_to": [],
+    "disable_tqdm": True,
+}
 
 
 def trl_config(
@@ -31,11 +45,5 @@ def trl_config(
         activation_checkpointing=settings.gradient_checkpointing,
         use_cpu=device.type == "cpu",
         use_cache=True,  # only a mark in the model's saved configuration
-        per_device_train_batch_size=2,  # smallest that TRL accepts; micro-batches are ours
-        num_generations=2,
-        gradient_accumulation_steps=1,
-        save_strategy="no",
-        logging_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
+        **LOOP_UNUSED,
     )

@@ -68,7 +68,7 @@ def describe(offset: float) -> str:
     return f"this machine's clock is {abs(offset):.1f} s {'behind' if offset > 0 else 'ahead of'}"
 
 
-def refusal(error: str) -> str | None:
+def clock_refusal(error: str) -> str | None:
     """Words for a join that hivemind refused because of the clock, None for another error."""
     found = _HIVEMIND.search(error)
     if not found:

@@ -16,6 +16,7 @@ from contextlib import suppress
 
 from swarm.errors import DecodeError, TransportDown
 from swarm.limits import MAX_ADDRESSES
+from swarm.process import close_and_wait
 from swarm.wire.fields import printable
 from swarm.wire.multiaddr import Address, parse_known
 
@@ -68,14 +69,7 @@ class MdnsClient:
     def close(self) -> None:
         """Says goodbye to the network and returns once the process is gone."""
         self._closed = True
-        assert self._process.stdin
-        with suppress(OSError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(_END_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        close_and_wait(self._process, _END_TIMEOUT)
 
     def _listen(self) -> None:
         assert self._process.stdout

@@ -20,8 +20,7 @@ from typing import Any
 from swarm.discovery import key_watch
 from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.discovery.announcement_store import AnnouncementStore
-from swarm.discovery.clock_watch import ClockWatch
-from swarm.discovery.clock_watch import refusal as clock_refusal
+from swarm.discovery.clock_watch import ClockWatch, clock_refusal
 from swarm.discovery.shard_reader import ShardReader
 from swarm.errors import TransportDown
 from swarm.exchange.announcement_exchange import AnnouncementServer

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from swarm.errors import DecodeError, TransportDown
 from swarm.exchange.peer_stats import NodeStats
 from swarm.observer.ipc import MAX_LINE, Done, Down, Figures, Offer, Orders, Report, Silent, decode
+from swarm.process import close_and_wait
 from swarm.wire.announcement import Announcement
 from swarm.wire.fields import printable
 from swarm.wire.identity import Identity
@@ -84,14 +85,7 @@ class Observer:
 
     def close(self) -> None:
         """Returns once the process is gone."""
-        assert self._process.stdin
-        with suppress(OSError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(_END_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        close_and_wait(self._process, _END_TIMEOUT)
 
     @property
     def pid(self) -> int:

@@ -8,9 +8,6 @@ What needs no network is measured in this process, over seeds.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,13 +18,14 @@ from node.bench.attacks.measures import MEASURES
 from node.bench.attacks.plan import CASES, AttackPlan
 from node.bench.attacks.report import SETTLING, AttackOutcome, checks
 from node.bench.attacks.swarm import NODES, SEED, HonestSwarm, Place, place
+from node.bench.kit.child_process import start_child
 from node.bench.kit.options import BenchError, BenchOptions, refuse_unknown
 from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
 from node.bench.kit.spread import spread
 from node.bench.netlab.kernel import obstacle
 from node.bench.netlab.lab import Lab
 from node.storage.run_folder import new_run_folder
-from swarm.transport.ipc_client import CHILD_ENVIRONMENT
+from swarm.process import close_and_wait
 
 BEFORE_SECONDS, AFTER_SECONDS = 40.0, 20.0
 SEEDS = 5
@@ -118,15 +116,7 @@ class HostileProcess:
     def __init__(self, plan: AttackPlan, mallory: Place, log: Path) -> None:
         self._log = log
         with mallory.inside(), log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "node.bench.attacks.hostile", plan.encode()],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=output,
-                text=True,
-                env=os.environ | CHILD_ENVIRONMENT,
-                start_new_session=True,
-            )
+            self._process = start_child("node.bench.attacks.hostile", plan.encode(), output)
         self._told: dict[str, int] = {}
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -135,14 +125,8 @@ class HostileProcess:
         return self
 
     def __exit__(self, *error: object) -> None:
-        assert self._process.stdin and self._process.stdout
-        with suppress(BrokenPipeError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        assert self._process.stdout
+        close_and_wait(self._process, _END_SECONDS)
         self._reader.join(_END_SECONDS)
         self._process.stdout.close()
 

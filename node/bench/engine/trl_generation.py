@@ -18,6 +18,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from node.bench.kit.options import BenchError
 from policies.text.engine import Request
+from policies.text.trl_config import LOOP_UNUSED
 
 EXPECTED = ("self", "prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images")
 
@@ -85,11 +86,5 @@ def _config(device: torch.device, folder: str, never_sampled: int) -> GRPOConfig
         activation_checkpointing=False,
         use_cpu=device.type == "cpu",
         use_cache=True,
-        per_device_train_batch_size=2,  # smallest that TRL accepts; generation is given its rows directly
-        num_generations=2,
-        gradient_accumulation_steps=1,
-        save_strategy="no",
-        logging_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
+        **LOOP_UNUSED,
     )

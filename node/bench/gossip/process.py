@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,8 +14,8 @@ import psutil
 
 from node.bench.gossip.child import OWN_NETWORK
 from node.bench.gossip.swarm_plan import SwarmPlan, SwarmRound
+from node.bench.kit.child_process import start_child
 from swarm.errors import TransportDown
-from swarm.transport.ipc_client import CHILD_ENVIRONMENT
 
 _END_SECONDS = 20.0  # for a swarm to stop its daemons
 _KILL_SECONDS = 5.0
@@ -36,7 +34,7 @@ class Measurement:
 def measure(plan: SwarmPlan, on_round: Callable[[SwarmRound], None]) -> Measurement:
     """Plays `plan` in a process of its own. Raises TransportDown with its last words when that fails."""
     with tempfile.TemporaryFile() as words:
-        process = _start(plan, words)
+        process = start_child("node.bench.gossip.child", plan.encode(), words)
         try:
             measurement = _listen(plan, process, on_round)
         finally:
@@ -44,18 +42,6 @@ def measure(plan: SwarmPlan, on_round: Callable[[SwarmRound], None]) -> Measurem
         if len(measurement.rounds) < plan.rounds:
             raise TransportDown(f"{plan.case}, {plan.side}: the swarm failed: {_last_line(words)}")
     return measurement
-
-
-def _start(plan: SwarmPlan, words: IO[bytes]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "node.bench.gossip.child", plan.encode()],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=words,
-        text=True,
-        env=os.environ | CHILD_ENVIRONMENT,
-        start_new_session=True,  # Ctrl-C is for the benchmark, which then ends the swarm in order
-    )
 
 
 def _listen(

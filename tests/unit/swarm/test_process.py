@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
-from swarm.process import FamilyClock
+import pytest
+
+from swarm.process import FamilyClock, close_and_wait
 
 BURN = """
 import sys, time
@@ -54,3 +57,10 @@ def test_it_never_falls_while_a_child_ends_and_is_waited_for() -> None:
         seen.append(clock.seconds())
     assert seen == sorted(seen)
     assert clock.seconds() - seen[0] < 0.4  # the child's seconds are there once
+
+
+@pytest.mark.parametrize(("script", "status"), [("sys.stdin.read()", 0), ("time.sleep(60)", -signal.SIGKILL)])
+def test_a_process_ends_by_its_input_or_is_killed(script: str, status: int) -> None:
+    process = subprocess.Popen([sys.executable, "-c", f"import sys, time; {script}"], stdin=subprocess.PIPE)
+    close_and_wait(process, 30.0 if status == 0 else 0.1)
+    assert process.returncode == status

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-import torch
+from tiny_decoder import tiny_decoder
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from policies.rollout import Finish, Group, Problem, Rollout, Segment, TrainGroup
 
@@ -35,29 +35,15 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def tiny_model(seed: int = 0) -> Qwen2ForCausalLM:
-    tokenizer = tiny_tokenizer()
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
-        model = Qwen2ForCausalLM(
-            Qwen2Config(
-                vocab_size=len(tokenizer),
-                hidden_size=32,
-                intermediate_size=64,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=2,
-                max_position_embeddings=256,
-                tie_word_embeddings=True,
-                initializer_range=0.3,  # far from uniform, so that a wrong log-prob shows
-                pad_token_id=tokenizer.pad_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                bos_token_id=None,
-            )
-        )
-    model.generation_config = GenerationConfig(
-        pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id
+    return tiny_decoder(
+        Qwen2ForCausalLM,
+        Qwen2Config,
+        tiny_tokenizer(),
+        seed,
+        intermediate_size=64,
+        tie_word_embeddings=True,
+        initializer_range=0.3,  # far from uniform, so that a wrong log-prob shows
     )
-    return model
 
 
 def problem(prompt: str) -> Problem:

@@ -6,7 +6,7 @@ import pytest
 from announcing import MANIFEST, NOW, announce
 
 from swarm.discovery.announcement_filter import AnnouncementFilter, AnnouncementRefused
-from swarm.discovery.clock_watch import ClockWatch, refusal
+from swarm.discovery.clock_watch import ClockWatch, clock_refusal
 from swarm.limits import CLOCK_SKEW
 from swarm.wire.identity import Identity
 
@@ -43,10 +43,10 @@ def test_the_newest_word_of_each_peer_counts_and_a_mended_clock_is_silent() -> N
 
 def test_hiveminds_refusal_becomes_words_with_the_difference() -> None:
     error = "local time must be within 3 seconds  of others(local: 1800000000.25000, peer: 1800000012.75000)"
-    assert str(refusal(error)).startswith(
+    assert str(clock_refusal(error)).startswith(
         "this machine's clock is 12.5 s behind that of the peer that it joins through, and at most 3 s are taken"
     )
-    assert refusal("DHTNode bootstrap failed: none of the initial_peers responded to a ping.") is None
+    assert clock_refusal("DHTNode bootstrap failed: none of the initial_peers responded to a ping.") is None
 
 
 def test_announcements_of_a_clock_that_is_ahead_are_heard_of_when_they_are_signed() -> None:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 import pytest
 from announcing import MANIFEST
 
-from swarm.discovery import mdns_client as neighbours
+from swarm.discovery import mdns_client
 from swarm.discovery.mdns_client import MdnsClient, orders, parse
 from swarm.errors import DecodeError, TransportDown
 from swarm.wire.identity import Identity
@@ -92,7 +92,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], MdnsClien
 
         def started(script: str) -> MdnsClient:
             monkeypatch.setattr(
-                neighbours.subprocess, "Popen", lambda _, **k: spawn([sys.executable, "-c", script], **k)
+                mdns_client.subprocess, "Popen", lambda _, **k: spawn([sys.executable, "-c", script], **k)
             )
             return stack.enter_context(closing(MdnsClient(MANIFEST.swarm_id, [HOME])))
 
@@ -157,6 +157,6 @@ def test_a_process_that_cannot_be_started_is_named(monkeypatch: pytest.MonkeyPat
     def refuse(*_: object, **__: object) -> None:
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr(neighbours.subprocess, "Popen", refuse)
+    monkeypatch.setattr(mdns_client.subprocess, "Popen", refuse)
     with pytest.raises(TransportDown, match="Cannot allocate memory"):
         MdnsClient(MANIFEST.swarm_id, [HOME])

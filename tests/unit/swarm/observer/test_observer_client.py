@@ -14,7 +14,7 @@ from announcing import MANIFEST, announce
 
 from swarm.errors import DecodeError, TransportDown
 from swarm.exchange.peer_stats import NodeStats
-from swarm.observer import client as observe
+from swarm.observer import client
 from swarm.observer.client import Observer
 from swarm.observer.ipc import Done, Down, Figures, Offer, Orders, Report, Silent, decode, encode
 from swarm.wire.identity import Identity
@@ -41,7 +41,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         def started(script: str) -> Observer:
             spawn = subprocess.Popen
             monkeypatch.setattr(
-                observe.subprocess, "Popen", lambda command, **k: spawn([sys.executable, "-c", script], **k)
+                client.subprocess, "Popen", lambda command, **k: spawn([sys.executable, "-c", script], **k)
             )
             opened.observer = Observer(INVITE)
             return opened.observer
@@ -145,7 +145,7 @@ def test_a_process_that_says_nothing_holds_nobody_for_ever(start: Start) -> None
 
 
 def test_a_process_that_ignores_the_end_is_killed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observe, "_END_TIMEOUT", 0.1)
+    monkeypatch.setattr(client, "_END_TIMEOUT", 0.1)
     observer = start("import time; time.sleep(600)")
     observer.close()
     assert not psutil.pid_exists(observer.pid)
@@ -155,7 +155,7 @@ def test_a_process_that_cannot_be_started_is_named(monkeypatch: pytest.MonkeyPat
     def refuse(*_: object, **__: object) -> None:
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr(observe.subprocess, "Popen", refuse)
+    monkeypatch.setattr(client.subprocess, "Popen", refuse)
     with pytest.raises(TransportDown, match="Cannot allocate memory"):
         Observer(INVITE)
 
