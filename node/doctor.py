@@ -19,6 +19,7 @@ import psutil
 from rich.text import Text
 
 from node.runtime.transports import lone_transport, visitor_transport
+from node.ui.invocation import murmur
 from node.ui.run_view import new_console
 from swarm.discovery.clock_watch import MOST
 from swarm.errors import SwarmError, TransportDown
@@ -141,7 +142,7 @@ def check_daemon() -> Finding:
             transport.wait_ready()
             return Finding("daemon", "ok", f"p2p daemon answers at {transport.status().addresses[0]}")
     except SwarmError as error:
-        return Finding("daemon", "failure", str(error), "silo runs work without it: murmur silo")
+        return Finding("daemon", "failure", str(error), f"silo runs work without it: {murmur('silo')}")
 
 
 def check_addresses() -> Finding:
@@ -157,13 +158,13 @@ def check_addresses() -> Finding:
     if public:
         return Finding("network", "ok", f"{families}; public address {public[0]}")
     if all(a.is_loopback for a in own):
-        fix = "connect it to a network, or run alone: murmur silo"
+        fix = f"connect it to a network, or run alone: {murmur('silo')}"
         return Finding("network", "warning", "no address but loopback: only nodes on this machine", fix)
     return Finding(
         "network",
         "ok",
         f"{families}; private addresses only, so a router or NAT lies between this machine and strangers",
-        "murmur doctor INVITE asks peers whether they can dial it; in one LAN nothing needs to be done",
+        f"{murmur('doctor', 'INVITE')} asks peers whether they can dial it; in one LAN nothing needs to be done",
     )
 
 
@@ -191,7 +192,7 @@ class Visit:
 def check_clock(visit: Visit | None = None) -> Finding:
     """Against peers: a DHT takes nobody whose clock is off by more than MOST seconds."""
     if visit is None:
-        fix = "murmur doctor INVITE compares it with the clocks of a swarm's peers"
+        fix = f"{murmur('doctor', 'INVITE')} compares it with the clocks of a swarm's peers"
         return Finding(
             "clock", "ok", f"not checked, as no peer was asked; it may be off by {MOST:g} s at most", fix
         )

@@ -77,8 +77,11 @@ def _with_rounds(config: Config, rounds: int | None, folder: RunFolder) -> Confi
     if rounds is None:
         return config
     done = Checkpoints(folder.checkpoints, config.checkpoint.keep).newest() or 0
-    if rounds < done:
-        raise ConfigError(f"{folder.path} has played {done} rounds: --rounds counts them too, so give more")
+    if rounds < max(done, 1):
+        raise ConfigError(
+            f"--rounds {rounds}: it counts all rounds of a run, and {folder.path} has played {done}: set {done + 1} "
+            "or more"
+        )
     return config.model_copy(update={"rounds": rounds})
 
 

@@ -41,7 +41,7 @@ def of_run(path: Path, round_number: int | None) -> Contender:
     config = run.read_config()
     if isinstance(config.policy, DiffusionPolicyConfig):
         raise EvaluationError(
-            f"{path} trained a policy that makes images: murmur eval judges language models"
+            f"{path} trained a policy that makes images, and murmur eval judges language models"
         )
     found = Checkpoints(run.checkpoints, 1).find(round_number)
     return Contender(f"round {round_of(found)}", config, run, found)

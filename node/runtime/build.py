@@ -18,6 +18,7 @@ from node.runtime.transports import gossip_settings
 from node.storage.checkpoint import Checkpoints
 from node.storage.events import Store
 from node.storage.run_folder import RunFolder
+from node.ui.invocation import murmur
 from policies.diffusion.pipeline.settings import PipelineSettings
 from policies.diffusion.policy import DiffusionPolicy
 from policies.policy import Policy, PolicyError
@@ -171,6 +172,6 @@ def _device(wanted: str) -> str:
     if not there[wanted]:
         raise PolicyError(
             f"device = {wanted!r}, and this torch ({torch.__version__}) sees none: set device = {best!r} or 'auto', or "
-            "install torch and driver for it (murmur doctor says what is found)"
+            f"install torch and driver for it ({murmur('doctor')} says what is found)"
         )
     return wanted

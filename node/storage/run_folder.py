@@ -15,6 +15,7 @@ from swarm.wire.identity import Identity
 
 LOCK = ".lock"
 LOCK_ATTEMPTS = 5
+NAMED_RUNS = 8  # in a message
 
 
 class RunFolderError(ValueError):
@@ -138,7 +139,7 @@ def new_run_folder(stem: str, root: Path = Path("runs")) -> RunFolder:
 def latest_run_folder(stem: str, root: Path = Path("runs")) -> RunFolder:
     """The newest `runs/<stem>-<n>`. Raises RunFolderError if there is none."""
     if not (number := _last_number(stem, root)):
-        raise RunFolderError(f"no run named {stem} under {root}/ to resume: name it with --run-dir")
+        raise RunFolderError(f"no run named {stem} under {root}/ to resume: {_others(root)}")
     return RunFolder(root / f"{stem}-{number}")
 
 
@@ -160,10 +161,14 @@ def demo_pairs(run: RunFolder) -> list[tuple[RunFolder, RunFolder]]:
 
 def newest_run_folder(root: Path = Path("runs")) -> RunFolder | None:
     """The run whose events were written last; a silo baseline counts as part of the run that it stands beside."""
+    return next(iter(_newest_first(root)), None)
+
+
+def _newest_first(root: Path) -> list[RunFolder]:
     runs = [RunFolder(store.parent) for store in root.glob("**/events.sqlite")]
     baselines = {run: baseline_of(run) for run in runs}
     own = [run for run in runs if run not in baselines.values()]
-    return max(own, key=lambda run: max(_written(run), _written(baselines[run])), default=None)
+    return sorted(own, key=lambda run: max(_written(run), _written(baselines[run])), reverse=True)
 
 
 def find_run(path: Path | None) -> RunFolder:
@@ -202,6 +207,16 @@ def _written(run: RunFolder | None) -> float:
         return 0.0
     log = run.events.with_name(f"{run.events.name}-wal")
     return max((path.stat().st_mtime for path in (run.events, log) if path.exists()), default=0.0)
+
+
+def _others(root: Path) -> str:
+    """Which runs there are to be named, the newest first."""
+    runs = _newest_first(root)
+    if not runs:
+        return "name one elsewhere with --run-dir, or leave out --resume to start one"
+    named = ", ".join(str(run.path) for run in runs[:NAMED_RUNS])
+    more = f" and {len(runs) - NAMED_RUNS} older ones" if len(runs) > NAMED_RUNS else ""
+    return f"name one with --run-dir; there are {named}{more}"
 
 
 def _last_number(stem: str, root: Path) -> int:

@@ -31,14 +31,14 @@ _HISTORY_COLUMNS = (
     "peer",
     "last round",
     "received",
-    "all alike",
+    "equal rewards",
     "trained on",
     "refused",
     "left out",
     "standing",
 )
 _HISTORY_LEGEND = (
-    "received: groups that passed every check; all alike: of those, groups whose rewards are all equal, from which "
+    "received: groups that passed every check; equal rewards: of those, groups whose rollouts all have one, so that "
     "nothing can be learnt; refused: groups and records that failed a check, with why; left out: "
     "single rollouts of received groups that could not be read, or (known) that another peer gave before; "
     "standing: known peers have three quarters of the places for groups of peers, newcomers share the rest, and who "

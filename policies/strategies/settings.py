@@ -9,11 +9,22 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 from policies.policy import Stale
 from policies.settings import Settings
 
+MAX_ROLLOUTS = 1024  # of one problem: what the protocol takes of a group
+
+
+def within_a_group(rollouts: int) -> int:
+    """Raises ValueError for more than any group has."""
+    if rollouts > MAX_ROLLOUTS:
+        raise ValueError(
+            f"{rollouts} rollouts of one problem: set {MAX_ROLLOUTS} at most, which is what peers take of a group"
+        )
+    return rollouts
+
 
 class GroupSettings(Settings):
     """What every strategy that makes groups knows."""
 
-    rollouts: int = Field(default=8, json_schema_extra={"minimum": 2})
+    rollouts: int = Field(default=8, json_schema_extra={"minimum": 2, "maximum": MAX_ROLLOUTS})
     """Rollouts a problem, N."""
     focal_gamma: float = Field(default=0.0, ge=0.0)
     """Weigh a group by (1 - share right) to this power (F-GRPO, arXiv 2602.06717); 0: all the same."""
@@ -25,7 +36,7 @@ class GroupSettings(Settings):
             raise ValueError(
                 f"{rollouts} in a group leaves nothing to compare with: set 2 or more, usually 8"
             )
-        return rollouts
+        return within_a_group(rollouts)
 
 
 class GrpoSettings(GroupSettings):
@@ -55,7 +66,7 @@ class BrorlSettings(GroupSettings):
 
     type: Literal["brorl"] = "brorl"
     """The strategy's name."""
-    rollouts: int = Field(default=128, json_schema_extra={"minimum": 2})
+    rollouts: int = Field(default=128, json_schema_extra={"minimum": 2, "maximum": MAX_ROLLOUTS})
     """Rollouts a problem, N: 512 in the paper, on 64 GPUs."""
     base_batch: PositiveInt = 64
     """Rollouts an update that the learning rate was tuned for; it is scaled by sqrt(trained / base_batch)."""
@@ -96,7 +107,7 @@ class DarsSettings(GroupSettings):
 
     type: Literal["dars"] = "dars"
     """The strategy's name."""
-    max_rollouts: int = 64
+    max_rollouts: int = Field(default=64, json_schema_extra={"maximum": MAX_ROLLOUTS})
     """Most rollouts of a problem, both stages together: 64 for "hardness" and 32 for "equal" in the paper."""
     schedule: Literal["equal", "hardness"] = "hardness"
     """Raise every hard problem to the same cumulative advantage (ET), or harder ones to a higher one (HW)."""
@@ -106,6 +117,11 @@ class DarsSettings(GroupSettings):
     """Completion tokens a round: beyond them stage 2 is clipped, the hardest problems served first."""
     breadth: BreadthSettings | None = None
     """Full-batch updates over several epochs (DARS-B)."""
+
+    @field_validator("max_rollouts")
+    @classmethod
+    def _bounded(cls, rollouts: int) -> int:
+        return within_a_group(rollouts)
 
     @model_validator(mode="after")
     def _room_for_stage_two(self) -> Self:

@@ -22,6 +22,7 @@ from policies.tasks.embedded import FAMILIES
 
 Arithmetic = Literal["auto", "float32", "bfloat16"]
 GIGABYTE = 1_000_000_000
+MAX_NEW_TOKENS = 131_072  # longer than any completion that is trained on here; a typing error is
 
 
 class LoraSettings(Settings):
@@ -81,9 +82,9 @@ class HeldOutSettings(Settings):
 class GenerationSettings(Settings):
     """How rollouts are sampled: from the whole tempered distribution, with no top-k, top-p or penalties."""
 
-    max_new_tokens: PositiveInt = 64
+    max_new_tokens: int = Field(default=64, ge=1, le=MAX_NEW_TOKENS)
     """Completion cap in tokens, the end-of-sequence token included."""
-    max_external_tokens: PositiveInt | None = None
+    max_external_tokens: int | None = Field(default=None, ge=1, le=MAX_NEW_TOKENS)
     """Cap of a peer's completion in the own tokenizer's tokens: a longer one is cut there, and scored as it is cut.
     None: `max_new_tokens`, so that peers teach nothing that the policy itself has no room for."""
     temperature: PositiveFloat = 1.0

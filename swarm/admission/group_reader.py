@@ -5,6 +5,7 @@ A rollout that cannot be read is left out with its reason; the rest of the group
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,8 @@ from swarm.admission.refusal import Reason, Refusal
 from swarm.errors import DecodeError
 from swarm.wire import images
 from swarm.wire.body import SharedGroup, SharedRollout
+
+log = logging.getLogger(__name__)
 
 Encode = Callable[[str, Finish], tuple[int, ...]]
 Fit = Callable[[str, Finish], tuple[str, Finish]]
@@ -52,33 +55,46 @@ class ReadGroup:
 
     def scored(self, task: Task, late: Late) -> ReadGroup:
         """With the task's rewards, less what was not scored before it was `late`, and what has no verdict."""
-        group = (
-            score_group(task, self.group) if isinstance(task, ImageTask) else self._scored_texts(task, late)
-        )
-        pairs = list(zip(group.rollouts, self.shared.rollouts, strict=False))
-        kept = tuple(claimed for rollout, claimed in pairs if not rollout.no_verdict)
-        unscored = len(self.group.rollouts) - len(pairs)
+        if isinstance(task, ImageTask):
+            scored: list[Rollout | None] = [*score_group(task, self.group).rollouts]
+        else:
+            scored = self._scored_texts(task, late)
+        pairs = [(own, sent) for own, sent in zip(scored, self.shared.rollouts, strict=False) if own]
+        judged = [(own, sent) for own, sent in pairs if not own.no_verdict]
+        faults, unscored = scored.count(None), len(self.group.rollouts) - len(scored)
+        if faults and len(judged) < LEAST_ROLLOUTS:
+            raise Refusal(Reason.FAULT, f"a check failed on {faults} of {len(scored)} texts")
         return ReadGroup(
-            group.judged,
-            replace(self.shared, rollouts=kept),
-            (*self.left_out, *[Reason.WASTE] * unscored),
-            len(pairs) - len(kept),
+            replace(self.group, rollouts=tuple(own for own, _ in judged)),
+            replace(self.shared, rollouts=tuple(sent for _, sent in judged)),
+            (*self.left_out, *[Reason.FAULT] * faults, *[Reason.WASTE] * unscored),
+            len(pairs) - len(judged),
         )
 
-    def _scored_texts(self, task: Task, late: Late) -> Group:
-        """The group's first rollouts with a reward, or without a verdict: as `score_group` gives them."""
-        scored: list[Rollout] = []
+    def _scored_texts(self, task: Task, late: Late) -> list[Rollout | None]:
+        """The first rollouts with a reward, or without a verdict; None in place of one that the task fails on."""
+        scored: list[Rollout | None] = []
+        failed: set[str] = set()
         unjudged = 0
         for place, rollout in enumerate(self.group.rollouts):
             if place >= PROMPT_ROLLOUTS and late():
                 break
-            if unjudged < MAX_UNJUDGED:
-                alone = score_group(task, replace(self.group, rollouts=(rollout,)))
-                scored += alone.rollouts
-            else:
+            if unjudged >= MAX_UNJUDGED:
                 scored.append(rollout.scored(None))
-            unjudged += scored[-1].no_verdict
-        return replace(self.group, rollouts=tuple(scored))
+                continue
+            try:
+                [alone] = score_group(task, replace(self.group, rollouts=(rollout,))).rollouts
+            except Exception as error:  # noqa: BLE001  a faulty task costs the texts that it fails on
+                failed.add(type(error).__name__)
+                scored.append(None)
+                continue
+            scored.append(alone)
+            unjudged += alone.no_verdict
+        if failed:
+            log.error(
+                "task %s failed on texts of %s: %s", task.name, self.group.origin, ", ".join(sorted(failed))
+            )
+        return scored
 
     @property
     def contents(self) -> list[str]:

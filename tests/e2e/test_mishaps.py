@@ -62,6 +62,17 @@ def test_the_second_ctrl_c_ends_at_once_and_says_what_is_saved(tmp_path: Path) -
     assert resumed.returncode in (0, 2) and "Traceback" not in resumed.stderr
 
 
+def test_a_second_process_in_a_run_folder_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    process = start(*RUN, cwd=tmp_path)
+    wait_for_round(tmp_path / "run", 1)
+    for verb in (("run", "--resume"), RUN[:-2]):
+        second = murmur(*verb, "--run-dir", "run", cwd=tmp_path)
+        assert second.returncode == 2 and "run is in use by another node" in in_words(second.stderr)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "stopped and saved after round" in output
+
+
 def test_sigterm_saves_as_ctrl_c_does(tmp_path: Path) -> None:
     process = start(*RUN, cwd=tmp_path)
     wait_for_round(tmp_path / "run", 1)

@@ -16,6 +16,7 @@ from node.bench.netlab.lab import Host, Lab
 from node.runtime.serve_bootstrap import INVITE
 from node.storage.events import ExternalEvent, History, PeerEvent, RoundEvent
 from node.storage.run_folder import RunFolder
+from node.ui.invocation import murmur
 
 PRESET = "tiny"
 SEED = 0  # of which packets are lost, and of the nodes' names
@@ -118,7 +119,7 @@ class TestedSwarm:
             if ended or time.monotonic() > deadline:
                 cause = f"{ended[0].name} ended" if ended else f"waited {seconds:g} s"
                 where = f"{self.path}/*/output.log and */logs"
-                raise BenchError(f"no sign of {what}: {cause}; see {where}, or try murmur doctor")
+                raise BenchError(f"no sign of {what}: {cause}; see {where}, or try {murmur('doctor')}")
             time.sleep(POLL_SECONDS)
 
     def records(self, begin: float, end: float) -> list[NodeRecord]:

@@ -12,6 +12,7 @@ from node.storage.run_folder import RunFolder
 from node.ui.inspect.errors import InspectError
 from node.ui.inspect.png import png_of
 from node.ui.inspect.rollout_list import advantage_cell, origin_cell, plain_rollout, text_cell
+from node.ui.invocation import murmur
 from node.ui.run_view import new_console
 from node.ui.visible_text import one_line, plain_json, quoted
 
@@ -22,7 +23,8 @@ def find_rollout(history: RolloutHistory, folder: RunFolder, number: int) -> Kep
     """Raises InspectError where the store has no such rollout, StoreError for a store that cannot be read."""
     if (found := history.get(number)) is None:
         raise InspectError(
-            f"{folder.path} keeps no rollout {number}: murmur rollouts lists those that it has, with their ids"
+            f"{folder.path} keeps no rollout {number}: {murmur('rollouts', folder.path)} lists those that it has, "
+            "with their ids"
         )
     return found
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from node.ui.invocation import murmur
+
 if TYPE_CHECKING:
     from policies.rollout import Problem
     from policies.tasks import TaskSpec
@@ -37,7 +39,10 @@ def list_tasks(context: typer.Context, as_json: JsonOption = False) -> None:
     if not gym_installed():
         more = len(known_gym_tasks()) - 1
         typer.echo(f"\nreasoning-gym's tasks, rg:chain_sum and {more} more, are not installed: {INSTALL}")
-    typer.echo("\nProblems of one: murmur tasks show NAME.  Own questions: murmur tasks check FILE.jsonl")
+    typer.echo(
+        f"\nProblems of one: {murmur('tasks', 'show', 'NAME')}.  "
+        f"Own questions: {murmur('tasks', 'check', 'FILE.jsonl')}"
+    )
 
 
 @tasks_app.command("show")

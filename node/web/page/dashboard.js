@@ -110,7 +110,7 @@ function showSharing({ sharing, peers }) {
   const trained = sharing.trained_local + sharing.trained_external;
   byId("sharing").replaceChildren(
     tile("trained on from peers", share === null ? "\u2013" : `${Math.round(share * 100)} %`, `${sharing.trained_external} of ${trained} groups`),
-    tile("received", sharing.received, `groups that passed every check here; ${sharing.set_aside} all alike: all rewards equal, so nothing to learn from`),
+    tile("received", sharing.received, `groups that passed every check here; ${sharing.set_aside} of equal rewards, so nothing to learn from`),
     tile("refused", total(sharing.refused), reasons(sharing.refused)),
     tile("places left empty", sharing.missing_external, "in updates that wanted more groups of peers than there were"),
     tile("published", sharing.published, "own groups that peers could fetch")
@@ -118,7 +118,7 @@ function showSharing({ sharing, peers }) {
   const rows = peers.map((peer) => [
     shortPeer(peer.peer), peer.last_round, peer.received, peer.set_aside, peer.trained_on, total(peer.refused), reasons(peer.refused) || "\u2013",
   ]);
-  const heads = ["peer", "last round", "received", "all alike", "trained on", "refused", "why"];
+  const heads = ["peer", "last round", "received", "equal rewards", "trained on", "refused", "why"];
   byId("peers").replaceChildren(
     rows.length ? table("Groups by peer", heads, rows) : make("p", { class: "quiet" }, "No records of peers so far.")
   );

@@ -62,7 +62,7 @@ def test_bounds_defaults_and_choices_are_those_of_the_schema() -> None:
     )
     assert keys["sampler.retry_unsolved"].bounds == "0 or more, 1 at most"
     assert keys["swarm.client_mode"].type == 'boolean or `"auto"`'
-    assert keys["strategy.rollouts"].bounds == "2 or more"
+    assert keys["strategy.rollouts"].bounds == "2 or more, 1024 at most"
     assert keys["policy"].default == '`type = "embedded"`'
     assert keys["tasks"].default == "must be set"
     assert keys["policy.tree.splits"].default == "`{ 0 = 4, 3 = 2, 6 = 2 }`"

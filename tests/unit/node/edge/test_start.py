@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from node.storage.run_folder import RunFolder
 from swarm.wire.identity import Identity
 from swarm.wire.invite import Invite
 
+ROOT = Path(__file__).parents[4]
 WAY = f"/ip4/127.0.0.1/tcp/4001/p2p/{Identity.ephemeral().peer_id}"
 Played = list[tuple[Config, RunFolder, bool]]
 
@@ -156,6 +159,19 @@ def test_hints_run_as_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert hint("doctor") == "murmur doctor"
     script.unlink()
     assert hint("doctor") == ".venv/bin/python -m node doctor"
+
+
+def test_no_hint_names_a_bare_command() -> None:
+    """What a message proposes to type goes through `invocation.murmur`; its name alone is for prose and usage."""
+    proposed = re.compile(r"(: |try |with |\()murmur [a-z]+")
+    bare = [
+        (str(path), node.value)
+        for path in (ROOT / "node").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n\n" not in node.value
+        if proposed.search(node.value)
+    ]
+    assert [where for where in bare if "bench/results/page.py" not in where[0]] == []
 
 
 @pytest.mark.parametrize("verb", ["run", "silo"])

@@ -36,6 +36,22 @@ def test_resume_needs_a_run(tmp_path: Path) -> None:
         latest_run_folder("tiny", tmp_path)
 
 
+def test_a_run_to_resume_that_is_not_there_is_answered_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="leave out --resume to start one"):
+        latest_run_folder("tiny", tmp_path)
+    run_written(tmp_path / "join-1", 1.0)
+    run_written(tmp_path / "join-1" / "baseline", 9.0)  # part of its run
+    run_written(tmp_path / "silo-2", 2.0)
+    (tmp_path / "bootstrap").mkdir()
+    with pytest.raises(RunFolderError) as told:
+        latest_run_folder("tiny", tmp_path)
+    assert str(told.value).endswith(f"there are {tmp_path}/join-1, {tmp_path}/silo-2")
+    for number in range(3, 12):
+        run_written(tmp_path / f"silo-{number}", float(number * 10))
+    with pytest.raises(RunFolderError, match=r"silo-11, .*silo-5, .*silo-4 and 3 older ones"):
+        latest_run_folder("tiny", tmp_path)
+
+
 def test_numbers_count_up_and_ignore_strangers(tmp_path: Path) -> None:
     assert new_run_folder("tiny", tmp_path).path == tmp_path / "tiny-1"
     for name in ("tiny-1", "tiny-10", "tiny-x", "tinier-40"):

@@ -204,6 +204,24 @@ def test_a_task_that_fails_on_a_text_costs_that_group_alone() -> None:
     assert "crash" not in fault.detail
 
 
+def test_a_task_that_fails_on_a_text_costs_the_text_where_two_others_remain(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    keeper = RolloutVerifier(SWARM, NODE, {"addition@1": Faulty()}, encode, ManualClock())
+    sent = body_of(
+        [shared_group(7, ("crash", 1.0), ("it is 8", 1.0), ("crash too", 0.0), ("no", 0.5))], ALICE
+    )
+    [(verdict, taken)] = keeper.verify(*offer(sent))
+    assert (verdict.outcome, verdict.left_out) == (Outcome.ACCEPTED, (Reason.FAULT, Reason.FAULT))
+    assert verdict.claim_mismatches == 1  # "no" claimed a half: claims stay with their rollouts
+    assert taken is not None
+    assert [(r.text, r.reward) for r in taken.rollouts] == [("it is 8", 1.0), ("no", 0.0)]
+    assert "RecursionError" in caplog.text and "crash" not in caplog.text
+    one_left = body_of([shared_group(8, ("crash", 1.0), ("it is 9", 1.0))], ALICE)
+    [(refused, nothing)] = keeper.verify(*offer(one_left))
+    assert (refused.reason, nothing) == (Reason.FAULT, None)
+
+
 def test_the_tokenizer_hears_how_a_rollout_ended() -> None:
     heard: list[Finish] = []
 
