@@ -194,3 +194,10 @@ def test_a_report_says_which_commit_it_is_of() -> None:
     known = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     expected = known.stdout.strip() if known.returncode == 0 else "unknown"
     assert code_commit().removesuffix("-changed") == expected
+
+
+def test_the_page_names_the_command_of_every_cell() -> None:
+    page = (ROOT / "docs" / "results.md").read_text()
+    commands = {name: options for table in TABLES for name, options in table.commands.items()}
+    missing = [n for n, c in commands.items() if f"`murmur bench {c} --json > results/{n}.json`" not in page]
+    assert commands and missing == []
