@@ -54,11 +54,14 @@ def pixels_of(images: Sequence[Image]) -> npt.NDArray[np.float32]:
 
 def _grey(image: Image) -> npt.NDArray[np.float32]:
     """The mean over channels; of another size, the mean of the pixels that fall into each of the 8 x 8 cells."""
-    pixels = np.frombuffer(image.pixels, np.uint8).reshape(image.height, image.width, image.channels)
-    grey = pixels.astype(np.float32).mean(2)
-    if grey.shape != (SIDE, SIDE):
-        rows, columns = _cells(image.height), _cells(image.width)
-        grey = rows @ grey @ columns.T
+    pixels = np.frombuffer(image.pixels, np.uint8).astype(np.float32)
+    if (image.height, image.width) == (SIDE, SIDE):
+        grey = pixels.reshape(SIDE, SIDE, image.channels).mean(2)
+    else:
+        # Rows first, all channels in one product: a mean over channels takes ten times as long.
+        rows = _cells(image.height) @ pixels.reshape(image.height, image.width * image.channels)
+        columns = np.repeat(_cells(image.width) / image.channels, image.channels, axis=1)
+        grey = rows @ columns.T
     return np.asarray(grey / 127.5 - 1, dtype=np.float32).reshape(-1)
 
 

@@ -40,13 +40,15 @@ log = logging.getLogger(__name__)
 
 # Verifiers may differ by rounding between platforms; a larger difference is counted as a claim mismatch.
 CLAIM_TOLERANCE = 1e-6
-# Groups of a body that may be refused, and processor seconds that it may cost beyond the price of what can be trained
-# on: a body of 1.7 kB, all of whose groups passed and said one thing, once cost 7.5.
+# Groups of a body that may be refused, and processor seconds that may go into what cannot be trained on, or beyond the
+# price of what can: a body of 1.7 kB, all of whose groups passed and said one thing, once cost 7.5. Good groups pay for
+# themselves alone: while they paid for others too, every fifth one bought 0.4 s for the four around it. Honest senders
+# put those with something to learn from first (`shareable`).
 MAX_REFUSALS = 8
 BODY_SECONDS = 0.02
 GROUP_SECONDS = 0.01  # for reading a group of text, and again for scoring it, beyond its first rollouts
-# What a group that can be trained on may cost, with those around it that cannot: about five times what it takes
-# itself, 2 ms for eight rollouts of 512 tokens.
+# What a group that can be trained on may cost: about five times what it takes on an idle machine, 2 ms for eight
+# rollouts of 512 tokens.
 SECONDS_A_GROUP, SECONDS_A_TOKEN, SECONDS_A_PIXEL = 0.002, 2e-6, 0.02 / 2**20
 # Rollouts of one body without a verdict, after which the rest of it is not looked at: each may cost a verifier's whole
 # time, and 2,048 of them would keep a node from all other peers for minutes.
@@ -117,7 +119,7 @@ class RolloutVerifier:
             started = thread_seconds()
             verified.append(self._verify_group(body.sender, shared, pixels_left))
             if not verified[-1][0].no_verdict:  # those have a bound of their own, and are held against nobody
-                over += thread_seconds() - started - _price(*verified[-1])
+                over += max(0.0, thread_seconds() - started - _price(*verified[-1]))
             pixels_left -= opened_bytes(shared)
             unjudged += verified[-1][0].no_verdict
         return verified

@@ -7,6 +7,7 @@ network does wrong is a verdict, a counter and one log line.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import Counter, OrderedDict, deque
@@ -174,7 +175,20 @@ class Gossip:
             except Exception:  # the peer inbox: exchange may fail, training goes on
                 self._count(fault=1)
                 log.exception("a gossip cycle failed; the next one starts afresh")
-            self._stop.wait(self._pause(failures))
+            self._rest(failures)
+
+    def _rest(self, failures: int) -> None:
+        """Waits for the next cycle: longer after failures, but no longer than until a transport that was down is up.
+
+        A slow start would otherwise cost as much time again.
+        """
+        pause = self._pause(failures)
+        if not failures or self._transport.status().healthy:
+            self._stop.wait(pause)
+            return
+        for _ in range(math.ceil(pause / self.settings.interval)):
+            if self._stop.wait(self.settings.interval) or self._transport.status().healthy:
+                return
 
     def _pause(self, failures: int) -> float:
         doubled = self.settings.interval * 2.0 ** min(failures, 16)

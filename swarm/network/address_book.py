@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from swarm.discovery.announcement_store import AnnouncementStore
@@ -13,20 +14,29 @@ from swarm.network.dial_budget import DialBudget
 from swarm.network.ipc import DhtSettings
 from swarm.network.p2p_daemon import Daemon
 from swarm.network.peer_cache import PeerCache
+from swarm.sampling.newcomer_places import subnet_of
+from swarm.wire.announcement import Announcement
 from swarm.wire.multiaddr import Address, parse_known
 
-_MAX_JOIN = 8  # peers asked when the own routing table is empty
+_MAX_JOIN = 8  # peers of each kind asked when the own routing table is empty
+_OF_SUBNET = 2  # of them that gave nothing yet, where they are not the own machine's or network's
 
 
 class AddressBook:
     """Of one node; `addresses` are its own, without /p2p, as its daemon last named them."""
 
     def __init__(
-        self, settings: DhtSettings, swarm: str, peer: str, announcements: AnnouncementStore
+        self,
+        settings: DhtSettings,
+        swarm: str,
+        peer: str,
+        announcements: AnnouncementStore,
+        is_known: Callable[[str], bool] = lambda peer: False,
     ) -> None:
-        """`swarm` is its id and `peer` the PeerID of this node."""
+        """`swarm` is its id and `peer` the PeerID of this node; `is_known` says who gave it something good."""
         self.addresses: tuple[Address, ...] = ()
         self._settings, self._swarm, self._peer, self._announcements = settings, swarm, peer, announcements
+        self._is_known = is_known
         self._cache = PeerCache(settings.peer_cache) if settings.peer_cache else None
         self._mdns: MdnsClient | None = None
         self._connected: set[Address] = set()  # found by mDNS
@@ -40,12 +50,12 @@ class AddressBook:
     def bootstrap_candidates(self) -> list[Address]:
         """Peers to join through, never itself: as configured, met, or known from an earlier run.
 
-        Those met are as good as the configured ones, which may be gone by now.
+        Those met are as good as the configured ones, which may be gone or hostile by now.
         """
         cached = self._cache.addresses if self._cache else ()
         near = self._mdns.found if self._mdns else ()
-        configured = parse_known(self._settings.bootstrap)
-        known = dict.fromkeys([*configured, *self._met(), *near[:_MAX_JOIN], *cached[:_MAX_JOIN]])
+        configured, met = parse_known(self._settings.bootstrap), (*self._met_known(), *self._met_others())
+        known = dict.fromkeys([*configured, *met, *near[:_MAX_JOIN], *cached[:_MAX_JOIN]])
         return [a for a in known if a.peer != self._peer]
 
     def may_dial(self, address: str) -> bool:
@@ -65,9 +75,14 @@ class AddressBook:
             within = self.budget.within(allowed, announcer or peer)
             if allowed and not within:  # without any p2pd would go and look for others
                 raise FetchFailed("its addresses were dialled in vain too often of late")
-            stream, reached = await daemon.dial(protocol, peer, [str(a) for a in within])
+            try:
+                stream, reached = await daemon.dial(protocol, peer, [str(a) for a in within])
+            except FetchFailed:
+                self.budget.note_failed(within)
+                raise
             if reached:
-                self.budget.note_spoke(reached)
+                # The peer may have opened the connection, from a port that nobody can dial.
+                self.budget.note_spoke([reached, *(a for a in within if a.host == reached.host)])
             return stream
 
         return dial
@@ -81,7 +96,7 @@ class AddressBook:
         if self._settings.lan:
             await self._connect_neighbours(daemon)
         if self._cache:
-            self._cache.remember(self._met())
+            self._cache.remember(self._met_known(), self._met_others())
 
     def close(self) -> None:
         if self._mdns:
@@ -94,11 +109,27 @@ class AddressBook:
         self._connected.update(fresh)
         await self.connect(daemon, fresh)
 
-    def _met(self) -> list[Address]:
-        """Where publishers of live announcements listen."""
+    def _met_known(self) -> list[Address]:
+        """Where known peers listen, as they announce it now."""
+        return self._places(a for a in self._announcements.live() if self._is_known(a.peer))[:_MAX_JOIN]
+
+    def _met_others(self) -> list[Address]:
+        """Where other publishers listen: those that were reached first, and few of a subnet.
+
+        Announcing costs nothing, so the newest alone would be whoever announces most.
+        """
+        found = self._places(a for a in self._announcements.live() if not self._is_known(a.peer))
+        subnets: Counter[str] = Counter()
+        chosen: list[Address] = []
+        for address in sorted(found, key=lambda a: not self.budget.spoke(a)):
+            subnet = subnet_of(address.host)
+            if subnets[subnet] < _OF_SUBNET or not address.is_global:
+                chosen.append(address)
+                subnets[subnet] += 1
+        return chosen[:_MAX_JOIN]
+
+    def _places(self, announcements: Iterable[Announcement]) -> list[Address]:
         met = [
-            replace(parse_known([t])[0], peer=a.peer)
-            for a in self._announcements.live()
-            for t in a.own_addresses
+            replace(parse_known([text])[0], peer=a.peer) for a in announcements for text in a.own_addresses
         ]
-        return [a for a in met if self.may_dial(str(a.without_peer()))][:_MAX_JOIN]
+        return [a for a in met if self.may_dial(str(a.without_peer()))]

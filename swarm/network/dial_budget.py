@@ -1,7 +1,8 @@
 """The dial budget: strangers' announcements do not make this node knock at a host that has nothing to do with it.
 
 An announcement may name any address, and a thousand nodes that read it would all connect there. A target that spoke a
-protocol of ours is free; others may be dialled a few times a minute each, and each announcing peer may name so many.
+protocol of ours when it was dialled last is free; others may be dialled a few times a minute each, and each announcing
+peer may name so many.
 """
 
 from __future__ import annotations
@@ -39,17 +40,31 @@ class DialBudget:
         """Those that may be dialled now for the word of `announcer`, a PeerID; each counts as dialled."""
         return [a for a in addresses if self._takes(a, announcer)]
 
-    def note_spoke(self, target: Address) -> None:
-        """A node that speaks our protocol was reached there."""
-        place = target.host, target.port
-        if place not in self._spoken:
-            self._speaking_hosts[target.host] += 1
-        self._spoken[place] = None
-        self._spoken.move_to_end(place)
-        if len(self._spoken) > _MAX_SPOKEN:
-            (host, _), _ = self._spoken.popitem(last=False)
-            self._speaking_hosts[host] -= 1
-            self._speaking_hosts += Counter()  # forgets those with none left
+    def note_spoke(self, targets: Iterable[Address]) -> None:
+        """A node that speaks our protocol was reached there, or at the same host, of which it names these ports."""
+        for target in targets:
+            place = target.host, target.port
+            if place not in self._spoken:
+                self._speaking_hosts[target.host] += 1
+            self._spoken[place] = None
+            self._spoken.move_to_end(place)
+            if len(self._spoken) > _MAX_SPOKEN:
+                self._forget(next(iter(self._spoken)))
+
+    def spoke(self, target: Address) -> bool:
+        """Whether our protocol was spoken there when it was dialled last."""
+        return (target.host, target.port) in self._spoken
+
+    def note_failed(self, targets: Iterable[Address]) -> None:
+        """Nothing spoke there this time, so that the next dials count again."""
+        for target in targets:
+            if (target.host, target.port) in self._spoken:
+                self._forget((target.host, target.port))
+
+    def _forget(self, place: tuple[str, int]) -> None:
+        del self._spoken[place]
+        self._speaking_hosts[place[0]] -= 1
+        self._speaking_hosts += Counter()  # forgets those with none left
 
     def _takes(self, target: Address, announcer: str) -> bool:
         place = target.host, target.port

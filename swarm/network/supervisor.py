@@ -81,7 +81,9 @@ class PeerSupervisor:
         self._membership = membership
         self._known = KnownPeers(membership, self._announcements)
         self._exchange = BodyExchange(membership, settings.serve, self._announcements, self._is_known)
-        self._address_book = AddressBook(settings, membership.swarm, identity.peer_id, self._announcements)
+        self._address_book = AddressBook(
+            settings, membership.swarm, identity.peer_id, self._announcements, self._is_known
+        )
         self._publisher = Publisher(settings, identity, membership, self._exchange, self._address_book)
         self._foreign = ForeignValues(self._filter.refused.total)
         self._clocks = ClockWatch()

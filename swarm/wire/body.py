@@ -87,7 +87,8 @@ class PackedGroup:
 
 
 def shareable(groups: Iterable[Group], withheld: Counter[str] | None = None) -> list[PackedGroup]:
-    """The own scored groups that a peer would accept, in the given order and cut to what one body holds.
+    """The own scored groups that a peer would accept, cut to what one body holds: those with something to learn from
+    first, since a receiver soon leaves a body that has nothing more for it; otherwise in the given order.
 
     Unfinished, empty and overlong rollouts stay at home, and so does a group that they leave with fewer than
     two, or one whose chosen images take too many bytes. Of a group of images the best and the worst travel. External
@@ -96,9 +97,7 @@ def shareable(groups: Iterable[Group], withheld: Counter[str] | None = None) -> 
     withheld = Counter() if withheld is None else withheld
     chosen: list[PackedGroup] = []
     bytes_left, pixels_left, rollouts_left = SHARED_BYTES, MAX_BODY_PIXELS, MAX_BODY_ROLLOUTS
-    for group in groups:
-        if group.external:
-            continue
+    for group in sorted((g for g in groups if not g.external), key=_has_nothing_to_learn):
         withheld["overlong_rollouts"] += sum(map(_overlong, group.rollouts))
         rollouts = _extremes([rollout for rollout in group.rollouts if _travels(rollout)])
         if not 2 <= len(rollouts) <= MAX_ROLLOUTS:
@@ -126,6 +125,10 @@ def share(groups: Sequence[PackedGroup], swarm: str, sender: str, summary: Summa
     """
     shared = tuple(group.shared() for group in groups)
     return Body(swarm, sender, summary.fingerprint, summary.policy_version, summary.round, shared)
+
+
+def _has_nothing_to_learn(group: Group) -> bool:
+    return all(rollout.reward is not None for rollout in group.rollouts) and group.zero_advantage
 
 
 def _travels(rollout: Rollout) -> bool:

@@ -109,6 +109,22 @@ def test_an_answer_over_another_connection_vouches_for_no_address_that_was_named
     assert wire.knocks == [VICTIM] * OF_TARGET
 
 
+def test_a_peer_that_opened_the_connection_itself_is_dialled_where_it_says_it_listens() -> None:
+    """Its own port is another then: its bodies were refused after a few, as its target had never spoken."""
+    address_book, wire = book(), Wire()
+    wire.reached = Address("ip4", "192.0.2.1", 50123)
+    assert dial_all(address_book, wire, [("alice", ["/ip4/192.0.2.1/tcp/4001"])] * 50) == []
+
+
+def test_ports_that_a_peer_once_named_at_its_own_host_are_free_no_more_once_a_dial_fails() -> None:
+    address_book, wire = book(), Wire()
+    wire.reached = Address("ip4", "203.0.113.9", 50123)
+    dial_all(address_book, wire, [("mallory", [VICTIM])])
+    wire.reached, wire.knocks = None, []
+    dial_all(address_book, wire, [(f"sybil{n}", [VICTIM]) for n in range(50)])
+    assert wire.knocks == [VICTIM] * (1 + OF_TARGET - 1)
+
+
 def test_rejoining_through_announced_addresses_keeps_the_budget_and_configured_peers_are_free() -> None:
     address_book, wire = book(), Wire()
     victim = Address.parse(f"{VICTIM}/p2p/{OWN}")
@@ -132,5 +148,5 @@ def test_budgets_come_back_and_memory_is_bounded() -> None:
     now[0] = 15.0
     assert budget.within([target], "another") == [target]
     for n in range(5000):
-        budget.note_spoke(Address("ip4", f"10.{n // 250}.{n % 250}.1", 1))
+        budget.note_spoke([Address("ip4", f"10.{n // 250}.{n % 250}.1", 1)])
     assert len(budget._spoken) == len(budget._speaking_hosts) == 4096

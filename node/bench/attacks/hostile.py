@@ -14,13 +14,15 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
+from node.bench.attacks.hostile_bootstrap import BEHAVIOURS, Liar
 from node.bench.attacks.hostile_dht import ground_identities, install_lies, store_everywhere
 from node.bench.attacks.plan import CASES, AttackPlan
 from policies.seeds import derive_generator
 from swarm.discovery.announcement_filter import AnnouncementFilter
-from swarm.errors import FetchFailed
+from swarm.errors import DecodeError, FetchFailed
+from swarm.exchange.announcement_exchange import ask_announcements
 from swarm.exchange.framing import HEADER, Status
-from swarm.limits import FETCH_PROTOCOL, MAX_LIFETIME
+from swarm.limits import ANNOUNCEMENTS_PROTOCOL, FETCH_PROTOCOL, MAX_LIFETIME
 from swarm.network import dht_protocol
 from swarm.network.dht_validator import install_depth_guard
 from swarm.network.ipc import DhtSettings
@@ -28,6 +30,7 @@ from swarm.network.p2p_daemon import DAEMON_ERRORS, Daemon
 from swarm.process import die_with_parent
 from swarm.wire.announcement import Announcement, Summary, TaskSummary, epoch_of, shard_key, shard_of
 from swarm.wire.identity import Identity
+from swarm.wire.membership import Membership
 
 SYBILS = 24  # fresh names of a wave
 WAVE_SECONDS = 10.0
@@ -51,8 +54,9 @@ class Attacker:
     async def daemon(self, number: int = 0, identity: Identity | None = None) -> AsyncIterator[Daemon]:
         """A daemon of an own key that has joined the swarm."""
         key = self.plan.key(number)
-        (identity or Identity.ephemeral()).save(key)
-        place = self.plan.listen.rpartition("/")[0] + f"/{4001 + number}"
+        if identity or not key.exists():
+            (identity or Identity.ephemeral()).save(key)
+        place = self.plan.hostile_address(number)
         settings = DhtSettings(self.manifest, self.plan.bootstrap, listen=(place,), start_timeout=120.0)
         daemon = await Daemon.start(settings, key, self.plan.bootstrap, AnnouncementFilter(self.manifest))
         try:
@@ -167,6 +171,59 @@ async def eclipse(attacker: Attacker) -> None:
                 group.create_task(_sit(attacker, GROUND_NODES * place + number, identity))
 
 
+async def outsiders(attacker: Attacker) -> None:
+    """Without the secret of a private swarm: sits in its DHT, takes all and gives nothing, and floods its shards."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(eclipse(attacker))
+        group.create_task(_ask_for_bodies(attacker))
+        async with attacker.daemon(GROUND_NODES * GROUND_EPOCHS) as daemon:
+            while True:
+                records = [attacker.record(Identity.ephemeral(), attacker.nowhere()) for _ in range(8)]
+                attacker.done["flood_taken"] += await store_everywhere(daemon, records)
+                attacker.done["flood_records"] += len(records)
+                await asyncio.sleep(1.0)
+
+
+async def hostile_bootstrap(attacker: Attacker) -> None:
+    """The nodes that joiners were told to join through: LIARS of them, each lying in a way of its own."""
+
+    def crowd() -> list[Announcement]:
+        peers = [Identity.ephemeral() for _ in range(SYBILS)]
+        return [attacker.record(peer, attacker.nowhere()) for peer in peers]
+
+    def count(what: str) -> None:
+        attacker.done[what] += 1
+
+    liar = Liar(crowd, count)
+
+    async def lie(number: int, behaviour: str) -> None:
+        async with attacker.daemon(number) as daemon:
+            await liar.take_up(daemon, behaviour)
+            count("liars")
+            await asyncio.Event().wait()
+
+    async with asyncio.TaskGroup() as group:
+        for number, behaviour in enumerate(BEHAVIOURS):
+            group.create_task(lie(number, behaviour))
+        while attacker.done["liars"] < len(BEHAVIOURS):
+            await asyncio.sleep(0.1)
+        liar.install()
+
+
+async def _ask_for_bodies(attacker: Attacker) -> None:
+    """Asks every node for bodies and announcements, as a member would but without a token."""
+    own = Membership(attacker.manifest.swarm_id, b"", b"")
+    async with attacker.daemon(GROUND_NODES * GROUND_EPOCHS + 1) as daemon:
+        while True:
+            for peer, address in attacker.plan.victims.items():
+                with suppress(FetchFailed, DecodeError, *DAEMON_ERRORS):
+                    stream, _ = await daemon.dial(ANNOUNCEMENTS_PROTOCOL, peer, [address])
+                    attacker.done["asked"] += 1
+                    told = await ask_announcements(stream, own, 0.0)
+                    attacker.done["told"] += len(told or ())
+            await asyncio.sleep(1.0)
+
+
 async def _sit(attacker: Attacker, number: int, identity: Identity) -> None:
     async with attacker.daemon(number, identity):
         attacker.done["ground_nodes"] += 1
@@ -180,7 +237,19 @@ async def _announce(attacker: Attacker, daemon: Daemon, address: str) -> None:
 
 
 ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = dict(
-    zip(CASES, (dead_announcements, slow_bodies, silent_streams, storage_flood, eclipse), strict=True)
+    zip(
+        CASES,
+        (
+            dead_announcements,
+            slow_bodies,
+            silent_streams,
+            storage_flood,
+            eclipse,
+            outsiders,
+            hostile_bootstrap,
+        ),
+        strict=True,
+    )
 )
 
 

@@ -5,6 +5,7 @@ Each measure plays a few seeds and gives one figure a seed, for the worst node t
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ from policies.rollout import Group, TrainGroup
 from policies.seeds import derive_generator
 from policies.tasks.embedded import FAMILIES
 from policies.tasks.task import Task
-from swarm.admission.peer_records import Standing
+from swarm.admission.peer_records import PeerRecords, Standing
+from swarm.admission.replay_guard import ReplayGuard
 from swarm.admission.rollout_verifier import RolloutVerifier
 from swarm.admission.verdict import Verdict
 from swarm.gossip.body_selection import select_bodies
@@ -156,6 +158,40 @@ def front_running(seed: int) -> float:
     return kept / offered
 
 
+def honest_cpu(seed: int) -> float:
+    """Processor time that a node among honest peers spends on telling them apart, over what it spends without.
+
+    Both sides take the same bodies of completions at their cap, in turns: one with records, fair draws and the memory
+    of what was here, the other with a draw that is uniform over what is offered and no memory.
+    """
+    honest = _honest(seed)
+    sides = [Receiver(seed), Receiver(seed)]
+    ratios = []
+    for number in range(ROUNDS):
+        offers = {s.peer: s.offer([_whole(1000 * place + number)]) for place, s in enumerate(honest)}
+        seconds = [0.0, 0.0]
+        for trusting in (False, True) if number % 2 else (True, False):
+            started = time.process_time()
+            _honest_cycle(sides[trusting], offers, trusting=trusting)
+            seconds[trusting] = time.process_time() - started
+        ratios.append(seconds[False] / seconds[True])
+    return float(np.median(ratios)) - 1.0  # of rounds: other programs on the machine make single ones dear
+
+
+def _honest_cycle(node: Receiver, offers: Mapping[str, Offer], *, trusting: bool) -> None:
+    """What a cycle of gossip and an update's draw take, less the network and the update."""
+    if trusting:
+        node.verifier.guard, node.verifier.records = ReplayGuard(), PeerRecords(lambda: NOW)
+        for place in node.generator.permutation(len(offers))[:FETCHED]:
+            node.take(list(offers.values())[place])
+        groups = node.pool.draw(DRAWN, node.generator, NOW)
+        drawn = [TrainGroup(one, group_relative(one.rewards)) for one in groups]
+    else:
+        node.cycle(offers)
+        drawn = fair_weights([TrainGroup(one, group_relative(one.rewards)) for one in node.draw()])
+    assert drawn
+
+
 @dataclass(frozen=True, slots=True)
 class Measure:
     """A figure and its bar."""
@@ -171,6 +207,7 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
         "group_weight": Measure(group_weight, ceiling=1.05),
         "replay_flush": Measure(replay_flush, ceiling=0.0),
         "front_running": Measure(front_running, floor=0.95),
+        "honest_cpu": Measure(honest_cpu, ceiling=0.05),
     }
 )
 
@@ -190,6 +227,11 @@ def _good(seed: int) -> SharedGroup:
     """A group of eight with one right answer and texts that nobody else writes."""
     wrong = [f"{seed} is a wrong answer, try {n}, at length" for n in range(7)]
     return group(TEXT_TASK, seed, [_TASK.problem(seed).answer, *wrong])
+
+
+def _whole(seed: int) -> SharedGroup:
+    """A group of eight completions at the cap, one of them right."""
+    return group(TEXT_TASK, seed, [_TASK.problem(seed).answer, *texts(7, 511, seed)])
 
 
 def _own(seed: int, generator: np.random.Generator) -> Group:

@@ -10,7 +10,18 @@ from pathlib import Path
 from swarm.wire.manifest import Manifest
 
 # What a hostile process can do; `node.bench.attacks.hostile` has a function of each name.
-CASES = ("dead_announcements", "slow_bodies", "silent_streams", "storage_flood", "eclipse")
+CASES = (
+    "dead_announcements",
+    "slow_bodies",
+    "silent_streams",
+    "storage_flood",
+    "eclipse",
+    "outsiders",
+    "hostile_bootstrap",
+)
+JOINED = "hostile_bootstrap"  # what counts there is the delivery to nodes that join through the attacker
+PRIVATE = "outsiders"  # the swarm attacked there is private, and the attacker has no secret of it
+LIARS = 5  # hostile bootstrap nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,10 @@ class AttackPlan:
     def address(self) -> str:
         """The host that it speaks from."""
         return self.listen.split("/")[2]
+
+    def hostile_address(self, number: int) -> str:
+        """Where the attacker's daemon of that number listens."""
+        return f"{self.listen.rpartition('/')[0]}/{4001 + number}"
 
     def key(self, number: int) -> Path:
         return Path(self.folder) / f"mallory-{self.case}-{number}.key"

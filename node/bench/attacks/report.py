@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from node.bench.kit.report import Check, Row
 
@@ -33,6 +33,13 @@ class AttackOutcome:
     deliveries: Sequence[Delivery]  # between honest nodes only
     published: Sequence[float]  # when an honest node published, Unix seconds
     hostile: Mapping[str, int]  # what the attacker says that it did
+    cores_before: float = 0.0  # processor seconds a second of all honest transports
+    cores_during: float = 0.0
+    hostile_cores: float = 0.0  # of the attacker
+    joiners: tuple[
+        str, ...
+    ] = ()  # nodes that joined through the attacker; where there are any, they alone count
+    counted: Mapping[str, int] = field(default_factory=dict)  # by the honest transports during the attack
 
     @property
     def before(self) -> float:
@@ -50,8 +57,21 @@ class AttackOutcome:
 
     @property
     def kept(self) -> float:
-        """Delivery during the attack over that before it; 0 where there was none before."""
-        return self.during / self.before if self.before else 0.0
+        """Delivery during the attack over that before it; 0 where there was none before.
+
+        With joiners: what the worst of them gets of those who did not join anew, over what these got of as many before.
+        """
+        if not self.before:
+            return 0.0
+        return min(map(self._joined, self.joiners)) if self.joiners else self.during / self.before
+
+    def _joined(self, joiner: str) -> float:
+        nodes = {d.receiver for d in self.deliveries if self.begun <= d.at < self.struck}
+        stayed = nodes - set(self.joiners)
+        usual = self.before / len(nodes) / max(1, len(nodes) - 1)  # of one sender, at one receiver
+        got = [d for d in self.deliveries if d.receiver == joiner and d.sender in stayed]
+        rate = self._rate(min(self.struck + SETTLING, self.ended), self.ended, got)
+        return rate / (usual * len(stayed))
 
     def row(self) -> Row:
         count = len({d.receiver for d in self.deliveries if self.struck + SETTLING <= d.at < self.ended})
@@ -62,16 +82,22 @@ class AttackOutcome:
             "during": self.during,
             "after": self.after,
             "kept": self.kept,
+            "joiners": ", ".join(f"{name} {self._joined(name):.2f}" for name in self.joiners),
             "attack_s": round(self.ended - self.struck, 1),
             "receivers": count,
             "published": published,
+            "cores_before": round(self.cores_before, 2),
+            "cores_during": round(self.cores_during, 2),
+            "attacker_cores": round(self.hostile_cores, 2),
+            "counted": ", ".join(f"{number} {what}" for what, number in sorted(self.counted.items())),
             "attacker": ", ".join(f"{number} {what}" for what, number in sorted(self.hostile.items())),
         }
 
-    def _rate(self, start: float, end: float) -> float:
+    def _rate(self, start: float, end: float, deliveries: Sequence[Delivery] | None = None) -> float:
         if end <= start:
             return math.nan
-        return 60.0 * sum(start <= delivery.at < end for delivery in self.deliveries) / (end - start)
+        counted = self.deliveries if deliveries is None else deliveries
+        return 60.0 * sum(start <= delivery.at < end for delivery in counted) / (end - start)
 
 
 def checks(outcomes: Sequence[AttackOutcome]) -> list[Check]:

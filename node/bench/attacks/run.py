@@ -7,30 +7,28 @@ What needs no network is measured in this process, over seeds.
 
 from __future__ import annotations
 
-import json
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from node.bench.attacks.hostile_process import HostileProcess
 from node.bench.attacks.measures import MEASURES
-from node.bench.attacks.plan import CASES, AttackPlan
+from node.bench.attacks.plan import CASES, JOINED, LIARS, PRIVATE, AttackPlan
 from node.bench.attacks.report import SETTLING, AttackOutcome, checks
-from node.bench.attacks.swarm import NODES, SEED, HonestSwarm, Place, place
-from node.bench.kit.child_process import start_child
+from node.bench.attacks.swarm import NODES, SEED, START_SECONDS, HonestSwarm, Place, place
 from node.bench.kit.options import BenchError, BenchOptions, refuse_unknown
 from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
 from node.bench.kit.spread import spread
 from node.bench.netlab.kernel import obstacle
 from node.bench.netlab.lab import Lab
 from node.storage.run_folder import new_run_folder
-from swarm.process import close_and_wait
+from policies.seeds import derive_generator
+from swarm.wire.identity import Identity
 
 BEFORE_SECONDS, AFTER_SECONDS = 40.0, 20.0
 SEEDS = 5
 ATTACK_SECONDS = 90.0  # the first SETTLING of them are not counted
-_END_SECONDS = 20.0  # for a hostile process to stop its daemons
 
 
 def run(options: BenchOptions, progress: Progress) -> Report:
@@ -73,16 +71,21 @@ def _attacked(
     missing = obstacle()
     network = "network namespaces" if missing is None else f"loopback addresses ({missing})"
     where: dict[str, str | int] = {"nodes": NODES, "network": network, "folder": str(folder)}
-    with _swarm(folder, progress, on_lab=missing is None) as swarm:
-        mallory = place(swarm.lab, "mallory", 100)
-        for case in cases:
-            yield where, play(case, swarm, mallory, seconds, progress)
+    for kind, secret in (("open", b""), ("private", derive_generator(SEED, "attacks", "secret").bytes(32))):
+        chosen = [case for case in cases if (case == PRIVATE) is bool(secret)]
+        if not chosen:
+            continue
+        (folder / kind).mkdir(parents=True)
+        with _swarm(folder / kind, progress, secret, on_lab=missing is None) as swarm:
+            mallory = place(swarm.lab, "mallory", 100)
+            for case in chosen:
+                yield where, play(case, swarm, mallory, seconds, progress)
 
 
 def play(case: str, swarm: HonestSwarm, mallory: Place, seconds: float, progress: Progress) -> AttackOutcome:
     """Peace, the attack, and peace again. Raises BenchError when the hostile process ends by itself."""
     progress(f"{case}: {BEFORE_SECONDS:g} s of peace, {seconds:g} s of attack, {AFTER_SECONDS:g} s after it")
-    begun = time.time()
+    begun, idle = time.time(), swarm.usage()
     swarm.live(BEFORE_SECONDS)
     victims = {node.peer: node.place.listen for node in swarm.nodes}
     plan = AttackPlan(
@@ -94,15 +97,29 @@ def play(case: str, swarm: HonestSwarm, mallory: Place, seconds: float, progress
         SEED,
         private=swarm.lab is None,
     )
-    with HostileProcess(plan, mallory, swarm.folder / f"{case}.log") as process:
+    with ExitStack() as stack:
+        process = stack.enter_context(HostileProcess(plan, mallory, swarm.folder / f"{case}.log"))
         while not process.begun:  # its imports are no part of the attack
             swarm.live(1.0)
-        struck = time.time()
+        joiners = stack.enter_context(_joiners(swarm, plan, process)) if case == JOINED else []
+        struck, attacked = time.time(), swarm.usage()
         swarm.live(seconds)
-        ended, hostile = time.time(), process.told()
+        ended, hostile, at_end = time.time(), process.told(), swarm.usage()
     swarm.live(AFTER_SECONDS)
     outcome = AttackOutcome(
-        case, begun, struck, ended, time.time(), tuple(swarm.deliveries), tuple(swarm.published), hostile
+        case,
+        begun,
+        struck,
+        ended,
+        time.time(),
+        tuple(swarm.deliveries),
+        tuple(swarm.published),
+        hostile,
+        cores_before=attacked.cores_since(idle),
+        cores_during=at_end.cores_since(attacked),
+        hostile_cores=process.cpu_seconds / (ended - struck),
+        joiners=tuple(joiners),
+        counted=at_end.counted_since(attacked),
     )
     progress(
         f"{case}: {outcome.before:.0f} groups a minute before, {outcome.during:.0f} during, kept {outcome.kept:.2f}"
@@ -110,52 +127,35 @@ def play(case: str, swarm: HonestSwarm, mallory: Place, seconds: float, progress
     return outcome
 
 
-class HostileProcess:
-    """The attacker, running inside the `with`; what it says it did is read as it comes."""
+@contextmanager
+def _joiners(swarm: HonestSwarm, plan: AttackPlan, process: HostileProcess) -> Iterator[list[str]]:
+    """A node that comes back with nobody but liars to join through, and a new one with an honest peer among them.
 
-    def __init__(self, plan: AttackPlan, mallory: Place, log: Path) -> None:
-        self._log = log
-        with mallory.inside(), log.open("ab") as output:
-            self._process = start_child("node.bench.attacks.hostile", plan.encode(), output)
-        self._told: dict[str, int] = {}
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def __enter__(self) -> HostileProcess:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        assert self._process.stdout
-        close_and_wait(self._process, _END_SECONDS)
-        self._reader.join(_END_SECONDS)
-        self._process.stdout.close()
-
-    @property
-    def begun(self) -> bool:
-        """Whether it has done anything yet."""
-        return bool(self.told())
-
-    def told(self) -> dict[str, int]:
-        """What it did so far, by kind. Raises BenchError when it has ended by itself."""
-        if self._process.poll() is not None:
-            raise BenchError(f"the hostile process ended by itself; see {self._log}")
-        return self._told
-
-    def _read(self) -> None:
-        assert self._process.stdout
-        for line in self._process.stdout:
-            with suppress(ValueError):
-                self._told = json.loads(line)
+    Until both are up, or had START_SECONDS for it, the attack has not begun: daemons take their time to start.
+    """
+    while process.told().get("liars", 0) < LIARS:
+        swarm.live(1.0)
+    liars = [f"{plan.hostile_address(n)}/p2p/{Identity.load(plan.key(n)).peer_id}" for n in range(LIARS)]
+    honest = swarm.nodes[0].dialled_at
+    back = swarm.rejoin(swarm.nodes[-1], liars)
+    fresh = swarm.join([*liars, honest])
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and not all(n.transport.status().healthy for n in (back, fresh)):
+        swarm.live(1.0)
+    try:
+        yield [back.name, fresh.name]
+    finally:
+        swarm.leave(fresh)
 
 
 @contextmanager
-def _swarm(folder: Path, progress: Progress, *, on_lab: bool) -> Iterator[HonestSwarm]:
-    progress(f"starting {NODES} nodes; logs are in {folder}")
+def _swarm(folder: Path, progress: Progress, secret: bytes, *, on_lab: bool) -> Iterator[HonestSwarm]:
+    progress(f"starting {NODES} nodes{' of a private swarm' if secret else ''}; logs are in {folder}")
     if on_lab:
-        with Lab(SEED) as lab, _started(HonestSwarm(lab, folder)) as swarm:
+        with Lab(SEED) as lab, _started(HonestSwarm(lab, folder, secret)) as swarm:
             yield swarm
     else:
-        with _started(HonestSwarm(None, folder)) as swarm:
+        with _started(HonestSwarm(None, folder, secret)) as swarm:
             yield swarm
 
 

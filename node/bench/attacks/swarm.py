@@ -7,7 +7,8 @@ own where this machine holds the network lab, else an address of the loopback.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from policies.tasks.embedded import FAMILIES
 from policies.tasks.task import TaskSpec
 from policies.text.encoding import Encoding
 from policies.text.tokenizer import build_tokenizer
+from swarm.admission.peer_records import PeerRecords
 from swarm.admission.rollout_verifier import RolloutVerifier, VerifierLimits
 from swarm.admission.verdict import Verdict
 from swarm.errors import TransportDown
@@ -29,6 +31,7 @@ from swarm.gossip.service import Gossip, GossipSettings
 from swarm.sampling.external_pool import ExternalPool
 from swarm.transport.dht import DhtSettings, DhtTransport
 from swarm.wire.manifest import Manifest
+from swarm.wire.membership import member_key
 
 SEED = 0
 PORT = 4001
@@ -60,6 +63,22 @@ def place(lab: Lab | None, name: str, number: int) -> Place:
     return Place(host.address, host.inside)
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the honest transports have used and counted so far, all together."""
+
+    at: float  # monotonic seconds
+    cpu_seconds: float
+    counters: Counter[str]
+
+    def cores_since(self, before: Usage) -> float:
+        return (self.cpu_seconds - before.cpu_seconds) / max(1e-9, self.at - before.at)
+
+    def counted_since(self, before: Usage) -> dict[str, int]:
+        """What was counted in between, by kind."""
+        return dict(self.counters - before.counters)
+
+
 @dataclass(slots=True)
 class HonestNode:
     """One node and what it has published."""
@@ -69,6 +88,7 @@ class HonestNode:
     transport: DhtTransport
     gossip: Gossip
     pool: ExternalPool
+    records: PeerRecords
     due: float = 0.0  # Unix seconds of its next publication
     round: int = 0
 
@@ -99,13 +119,15 @@ class HonestSwarm:
 
     lab: Lab | None
     folder: Path
+    secret: bytes = b""  # of a private swarm
     nodes: list[HonestNode] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     published: list[float] = field(default_factory=list)
 
     @property
     def manifest(self) -> Manifest:
-        return Manifest("bench-attacks", (TaskSpec("sort"),), EPOCH_SECONDS)
+        key = member_key(self.secret) if self.secret else b""
+        return Manifest("bench-attacks", (TaskSpec("sort"),), EPOCH_SECONDS, member_key=key)
 
     def start(self, count: int) -> None:
         """Starts `count` nodes; returns when each has received something. Raises BenchError when that fails."""
@@ -140,6 +162,35 @@ class HonestSwarm:
                 self.deliveries += [Delivery(now, node.name, honest[verdict.peer]) for verdict in verdicts]
             time.sleep(min(0.25, left))
 
+    def rejoin(self, node: HonestNode, bootstrap: Sequence[str]) -> HonestNode:
+        """Ends a node and starts it again with nobody but `bootstrap` to join through, and what it kept on disk."""
+        number = self.nodes.index(node)
+        node.gossip.close()
+        node.transport.close()
+        self.nodes[number] = self._node(number, bootstrap, node.place)
+        self.nodes[number].records.restore(node.records.snapshot())
+        self.nodes[number].gossip.start()
+        return self.nodes[number]
+
+    def join(self, bootstrap: Sequence[str]) -> HonestNode:
+        """Starts one more node, which knows of nobody but `bootstrap`."""
+        self.nodes.append(self._node(len(self.nodes), bootstrap))
+        self.nodes[-1].gossip.start()
+        return self.nodes[-1]
+
+    def leave(self, node: HonestNode) -> None:
+        node.gossip.close()
+        node.transport.close()
+        self.nodes.remove(node)
+
+    def usage(self) -> Usage:
+        counters = Counter[str]()
+        for node in self.nodes:
+            counters.update(node.transport.status().counters)
+            counters.update({f"gossip_{kind}": count for kind, count in node.gossip.counters().items()})
+        seconds = sum(node.transport.status().cpu_seconds for node in self.nodes)
+        return Usage(time.monotonic(), seconds, counters)
+
     def close(self) -> None:
         for node in self.nodes:
             node.gossip.close()
@@ -147,18 +198,23 @@ class HonestSwarm:
             node.transport.close()
         self.nodes.clear()
 
-    def _node(self, number: int) -> HonestNode:
+    def _node(
+        self, number: int, bootstrap: Sequence[str] | None = None, where: Place | None = None
+    ) -> HonestNode:
         name = f"node-{number + 1}"
-        where = place(self.lab, name, number + 1)
-        bootstrap = (self.nodes[0].dialled_at,) if self.nodes else ()
+        where = where or place(self.lab, name, number + 1)
+        if bootstrap is None:
+            bootstrap = (self.nodes[0].dialled_at,) if self.nodes else ()
         key = self.folder / f"{name}.key"
         keep_seeded_key(key, SEED, "attacks", name)
         settings = DhtSettings(
             self.manifest,
-            bootstrap,
+            tuple(bootstrap),
             listen=(where.listen,),
             client_mode=False,
             start_timeout=START_SECONDS,
+            secret=self.secret,
+            peer_cache=self.folder / f"{name}.peers",
             log=self.folder / f"{name}.log",
         )
         with where.inside():  # its threads, and thus its processes, stay there
@@ -175,7 +231,7 @@ class HonestSwarm:
         pool = ExternalPool()
         generator = derive_generator(SEED, "attacks", "gossip", number)
         gossip = Gossip(transport, verifier, pool, time.time, generator, GossipSettings())
-        return HonestNode(name, where, transport, gossip, pool)
+        return HonestNode(name, where, transport, gossip, pool, verifier.records)
 
     def _wait_ready(self, node: HonestNode) -> None:
         try:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
+from hivemind.dht.routing import DHTID
+from hivemind.proto import dht_pb2
 
 from node.bench.attacks import hostile, measures, run
+from node.bench.attacks.hostile_bootstrap import BEHAVIOURS, Liar
+from node.bench.attacks.hostile_process import CORES, CpuQuota
 from node.bench.attacks.measures import MEASURES
-from node.bench.attacks.plan import CASES, AttackPlan
+from node.bench.attacks.plan import CASES, JOINED, LIARS, PRIVATE, AttackPlan
 from node.bench.attacks.report import DELIVERED, SETTLING, AttackOutcome, Delivery, checks
 from node.bench.kit.options import BenchError, BenchOptions
 from policies.tasks.task import TaskSpec
@@ -22,7 +29,18 @@ EVERY_SECOND = tuple(
     Delivery(float(at), f"node-{at % 2}", "node-9") for at in range(180) if not 60 <= at < 90
 )
 OUTCOME = AttackOutcome(
-    "slow_bodies", 0.0, 60.0, 150.0, 180.0, EVERY_SECOND, (10.0, 100.0, 149.0), {"announced": 24}
+    "slow_bodies",
+    0.0,
+    60.0,
+    150.0,
+    180.0,
+    EVERY_SECOND,
+    (10.0, 100.0, 149.0),
+    {"announced": 24},
+    cores_before=0.25,
+    cores_during=0.5,
+    hostile_cores=0.1,
+    counted={"silent_streams": 7},
 )
 
 
@@ -37,6 +55,11 @@ def test_a_row_compares_delivery_under_attack_with_that_before() -> None:
         "attack_s": 90.0,
         "receivers": 2,
         "published": 2,
+        "joiners": "",
+        "cores_before": 0.25,
+        "cores_during": 0.5,
+        "attacker_cores": 0.1,
+        "counted": "7 silent_streams",
         "attacker": "24 announced",
     }
     assert [check.holds for check in checks([OUTCOME])] == [True]
@@ -50,6 +73,46 @@ def test_what_is_lost_after_the_attack_has_settled_fails_the_check() -> None:
     assert (check.name, check.holds) == ("slow_bodies", False)
     assert replace(OUTCOME, deliveries=()).kept == 0.0
     assert math.isnan(replace(OUTCOME, over=150.0).after)
+
+
+def test_with_joiners_what_counts_is_what_they_get_of_those_who_stayed() -> None:
+    peace = [
+        Delivery(float(at), f"n{r}", f"n{s}")
+        for at in range(60)
+        for r in range(3)
+        for s in range(3)
+        if r != s
+    ]
+    joined = [Delivery(at + 0.5, "n2", f"n{s}") for at in range(90, 150, 2) for s in range(2)]
+    strangers = [Delivery(at + 0.5, "n2", "n3") for at in range(90, 150)]
+    outcome = replace(OUTCOME, deliveries=(*peace, *joined, *strangers), joiners=("n2",))
+    assert outcome.kept == pytest.approx(0.5) and outcome.row()["joiners"] == "n2 0.50"
+    assert replace(outcome, joiners=("n2", "n3")).kept == 0.0, "the worst of them"
+
+
+def test_a_quota_holds_a_process_to_its_share_and_lets_it_go_again() -> None:
+    burner = subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True)
+    try:
+        quota = CpuQuota(burner.pid)
+        quota.hold()
+        began = time.monotonic()
+        while (quota.used < 0.2) and time.monotonic() - began < 60.0:
+            time.sleep(0.05)
+        passed = time.monotonic() - began
+        assert 0.2 <= quota.used <= CORES * passed + 0.5, "a burst and a look more at most"
+        quota.lift()
+        assert psutil.Process(burner.pid).status() != psutil.STATUS_STOPPED
+    finally:
+        burner.kill()
+        burner.wait()
+
+
+def test_every_liar_answers_in_a_way_of_its_own() -> None:
+    assert len(BEHAVIOURS) == LIARS and {JOINED, PRIVATE} < set(CASES)
+    counted: list[str] = []
+    liar = Liar(lambda: [], counted.append)
+    for behave in BEHAVIOURS.values():
+        behave(liar, DHTID.generate(source="any"), dht_pb2.FindResult(type=dht_pb2.NOT_FOUND))
 
 
 def test_a_hostile_process_has_a_function_for_every_case() -> None:
@@ -83,11 +146,13 @@ def test_ground_keys_are_nearer_than_chance() -> None:
     assert len({identity.peer_id for identity in near}) == 4
 
 
-@pytest.mark.parametrize("name", ["group_weight", "front_running", "sybil_share"])
+@pytest.mark.parametrize("name", ["group_weight", "front_running", "sybil_share", "honest_cpu"])
 def test_a_measure_gives_a_figure_of_product_code(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measures, "ROUNDS", 4)
     figure = MEASURES[name].measure(0)
-    assert 0.0 <= figure <= 1.3 and figure == MEASURES[name].measure(0), "the same for the same seed"
+    assert -1.0 <= figure <= 1.3
+    if name != "honest_cpu":  # which is of processor time
+        assert figure == MEASURES[name].measure(0), "the same for the same seed"
 
 
 def test_measures_see_what_they_are_there_to_see(monkeypatch: pytest.MonkeyPatch) -> None:

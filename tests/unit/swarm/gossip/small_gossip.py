@@ -28,8 +28,8 @@ def gossip_of(
 class Broken:
     """A transport on which every call fails, as it is told to."""
 
-    def __init__(self, error: Exception) -> None:
-        self.error = error
+    def __init__(self, error: Exception, healthy: bool = False) -> None:
+        self.error, self.healthy = error, healthy
 
     def wait_ready(self, timeout: float | None = None) -> None:
         raise self.error
@@ -46,6 +46,6 @@ class Broken:
         raise self.error
 
     def status(self) -> TransportStatus:
-        return TransportStatus(False, (), 0, {}, "broken")
+        return TransportStatus(self.healthy, (), 0, {}, "broken")
 
     def close(self) -> None: ...

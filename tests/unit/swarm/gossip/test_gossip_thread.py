@@ -35,7 +35,8 @@ def test_a_dead_transport_is_counted_and_work_waits_for_it(caplog: pytest.LogCap
 
 def test_pauses_double_while_the_transport_fails_and_recover_with_it() -> None:
     clock = ManualClock()
-    gossip, _ = gossip_of(NODE, Broken(FetchFailed("no")), clock, interval=2.0, longest_pause=10.0)
+    broken = Broken(FetchFailed("no"), healthy=True)
+    gossip, _ = gossip_of(NODE, broken, clock, interval=2.0, longest_pause=10.0)
     pauses: list[float] = []
 
     class Stop:
@@ -52,6 +53,25 @@ def test_pauses_double_while_the_transport_fails_and_recover_with_it() -> None:
     gossip._stop = Stop()  # type: ignore[assignment]
     gossip._run(gossip._collect)
     assert pauses == [4.0, 8.0, 10.0, 10.0, 2.0]
+
+
+def test_a_pause_ends_once_a_transport_that_was_down_is_up() -> None:
+    """A node whose transport took a minute to start rested another minute after it was there."""
+    clock, waits = ManualClock(), list[float]()
+    starting = Broken(TransportDown("starting"))
+    gossip, _ = gossip_of(NODE, starting, clock, interval=2.0, longest_pause=60.0)
+
+    class Stop:
+        def wait(self, seconds: float) -> None:
+            waits.append(seconds)
+            starting.healthy = len(waits) == 7
+
+    gossip._stop = Stop()  # type: ignore[assignment]
+    gossip._rest(5)
+    assert waits == [2.0] * 7
+    starting.healthy = False
+    gossip._rest(1)
+    assert waits == [2.0] * 9, "while it is down, the whole pause of four seconds"
 
 
 class Signalling(Broken):

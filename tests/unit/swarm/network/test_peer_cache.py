@@ -31,13 +31,24 @@ def test_the_newest_come_first_and_a_peer_that_moved_is_kept_once(tmp_path: Path
     assert cache.addresses == (moved, address(3), address(1))
 
 
-def test_it_is_bounded_and_keeps_the_newest(tmp_path: Path) -> None:
+def test_it_is_bounded_and_keeps_the_newest_of_each_kind(tmp_path: Path) -> None:
     cache = PeerCache(tmp_path / "peers.txt")
     cache.remember([address(port) for port in range(1, 30)])
-    cache.remember([address(port) for port in range(100, 120)])
+    cache.remember([], [address(port) for port in range(100, 120)])
     assert len(cache.addresses) == MAX_CACHED
-    assert cache.addresses[0] == address(100)
+    assert cache.addresses[0] == address(1) and cache.addresses[-1] == address(107)
     assert PeerCache(tmp_path / "peers.txt").addresses == cache.addresses
+
+
+def test_a_crowd_that_gave_nothing_pushes_out_nobody_who_did(tmp_path: Path) -> None:
+    """Eight new names a look once pushed everybody out, and a node came back to none but them."""
+    cache = PeerCache(tmp_path / "peers.txt")
+    good = [address(port) for port in range(1, 5)]
+    cache.remember(good)
+    for wave in range(50):
+        cache.remember([], [address(1000 + 8 * wave + n) for n in range(8)])
+    assert cache.addresses[:4] == tuple(good) and len(cache.addresses) == MAX_CACHED
+    assert PeerCache(tmp_path / "peers.txt").addresses[:4] == tuple(good), "and after a restart as well"
 
 
 @pytest.mark.parametrize(
