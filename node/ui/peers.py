@@ -41,7 +41,7 @@ _HISTORY_LEGEND = (
     "received: groups that passed every check; equal rewards: of those, groups whose rollouts all have one, so that "
     "nothing can be learnt; refused: groups and records that failed a check, with why; left out: "
     "single rollouts of received groups that could not be read, or (known) that another peer gave before; "
-    "standing: known peers have three quarters of the places for groups of peers, newcomers share the rest, and who "
+    "standing: known peers have four fifths of the places for groups of peers, newcomers share the rest, and who "
     "rests is left alone until its faults fade (--json says why)"
 )
 _ANNOUNCEMENT_COLUMNS = (

@@ -30,7 +30,7 @@ MAX_PEERS = 4096  # 1 MB; the one that was silent longest is forgotten first
 
 
 class Standing(StrEnum):
-    KNOWN = "known"  # gave good groups of late: three quarters of all places are for such peers
+    KNOWN = "known"  # gave good groups of late: four fifths of all places are for such peers
     NEWCOMER = "newcomer"  # no record yet, or one that faded
     RESTING = "resting"  # gave more trouble than good: left alone until that fades
 

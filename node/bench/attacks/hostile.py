@@ -14,15 +14,17 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
+import numpy as np
+
 from node.bench.attacks.hostile_bootstrap import BEHAVIOURS, Liar
 from node.bench.attacks.hostile_dht import ground_identities, install_lies, store_everywhere
-from node.bench.attacks.plan import CASES, AttackPlan
+from node.bench.attacks.plan import CASES, VICTIM, AttackPlan
 from policies.seeds import derive_generator
 from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.errors import DecodeError, FetchFailed
 from swarm.exchange.announcement_exchange import ask_announcements
 from swarm.exchange.framing import HEADER, Status
-from swarm.limits import ANNOUNCEMENTS_PROTOCOL, FETCH_PROTOCOL, MAX_LIFETIME
+from swarm.limits import ANNOUNCEMENTS_PROTOCOL, FETCH_PROTOCOL, MAX_ADDRESSES, MAX_LIFETIME
 from swarm.network import dht_protocol
 from swarm.network.dht_validator import install_depth_guard
 from swarm.network.ipc import DhtSettings
@@ -64,7 +66,7 @@ class Attacker:
         finally:
             await daemon.stop()
 
-    def record(self, identity: Identity, address: str) -> Announcement:
+    def record(self, identity: Identity, *addresses: str) -> Announcement:
         """An announcement of a body that there is not."""
         now = time.time()
         epoch = epoch_of(now, self.manifest.epoch_seconds)
@@ -81,8 +83,11 @@ class Attacker:
             secrets.token_bytes(32),
             _BODY,
             Summary(1, 1, "bench", 2, 8, claims),
-            (address,),
+            addresses,
         ).sign(identity)
+
+    def ports(self, count: int) -> list[int]:
+        return [int(port) for port in self._generator.choice(np.arange(1024, 60000), count, replace=False)]
 
     def nowhere(self) -> str:
         """An address that nobody answers at, of another network each time: announcing one costs nothing."""
@@ -171,6 +176,16 @@ async def eclipse(attacker: Attacker) -> None:
                 group.create_task(_sit(attacker, GROUND_NODES * place + number, identity))
 
 
+async def dial_bomb(attacker: Attacker) -> None:
+    """Waves of fresh names announce bodies at three ports each of one host that has nothing to do with any of it."""
+    async with attacker.daemon() as daemon:
+        while True:
+            for _ in range(SYBILS):
+                ports = attacker.ports(MAX_ADDRESSES)
+                await _announce(attacker, daemon, *(f"/ip4/{VICTIM}/tcp/{port}" for port in ports))
+            await asyncio.sleep(WAVE_SECONDS)
+
+
 async def outsiders(attacker: Attacker) -> None:
     """Without the secret of a private swarm: sits in its DHT, takes all and gives nothing, and floods its shards."""
     async with asyncio.TaskGroup() as group:
@@ -230,9 +245,9 @@ async def _sit(attacker: Attacker, number: int, identity: Identity) -> None:
         await asyncio.Event().wait()
 
 
-async def _announce(attacker: Attacker, daemon: Daemon, address: str) -> None:
+async def _announce(attacker: Attacker, daemon: Daemon, *addresses: str) -> None:
     with suppress(*DAEMON_ERRORS):
-        stored = await daemon.store(attacker.record(Identity.ephemeral(), address))
+        stored = await daemon.store(attacker.record(Identity.ephemeral(), *addresses))
         attacker.done["announced" if stored else "not_taken"] += 1
 
 
@@ -245,6 +260,7 @@ ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = dict(
             silent_streams,
             storage_flood,
             eclipse,
+            dial_bomb,
             outsiders,
             hostile_bootstrap,
         ),

@@ -16,10 +16,13 @@ CASES = (
     "silent_streams",
     "storage_flood",
     "eclipse",
+    "dial_bomb",
     "outsiders",
     "hostile_bootstrap",
 )
 JOINED = "hostile_bootstrap"  # what counts there is the delivery to nodes that join through the attacker
+DIALLED = "dial_bomb"  # what counts there are the connections that honest nodes open to VICTIM
+VICTIM = "83.66.6.6"  # where nobody answers
 PRIVATE = "outsiders"  # the swarm attacked there is private, and the attacker has no secret of it
 LIARS = 5  # hostile bootstrap nodes
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from node.bench.kit.report import Check, Row
+from swarm.network.dial_budget import OF_HOST
 
 SETTLING = 30.0  # seconds of an attack that are not counted: what it does at last is what matters
 DELIVERED = 0.9  # of what was delivered before
@@ -39,12 +40,17 @@ class AttackOutcome:
     joiners: tuple[
         str, ...
     ] = ()  # nodes that joined through the attacker; where there are any, they alone count
+    dials: float | None = None  # connections that one honest node opened to a stranger's address, a minute
     counted: Mapping[str, int] = field(default_factory=dict)  # by the honest transports during the attack
 
     @property
     def before(self) -> float:
         """Groups a minute that arrived at honest nodes from honest nodes."""
-        return self._rate(self.begun, self.struck)
+        return self._rate(self.begun, self._calm)
+
+    @property
+    def _calm(self) -> float:
+        return self.struck if self.calm_until is None else self.calm_until
 
     @property
     def during(self) -> float:
@@ -66,7 +72,7 @@ class AttackOutcome:
         return min(map(self._joined, self.joiners)) if self.joiners else self.during / self.before
 
     def _joined(self, joiner: str) -> float:
-        nodes = {d.receiver for d in self.deliveries if self.begun <= d.at < self.struck}
+        nodes = {d.receiver for d in self.deliveries if self.begun <= d.at < self._calm}
         stayed = nodes - set(self.joiners)
         usual = self.before / len(nodes) / max(1, len(nodes) - 1)  # of one sender, at one receiver
         got = [d for d in self.deliveries if d.receiver == joiner and d.sender in stayed]
@@ -86,6 +92,7 @@ class AttackOutcome:
             "attack_s": round(self.ended - self.struck, 1),
             "receivers": count,
             "published": published,
+            "dials": self.dials,
             "cores_before": round(self.cores_before, 2),
             "cores_during": round(self.cores_during, 2),
             "attacker_cores": round(self.hostile_cores, 2),
@@ -101,5 +108,7 @@ class AttackOutcome:
 
 
 def checks(outcomes: Sequence[AttackOutcome]) -> list[Check]:
-    """One a case: the share of honest delivery that is left under attack."""
-    return [Check.of(outcome.case, [outcome.kept], floor=DELIVERED) for outcome in outcomes]
+    """One a case: the share of honest delivery left under attack; and the dials at a stranger's address."""
+    kept = [Check.of(outcome.case, [outcome.kept], floor=DELIVERED) for outcome in outcomes]
+    dialled = [outcome for outcome in outcomes if outcome.dials is not None]
+    return kept + [Check.of(f"{o.case}_dials", [o.dials or 0.0], ceiling=OF_HOST) for o in dialled]

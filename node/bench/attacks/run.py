@@ -14,7 +14,7 @@ from pathlib import Path
 
 from node.bench.attacks.hostile_process import HostileProcess
 from node.bench.attacks.measures import MEASURES
-from node.bench.attacks.plan import CASES, JOINED, LIARS, PRIVATE, AttackPlan
+from node.bench.attacks.plan import CASES, DIALLED, JOINED, LIARS, PRIVATE, AttackPlan
 from node.bench.attacks.report import SETTLING, AttackOutcome, checks
 from node.bench.attacks.swarm import NODES, SEED, START_SECONDS, HonestSwarm, Place, place
 from node.bench.kit.options import BenchError, BenchOptions, refuse_unknown
@@ -101,9 +101,12 @@ def play(case: str, swarm: HonestSwarm, mallory: Place, seconds: float, progress
         process = stack.enter_context(HostileProcess(plan, mallory, swarm.folder / f"{case}.log"))
         while not process.begun:  # its imports are no part of the attack
             swarm.live(1.0)
+        calm = time.time()
         joiners = stack.enter_context(_joiners(swarm, plan, process)) if case == JOINED else []
         struck, attacked = time.time(), swarm.usage()
-        swarm.live(seconds)
+        swarm.live(SETTLING)
+        settled, knocked = time.time(), swarm.knocks()
+        swarm.live(seconds - SETTLING)
         ended, hostile, at_end = time.time(), process.told(), swarm.usage()
     swarm.live(AFTER_SECONDS)
     outcome = AttackOutcome(
@@ -118,13 +121,21 @@ def play(case: str, swarm: HonestSwarm, mallory: Place, seconds: float, progress
         cores_before=attacked.cores_since(idle),
         cores_during=at_end.cores_since(attacked),
         hostile_cores=process.cpu_seconds / (ended - struck),
+        calm_until=calm,
         joiners=tuple(joiners),
+        dials=_dials(swarm, knocked, ended - settled) if case == DIALLED else None,
         counted=at_end.counted_since(attacked),
     )
     progress(
         f"{case}: {outcome.before:.0f} groups a minute before, {outcome.during:.0f} during, kept {outcome.kept:.2f}"
     )
     return outcome
+
+
+def _dials(swarm: HonestSwarm, before: int | None, seconds: float) -> float | None:
+    """Connections a minute to the stranger's address, of one honest node on average."""
+    after = swarm.knocks()
+    return None if before is None or after is None else 60.0 * (after - before) / seconds / len(swarm.nodes)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from node.bench.attacks.plan import VICTIM
 from node.bench.attacks.report import Delivery
 from node.bench.kit.identities import keep_seeded_key
 from node.bench.kit.options import BenchError
@@ -131,6 +132,8 @@ class HonestSwarm:
 
     def start(self, count: int) -> None:
         """Starts `count` nodes; returns when each has received something. Raises BenchError when that fails."""
+        if self.lab:
+            self.lab.wire.watch(VICTIM)
         for number in range(count):
             self.nodes.append(self._node(number))
             if number == 0:
@@ -182,6 +185,13 @@ class HonestSwarm:
         node.gossip.close()
         node.transport.close()
         self.nodes.remove(node)
+
+    def knocks(self) -> int | None:
+        """Connections that honest nodes opened to VICTIM since the start; None where no lab can tell."""
+        if self.lab is None:
+            return None
+        knocks = self.lab.wire.knocks(VICTIM)
+        return sum(knocks[node.place.address] for node in self.nodes)
 
     def usage(self) -> Usage:
         counters = Counter[str]()

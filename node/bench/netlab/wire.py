@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 _HEADER = 20  # bytes of an IPv4 header without options
+_TCP, _SYN, _ACK = 6, 2, 16
 _MAX_PACKET = 65_536
 _AT_ONCE = 64  # packets of one host before the next one's turn
 _MAX_UNDER_WAY = 50_000  # packets; more than that are dropped, as a full router does
@@ -55,6 +56,14 @@ class LinkConditions:
 _PERFECT = Line()
 
 
+def opening_of(packet: bytes) -> bytes | None:
+    """The two ports of a packet that opens a TCP connection; None for anything else. Of an IPv4 packet."""
+    start = 4 * (packet[0] & 15)
+    if packet[9] != _TCP or len(packet) < start + 14 or packet[start + 13] & (_SYN | _ACK) != _SYN:
+        return None
+    return packet[start : start + 4]
+
+
 def destination_of(packet: bytes) -> str | None:
     """Where an IPv4 packet goes; None for anything else."""
     if len(packet) < _HEADER or packet[0] >> 4 != 4:
@@ -74,6 +83,7 @@ class Wire:
         self._poll = select.epoll()
         self._under_way: list[tuple[float, int, str, bytes]] = []  # heap by the time of arrival
         self._order = itertools.count()
+        self._knocks: dict[str, set[tuple[str, bytes]]] = {}  # connections opened, by watched address
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -85,6 +95,14 @@ class Wire:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="wire", daemon=True)
             self._thread.start()
+
+    def watch(self, address: str) -> None:
+        """From now on connections that are opened to `address`, where no host has to be, are counted."""
+        self._knocks[address] = set()
+
+    def knocks(self, address: str) -> Counter[str]:
+        """Connections that were opened to a watched address so far, by host; a packet sent again is none."""
+        return Counter(source for source, _ in list(self._knocks[address]))
 
     def close(self) -> None:
         """Ends the thread and takes all devices away."""
@@ -111,6 +129,8 @@ class Wire:
 
     def _send(self, source: str, packet: bytes) -> None:
         destination = destination_of(packet)
+        if destination in self._knocks and (opening := opening_of(packet)):
+            self._knocks[destination].add((source, opening))
         if destination not in self._devices:
             self.counters["stray"] += 1
             return

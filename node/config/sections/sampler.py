@@ -19,7 +19,7 @@ class SamplerConfig(Settings):
     external: int = Field(default=0, ge=0, le=MAX_GROUPS)
     """J: groups of peers a round. The paper's best split is I = J = 4; a silo has none."""
     draw: Literal["peers", "uniform"] = "peers"
-    """Which external groups: peers: fair to networks, three quarters of the places for peers with a record. uniform:
+    """Which external groups: peers: fair to networks, four fifths of the places for peers with a record. uniform:
     over groups, as published."""
     external_advantages: Literal["all", "positive"] = "all"
     """All rollouts of an external group against its mean (as published), or only those better than its mean."""

@@ -26,7 +26,7 @@ class TrustConfig(Settings):
     """Whom this node takes groups from, beside what each peer's record says."""
 
     allow: tuple[PeerName, ...] = ()
-    """PeerIDs that always count as known: three quarters of the places for peers' groups are for such."""
+    """PeerIDs that always count as known: four fifths of the places for peers' groups are for such."""
     deny: tuple[PeerName, ...] = ()
     """PeerIDs that nothing is fetched from."""
     sandbox: bool = False

@@ -56,6 +56,7 @@ def test_a_row_compares_delivery_under_attack_with_that_before() -> None:
         "receivers": 2,
         "published": 2,
         "joiners": "",
+        "dials": None,
         "cores_before": 0.25,
         "cores_during": 0.5,
         "attacker_cores": 0.1,
@@ -63,6 +64,16 @@ def test_a_row_compares_delivery_under_attack_with_that_before() -> None:
         "attacker": "24 announced",
     }
     assert [check.holds for check in checks([OUTCOME])] == [True]
+
+
+def test_dials_at_a_stranger_are_held_against_the_budget() -> None:
+    found = checks([replace(OUTCOME, dials=12.0), replace(OUTCOME, dials=17.0)])
+    assert [(check.name, check.holds) for check in found] == [
+        ("slow_bodies", True),
+        ("slow_bodies", True),
+        ("slow_bodies_dials", True),
+        ("slow_bodies_dials", False),
+    ]
 
 
 def test_what_is_lost_after_the_attack_has_settled_fails_the_check() -> None:

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from node.bench.netlab.names import Owner, left_behind, namespace_name
-from node.bench.netlab.wire import Line, LinkConditions, destination_of
+from node.bench.netlab.wire import Line, LinkConditions, destination_of, opening_of
 
 ALICE, BOB, CAROL = "45.10.7.1", "45.11.7.1", "45.12.7.1"
 
@@ -45,6 +45,16 @@ def test_only_ipv4_packets_have_a_destination() -> None:
     assert destination_of(header[:-1]) is None
     assert destination_of(bytes([0x60]) + bytes(39)) is None
     assert destination_of(b"") is None
+
+
+def test_connections_are_counted_by_the_packet_that_opens_them() -> None:
+    def tcp(flags: int, words: int = 5, protocol: int = 6) -> bytes:
+        header = bytes([0x40 + words]) + bytes(8) + bytes([protocol]) + bytes(4 * words - 10)
+        return header + b"\x0f\xa1\x01\xbb" + bytes(9) + bytes([flags]) + bytes(6)
+
+    assert opening_of(tcp(2)) == opening_of(tcp(2, words=7)) == b"\x0f\xa1\x01\xbb"
+    assert opening_of(tcp(18)) is None, "the answer to one"
+    assert opening_of(tcp(2, protocol=17)) is None and opening_of(tcp(2)[:30]) is None
 
 
 def test_what_dead_labs_left_is_found_and_nothing_else() -> None:
