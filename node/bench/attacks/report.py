@@ -37,10 +37,12 @@ class AttackOutcome:
     cores_before: float = 0.0  # processor seconds a second of all honest transports
     cores_during: float = 0.0
     hostile_cores: float = 0.0  # of the attacker
-    joiners: tuple[
-        str, ...
-    ] = ()  # nodes that joined through the attacker; where there are any, they alone count
-    dials: float | None = None  # connections that one honest node opened to a stranger's address, a minute
+    # The end of the peace that counts, where nodes are ended and started after it.
+    calm_until: float | None = None
+    # Nodes that joined through the attacker; where there are any, they alone count.
+    joiners: tuple[str, ...] = ()
+    # Connections that one honest node opened to a stranger's address, a minute.
+    dials: float | None = None
     counted: Mapping[str, int] = field(default_factory=dict)  # by the honest transports during the attack
 
     @property
