@@ -55,7 +55,7 @@ class UpdateSpec:
 
     epochs: int = 1  # optimiser steps over the whole batch
     learning_rate_scale: float = 1.0
-    clip: tuple[float, float] | None = None  # epsilon low and high
+    clip: tuple[float, float] | None = None  # epsilon low and high, of token ratios; diffusion has its own
     stale: Stale = Stale.BEHAVIOUR
     # Whole number of completion tokens that every rollout counts for in the loss, whatever its length
     # (constant-length normalisation); None: all tokens of the step weigh the same.

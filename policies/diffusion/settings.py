@@ -140,6 +140,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "eta": 0.3,
         "pruned": {"first": 10, "size": 4, "every": 30, "stride": 1, "last": 15},
     },
+    "branchgrpo-mix": {  # sec. 4.4: noisy and trained at the splits and in a window that moves, the rest by the ODE
+        "splits": {0: 2, 3: 2, 6: 2, 9: 2},
+        "noisy": {"first": 0, "size": 4, "every": 30},
+        "tail": 0,
+        "balance": "edge",
+        "kind": "dance",
+        "eta": 0.3,
+    },
     "dancegrpo": {  # arXiv 2505.07818: a sequential group from one start noise
         "splits": {0: 1024},
         "noisy": None,

@@ -60,7 +60,7 @@ class DiffusionTrainer:
         ):
             for _ in range(spec.epochs):
                 if trees:
-                    tally = self._accumulate_trees(trees, spec.clip)
+                    tally = self._accumulate_trees(trees)
                     losses.append(tally.loss)
                     norms.append(self._descend(tally.loss))
                 for share in self._shares(samples, generator):
@@ -80,10 +80,10 @@ class DiffusionTrainer:
             for old, kept in zip(self._old, progress["old"], strict=True):
                 old.copy_(kept)
 
-    def _accumulate_trees(self, trees: Sequence[TreeLoss], clip: tuple[float, float] | None) -> Tally:
-        """Trees of different shapes count alike."""
-        low, high = clip or (self._settings.tree.clip, self._settings.tree.clip)
-        rule = LossRule(low, high, self._settings.tree.balance == "depth", self._settings.trainer.rows)
+    def _accumulate_trees(self, trees: Sequence[TreeLoss]) -> Tally:
+        """Trees of all shapes count alike. A strategy's clip is meant for ratios of tokens and does not count here."""
+        clip = self._settings.tree.clip
+        rule = LossRule(clip, clip, self._settings.tree.balance == "depth", self._settings.trainer.rows)
         count = sum(len(loss.trees.prompts) for loss in trees)
         total = Tally()
         for loss in trees:

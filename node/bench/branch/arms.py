@@ -42,6 +42,7 @@ ARMS: Mapping[str, dict[str, Any]] = MappingProxyType(
         "sequential": {"preset": "dancegrpo", **SAMPLER},
         "branchgrpo": {"preset": "branchgrpo", **SAMPLER, "pruned": None},
         "pruned": {"preset": "branchgrpo", **SAMPLER, "pruned": LATE},
+        "mix": {"preset": "branchgrpo-mix", **SAMPLER},
         "branch": {"preset": "branch"},
         "mixgrpo": {"preset": "mixgrpo", **SAMPLER},
         "nft": {"preset": "nft"},

@@ -13,13 +13,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
 
+import numpy as np
+
 from node.bench.kit import sampling_rate
 from node.bench.kit.options import BenchOptions
 from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
 from node.bench.kit.spread import spread
 from node.bench.strategies.accuracy_mix import AccuracyMix, calibrated
 from node.bench.strategies.token_simulator import TokenOutcome, TokenWorld, simulate
+from policies.rollout import Finish, Group, Problem, Rollout, Segment
 from policies.seeds import derive_generator
+from policies.strategies import build_strategy
+from policies.strategies.base import GroupDecision, StepInfo
+from policies.strategies.settings import BrorlSettings
 
 SEEDS = 3
 
@@ -35,6 +41,7 @@ WIDE = 512  # BroRL's
 VANISHED = 2e-5
 # The paper's rate at N = 16 fixes one number of the mix; how many problems are decided it leaves open.
 DECIDED = (0.0, 0.1, 0.2, 0.3, 0.4)
+USABLE_PROBLEMS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +80,11 @@ def run(options: BenchOptions, progress: Progress) -> Report:
         checks.append(simulator_check(equal_steps))
         rows += simulator_rows("equal samples", simulate_all(EQUAL_SAMPLES, seeds, progress))
         mixes = [calibrated(decided, BASE, BASE_USABLE) for decided in DECIDED]
-        rows += usable_rows(mixes)
-        checks.append(usable_check(mixes))
+        usable = [
+            _usable_shares(mix, derive_generator(place, "bench", "usable")) for place, mix in enumerate(mixes)
+        ]
+        rows += usable_rows(mixes, usable)
+        checks.append(usable_check(usable))
         rates = sampling_rate.measure(options.model, seeds, progress)
         rows += sampling_rate.rows(rates)
         checks.append(sampling_rate.check(rates))
@@ -131,18 +141,43 @@ def _as_published(runs: Sequence[TokenOutcome], wide: Sequence[bool]) -> bool:
     )
 
 
-def usable_rows(mixes: Sequence[AccuracyMix]) -> Iterator[Row]:
-    for mix in mixes:
-        rates = {f"usable_{rollouts}": mix.usable(rollouts) for rollouts in (BASE, WIDE)}
-        yield {"decided": mix.decided, "beta_shape": mix.shape, **rates, "ratio": _gain(mix)}
+UsableShares: TypeAlias = Mapping[int, float]  # by rollouts a problem
 
 
-def usable_check(mixes: Sequence[AccuracyMix]) -> Check:
-    """The rate at N = 16 is fitted to the paper's; the ratio is then told by the mix, over what is left open."""
-    return Check.of(
-        "usable_ratio", [_gain(mix) for mix in mixes], paper="41 % -> 62 %: 1.51", floor=1.4, ceiling=1.75
-    )
+def _usable_shares(mix: AccuracyMix, generator: np.random.Generator) -> UsableShares:
+    """The share of groups that BroRL's admission trains on, of problems drawn from the mix."""
+    decided = generator.random(USABLE_PROBLEMS) < mix.decided
+    chances = np.where(decided, 0.0, generator.beta(mix.shape, mix.shape, USABLE_PROBLEMS))
+    return {
+        rollouts: _trained_share(rollouts, generator.binomial(rollouts, chances)) for rollouts in (BASE, WIDE)
+    }
 
 
-def _gain(mix: AccuracyMix) -> float:
-    return mix.usable(WIDE) / mix.usable(BASE)
+def _trained_share(rollouts: int, right: Iterable[int]) -> float:
+    strategy = build_strategy(BrorlSettings(rollouts=rollouts))
+    step = StepInfo(round=1, policy_version=0, wanted=USABLE_PROBLEMS)
+    problem, good, bad = Problem("mix", 0, "", ""), _answered(1.0), _answered(0.0)
+    groups = (Group(problem, (good,) * count + (bad,) * (rollouts - count)) for count in right)
+    return statistics.fmean(strategy.admit(step, group).decision is GroupDecision.TRAIN for group in groups)
+
+
+def _answered(reward: float) -> Rollout:
+    return Rollout("", (Segment(0, (0,)),), Finish.STOP, reward=reward)
+
+
+def usable_rows(mixes: Sequence[AccuracyMix], usable: Sequence[UsableShares]) -> Iterator[Row]:
+    """What BroRL's admission took, beside what the mix has it take in the mean."""
+    for mix, shares in zip(mixes, usable, strict=True):
+        taken = {f"usable_{rollouts}": share for rollouts, share in shares.items()}
+        expected = {f"expected_{rollouts}": mix.usable(rollouts) for rollouts in shares}
+        yield {"decided": mix.decided, "beta_shape": mix.shape, **taken, **expected, "ratio": _gain(shares)}
+
+
+def usable_check(usable: Sequence[UsableShares]) -> Check:
+    """The mix's rate at N = 16 is fitted to the paper's; the ratio is counted, over what the paper leaves open."""
+    gains = [_gain(shares) for shares in usable]
+    return Check.of("usable_ratio", gains, paper="41 % -> 62 %: 1.51", floor=1.4, ceiling=1.75)
+
+
+def _gain(shares: UsableShares) -> float:
+    return shares[WIDE] / shares[BASE]

@@ -35,7 +35,8 @@ SKILL = 0.3
 STRATEGIES: Mapping[str, dict[str, Any]] = MappingProxyType(
     {
         "grpo": {"type": "grpo", "rollouts": 8},
-        "brorl": {"type": "brorl", "rollouts": 64, "keep": 32},
+        "brorl": {"type": "brorl", "rollouts": 64},
+        "brorl-pods": {"type": "brorl", "rollouts": 64, "keep": 32},
         "dars": {"type": "dars", "rollouts": 8, "max_rollouts": 64},
         "dars-b": {
             "type": "dars",

@@ -34,10 +34,13 @@ def test_the_figures_are_those_of_the_curves() -> None:
     sequential = curve(0.0, 0.2, 0.4, 0.6, seconds=10)
     ours = curve(0.0, 0.5, 0.7, 0.8, seconds=2, judged=0.49)
     pruned = curve(0.0, 0.1, 0.2, 0.3, seconds=5)
-    found = {check.name: check for check in checks([race(sequential=sequential, branch=ours, pruned=pruned)])}  # type: ignore[list-item]
+    mix = curve(0.0, 0.3, 0.5, 0.6, seconds=4)
+    arms = race(sequential=sequential, branch=ours, pruned=pruned, mix=mix)
+    found = {check.name: check for check in checks([arms])}  # type: ignore[list-item]
     assert found["half_cpu"].ours == pytest.approx(1.5 * 2 / 30) and found["half_cpu"].holds
     assert found["judge_gap"].ours == pytest.approx(-0.01) and found["judge_gap"].holds
-    assert found["mix_ratio"].ours == pytest.approx(5) and found["mix_ratio"].holds
+    assert found["our_ratio"].ours == pytest.approx(5) and found["our_ratio"].holds
+    assert found["mix_ratio"].ours == pytest.approx(2.5) and not found["mix_ratio"].holds
     assert found["pruned_ratio"].ours == pytest.approx(2) and not found["pruned_ratio"].holds
 
 
