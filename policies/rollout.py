@@ -42,6 +42,7 @@ class Problem:
     seed: int
     prompt: str  # the user's message; a policy puts its own chat template round it
     answer: str = field(repr=False)  # for the task's verifier alone
+    words: str = ""  # the same in words, where the prompt is a code that only the embedded policy knows
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from policies.tasks.data.hub import PREFIX
 from policies.tasks.data_task import DIGESTS, build_data_task, is_data
+from policies.text.chat.settings import PLAIN
 
 if TYPE_CHECKING:
     from node.config.schema import Config
@@ -15,11 +16,18 @@ if TYPE_CHECKING:
 
 
 def make_paths_absolute(tree: Mapping[str, Any], folder: Path) -> None:
-    """In a plain tree: the `path` of each task, as seen from the folder of whoever wrote it."""
+    """In a plain tree: the `path` of each task and the chat template's file, seen from their writer's folder."""
     tasks = tree.get("tasks")
     for task in tasks if isinstance(tasks, list) else []:
         if isinstance(task, dict) and isinstance(path := task.get("path"), str) and path:
             task["path"] = absolute(path, folder)
+    prompt = tree["policy"].get("prompt") if isinstance(tree.get("policy"), dict) else None
+    if (
+        isinstance(prompt, dict)
+        and isinstance(file := prompt.get("template_file"), str)
+        and file not in ("", PLAIN)
+    ):
+        prompt["template_file"] = absolute(file, folder)
 
 
 def absolute(path: str, folder: Path) -> str:

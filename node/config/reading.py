@@ -56,7 +56,18 @@ def read_resolved(path: Path) -> Config:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{path} is damaged ({error}): start a new run, or restore the file") from None
-    return parse_config(_with_new_names(tree))
+    return parse_config(_with_prompt_section(_with_new_names(tree)))
+
+
+def _with_prompt_section(tree: Any) -> Any:
+    """A stored tree whose prompt was set in the model's section, as it was once."""
+    policy = tree.get("policy") if isinstance(tree, dict) else None
+    model = policy.get("model") if isinstance(policy, dict) else None
+    if not isinstance(policy, dict) or not isinstance(model, dict):
+        return tree
+    moved = {key: model[key] for key in ("system", "template_args") if key in model}
+    kept = {key: value for key, value in model.items() if key not in moved}
+    return {**tree, "policy": {**policy, "model": kept, "prompt": {**moved, **policy.get("prompt", {})}}}
 
 
 def _with_new_names(tree: Any) -> Any:

@@ -65,9 +65,10 @@ def of_model(path: str, tasks: Sequence[TaskConfig], cap: int | None) -> Contend
             f"{path} does not say what it was trained on: name tasks, as in --tasks sort,rg:chain_sum"
         )
     model: dict[str, Any] = _where(folder) if (folder / ADAPTER).is_file() else {"path": path}
-    model |= {name: lineage[name] for name in ("system", "template_args") if lineage.get(name)}
+    older = {name: lineage[name] for name in ("system", "template_args") if lineage.get(name)}
     generation = {"max_new_tokens": cap or lineage.get("max_new_tokens") or DEFAULT_CAP}
-    policy = {"type": "text", "model": model, "generation": generation}
+    prompt = lineage.get("prompt") or older
+    policy = {"type": "text", "model": model, "generation": generation, "prompt": prompt}
     name = folder.name if folder.exists() else path
     return Contender(name, parse_config({"seed": 0, "tasks": chosen, "policy": policy}))
 
@@ -79,9 +80,7 @@ def against(base: str, subject: Contender) -> Contender:
     policy = subject.config.model_dump()["policy"]
     other = of_model(base, subject.config.tasks, policy["generation"]["max_new_tokens"])
     tree = other.config.model_dump()
-    given = policy.get("model", {})
-    tree["policy"]["model"] |= {name: given[name] for name in ("system", "template_args") if name in given}
-    tree["policy"]["generation"] = policy["generation"]
+    tree["policy"] |= {name: policy[name] for name in ("prompt", "generation")}
     return Contender(other.label, parse_config(tree))
 
 

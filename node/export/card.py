@@ -8,6 +8,7 @@ from typing import Any
 
 from node.export.lineage import Lineage
 from node.export.markdown import markdown_table
+from policies.tasks.verifiers.answer_format import AnswerFormat
 
 MOST_EVALUATIONS = 12  # rows; of a longer run, the first and the last ones
 TAGS = ("murmuration", "reinforcement-learning", "grpo")
@@ -50,11 +51,18 @@ def _metadata(name: str, *, adapter: bool, base_id: str | None) -> str:
 
 def _speaking(lineage: Lineage) -> Iterator[str]:
     """How the policy was prompted, which no generation config can hold."""
-    if lineage.system is not None:
-        yield f"It was trained with the system message {json.dumps(lineage.system, ensure_ascii=False)}."
-    if lineage.template_args:
-        given = ", ".join(f"`{name} = {json.dumps(value)}`" for name, value in lineage.template_args.items())
+    prompt = lineage.prompt
+    if "system" in prompt:
+        yield f"It was trained with the system message {json.dumps(prompt['system'], ensure_ascii=False)}."
+    if prompt.get("template_args"):
+        given = ", ".join(
+            f"`{name} = {json.dumps(value)}`" for name, value in prompt["template_args"].items()
+        )
         yield f"Arguments of its chat template: {given}."
+    if "answer_format" in prompt:
+        yield f"Behind each question stood: {AnswerFormat(prompt['answer_format']).instruction}"
+    if prompt.get("examples"):
+        yield f"{len(prompt['examples'])} answered questions stood before each; `lineage.json` has them."
 
 
 def _facts(lineage: Lineage) -> str:

@@ -79,7 +79,7 @@ def export_run(
         "round": lineage.round,
         "kind": "adapter" if adapter else "model",
         "base": base_path(source.policy) if adapter and isinstance(source.policy, TextPolicyConfig) else None,
-        "system": lineage.system,
+        "prompt": dict(lineage.prompt),
         "tokenizer_read_alike": alike,
         "files": sorted(path.name for path in folder.iterdir()),
     }
@@ -169,7 +169,10 @@ def _write_weights(source: Source, draft: Path, *, adapter: bool) -> None:
 def _example(config: Config) -> str:
     """The prompt of a problem that the model was trained for; a plain question where the task is not installed here."""
     try:
-        return build_task(config.tasks[0].spec).problem(0).prompt
+        problem = build_task(config.tasks[0].spec).problem(0)
+        return (
+            problem.words or problem.prompt if isinstance(config.policy, TextPolicyConfig) else problem.prompt
+        )
     except TaskError:
         return "What is 1 + 1?"
 

@@ -52,8 +52,9 @@ class Lineage:
     evaluations: tuple[EvaluationEvent, ...]  # pass@1 on held-out problems, oldest first
     evaluated_on: int  # held-out problems of each task
     max_new_tokens: int
-    system: str | None
-    template_args: Mapping[str, Any]
+    prompt: Mapping[
+        str, Any
+    ]  # what the run's [policy.prompt] set; a template of its own is saved with the tokenizer
     versions: Mapping[str, str]
     date: str  # of the export, ISO 8601
     judged: Mapping[str, Any] = field(default_factory=dict)  # what `murmur eval` found of this checkpoint
@@ -69,7 +70,6 @@ def lineage_of(
     """Lineage of the checkpoint of round `at`. Raises StoreError for a damaged event store."""
     rounds = [event for event in history.rounds() if event.round <= at and event.diverged is None]
     peers = Counter(event.peer for event in history.external() if event.round <= at)
-    model = policy.model if isinstance(policy, TextPolicyConfig) else None
     return Lineage(
         base=base_of(policy),
         trained=_trained(policy),
@@ -83,8 +83,7 @@ def lineage_of(
         evaluations=tuple(event for event in history.evaluations() if event.round <= at),
         evaluated_on=config.evaluation.problems,
         max_new_tokens=policy.generation.max_new_tokens,
-        system=model.system if model else None,
-        template_args=dict(model.template_args) if model else {},
+        prompt=_prompt(policy),
         versions=_versions(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         judged=judged,
@@ -138,6 +137,13 @@ def _task(task: TaskConfig) -> TaskLineage:
     except TaskError:  # its package is not installed here
         name = f"{task.name}{task.spec.fingerprint()}"
     return TaskLineage(name, task.name, dict(task.params), task.weight)
+
+
+def _prompt(policy: TextPolicyConfig | EmbeddedPolicyConfig) -> dict[str, Any]:
+    """What differs from the defaults, without the template's file."""
+    short = {"wording": "short"} if isinstance(policy, EmbeddedPolicyConfig) else {}
+    given = policy.prompt.model_dump(mode="json", exclude_defaults=True, exclude={"template_file"})
+    return {**short, **given}
 
 
 def _strategy(config: Config) -> str:

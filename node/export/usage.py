@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from node.config.sections.policy import EmbeddedPolicyConfig, TextPolicyConfig
+from policies.text.chat.template import spoken
 from policies.text.model import resolve
 
 Policy = TextPolicyConfig | EmbeddedPolicyConfig
@@ -23,9 +24,7 @@ def usage_of(policy: Policy, where: str, prompt: str, *, adapter: bool) -> str:
             "from peft import PeftModel",
             "from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline",
         ]
-    system = policy.model.system if isinstance(policy, TextPolicyConfig) else None
-    messages = [{"role": "system", "content": system}] if system is not None else []
-    messages.append({"role": "user", "content": prompt})
+    messages = [{"role": role, "content": text} for role, text in spoken(policy.prompt, prompt)]
     cap = policy.generation.max_new_tokens
     return "\n".join(
         [

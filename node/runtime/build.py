@@ -26,7 +26,7 @@ from policies.seeds import derive_generator
 from policies.strategies import build_strategy, trained_rollouts
 from policies.strategies.open_groups import OpenGroups
 from policies.tasks import asks_for_images, build_task
-from policies.tasks.curriculum import Curriculum
+from policies.tasks.curriculum import Curriculum, take_all
 from policies.tasks.data_task import DataTask
 from policies.tasks.image_reward import ImageRewardTask
 from policies.text.embedded import load_embedded
@@ -78,7 +78,8 @@ def build_node(
     generator = derive_generator(
         config.run_seed, "gossip", time.time_ns()
     )  # what peers offer repeats in no run
-    curriculum = Curriculum(tasks, [task.weight for task in chosen], config.run_seed)
+    takes = policy.takes if isinstance(policy, TextPolicy) else take_all
+    curriculum = Curriculum(tasks, [task.weight for task in chosen], config.run_seed, takes)
     if isinstance(policy, TextPolicy):
         own_rows = [task for task in tasks if isinstance(task, DataTask)]
         longest = [problem for task in own_rows for problem in task.longest(CHECKED_PROMPTS)]

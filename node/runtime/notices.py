@@ -157,7 +157,8 @@ def _alone_note(alone: bool) -> str:
 def _cut_note(share: float) -> str:
     return (
         f"{share:.0%} of this round's rollouts were cut at policy.generation.max_new_tokens before they ended: raise "
-        "it, or ask for short answers in policy.model.system. A base model may never end by itself: take one that was "
+        "it, or ask for short answers in policy.prompt.system. A base model may never end by itself: set "
+        "policy.prompt.stop, or take one that was "
         "trained to answer"
     )
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from policies.rollout import Problem
 from policies.seeds import derive_generator
@@ -13,6 +16,12 @@ from policies.tasks.task import HELD_OUT_SEED, TRAIN_SEEDS, Task, TaskError
 logger = logging.getLogger(__name__)
 
 TRIES = 3  # seeds, of which one gives a problem
+MOST_SKIPPED = 50  # problems in a row that the policy does not take
+
+
+def take_all(problem: Problem) -> bool:
+    """The `takes` of a policy that takes every problem."""
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +31,10 @@ class Curriculum:
     tasks: Sequence[Task]
     weights: Sequence[float]  # one a task, positive, any scale
     seed: int
+    takes: Callable[[Problem], bool] = take_all  # whether the policy's settings let a problem's prompt in
+    skipped: Counter[str] = field(
+        default_factory=Counter
+    )  # draws that it did not take, by task: a count, no state
 
     def draw(self, round_number: int, first: int, count: int) -> list[Problem]:
         """Training problems `first` to `first + count - 1` of a round, tasks drawn with replacement by weight.
@@ -31,13 +44,28 @@ class Curriculum:
         return [self._problem(round_number, index) for index in range(first, first + count)]
 
     def held_out(self, per_task: int) -> list[Problem]:
-        """The same evaluation problems for every node and round; their seeds never travel."""
-        return [task.problem(HELD_OUT_SEED + i) for task in self.tasks for i in range(per_task)]
+        """The same evaluation problems for every node and round; their seeds never travel.
+
+        Fewer where the policy does not take some.
+        """
+        made = (task.problem(HELD_OUT_SEED + i) for task in self.tasks for i in range(per_task))
+        return [problem for problem in made if self.takes(problem)]
 
     def _problem(self, round_number: int, index: int) -> Problem:
         generator = derive_generator(self.seed, "problems", round_number, index)
         share = [weight / sum(self.weights) for weight in self.weights]
-        task = self.tasks[generator.choice(len(self.tasks), p=share)]
+        for _ in range(MOST_SKIPPED):
+            task = self.tasks[generator.choice(len(self.tasks), p=share)]
+            problem = self._made(task, generator)
+            if self.takes(problem):
+                return problem
+            self.skipped[task.name] += 1
+        raise TaskError(
+            f"{MOST_SKIPPED} problems in a row are longer than policy.prompt.max_tokens, the last of {task.name}: "
+            "raise it"
+        )
+
+    def _made(self, task: Task, generator: np.random.Generator) -> Problem:
         for _ in range(TRIES - 1):
             try:
                 return task.problem(int(generator.integers(0, TRAIN_SEEDS)))

@@ -1,7 +1,8 @@
-"""Tasks for the embedded character-level policy: short prompts, short answers, exact verification.
+"""Tasks for the embedded character-level policy: short prompts and answers, and the same in words for others.
 
-Each family also knows one plausible wrong habit. The warm start mixes it with right answers, so that
-reinforcement learning has something to select from the first round on.
+Both wordings are of one problem with one answer, so that nodes with either kind of policy share one swarm. Each family
+also knows one plausible wrong habit. The warm start mixes it with right answers, so that reinforcement learning has
+something to select from the first round on.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from policies.rollout import Problem
 from policies.seeds import derive_seed
 from policies.tasks.held_out import is_held_out
 from policies.tasks.task import HELD_OUT_SEED, TaskError, TaskSpec
+from policies.tasks.verifiers.answer import ends_with_text
+
+LONGEST_SCORED = 4096  # characters of a completion's end
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,7 @@ class Exercise:
     prompt: str
     answer: str
     habit: str
+    words: str = ""  # what is asked, for a policy that does not know the prompt's code
 
 
 def exercise_on_its_side(task: str, seed: int, draw: Callable[[Random], Exercise]) -> Exercise:
@@ -41,7 +46,7 @@ class EmbeddedTask:
     """A family of exercises. `draw` is pure in its generator and never lets habit and answer agree."""
 
     family: str
-    version: int
+    version: int  # raised when a problem or a reward changes
     draw: Callable[[Random], Exercise]
 
     @property
@@ -54,11 +59,14 @@ class EmbeddedTask:
 
     def problem(self, seed: int) -> Problem:
         exercise = self.exercise(seed)
-        return Problem(task=self.name, seed=seed, prompt=exercise.prompt, answer=exercise.answer)
+        return Problem(self.name, seed, exercise.prompt, exercise.answer, exercise.words)
 
     def score(self, problem: Problem, completion: str) -> float:
-        """1.0 when the completion, blanks at its ends aside, is the answer; else 0.0."""
-        return float(completion.strip() == problem.answer)
+        """1.0 when the completion is the answer, or ends with it as other tasks' may; else 0.0."""
+        return float(
+            completion.strip() == problem.answer
+            or ends_with_text(completion[-LONGEST_SCORED:], problem.answer)
+        )
 
 
 # Eight letters, three characters a word: what 0.6 M parameters learn within a short warm start. With two or three
@@ -73,13 +81,18 @@ def _sort(random: Random) -> Exercise:
     """Ascending digits; the habit is descending."""
     digits = random.sample(string.digits, _LENGTH)
     ascending = "".join(sorted(digits))
-    return Exercise(f"sort {''.join(digits)}", ascending, ascending[::-1])
+    shown = "".join(digits)
+    words = (
+        f"Sort the digits of {shown} from the smallest to the largest. Answer with the sorted digits alone."
+    )
+    return Exercise(f"sort {shown}", ascending, ascending[::-1], words)
 
 
 def _reverse(random: Random) -> Exercise:
     """Letters backwards; the habit is to copy them unchanged."""
     word = "".join(random.sample(_LETTERS, _LENGTH))
-    return Exercise(f"reverse {word}", word[::-1], word)
+    words = f"Write the letters {word} in reverse order. Answer with the letters alone."
+    return Exercise(f"reverse {word}", word[::-1], word, words)
 
 
 def _maximum(random: Random) -> Exercise:
@@ -89,14 +102,19 @@ def _maximum(random: Random) -> Exercise:
     """
     digits = random.sample(string.digits, random.randint(2, 5))
     shown = digits if digits[-1] != max(digits) else digits[::-1]
-    return Exercise(f"max {''.join(shown)}", max(shown), shown[-1])
+    words = f"Which is the largest digit in {''.join(shown)}? Answer with the digit alone."
+    return Exercise(f"max {''.join(shown)}", max(shown), shown[-1], words)
 
 
 def _shift(random: Random) -> Exercise:
     """Each letter's successor; the habit is its predecessor."""
     word = random.choices(_LETTERS[1:-1], k=_LENGTH)
     after, before = ("".join(chr(ord(letter) + step) for letter in word) for step in (1, -1))
-    return Exercise(f"shift {''.join(word)}", after, before)
+    shown = "".join(word)
+    words = (
+        f"Replace each letter of {shown} by the one after it in the alphabet. Answer with the letters alone."
+    )
+    return Exercise(f"shift {shown}", after, before, words)
 
 
 def _add(random: Random) -> Exercise:
@@ -104,7 +122,8 @@ def _add(random: Random) -> Exercise:
     tens, units = random.randint(1, 8), random.randint(1, 9)
     addend = random.randint(10 - units, 9)
     total = 10 * tens + units + addend
-    return Exercise(f"add {tens}{units}+{addend}", str(total), str(total - 10))
+    words = f"What is {tens}{units} + {addend}? Answer with the number alone."
+    return Exercise(f"add {tens}{units}+{addend}", str(total), str(total - 10), words)
 
 
 def _binary(random: Random) -> Exercise:
@@ -114,10 +133,11 @@ def _binary(random: Random) -> Exercise:
         bits = [_BITS[digit] for digit in number]
         answer, habit = "".join(bits), "".join(pair[::-1] for pair in bits)
         if answer != habit:
-            return Exercise(f"binary {number}", answer, habit)
+            words = f"Write {number}, a number in base four, in base two: two digits for each. Answer with them alone."
+            return Exercise(f"binary {number}", answer, habit, words)
 
 
-# A changed draw needs a new version: peers rebuild problems from (name, seed).
+# A changed draw or reward needs a new version: peers rebuild problems from (name, seed).
 _DRAWS: Mapping[str, Callable[[Random], Exercise]] = {
     "sort": _sort,
     "reverse": _reverse,

@@ -38,7 +38,8 @@ class WalkTask:
     def problem(self, seed: int) -> Problem:
         """The final answer is the problem's `answer`; `exercise` has it with its working."""
         exercise = self.exercise(seed)
-        return Problem(self.name, seed, exercise.prompt, final_answer(exercise.answer) or "")
+        answer = final_answer(exercise.answer) or ""
+        return Problem(self.name, seed, exercise.prompt, answer, exercise.words)
 
     def score(self, problem: Problem, completion: str) -> float:
         """1.0 when what follows the last marker, blanks at its ends aside, is where the walk ends; else 0.0."""
@@ -50,7 +51,12 @@ def _draw(random: Random) -> Exercise:
     moves = random.choices(MOVES, k=LENGTH)
     prompt = f"walk {RING[start]}" + "".join(f"{move:+d}" for move in moves)
     stops = stops_of(prompt)
-    return Exercise(prompt, worked(stops), worked(stops[:-1]))
+    words = (
+        f"The letters {' '.join(RING)} stand in a ring. Start at {RING[start]} and go "
+        f"{' '.join(f'{move:+d}' for move in moves)} letters. Write the letter of each stop, and at the end "
+        f"{MARKER} with the letter of the last, such as {MARKER}a."
+    )
+    return Exercise(prompt, worked(stops), worked(stops[:-1]), words)
 
 
 def stops_of(prompt: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from itertools import chain
 
 import torch
 
-from policies.rollout import Group, Rollout, TrainGroup
+from policies.rollout import Group, Problem, Rollout, TrainGroup
 
 # What a prompt's token costs a row that reads its keys and values, against a token that the row computes: each
 # layer keeps two vectors for it, in place of the sixteen or so that the backward pass wants of a token.
@@ -65,12 +65,12 @@ class MicroBatch:
 
 
 def rows_of(
-    batch: Sequence[TrainGroup], encode_prompt: Callable[[str], tuple[int, ...]], version: int = 0
+    batch: Sequence[TrainGroup], encode_prompt: Callable[[Problem], tuple[int, ...]], version: int = 0
 ) -> list[Row]:
     """One row for every rollout that has a token. Own tokens of a policy before `version` are stale."""
     rows: list[Row] = []
     for member in batch:
-        prompt_ids = encode_prompt(member.group.problem.prompt)
+        prompt_ids = encode_prompt(member.group.problem)
         for rollout, advantage in zip(member.group.rollouts, member.advantages, strict=True):
             if rollout.token_ids:
                 stale = _stale(member.group, rollout, version)

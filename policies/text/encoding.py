@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from tokenizers import Encoding as Tokenized
 from transformers import PreTrainedTokenizerBase
 
 from policies.policy import PolicyError
-from policies.rollout import Finish
+from policies.rollout import Finish, Problem
 from policies.text.chat.control_tokens import control_ids, literal_tokenizer, plain_tokenizer
+from policies.text.chat.plain_template import NEXT_QUESTION, give_template
+from policies.text.chat.settings import PromptSettings
+from policies.text.chat.stop_strings import StopStrings
 from policies.text.chat.template import ChatTemplate
 from policies.text.chat.turn_ends import structural_ids, turn_ends
 
@@ -24,15 +26,15 @@ class Encoding:
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
-        system: str | None,
+        settings: PromptSettings,
         max_tokens: int,
         *,
-        template_args: Mapping[str, Any] | None = None,
         generation_eos: Sequence[int] = (),
         vocabulary: int | None = None,
     ) -> None:
         """`max_tokens`: cap of a peer's completion, its end included. `vocabulary`: ids that the model has rows for.
 
+        The tokenizer gets the template that the settings name, or the plain one where it has none.
         Raises PolicyError for a tokenizer that no prompt or completion can be written with.
         """
         if not getattr(tokenizer, "is_fast", False):
@@ -40,14 +42,18 @@ class Encoding:
                 "the tokenizer has no tokenizer.json; convert it, or choose a model that ships one"
             )
         self._tokenizer = tokenizer
-        self._system = system
+        self._wording = settings.wording
         self._max_tokens = max_tokens
         self._vocabulary = vocabulary
-        self._template = _template_of(tokenizer, system, template_args or {})
+        plainly = give_template(tokenizer, settings.template_file)
+        self._template = ChatTemplate(tokenizer, settings)
         self.ends = turn_ends(tokenizer, self._template, generation_eos)
-        structural = structural_ids(tokenizer, self._template) if self._template else frozenset()
+        structural = structural_ids(tokenizer, self._template)
         ends = self.ends.stops & tokenizer.added_tokens_decoder.keys()
         self._control_ids = control_ids(tokenizer, structural | ends)
+        self.stop_strings = StopStrings(
+            settings.stop or ((NEXT_QUESTION,) if plainly else ()), lambda ids: self._written(ids)
+        )
         plain = plain_tokenizer(tokenizer)
         self.fingerprint = hashlib.sha256(plain.to_str().encode()).hexdigest()[:8]
         """Eight hex digits; equal for equal vocabularies, merges and rules."""
@@ -61,14 +67,18 @@ class Encoding:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know about how the model is spoken to, for the start of a run."""
-        return (*self.ends.notes, *(self._template.notes if self._template else ()), *self._appended())
+        return (*self.ends.notes, *self._template.notes)
+
+    def problem_prompt(self, problem: Problem) -> tuple[int, ...]:
+        """The problem's prompt in the wording that the policy reads."""
+        return self.prompt(problem.words or problem.prompt if self._wording == "words" else problem.prompt)
 
     def prompt(self, text: str) -> tuple[int, ...]:
         """The user's message in the tokenizer's chat template, up to where the policy begins to write.
 
         It never ends with a token that ends a completion, whatever tokenizer or template append.
         """
-        ids = self._template.prompt_ids(text) if self._template else self._plain_prompt(text)
+        ids = self._template.prompt_ids(text)
         while len(ids) > 1 and ids[-1] in self.ends.stops:
             ids.pop()
         return tuple(ids)
@@ -85,35 +95,18 @@ class Encoding:
 
     def decode(self, ids: Sequence[int], finish: Finish = Finish.STOP) -> str:
         """The text of a completion without control tokens, and of one that was cut without a part of a character."""
+        text = self.stop_strings.before(self._written(ids)) if self.stop_strings else self._written(ids)
+        return text if finish is Finish.STOP else text.rstrip(UNREADABLE_CHARACTER)
+
+    def _written(self, ids: Sequence[int]) -> str:
         hidden = self._control_ids | self.ends.stops
-        text = str(
+        return str(
             self._tokenizer.decode(
                 [index for index in ids if index not in hidden],
                 skip_special_tokens=False,
                 clean_up_tokenization_spaces=False,
             )
         )
-        return text if finish is Finish.STOP else text.rstrip(UNREADABLE_CHARACTER)
-
-    def _plain_prompt(self, text: str) -> list[int]:
-        """Without a template: the text as it is, behind what the tokenizer begins with, without what it appends."""
-        plain = text if self._system is None else f"{self._system}\n{text}"
-        ids: list[int] = self._tokenizer(plain)["input_ids"]
-        content: list[int] = self._tokenizer(plain, add_special_tokens=False)["input_ids"]
-        for start in range(len(ids) - len(content) + 1):
-            if ids[start : start + len(content)] == content:
-                return ids[: start + len(content)]
-        return ids
-
-    def _appended(self) -> tuple[str, ...]:
-        """A note where the tokenizer, left to itself, ends a prompt with a token that ends a completion."""
-        if self._template is not None:
-            return ()
-        last = self._tokenizer("1")["input_ids"][-1:]
-        if not self.ends.stops & set(last):
-            return ()
-        name = self._tokenizer.convert_ids_to_tokens(last[0])
-        return (f"the tokenizer appends {name!r} to what it encodes: it is left out of prompts",)
 
     def _fitting(self, text: str, finish: Finish) -> tuple[str, Finish, tuple[int, ...]]:
         """A peer's completion as far as the cap goes, and its token ids. Raises ValueError where nothing is left."""
@@ -150,13 +143,3 @@ class Encoding:
 def _whole(text: str) -> str:
     """A text that was cut, without the part of a character at its end; as it is where nothing else is in it."""
     return text.rstrip(UNREADABLE_CHARACTER) or text
-
-
-def _template_of(
-    tokenizer: PreTrainedTokenizerBase, system: str | None, arguments: Mapping[str, Any]
-) -> ChatTemplate | None:
-    if tokenizer.chat_template is not None:
-        return ChatTemplate(tokenizer, system, arguments)
-    if arguments:
-        raise PolicyError("model.template_args: the tokenizer has no chat template that would take them")
-    return None

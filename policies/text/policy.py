@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from policies.policy import RolloutRequest, Stop, UpdateReport, UpdateSpec, never
+from policies.policy import PolicyError, RolloutRequest, Stop, UpdateReport, UpdateSpec, never
 from policies.progress import read_progress, save_progress
 from policies.rollout import Finish, Problem, Rollout, Segment, TrainGroup
 from policies.text import agreement
@@ -38,9 +37,7 @@ class TextPolicy:
         tokenizer: PreTrainedTokenizerBase,
         settings: TextSettings,
         *,
-        system: str | None = None,
         seed: int = 0,
-        template_args: Mapping[str, Any] | None = None,
     ) -> None:
         """Raises PolicyError, with what to change, for a model that cannot be prompted, sampled or trained."""
         base = plain_model(model)
@@ -50,14 +47,14 @@ class TextPolicy:
         self._tokenizer = tokenizer
         self._encoding = Encoding(
             tokenizer,
-            system,
+            settings.prompt,
             generation.external_cap,
-            template_args=template_args,
             generation_eos=generation_ends(base),
             vocabulary=fitness.embedding_rows(base),
         )
         self._context = fitness.context_length(base)
         self._generation = generation
+        self._prompt = settings.prompt
         complete_tokenizer(tokenizer, self._encoding.ends.taught, fitness.embedding_rows(base))
         prompt = [*self._encoding.prompt("1 + 1 = ?"), self._encoding.ends.taught]
         fitness.check_context(self._context, len(prompt) - 1, generation.max_new_tokens)
@@ -81,6 +78,7 @@ class TextPolicy:
                 slots=generation.slots,
                 memory_budget=generation.memory_bytes,
                 arithmetic=settings.arithmetic,
+                ended=self._encoding.stop_strings.ended if self._encoding.stop_strings else None,
             )
         self._engine.require_room(generation.max_new_tokens)
         self._engine_is_behind = False  # its copy of the weights is older than the policy's
@@ -95,9 +93,7 @@ class TextPolicy:
     ) -> TextPolicy:
         """Loads the model and its tokenizer. Raises PolicyError with the fix when it cannot be had."""
         loaded, tokenizer = models.load(model, device, seed)
-        return cls(
-            loaded, tokenizer, settings, system=model.system, seed=seed, template_args=model.template_args
-        )
+        return cls(loaded, tokenizer, in_words(settings), seed=seed)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -137,11 +133,30 @@ class TextPolicy:
         return self._encoding.fit(text, finish)
 
     def check_prompts(self, problems: Iterable[Problem]) -> None:
-        """Raises PolicyError, with the number to set, where a prompt and a rollout at the cap exceed the context."""
-        self._prompts(problems)
+        """Raises PolicyError, with the number to set, where a prompt is too long to be taken, and is not skipped."""
+        if self._prompt.too_long == "skip":
+            problems = [problem for problem in problems if self.takes(problem)]
+        longest = max((len(ids) for ids in self._prompts(problems).values()), default=0)
+        cap = self._prompt.max_tokens
+        if cap is not None and longest > cap:
+            raise PolicyError(
+                f"a prompt has {longest} tokens, and policy.prompt.max_tokens is {cap}: raise it, shorten system "
+                "message, examples or template, or set policy.prompt.too_long = 'skip' to draw others in place of such"
+            )
+
+    def takes(self, problem: Problem) -> bool:
+        """False for a problem that the settings say to skip: its prompt is too long for them, or for the context."""
+        if self._prompt.too_long != "skip":
+            return True
+        room = [] if self._context is None else [self._context - self._generation.max_new_tokens]
+        if self._prompt.max_tokens is not None:
+            room.append(self._prompt.max_tokens)
+        return not room or len(self._encoding.problem_prompt(problem)) <= min(room)
 
     def update(self, batch: Sequence[TrainGroup], spec: UpdateSpec = UpdateSpec()) -> UpdateReport | None:
-        rows = [row for row in rows_of(batch, self._encoding.prompt, self._version) if self._takes(row)]
+        rows = [
+            row for row in rows_of(batch, self._encoding.problem_prompt, self._version) if self._takes(row)
+        ]
         try:
             step = self._trainer.step(rows, spec)
         except NothingToTrainError:
@@ -194,7 +209,7 @@ class TextPolicy:
 
     def _prompts(self, problems: Iterable[Problem]) -> dict[Problem, tuple[int, ...]]:
         """Token ids of each problem's prompt. Raises PolicyError where a rollout of one may exceed the context."""
-        prompts = {problem: self._encoding.prompt(problem.prompt) for problem in problems}
+        prompts = {problem: self._encoding.problem_prompt(problem) for problem in problems}
         longest = max(map(len, prompts.values()), default=0)
         fitness.check_context(self._context, longest, self._generation.max_new_tokens)
         return prompts
@@ -202,6 +217,13 @@ class TextPolicy:
     def _takes(self, row: Row) -> bool:
         """False for a peer's rollout that does not fit into the context behind this policy's prompt."""
         return self._context is None or len(row.prompt_ids) + len(row.token_ids) <= self._context
+
+
+def in_words(settings: TextSettings) -> TextSettings:
+    """The settings of a language model: where they do not say otherwise it reads problems in words."""
+    if settings.prompt.wording != "auto":
+        return settings
+    return settings.model_copy(update={"prompt": settings.prompt.model_copy(update={"wording": "words"})})
 
 
 def _extended(segments: tuple[Segment, ...], new: Segment) -> tuple[Segment, ...]:

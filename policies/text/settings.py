@@ -6,7 +6,7 @@ can hold them as they are.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -19,6 +19,7 @@ from pydantic import (
 from policies.settings import Settings, absolute_if_local
 from policies.tasks import EMBEDDED
 from policies.tasks.embedded import FAMILIES
+from policies.text.chat.settings import PromptSettings
 
 Arithmetic = Literal["auto", "float32", "bfloat16"]
 GIGABYTE = 1_000_000_000
@@ -50,16 +51,22 @@ class ModelSettings(Settings):
     adapter: str | None = None
     """Folder of an adapter (peft, safetensors) that was trained before on this model, to train on. Its rank and
     layers are its own: leave `lora` out."""
-    system: str | None = None
-    """System message before every prompt. None leaves it to the model's chat template."""
-    template_args: dict[str, bool | int | float | str] = Field(default_factory=dict)
-    """Arguments of the model's chat template, such as `enable_thinking = false` for Qwen3."""
 
     @field_validator("path", "adapter")
     @classmethod
     def _absolute(cls, path: str | None) -> str | None:
         """A run that is resumed from another folder finds the same files, and no repository of that name."""
         return path if path is None else absolute_if_local(path)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prompts_have_a_section(cls, given: Any) -> Any:
+        moved = [key for key in ("system", "template_args") if isinstance(given, dict) and key in given]
+        if moved:
+            raise ValueError(
+                f"{' and '.join(moved)} moved: write policy.prompt.{moved[0]}, in [policy.prompt]"
+            )
+        return given
 
     @model_validator(mode="after")
     def _one_adapter(self) -> Self:
@@ -161,6 +168,8 @@ class TextSettings(Settings):
     """How rollouts are sampled."""
     trainer: TrainerSettings = TrainerSettings()
     """How an update is made."""
+    prompt: PromptSettings = PromptSettings()
+    """What stands round a problem: system message, template, examples, answer format, stop strings."""
 
     @property
     def arithmetic(self) -> Arithmetic:

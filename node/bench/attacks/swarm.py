@@ -22,6 +22,7 @@ from policies.rollout import Finish, Group, Rollout
 from policies.seeds import derive_generator
 from policies.tasks.embedded import FAMILIES
 from policies.tasks.task import TaskSpec
+from policies.text.chat.settings import PromptSettings
 from policies.text.encoding import Encoding
 from policies.text.tokenizer import build_tokenizer
 from swarm.admission.peer_records import PeerRecords
@@ -229,7 +230,7 @@ class HonestSwarm:
         )
         with where.inside():  # its threads, and thus its processes, stay there
             transport = DhtTransport(settings, key)
-        encoding = Encoding(build_tokenizer(), None, TOKENS)
+        encoding = Encoding(build_tokenizer(), PromptSettings(), TOKENS)
         verifier = RolloutVerifier(
             self.manifest.swarm_id,
             transport.peer_id,

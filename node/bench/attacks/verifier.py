@@ -20,6 +20,7 @@ from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
 from policies.policy import PolicyError
 from policies.tasks import build_task
 from policies.tasks.task import Task, TaskError, TaskSpec
+from policies.text.chat.settings import PromptSettings
 from policies.text.encoding import Encoding
 from policies.text.tokenizer import build_tokenizer
 from swarm.admission.rollout_verifier import RolloutVerifier, VerifierLimits
@@ -107,7 +108,7 @@ def new_verifier(tasks: Mapping[str, Task]) -> RolloutVerifier:
 
 @cache
 def _encoding() -> Encoding:
-    return Encoding(build_tokenizer(), None, bodies.CAP)
+    return Encoding(build_tokenizer(), PromptSettings(), bodies.CAP)
 
 
 @cache

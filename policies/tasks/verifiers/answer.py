@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 # An answer stands at the end; scanning no more than this bounds the time of a hostile completion.
 SCANNED_CHARACTERS = 4096
+TAG, TAG_END, BOX = "<answer>", "</answer>", "\\boxed{"
 _MARKS = 8  # that may stand in one another; thousands, each with another inside, once took 31 ms
 _BRACE = re.compile(r"[{}]")
 _NUMBER = re.compile(r"(?<![\w.])[-+]?[0-9]+(?:\.[0-9]+)?")
@@ -33,13 +34,13 @@ def answer_part(completion: str) -> str:
     if len(completion) > len(part):
         part = _CUT_WORD.sub("", part)  # the end of a longer number is another number
     for _ in range(_MARKS):
-        tag, box = part.rfind("<answer>"), part.rfind("\\boxed{")
+        tag, box = part.rfind(TAG), part.rfind(BOX)
         if tag == box:  # there is neither
             break
         if tag > box:
-            part = part[tag + len("<answer>") :].partition("</answer>")[0]
+            part = part[tag + len(TAG) :].partition(TAG_END)[0]
         else:
-            part = _braced(part[box + len("\\boxed{") :])
+            part = _braced(part[box + len(BOX) :])
             while dressed := _DRESSED.match(part):
                 part = _braced(part[dressed.end() :])
     return part

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from policies.tasks.verifiers.answer_format import Form
 from policies.tasks.verifiers.json_value import JsonValue
 from policies.tasks.verifiers.number import Number
 from policies.tasks.verifiers.regex import Regex
@@ -19,9 +20,10 @@ from policies.tasks.verifiers.verifier import Verifier, VerifierError
 from policies.tasks.verifiers.weighted import Weighted
 
 MAX_PARTS = 8  # of a weighted sum
-Kind = type[Exact] | type[Number] | type[Choice] | type[Regex] | type[JsonValue]
+Named = Exact | Number | Choice | Regex | JsonValue | Form
+Kind = type[Named]
 KINDS: Mapping[str, Kind] = MappingProxyType(
-    {"exact": Exact, "number": Number, "choice": Choice, "regex": Regex, "json": JsonValue}
+    {"exact": Exact, "number": Number, "choice": Choice, "regex": Regex, "json": JsonValue, "format": Form}
 )
 Described = str | Mapping[str, Any] | Sequence[Mapping[str, Any]]  # as a config has it
 
@@ -44,7 +46,7 @@ def build_verifier(described: Described) -> tuple[Verifier, str]:
     return (parts[0][0] if len(parts) == 1 else Weighted(parts)), text
 
 
-def _part(table: Mapping[str, Any]) -> tuple[Exact | Number | Choice | Regex | JsonValue, float]:
+def _part(table: Mapping[str, Any]) -> tuple[Named, float]:
     options = dict(table)
     weight = options.pop("weight", 1.0)
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:

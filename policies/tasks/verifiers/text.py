@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from policies.settings import Settings
-from policies.tasks.verifiers.answer import answer_part
+from policies.tasks.verifiers.answer import BOX, TAG, answer_part
 from policies.tasks.verifiers.verifier import VerifierError
 
 # Longer right answers are no answers; a completion's part is compared whole, which takes time in its length.
@@ -35,7 +35,7 @@ class Exact(Settings):
 
     def score(self, completion: str, answer: str) -> float:
         """1.0 or 0.0; spaces at the ends do not count, and a run of them counts as one."""
-        marked = "<answer>" in completion or "\\boxed{" in completion
+        marked = TAG in completion or BOX in completion
         part = answer_part(completion) if marked else completion
         return float(self._plain(part) == self._plain(answer))
 

@@ -1,4 +1,4 @@
-"""Prompts as a model's chat template writes them, system message and template arguments included."""
+"""Prompts as a model's chat template writes them, with system message, examples and the answer's form."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from jinja2 import meta
 from transformers import PreTrainedTokenizerBase
 
 from policies.policy import PolicyError
+from policies.text.chat.settings import PromptSettings
 
 # A word that no template has a reason to change: it marks where a turn's text stands in the rendered prompt.
 MARKER = "murmuration"
@@ -29,27 +30,44 @@ GENERATION_TAG = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
 Turn = tuple[str, str]  # role and text
 
 
+def spoken(settings: PromptSettings, text: str) -> list[Turn]:
+    """What is said before the policy begins to write: system message, examples, and the question in its form."""
+    form = settings.form
+
+    def asked(question: str) -> Turn:
+        return "user", f"{question}\n\n{form.instruction}" if form.instruction else question
+
+    def answered(answer: str) -> Turn:
+        return "assistant", answer if form.kept(answer) else form.written(answer)
+
+    shown = [turn for e in settings.examples for turn in (asked(e.question), answered(e.answer))]
+    return [*([("system", settings.system)] if settings.system is not None else []), *shown, asked(text)]
+
+
 class ChatTemplate:
-    """One tokenizer's template with the arguments and the system message of one policy.
+    """One tokenizer's template with what one policy's settings put round a problem.
 
     A template that refuses or drops a system message gets it at the head of the user's turn, and one that takes
     text in parts only gets parts; `notes` says what was done so. Raises PolicyError where a user's turn cannot be
     rendered at all, and for arguments that the template does not know.
     """
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, system: str | None, arguments: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: PromptSettings) -> None:
         self._tokenizer = tokenizer
-        self._system = system
-        self._arguments = dict(arguments)
+        self._arguments = dict(settings.template_args)
+        self._settings = settings
         self._in_parts = False
         self.notes: tuple[str, ...] = ()
         _check_arguments(tokenizer, self._arguments)
         self._choose_form()
-        self._fold = system is not None and not self._takes_system()
+        self._fold = settings.system is not None and not self._takes_system()
         if self._fold:
             self.notes = ("the chat template takes no system message: it is put before the user's",)
+        if settings.examples and MARKER not in (self.rendered(self.turns(MARKER)) or ""):
+            raise PolicyError(
+                "the tokenizer's chat template takes no turns before the user's: leave prompt.examples out, or set "
+                "prompt.template_file to one that does ('plain' does)"
+            )
 
     def prompt_ids(self, text: str) -> list[int]:
         """The user's turn, up to where the assistant begins to write."""
@@ -59,12 +77,12 @@ class ChatTemplate:
         return list(encoded["input_ids"])
 
     def turns(self, text: str) -> list[Turn]:
-        """The system message, where the template takes one, and the user's turn."""
-        if self._system is None:
-            return [("user", text)]
-        if self._fold:
-            return [("user", f"{self._system}\n\n{text}")]
-        return [("system", self._system), ("user", text)]
+        """The system message, where the template takes one, the examples, and the user's turn."""
+        turns = spoken(self._settings, text)
+        if not self._fold:
+            return turns
+        _, (role, first), *further = turns
+        return [(role, f"{self._settings.system}\n\n{first}"), *further]
 
     def rendered(self, turns: Sequence[Turn]) -> str | None:
         """The turns as text, with no assistant's turn begun behind them. None where the template refuses them."""
@@ -111,5 +129,5 @@ def _check_arguments(tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str,
         if name not in known:
             takes = ", ".join(sorted(known)) or "none"
             raise PolicyError(
-                f"model.template_args.{name}: the chat template knows no such argument; it takes: {takes}"
+                f"prompt.template_args.{name}: the chat template knows no such argument; it takes: {takes}"
             )

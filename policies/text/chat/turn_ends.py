@@ -21,7 +21,7 @@ class TurnEnds:
 
 
 def turn_ends(
-    tokenizer: PreTrainedTokenizerBase, template: ChatTemplate | None, generation_eos: Sequence[int]
+    tokenizer: PreTrainedTokenizerBase, template: ChatTemplate, generation_eos: Sequence[int]
 ) -> TurnEnds:
     """The ends of one model; `generation_eos` are those of its generation config.
 
@@ -29,7 +29,7 @@ def turn_ends(
     """
     own = tokenizer.eos_token_id
     named = frozenset(generation_eos) | (frozenset() if own is None else {own})
-    written = None if template is None else _end_of_turn(tokenizer, template, named)
+    written = _end_of_turn(tokenizer, template, named)
     if written is None and not named:
         raise PolicyError(
             "the tokenizer names no end-of-sequence token, and neither do chat template and generation config; "

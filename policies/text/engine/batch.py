@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -15,6 +15,8 @@ from policies.text.engine.memory_plan import passes
 from policies.text.engine.prompt_table import Prompt, PromptTable
 from policies.text.engine.request import Continuation, Request, Sampling
 from policies.text.engine.sampling import choose
+
+Ended = Callable[[Sequence[int]], bool]  # whether the last of a completion's tokens ends it
 
 
 @dataclass(slots=True)
@@ -46,7 +48,13 @@ class Work:
 class Batch:
     """Rows 0 to len(running) of the rollouts' table belong to `running`, in its order."""
 
-    def __init__(self, requests: Sequence[Request], eos_ids: Collection[int], sampling: Sampling) -> None:
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        eos_ids: Collection[int],
+        sampling: Sampling,
+        ended: Ended | None = None,
+    ) -> None:
         prompts: dict[tuple[int, ...], Prompt] = {}
         self.sequences: list[SequenceState] = []
         for index, request in enumerate(requests):
@@ -57,6 +65,7 @@ class Batch:
         self.running: list[SequenceState] = []
         self.work = Work()
         self._eos_ids = eos_ids
+        self._ended = ended
         self._sampling = sampling
         self._finished: list[int] = []
         self._grid: SlotGrid | None = None
@@ -124,7 +133,7 @@ class Batch:
         for sequence, token, logprob in zip(sequences, drawn.tolist(), values.tolist(), strict=True):
             sequence.ids.append(token)
             sequence.logprobs.append(logprob)
-            if token in self._eos_ids:
+            if token in self._eos_ids or (self._ended is not None and self._ended(sequence.ids)):
                 sequence.finish = Finish.STOP
             elif len(sequence.ids) >= sequence.request.max_new_tokens:
                 sequence.finish = Finish.LENGTH

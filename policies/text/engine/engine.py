@@ -19,7 +19,7 @@ from policies.policy import PolicyError, Stop, never
 from policies.text.engine import memory_plan, weights
 from policies.text.engine.adapters import UnmergeableError, moved_adapters
 from policies.text.engine.attention import UnsupportedError
-from policies.text.engine.batch import Batch
+from policies.text.engine.batch import Batch, Ended
 from policies.text.engine.cache import Table
 from policies.text.engine.cuda_graphs import BucketedSteps, bucket, cuda_graph
 from policies.text.engine.decoder import Decoder, Step
@@ -53,12 +53,17 @@ class Engine:
         slots: int,
         memory_budget: int | None = None,
         arithmetic: Arithmetic = "auto",
+        ended: Ended | None = None,
     ) -> None:
-        """`slots`: most rollouts at once. `memory_budget`: bytes beyond the weights; None: half of what is free."""
+        """`slots`: most rollouts at once. `memory_budget`: bytes beyond the weights; None: half of what is free.
+
+        `ended`: what ends a completion beside `eos_ids`.
+        """
         self.figures: Figures = {}
         self.refusal: str | None = None  # why it is `generate` that samples; None where it is not
         self._trained = model
         self._eos_ids = frozenset(eos_ids)
+        self._ended = ended
         self._slots = slots
         self._budget = memory_budget
         self._dtype = weights.arithmetic_for(model, arithmetic)
@@ -111,7 +116,7 @@ class Engine:
             self._refuse_longer(len(request.prompt_ids), request.max_new_tokens)
         budget = self._room()
         plan = self._plan(requests, budget)
-        batch = Batch(requests, self._eos_ids, sampling)
+        batch = Batch(requests, self._eos_ids, sampling, self._ended)
         meter = memory_plan.PeakMeter(self._model.device)
         with torch.no_grad(), self._autocast():
             if self._fallback:

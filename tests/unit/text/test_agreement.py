@@ -16,6 +16,7 @@ from policies.policy import SamplerAgreement, sample_groups
 from policies.rollout import TrainGroup
 from policies.text.agreement import EXACT, ROUNDED, AgreementMeter, expected_rounding
 from policies.text.batching import Row, rows_of
+from policies.text.chat.settings import PromptSettings
 from policies.text.encoding import Encoding
 from policies.text.model import attach_lora
 from policies.text.policy import TextPolicy
@@ -133,7 +134,7 @@ def test_a_sampler_of_other_weights_is_noticed() -> None:
 
 
 def test_only_fresh_own_tokens_are_compared() -> None:
-    rows = rows_of(mixed_batch(), Encoding(tiny_tokenizer(), None, 64).prompt)
+    rows = rows_of(mixed_batch(), Encoding(tiny_tokenizer(), PromptSettings(), 64).problem_prompt)
     meter = AgreementMeter((0.2, 0.28), EXACT)
     own = [row for row in rows if row.sampled is not None]
     meter.add(rows, [[0.0] * len(row.token_ids) for row in rows])

@@ -7,11 +7,12 @@ from tiny_families import FAMILIES, GEMMA, chatml_kind, gemma_kind, gpt2_kind, l
 from transformers import PreTrainedTokenizerFast
 
 from policies.policy import PolicyError
+from policies.text.chat.settings import PromptSettings
 from policies.text.encoding import Encoding
 
 
 def prompt_of(tokenizer: PreTrainedTokenizerFast, system: str | None = None, **arguments: object) -> str:
-    encoding = Encoding(tokenizer, system, 16, template_args=arguments)
+    encoding = Encoding(tokenizer, PromptSettings(system=system, template_args=arguments), 16)
     return str(tokenizer.decode(encoding.prompt("1 + 2 = ?"), clean_up_tokenization_spaces=False))
 
 
@@ -28,8 +29,8 @@ def test_a_system_message_that_is_refused_goes_before_the_users_and_it_is_said()
     tokenizer = gemma_kind()
     expected = "<bos><start_of_turn>user\nBe brief.\n\n1 + 2 = ?<end_of_turn>\n<start_of_turn>model\n"
     assert prompt_of(tokenizer, "Be brief.") == expected
-    assert "no system message" in " ".join(Encoding(tokenizer, "Be brief.", 16).notes)
-    assert "no system message" not in " ".join(Encoding(tokenizer, None, 16).notes)
+    assert "no system message" in " ".join(Encoding(tokenizer, PromptSettings(system="Be brief."), 16).notes)
+    assert "no system message" not in " ".join(Encoding(tokenizer, PromptSettings(), 16).notes)
 
 
 def test_a_system_message_that_is_dropped_without_a_word_is_treated_alike() -> None:
@@ -65,7 +66,7 @@ def test_a_template_that_renders_nothing_is_refused(template: str) -> None:
     tokenizer = chatml_kind()
     tokenizer.chat_template = template
     with pytest.raises(PolicyError, match="cannot render a user's turn"):
-        Encoding(tokenizer, "Be brief.", 16)
+        Encoding(tokenizer, PromptSettings(system="Be brief."), 16)
 
 
 def test_a_template_that_takes_text_in_parts_only_gets_parts() -> None:
@@ -80,10 +81,8 @@ def test_a_template_that_takes_text_in_parts_only_gets_parts() -> None:
 def test_a_tokenizer_that_appends_its_end_does_not_end_prompts() -> None:
     tokenizer = llama_kind(append_end=True)
     assert tokenizer("1")["input_ids"][-1] == tokenizer.eos_token_id
-    encoding = Encoding(tokenizer, None, 16)
-    assert tokenizer.decode(encoding.prompt("1 + 2")) == "<s> 1 + 2"
-    assert "appends '</s>'" in encoding.notes[0]
-    assert Encoding(llama_kind(), None, 16).notes == ()
+    encoding = Encoding(tokenizer, PromptSettings(), 16)
+    assert tokenizer.decode(encoding.prompt("1 + 2")) == "<s> Question: 1 + 2\nAnswer:"
 
 
 def test_a_template_that_ends_every_turn_the_same_does_not_end_the_prompt() -> None:

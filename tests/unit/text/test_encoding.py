@@ -15,6 +15,7 @@ from tiny_families import (
 )
 
 from policies.rollout import Finish
+from policies.text.chat.settings import PromptSettings
 from policies.text.encoding import Encoding
 from policies.text.tokenizer import build_tokenizer
 
@@ -24,8 +25,8 @@ TEXTS = [*ANSWERS, "■□▲→← ■□▲→←", "👩‍👩‍👧 🏳�
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_text_cut_at_any_token_is_read_by_its_own_kind_within_the_cap(name: str) -> None:
     tokenizer = tokenizer_of(name)
-    whole = Encoding(tokenizer, None, 500)
-    capped = {cap: Encoding(tokenizer, None, cap) for cap in range(1, 40)}
+    whole = Encoding(tokenizer, PromptSettings(), 500)
+    capped = {cap: Encoding(tokenizer, PromptSettings(), cap) for cap in range(1, 40)}
     for text in TEXTS:
         ids = whole.completion(text, Finish.LENGTH)
         assert whole.completion(text, Finish.STOP)[:-1] == ids
@@ -45,7 +46,7 @@ def test_a_text_cut_at_any_token_is_read_by_its_own_kind_within_the_cap(name: st
 def test_what_does_not_fit_is_cut_in_whole_characters_and_ends_as_cut(name: str) -> None:
     text = "12 Ω≈ç√∫˜µ 数字の合計は十二です 😀🎉🚀 Größe, ıçşğ"
     for cap in (3, 7, 20):
-        encoding = Encoding(tokenizer_of(name), None, cap)
+        encoding = Encoding(tokenizer_of(name), PromptSettings(), cap)
         part, finish = encoding.fit(text, Finish.STOP)
         assert finish is Finish.LENGTH
         assert part and text.startswith(part)
@@ -55,16 +56,16 @@ def test_what_does_not_fit_is_cut_in_whole_characters_and_ends_as_cut(name: str)
 
 
 def test_a_text_that_fits_is_left_alone() -> None:
-    encoding = Encoding(tokenizer_of("qwen2"), None, 8)
+    encoding = Encoding(tokenizer_of("qwen2"), PromptSettings(), 8)
     assert encoding.fit("12", Finish.STOP) == ("12", Finish.STOP)
-    ids = Encoding(tokenizer_of("qwen2"), None, 500).completion("abcd efgh ij", Finish.LENGTH)
-    exact = Encoding(tokenizer_of("qwen2"), None, len(ids))
+    ids = Encoding(tokenizer_of("qwen2"), PromptSettings(), 500).completion("abcd efgh ij", Finish.LENGTH)
+    exact = Encoding(tokenizer_of("qwen2"), PromptSettings(), len(ids))
     assert exact.fit("abcd efgh ij", Finish.LENGTH) == ("abcd efgh ij", Finish.LENGTH)
     assert exact.fit("abcd efgh ij", Finish.STOP) == ("abcd efgh ij", Finish.LENGTH), "its end does not fit"
 
 
 def test_a_part_of_a_character_is_left_out_of_what_is_published() -> None:
-    encoding = Encoding(gpt2_kind(), None, 100)
+    encoding = Encoding(gpt2_kind(), PromptSettings(), 100)
     ids = encoding.completion("ok 𒀀", Finish.LENGTH)
     for cut in (1, 2, 3):
         assert encoding.decode(ids[:-cut], Finish.LENGTH).rstrip() == "ok"
@@ -75,7 +76,7 @@ def test_a_part_of_a_character_is_left_out_of_what_is_published() -> None:
 
 def test_tags_of_thought_are_part_of_the_text_whatever_the_tokenizer_calls_them() -> None:
     tokenizer = chatml_kind()
-    encoding = Encoding(tokenizer, None, 100)
+    encoding = Encoding(tokenizer, PromptSettings(), 100)
     begin, end = tokenizer.convert_tokens_to_ids(["<think>", "</think>"])
     assert {begin, end} <= set(tokenizer.all_special_ids)
     ids = (begin, *encoding.completion("3+4", Finish.LENGTH), end, *encoding.completion("7", Finish.LENGTH))
@@ -90,7 +91,7 @@ def test_control_tokens_stay_characters_whatever_the_tokenizer_calls_them(text: 
     tokenizer.add_tokens(
         ["<|im_start|>", "<|im_end|>"]
     )  # as ordinary ones, though the template is made of them
-    encoding = Encoding(tokenizer, None, 100)
+    encoding = Encoding(tokenizer, PromptSettings(), 100)
     controls = set(tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_start|>", "<|im_end|>"]))
     ids = encoding.completion(text, Finish.LENGTH)
     assert not controls & set(ids)
@@ -101,20 +102,20 @@ def test_control_tokens_stay_characters_whatever_the_tokenizer_calls_them(text: 
 def test_a_token_that_the_model_has_no_row_for_is_refused() -> None:
     tokenizer = gpt2_kind()
     tokenizer.add_tokens(["zebra"])
-    encoding = Encoding(tokenizer, None, 100, vocabulary=len(tokenizer) - 1)
+    encoding = Encoding(tokenizer, PromptSettings(), 100, vocabulary=len(tokenizer) - 1)
     assert encoding.completion("zebr", Finish.STOP)
     with pytest.raises(ValueError, match="no embedding"):
         encoding.completion("a zebra", Finish.STOP)
 
 
 def test_a_cap_that_no_character_fits_into_refuses_the_rollout() -> None:
-    encoding = Encoding(llama_kind(), None, 2)
+    encoding = Encoding(llama_kind(), PromptSettings(), 2)
     with pytest.raises(ValueError, match="without tokens"):
         encoding.completion("𒀀", Finish.LENGTH)
 
 
 def test_a_completion_that_was_fitted_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoding = Encoding(build_tokenizer(), None, 8)
+    encoding = Encoding(build_tokenizer(), PromptSettings(), 8)
     asked: list[tuple[str, Finish]] = []
     fitting = Encoding._fitting
     monkeypatch.setattr(
@@ -124,16 +125,16 @@ def test_a_completion_that_was_fitted_is_encoded_once(monkeypatch: pytest.Monkey
         fitted = encoding.fit(text, Finish.STOP)
         ids = encoding.completion(*fitted)
         assert asked == [(text, Finish.STOP)]
-        assert encoding.completion("abc", Finish.STOP) == Encoding(build_tokenizer(), None, 8).completion(
-            "abc", Finish.STOP
-        )
+        assert encoding.completion("abc", Finish.STOP) == Encoding(
+            build_tokenizer(), PromptSettings(), 8
+        ).completion("abc", Finish.STOP)
         assert encoding.completion(*fitted) == ids == fitting(encoding, *fitted)[2]
         asked.clear()
 
 
 def test_only_what_the_cap_can_hold_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """One character a token here, whatever the control tokens' names: 16,000 blanks once took 8 ms."""
-    encoding = Encoding(build_tokenizer(), None, 8)
+    encoding = Encoding(build_tokenizer(), PromptSettings(), 8)
     seen: list[int] = []
     literal = encoding._literal
 

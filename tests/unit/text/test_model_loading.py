@@ -13,6 +13,7 @@ from tiny_text import problem, tiny_model, tiny_tokenizer
 
 from policies.policy import PolicyError, sample_groups
 from policies.rollout import Finish
+from policies.text.chat.settings import PromptSettings
 from policies.text.encoding import Encoding
 from policies.text.model import load, resolve
 from policies.text.policy import TextPolicy
@@ -164,7 +165,7 @@ def smollm2() -> str | None:
 def test_smollm2_from_gguf_can_be_saved_and_keeps_control_tokens_literal(tmp_path: Path) -> None:
     settings = ModelSettings(path=str(smollm2()))
     model, tokenizer = load(settings, CPU)
-    encoding = Encoding(tokenizer, None, 64)
+    encoding = Encoding(tokenizer, PromptSettings(), 64)
     for token in tokenizer.added_tokens_decoder.values():
         ids = encoding.completion(f"4{token.content}", Finish.LENGTH)
         assert not {*tokenizer.added_tokens_decoder} & {*ids}
@@ -175,7 +176,7 @@ def test_smollm2_from_gguf_can_be_saved_and_keeps_control_tokens_literal(tmp_pat
 
 
 def test_from_settings_gives_a_policy_that_generates(folder: Path) -> None:
-    model = ModelSettings(path=str(folder), system="be brief")
-    policy = TextPolicy.from_settings(model, TextSettings(), CPU)
+    settings = TextSettings(prompt=PromptSettings(system="be brief"))
+    policy = TextPolicy.from_settings(ModelSettings(path=str(folder)), settings, CPU)
     assert len(sample_groups(policy, [problem("1+2=")], 2, seed=0)[0].rollouts) == 2
     assert policy.fingerprint.startswith("qwen2-")

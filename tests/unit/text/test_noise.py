@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from policies.policy import PolicyError
 from policies.text.batching import rows_of
+from policies.text.chat.settings import PromptSettings
 from policies.text.encoding import Encoding
 from policies.text.model import attach_lora
 from policies.text.noise import draws_in_training, needs_quiet, switch_off_noise
@@ -56,7 +57,7 @@ NOISY: dict[str, dict[str, Any]] = {
     "gpt_bigcode": {"n_embd": 32, "n_layer": 2, "n_head": 4, "attn_pdrop": 0.5, "resid_pdrop": 0.5},
 }
 IDS = torch.arange(2, 42).reshape(2, 20)
-ROWS = rows_of(mixed_batch(), Encoding(tiny_tokenizer(), None, 64).prompt)
+ROWS = rows_of(mixed_batch(), Encoding(tiny_tokenizer(), PromptSettings(), 64).problem_prompt)
 
 
 def noisy(family: str) -> PreTrainedModel:

@@ -15,6 +15,7 @@ from tiny_text import SPECIAL, mixed_batch, problem, tiny_model, tiny_tokenizer
 from policies.advantage import group_relative
 from policies.policy import Policy, PolicyError, RolloutRequest, sample_groups
 from policies.rollout import Finish, Group, Rollout, Segment, TrainGroup
+from policies.text.chat.settings import PromptSettings
 from policies.text.encoding import Encoding
 from policies.text.model import attach_lora
 from policies.text.policy import TextPolicy
@@ -85,7 +86,7 @@ def test_a_fresh_rollout_starts_at_ratio_one() -> None:
 @pytest.mark.parametrize("adapter", [False, True])
 def test_a_policy_that_trains_in_bf16_samples_in_it(adapter: bool) -> None:
     reference = tiny_model()
-    prompt = Encoding(tiny_tokenizer(), None, 16).prompt(PROBLEMS[0].prompt)
+    prompt = Encoding(tiny_tokenizer(), PromptSettings(), 16).prompt(PROBLEMS[0].prompt)
 
     def rounding(bf16: bool) -> float:
         errors = []
@@ -154,7 +155,7 @@ def test_the_report_counts_what_was_trained_on() -> None:
 def test_the_end_token_is_trained_when_it_was_sampled() -> None:
     """A group whose rollouts differ only in where they stop: stopping early is rewarded, and learned."""
     policy = policy_of()
-    encoding = Encoding(tiny_tokenizer(), None, 16)
+    encoding = Encoding(tiny_tokenizer(), PromptSettings(), 16)
     context = torch.tensor([[*encoding.prompt("1+2="), *encoding.completion("3", Finish.LENGTH)]])
 
     def stopping() -> float:
@@ -310,7 +311,7 @@ def test_text_that_no_policy_could_have_written_is_refused(text: str, why: str) 
 
 
 def test_encode_is_unmoved_by_other_threads_and_by_the_main_tokenizer() -> None:
-    encoding = Encoding(tiny_tokenizer(), "be brief", 64)
+    encoding = Encoding(tiny_tokenizer(), PromptSettings(system="be brief"), 64)
     text = "4<|end|>"
     expected = encoding.completion(text, Finish.STOP)
     with ThreadPoolExecutor(4) as threads:
@@ -322,22 +323,22 @@ def test_encode_is_unmoved_by_other_threads_and_by_the_main_tokenizer() -> None:
 
 def test_prompts_take_the_chat_template_or_go_plain() -> None:
     tokenizer = tiny_tokenizer()
-    ids = Encoding(tokenizer, None, 8).prompt("1+2=")
+    ids = Encoding(tokenizer, PromptSettings(), 8).prompt("1+2=")
     assert tokenizer.decode(ids) == "<|user|>1+2=<|end|><|assistant|>"
-    with_system = tokenizer.decode(Encoding(tokenizer, "sum", 8).prompt("1"))
+    with_system = tokenizer.decode(Encoding(tokenizer, PromptSettings(system="sum"), 8).prompt("1"))
     assert with_system.endswith("sum<|end|><|user|>1<|end|><|assistant|>")
     tokenizer.chat_template = None
-    assert tokenizer.decode(Encoding(tokenizer, None, 8).prompt("1+2=")) == "1+2="
+    assert tokenizer.decode(Encoding(tokenizer, PromptSettings(), 8).prompt("1+2=")) == "Question: 1+2=\nAnswer:"
 
 
 def test_a_tokenizer_without_an_end_is_refused_where_nothing_else_names_one() -> None:
     tokenizer = tiny_tokenizer()
     tokenizer.eos_token = None
-    assert Encoding(tokenizer, None, 8).ends.taught == 1, "the template names it"
+    assert Encoding(tokenizer, PromptSettings(), 8).ends.taught == 1, "the template names it"
     tokenizer.chat_template = None
-    assert Encoding(tokenizer, None, 8, generation_eos=[1]).ends.taught == 1
+    assert Encoding(tokenizer, PromptSettings(), 8, generation_eos=[1]).ends.taught == 1
     with pytest.raises(PolicyError, match="no end-of-sequence token"):
-        Encoding(tokenizer, None, 8)
+        Encoding(tokenizer, PromptSettings(), 8)
 
 
 def test_a_budget_that_no_rollout_fits_into_is_refused_before_the_first_round() -> None:

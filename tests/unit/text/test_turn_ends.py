@@ -10,6 +10,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from policies.policy import sample_groups
 from policies.rollout import Finish, Group, Rollout, Segment, TrainGroup
+from policies.text.chat.settings import PromptSettings
 from policies.text.encoding import Encoding
 from policies.text.policy import TextPolicy
 from policies.text.settings import GenerationSettings, TextSettings, TrainerSettings
@@ -18,7 +19,7 @@ from policies.text.settings import GenerationSettings, TextSettings, TrainerSett
 def ends_of(tokenizer: PreTrainedTokenizerFast, *generation: str) -> tuple[str, set[str], tuple[str, ...]]:
     """The taught end, all stops, and the notes, in words."""
     ids = [tokenizer.convert_tokens_to_ids(token) for token in generation]
-    encoding = Encoding(tokenizer, None, 16, generation_eos=ids)
+    encoding = Encoding(tokenizer, PromptSettings(), 16, generation_eos=ids)
     words = tokenizer.convert_ids_to_tokens
     return words(encoding.ends.taught), set(words(sorted(encoding.ends.stops))), encoding.notes
 

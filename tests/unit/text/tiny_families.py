@@ -23,6 +23,7 @@ from tokenizers import (
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from policies.rollout import Finish
+from policies.text.chat.settings import PromptSettings
 from policies.text.policy import TextPolicy
 from policies.text.settings import GenerationSettings, TextSettings
 
@@ -258,6 +259,7 @@ def taught_policy(name: str, cap: int = 24) -> TextPolicy:
 
 
 def policy_of(name: str, cap: int = 24, **generation: Any) -> TextPolicy:
-    settings = TextSettings(generation=GenerationSettings(max_new_tokens=cap, **generation))
+    prompt = PromptSettings(system=FAMILIES[name].system)
+    settings = TextSettings(generation=GenerationSettings(max_new_tokens=cap, **generation), prompt=prompt)
     # A tokenizer of its own: a policy may give it the padding token that it lacks.
-    return TextPolicy(model_of(name), FAMILIES[name].tokenizer(), settings, system=FAMILIES[name].system)
+    return TextPolicy(model_of(name), FAMILIES[name].tokenizer(), settings)

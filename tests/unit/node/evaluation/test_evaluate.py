@@ -55,7 +55,7 @@ def test_a_run_is_judged_against_its_start_and_an_exported_folder_as_the_run(
         assert line["difference"]["value"] == pytest.approx(line["model"]["value"] - line["base"]["value"])
         assert line["model"]["low"] <= line["model"]["value"] <= line["model"]["high"]
     assert lines["all", "pass@4"]["model"]["value"] > 0, "otherwise equal figures would say nothing"
-    assert lines["all", "pass@1"]["problems"] == 6
+    assert lines["all", "pass@2"]["problems"] == 6
     assert {tuple(text["answers"]) for text in first["texts"]} == {("start", "round 1")}
     assert [text["seed"] for text in first["texts"]] == [FIRST_SEED, FIRST_SEED]
 
@@ -73,14 +73,17 @@ def test_a_run_is_judged_against_its_start_and_an_exported_folder_as_the_run(
 
 def test_an_adapter_is_judged_on_its_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = tiny_llama(tmp_path / "base")
-    run, _ = trained_run(tmp_path / "run", text_policy(base, lora={"rank": 2}, system="Be brief."))
+    run, _ = trained_run(
+        tmp_path / "run", {**text_policy(base, lora={"rank": 2}), "prompt": {"system": "Be brief."}}
+    )
     export_run(run.path, tmp_path / "out", merge=False, round_number=None)
     subject, start = contenders(asked(tmp_path / "out", base=str(base)))
     assert start is not None
     models = [contender.config.model_dump()["policy"]["model"] for contender in (subject, start)]
     assert [model["path"] for model in models] == [str(base), str(base)]
     assert [model["adapter"] for model in models] == [str(tmp_path / "out"), None]
-    assert [model["system"] for model in models] == ["Be brief.", "Be brief."]
+    prompts = [contender.config.model_dump()["policy"]["prompt"] for contender in (subject, start)]
+    assert [prompt["system"] for prompt in prompts] == ["Be brief.", "Be brief."]
     assert evaluate(asked(tmp_path / "out", problems=1, base=str(base), show=1), as_json=False) == 0
     assert "right:" in capsys.readouterr().out
 
@@ -153,7 +156,7 @@ def test_reserved_problems_are_none_that_a_run_trains_on_or_chooses_by() -> None
 class Odd:
     """A task that makes no problem of even seeds."""
 
-    name = "odd@1"
+    name = "odd@2"
 
     def problem(self, seed: int) -> Problem:
         if seed % 2 == 0:

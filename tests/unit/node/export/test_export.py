@@ -26,7 +26,8 @@ from policies.policy import PolicyError
 from policies.text.export import reads_alike
 from policies.text.policy import TextPolicy
 
-LORA = {"lora": {"rank": 4}, "system": "Be brief."}
+LORA = {"lora": {"rank": 4}}
+PROMPT = {"prompt": {"system": "Be brief.", "answer_format": "last_number"}}
 IDS = [[3, 20, 33, 50, 1, 4], [3, 41, 42, 43, 1, 4]]
 
 FRESH = """
@@ -98,7 +99,7 @@ def test_plain_libraries_read_the_policy_as_it_was(kind: str, tmp_path: Path) ->
 @pytest.mark.parametrize("merge", [False, True])
 def test_the_card_tells_the_lineage_and_its_python_runs(merge: bool, tmp_path: Path) -> None:
     base = tiny_llama(tmp_path / "base")
-    run, _ = trained_run(tmp_path / "run", text_policy(base, **LORA), rounds=2)
+    run, _ = trained_run(tmp_path / "run", {**text_policy(base, **LORA), **PROMPT}, rounds=2)
     export_run(run.path, tmp_path / "sums", merge=merge, round_number=None)
     card = (tmp_path / "sums" / "README.md").read_text()
     for words in (
@@ -107,6 +108,7 @@ def test_the_card_tells_the_lineage_and_its_python_runs(merge: bool, tmp_path: P
         f"| `{PEER}` | 2 | 25.0% |",
         "| this node | 6 | 75.0% |",
         "Be brief.",
+        "End with the answer as a number",
     ):
         assert words in card
     assert "| 2 | 0.500 | 0.500 |" in card and "| transformers | 5." in card
