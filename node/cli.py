@@ -19,6 +19,7 @@ from node.failures import EdgeGroup
 from node.ui import interrupts
 from node.ui.inspect.commands import add_inspection
 from node.ui.tasks.commands import tasks_app
+from node.ui.tasks.prompt import prompt_app
 
 app = typer.Typer(
     cls=EdgeGroup,
@@ -32,6 +33,7 @@ app = typer.Typer(
 config_app = typer.Typer(no_args_is_help=True, help="The resolved config, or the schema of all keys.")
 app.add_typer(config_app, name="config")
 app.add_typer(tasks_app, name="tasks")
+app.add_typer(prompt_app, name="prompt")
 app.add_typer(bench_app, name="bench")
 app.command()(export)
 app.command("eval")(evaluate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -29,6 +29,8 @@ from policies.tasks import asks_for_images, build_task
 from policies.tasks.curriculum import Curriculum, take_all
 from policies.tasks.data_task import DataTask
 from policies.tasks.image_reward import ImageRewardTask
+from policies.tasks.task import HELD_OUT_SEED, Task
+from policies.tasks.verifiers.answer_format import form_fault
 from policies.text.embedded import load_embedded
 from policies.text.policy import TextPolicy
 from swarm.admission.rollout_verifier import RolloutVerifier, VerifierLimits
@@ -82,6 +84,7 @@ def build_node(
     curriculum = Curriculum(tasks, [task.weight for task in chosen], config.run_seed, takes)
     if isinstance(policy, TextPolicy):
         own_rows = [task for task in tasks if isinstance(task, DataTask)]
+        _check_answer_forms(config, tasks)
         longest = [problem for task in own_rows for problem in task.longest(CHECKED_PROMPTS)]
         policy.check_prompts([*curriculum.held_out(CHECKED_PROMPTS), *longest])
     return Node(
@@ -98,6 +101,15 @@ def build_node(
         checkpoints=Checkpoints(folder.checkpoints, config.checkpoint.keep),
         clock=clock,
     )
+
+
+def _check_answer_forms(config: Config, tasks: Sequence[Task]) -> None:
+    """Raises ConfigError where a verifier does not read the answer in the form that prompts ask for."""
+    if isinstance(config.policy, DiffusionPolicyConfig):
+        return
+    for task in tasks:
+        if fault := form_fault(config.policy.prompt.form, task, task.problem(HELD_OUT_SEED)):
+            raise ConfigError(fault)
 
 
 def build_policy(config: Config, progress: Progress) -> Policy:

@@ -72,6 +72,7 @@ class Notices:
     _alone: bool = False
     _cut: bool = False
     _unjudged: bool = False
+    _skipped: bool = False
     _rounds_alone: int = 0
     _rounds: int = 0
     _trained: int = 0
@@ -97,6 +98,9 @@ class Notices:
             self._new.append(LifeEvent(event.round, "cut", _cut_note(event.cut_share)))
         if event.no_verdict and not self._unjudged:
             self._new.append(LifeEvent(event.round, "no verdict", _no_verdict_note(event.no_verdict)))
+        if event.skipped_prompts and not self._skipped:
+            self._skipped = True
+            self._new.append(LifeEvent(event.round, "skipped", _skipped_note(event.skipped_prompts)))
         self._unjudged = self._unjudged or event.no_verdict > 0
         self._cut = event.cut_share >= (FEW_CUT if self._cut else MANY_CUT)
 
@@ -138,6 +142,13 @@ def _no_verdict_note(count: int) -> str:
     return (
         f"{count} rollouts of this round were left out: their verifier came to no end in time, which the log names. A "
         "pattern that repeats a repetition, as (a+)+ does, is the usual cause"
+    )
+
+
+def _skipped_note(count: int) -> str:
+    return (
+        f"{count} problems of this round were passed over: their prompts are longer than policy.prompt.max_tokens, or "
+        "than the context leaves room for. `skipped_prompts` of a round counts them"
     )
 
 

@@ -87,6 +87,7 @@ class RoundOutcome:
     pool: int  # groups waiting after the draw
     policy_version: int
     alone: bool  # peers were wanted and silent
+    skipped_prompts: int = 0  # problems that were drawn and are too long for the policy's settings
 
 
 def describe_round(outcome: RoundOutcome, watch: Stopwatch) -> RoundEvent:
@@ -129,6 +130,7 @@ def describe_round(outcome: RoundOutcome, watch: Stopwatch) -> RoundEvent:
         cut_share=_cut_share(own),
         phases=dict(watch.phases),
         no_verdict=phase.effort.no_verdict,
+        skipped_prompts=outcome.skipped_prompts,
         shortage=update.shortage if update else None,
         **_agreement(update.agreement if update else None),
     )

@@ -69,6 +69,9 @@ class RoundEvent:
     shortage: str | None = None  # what the update did about too little memory, and what to set
     phases: dict[str, float] = field(default_factory=dict)  # wall seconds, by `PHASES` of node.runtime
     no_verdict: int = 0  # own rollouts that their verifier came to no end with; left out of their groups
+    skipped_prompts: int = (
+        0  # problems drawn and passed over: their prompts are longer than policy.prompt.max_tokens
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,10 @@ class Encoding:
         self._fitted = fitted = self._fitting(text, finish)
         return fitted[:2]
 
+    def spelt(self, ids: Sequence[int]) -> str:
+        """Token ids as text, control tokens by their names."""
+        return str(self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
     def decode(self, ids: Sequence[int], finish: Finish = Finish.STOP) -> str:
         """The text of a completion without control tokens, and of one that was cut without a part of a character."""
         text = self.stop_strings.before(self._written(ids)) if self.stop_strings else self._written(ids)

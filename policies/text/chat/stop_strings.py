@@ -11,7 +11,7 @@ class StopStrings:
     """Which completions have come to one of some texts. Looks at no more than the end of what is written."""
 
     def __init__(self, strings: Sequence[str], decode: Decode) -> None:
-        self._strings = tuple(strings)
+        self.strings = tuple(strings)
         self._decode = decode
         # A token has a byte at least; some more for what decoding makes of a cut character or a leading blank.
         self._tail = max(len(text.encode()) for text in strings) + 8 if strings else 0
@@ -19,7 +19,7 @@ class StopStrings:
         self._ending: dict[int, bool] = {}  # token -> whether a string could end with it
 
     def __bool__(self) -> bool:
-        return bool(self._strings)
+        return bool(self.strings)
 
     def ended(self, ids: Sequence[int]) -> bool:
         """Whether the last of the tokens completes a string."""
@@ -36,5 +36,5 @@ class StopStrings:
         return text if found is None else text[:found]
 
     def _found(self, text: str) -> int | None:
-        places = [place for string in self._strings if (place := text.find(string)) >= 0]
+        places = [place for string in self.strings if (place := text.find(string)) >= 0]
         return min(places, default=None)

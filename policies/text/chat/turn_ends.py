@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from policies.policy import PolicyError
 from policies.text.chat.template import MARKER, ChatTemplate
@@ -49,7 +49,11 @@ def turn_ends(
 
 def generation_ends(model: PreTrainedModel) -> list[int]:
     """Every token that the model's generation config ends a completion with."""
-    config = getattr(model, "generation_config", None)
+    return named_ends(getattr(model, "generation_config", None))
+
+
+def named_ends(config: GenerationConfig | None) -> list[int]:
+    """The ends of a generation config, none or one or several of them."""
     named = getattr(config, "eos_token_id", None)
     return [] if named is None else [named] if isinstance(named, int) else list(named)
 

@@ -1,0 +1,38 @@
+"""Speech of a model without its weights: tokenizer and the ends of turns, which is all that prompts are made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+
+from policies.text.chat.turn_ends import named_ends
+from policies.text.loading.library_errors import as_policy_error
+from policies.text.model import resolve
+from policies.text.settings import ModelSettings
+
+
+def load_speech(settings: ModelSettings) -> tuple[PreTrainedTokenizerBase, list[int]]:
+    """The tokenizer, and the ends that the generation config names. Raises PolicyError where they cannot be read."""
+    path = resolve(settings.path)
+    file = Path(path)
+    where, given = (
+        (str(file.parent), {"gguf_file": file.name}) if path.lower().endswith(".gguf") else (path, {})
+    )
+    with as_policy_error(
+        f"cannot read the tokenizer of {settings.path}", "see docs/own-model.md for what it needs"
+    ):
+        tokenizer = AutoTokenizer.from_pretrained(
+            where, padding_side="left", trust_remote_code=False, **given
+        )
+        config = AutoConfig.from_pretrained(where, trust_remote_code=False, **given)
+        generation = None if given else _published(where)
+        # transformers derives one from the model's config where none is published.
+        return tokenizer, named_ends(generation or GenerationConfig.from_model_config(config))
+
+
+def _published(where: str) -> GenerationConfig | None:
+    try:
+        return GenerationConfig.from_pretrained(where)
+    except OSError:
+        return None
