@@ -28,9 +28,9 @@ from policies.strategies.open_groups import OpenGroups
 from policies.tasks import asks_for_images, build_task
 from policies.tasks.curriculum import Curriculum, take_all
 from policies.tasks.data_task import DataTask
+from policies.tasks.form_check import form_fault
 from policies.tasks.image_reward import ImageRewardTask
 from policies.tasks.task import HELD_OUT_SEED, Task
-from policies.tasks.verifiers.answer_format import form_fault
 from policies.text.embedded import load_embedded
 from policies.text.policy import TextPolicy
 from swarm.admission.rollout_verifier import RolloutVerifier, VerifierLimits

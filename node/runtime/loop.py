@@ -102,7 +102,6 @@ def play_round(node: Node) -> RoundEvent:
         with watch.phase("scoring", within="sampling"):
             return score(group, node.tasks)
 
-    skipped = node.curriculum.skipped.total()
     with watch.phase("sampling"):
         phase = rollout_phase(node.policy, node.strategy, node.rollouts, draw, scored, step)
 
@@ -140,7 +139,7 @@ def play_round(node: Node) -> RoundEvent:
         pool=len(node.pool),
         policy_version=node.policy.version,
         alone=node.gossip.alone,
-        skipped_prompts=node.curriculum.skipped.total() - skipped,
+        skipped_prompts=node.curriculum.take_skipped(),
     )
     event = describe_round(outcome, watch)
     keep(node, outcome, event, node.notices.new_refused_values(network.refused_values))

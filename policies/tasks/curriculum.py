@@ -51,6 +51,12 @@ class Curriculum:
         made = (task.problem(HELD_OUT_SEED + i) for task in self.tasks for i in range(per_task))
         return [problem for problem in made if self.takes(problem)]
 
+    def take_skipped(self) -> int:
+        """How many problems were not taken since this was last asked."""
+        count = self.skipped.total()
+        self.skipped.clear()
+        return count
+
     def _problem(self, round_number: int, index: int) -> Problem:
         generator = derive_generator(self.seed, "problems", round_number, index)
         share = [weight / sum(self.weights) for weight in self.weights]

@@ -106,7 +106,7 @@ def _encoding(config: Config) -> Encoding:
 def _fit(config: Config, task: Task, problem: Problem, length: int) -> list[str]:
     """What does not fit: a prompt over its cap, or a verifier that does not read the form that is asked for."""
     from node.config.schema import DiffusionPolicyConfig
-    from policies.tasks.verifiers.answer_format import form_fault
+    from policies.tasks.form_check import form_fault
 
     assert not isinstance(config.policy, DiffusionPolicyConfig)
     prompt, faults = config.policy.prompt, []

@@ -12,9 +12,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from policies.rollout import Problem
 from policies.settings import Settings
-from policies.tasks.task import ImageTask, Task
 from policies.tasks.verifiers.answer import BOX, SCANNED_CHARACTERS, TAG, TAG_END
 
 
@@ -60,19 +58,6 @@ _FORMS = {
     AnswerFormat.BOXED: re.compile(r"\\boxed\{[^\n]{1,400}\}[.$)\]\s]*+$"),
     AnswerFormat.LAST_NUMBER: re.compile(r"(?<![\w.])[-+]?[0-9][0-9,./]{0,60}$"),
 }
-
-
-def form_fault(form: AnswerFormat, task: Task, problem: Problem) -> str | None:
-    """What to change where a right answer, written as the prompt asks for it, is not taken for one by the verifier."""
-    if form is AnswerFormat.FREE or isinstance(task, ImageTask) or not problem.answer:
-        return None
-    written = form.written(problem.answer)
-    if task.score(problem, written) != 0:
-        return None
-    return (
-        f"policy.prompt.answer_format = {form.value!r} asks for answers such as {written[:60]!r}, which {task.name} "
-        "scores 0: choose another format, or a verifier that reads it"
-    )
 
 
 class Form(Settings):

@@ -38,6 +38,22 @@ def test_problems_are_the_same_on_every_node(family: str, seed: int) -> None:
 
 
 @families
+def test_words_ask_for_the_same_answer_and_an_answer_in_a_sentence_counts(family: str) -> None:
+    task = FAMILIES[family]
+    for seed in range(20):
+        problem, habit = task.problem(seed), task.exercise(seed).habit
+        assert problem.prompt.split()[-1].split("+")[0] in problem.words
+        for right in (
+            problem.answer,
+            f"The answer is {problem.answer}.",
+            f"<answer>{problem.answer}</answer>",
+        ):
+            assert task.score(problem, right) == 1.0
+        for wrong in (habit, f"The answer is {habit}.", f"{problem.answer} or {habit}", "", "9" * 100_000):
+            assert task.score(problem, wrong) == 0.0
+
+
+@families
 @given(seed=seeds)
 def test_habit_is_never_right(family: str, seed: int) -> None:
     exercise = FAMILIES[family].exercise(seed)

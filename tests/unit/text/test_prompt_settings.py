@@ -12,7 +12,8 @@ from tiny_text import problem, tiny_model, tiny_tokenizer
 from policies.policy import PolicyError, sample_groups
 from policies.rollout import Finish
 from policies.tasks import TaskSpec, build_task
-from policies.tasks.verifiers.answer_format import AnswerFormat, form_fault
+from policies.tasks.form_check import form_fault
+from policies.tasks.verifiers.answer_format import AnswerFormat
 from policies.tasks.verifiers.build import build_verifier
 from policies.text.chat.settings import Example, PromptSettings
 from policies.text.encoding import Encoding

@@ -48,7 +48,7 @@ def test_the_embedded_policys_prompt_is_short_and_every_token_is_told() -> None:
     assert facts["prompt"].startswith("<|user|>") and facts["prompt"].endswith("<|end|><|assistant|>")
     result = CliRunner().invoke(app, ["prompt", "show", "tiny", "--tokens"])
     assert result.stdout.count("\n") == 1 + len(facts["token_ids"])
-    assert f"{facts['token_ids'][0]}  <|user|>" in result.stdout
+    assert f"{facts['token_ids'][0]}  '<|user|>'" in result.stdout
 
 
 def test_what_does_not_fit_is_said() -> None:
