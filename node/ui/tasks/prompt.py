@@ -38,7 +38,7 @@ def show_prompt(
     ] = False,
 ) -> None:
     """A problem as the policy reads it: template, system message, examples and the answer's form round it."""
-    from node.config.schema import load_config
+    from node.config.reading import load_config
 
     facts = facts_of(load_config(config, overrides or (), for_role=True), task, seed)
     if as_json:
@@ -85,7 +85,8 @@ def _task(config: Config, name: str | None) -> Task:
 
 def _encoding(config: Config) -> Encoding:
     """The policy's own, made of its tokenizer alone. Raises PolicyError, and ConfigError for a policy of images."""
-    from node.config.schema import ConfigError, DiffusionPolicyConfig, EmbeddedPolicyConfig
+    from node.config.schema import ConfigError
+    from node.config.sections.policy import DiffusionPolicyConfig, EmbeddedPolicyConfig
     from policies.text.encoding import Encoding
     from policies.text.loading.speech import load_speech
     from policies.text.policy import in_words
@@ -105,7 +106,7 @@ def _encoding(config: Config) -> Encoding:
 
 def _fit(config: Config, task: Task, problem: Problem, length: int) -> list[str]:
     """What does not fit: a prompt over its cap, or a verifier that does not read the form that is asked for."""
-    from node.config.schema import DiffusionPolicyConfig
+    from node.config.sections.policy import DiffusionPolicyConfig
     from policies.tasks.form_check import form_fault
 
     assert not isinstance(config.policy, DiffusionPolicyConfig)

@@ -31,9 +31,9 @@ def resumed_batch() -> tuple[TrainGroup, ...]:
 
 
 def test_own_tokens_of_an_older_policy_version_are_stale() -> None:
-    marks = [row.stale for row in rows_of(resumed_batch(), ENCODING.prompt, 2)]
+    marks = [row.stale for row in rows_of(resumed_batch(), ENCODING.problem_prompt, 2)]
     assert marks == [(True, True, False, False), (True, True, True), None, None]
-    assert [row.stale for row in rows_of(resumed_batch(), ENCODING.prompt)] == [None] * 4
+    assert [row.stale for row in rows_of(resumed_batch(), ENCODING.problem_prompt)] == [None] * 4
 
 
 def settled_by_hand(rows: list[Row], stale: Stale) -> list[Row]:
@@ -54,7 +54,7 @@ def settled_by_hand(rows: list[Row], stale: Stale) -> list[Row]:
 @pytest.mark.parametrize("stale", Stale)
 @pytest.mark.parametrize("constant_length", [None, 16])
 def test_stale_tokens_are_treated_as_asked(stale: Stale, constant_length: int | None) -> None:
-    rows = rows_of(resumed_batch(), ENCODING.prompt, 2)
+    rows = rows_of(resumed_batch(), ENCODING.problem_prompt, 2)
     reference, model = tiny_model(), tiny_model()
     normaliser = constant_length and 16 * len(rows)
     loss = hand_written_loss(reference, settled_by_hand(rows, stale), PLAIN, normaliser=normaliser)

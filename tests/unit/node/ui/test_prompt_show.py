@@ -9,7 +9,7 @@ from trained_run import tiny_llama
 from typer.testing import CliRunner
 
 from node.cli import app
-from node.config.schema import load_config
+from node.config.reading import load_config
 from node.runtime.build import build_policy
 from policies.tasks import build_task
 from policies.text.policy import TextPolicy
