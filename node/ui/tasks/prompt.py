@@ -88,8 +88,8 @@ def _encoding(config: Config) -> Encoding:
     from node.config.schema import ConfigError
     from node.config.sections.policy import DiffusionPolicyConfig, EmbeddedPolicyConfig
     from policies.text.encoding import Encoding
-    from policies.text.loading.speech import load_speech
     from policies.text.policy import in_words
+    from policies.text.speech import load_speech
     from policies.text.tokenizer import build_tokenizer
 
     policy = config.policy
