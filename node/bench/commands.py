@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -218,7 +219,7 @@ def _run(name: str, options: BenchOptions, *, as_json: bool) -> None:
         try:
             report = run_benchmark(name, options, _progress)
         except Interrupted as early:
-            show_report(early.report, as_json=as_json)
+            show_report(replace(early.report, complete=False), as_json=as_json)
             raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
     show_report(report, as_json=as_json)
 

@@ -47,13 +47,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One finished benchmark."""
+    """What one benchmark measured."""
 
     name: str
     machine: Mapping[str, str | int | float | bool | None]
     seeds: Sequence[int]
     rows: Sequence[Row]
     checks: Sequence[Check]
+    complete: bool = True  # False where a signal ended it before all was measured
 
     def as_json(self) -> dict[str, object]:
         """Plain values for `json.dumps`. JSON knows no infinity: an open end of a band is null."""
@@ -63,6 +64,7 @@ class Report:
             "seeds": list(self.seeds),
             "rows": [_finite(row) for row in self.rows],
             "checks": [_check_as_json(check) for check in self.checks],
+            "complete": self.complete,
         }
 
 

@@ -46,16 +46,24 @@ def replace_table(text: str, name: str, table: str | None) -> str:
 
 
 def read_report(path: Path) -> Report | None:
-    """A kept report; None where there is none. Raises BenchError for a file that is none."""
+    """A kept report; None where there is none. Raises BenchError for a file that is none, or that was broken off."""
     if not path.is_file():
         return None
     try:
         report: Report = json.loads(path.read_text(encoding="utf-8"))
-        if all(isinstance(row, dict) for row in report["rows"]) and isinstance(report["machine"], dict):
-            return report
+        well_formed = all(isinstance(row, dict) for row in report["rows"]) and isinstance(
+            report["machine"], dict
+        )
+        complete = bool(report["rows"]) and report.get("complete", True) is True
     except READ_ERRORS:
-        pass
-    raise BenchError(f"{path} is no report of murmur bench --json: move it away")
+        well_formed = False
+    if not well_formed:
+        raise BenchError(f"{path} is no report of murmur bench --json: move it away")
+    if not complete:
+        raise BenchError(
+            f"{path} was broken off before all was measured: run its command to the end, or move it away"
+        )
+    return report
 
 
 def _standing(table: Table, reports: list[Report | None], root: Path) -> str:

@@ -49,7 +49,7 @@ def test_json_is_one_line_with_open_bands_as_null(
     assert told.err == "measuring\n"
     assert told.out.count("\n") == 1
     report = json.loads(told.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert list(report) == ["name", "machine", "seeds", "rows", "checks"]
+    assert list(report) == ["name", "machine", "seeds", "rows", "checks", "complete"]
     assert report["name"] == "engine" and report["seeds"] == [0, 1, 2] and report["machine"]["cpu"]
     assert report["rows"] == [{"case": "m", "seconds": 1.5, "rate": None}]
     assert report["checks"] == [

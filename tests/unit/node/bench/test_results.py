@@ -125,6 +125,14 @@ def test_kept_cells_are_written_between_their_marks_and_nowhere_else(tmp_path: P
     assert (root / "docs/results.md").read_text() == after
 
 
+@pytest.mark.parametrize("change", [{"complete": False}, {"rows": []}])
+def test_a_benchmark_that_was_broken_off_is_no_cell(tmp_path: Path, change: dict[str, Any]) -> None:
+    root = checkout(tmp_path, gossip={**report("gossip"), **change})
+    with pytest.raises(BenchError, match=r"gossip\.json was broken off before all was measured"):
+        regenerate(root)
+    assert (root / "docs/results.md").read_bytes() == (ROOT / "docs/results.md").read_bytes()
+
+
 def test_cells_older_than_the_code_that_they_measure_are_named(tmp_path: Path) -> None:
     root = checkout(tmp_path)
     git(root, "init", "-q")
