@@ -23,6 +23,9 @@ REMEMBERED = 4096  # problems of a side
 # Shares of own rollouts cut at the cap, from which a notice is given and under which another may follow.
 MANY_CUT, FEW_CUT = 0.5, 0.25
 
+# Rounds in a row without anything to learn from, after which a notice says what helps.
+ROUNDS_WITHOUT_SIGNAL = 3
+
 Key = TypeVar("Key")
 Place = tuple[str, int]  # a problem's task, by full name, and seed
 
@@ -73,6 +76,7 @@ class Notices:
     _cut: bool = False
     _unjudged: bool = False
     _skipped: bool = False
+    _without_signal: int = 0
     _rounds_alone: int = 0
     _rounds: int = 0
     _trained: int = 0
@@ -101,6 +105,9 @@ class Notices:
         if event.skipped_prompts and not self._skipped:
             self._skipped = True
             self._new.append(LifeEvent(event.round, "skipped", _skipped_note(event.skipped_prompts)))
+        self._without_signal = self._without_signal + 1 if _no_signal(event) else 0
+        if self._without_signal == ROUNDS_WITHOUT_SIGNAL:
+            self._new.append(LifeEvent(event.round, "no signal", _no_signal_note(event.reward)))
         self._unjudged = self._unjudged or event.no_verdict > 0
         self._cut = event.cut_share >= (FEW_CUT if self._cut else MANY_CUT)
 
@@ -149,6 +156,22 @@ def _skipped_note(count: int) -> str:
     return (
         f"{count} problems of this round were passed over: their prompts are longer than policy.prompt.max_tokens, or "
         "than the context leaves room for. `skipped_prompts` of a round counts them"
+    )
+
+
+def _no_signal(event: RoundEvent) -> bool:
+    """Whether a round had rollouts, and no group whose rewards differ."""
+    return event.loss is None and event.diverged is None and event.tokens > 0
+
+
+def _no_signal_note(reward: float) -> str:
+    so_far = f"{ROUNDS_WITHOUT_SIGNAL} rounds in a row gave nothing to learn from: in every group all rewards are equal"
+    if reward > 0.5:
+        return f"{so_far}, and high. The task is learned: take harder rows or parameters, or end the run"
+    return (
+        f"{so_far}, and low. What helps: easier rows or parameters; more rollouts of a problem (strategy.rollouts); a "
+        "verifier that gives a part of the reward for a part of the answer or for its form (docs/own-data.md); a model "
+        "that was trained on such answers. `murmur rollouts` shows what is written"
     )
 
 

@@ -125,8 +125,8 @@ class ExternalEvent:
 class LifeEvent:
     """A node that starts, resumes, joins its swarm, stops or ends; `note` is one readable line.
 
-    `what`: started, resumed, model, joined, alone, heard, same seed, same key, clock, foreign values, cut, diverged,
-    stopped, finished or baseline.
+    `what`: started, resumed, model, joined, alone, heard, same seed, same key, clock, foreign values, cut,
+    no signal, skipped, diverged, stopped, finished or baseline.
 
     `baseline` comes last where a silo baseline ran beside the node, with the uplift in `facts`.
     """

@@ -101,6 +101,21 @@ def test_many_cut_rollouts_are_told_once_with_what_to_do() -> None:
     assert "60% of this round's rollouts were cut at policy.generation.max_new_tokens" in told[0].note
 
 
+def test_three_rounds_without_signal_are_told_once_with_what_helps() -> None:
+    notices, told = Notices(), []
+    courses = [None, None, 0.1, None, None, None, None, 0.1, None, None, None]
+    for number, loss in enumerate(courses):
+        notices.after_round(replace(ROUND, round=number, loss=loss, reward=0.0), [], [], set())
+        told += [(event.round, event.note) for event in notices.drain() if event.what == "no signal"]
+    assert [number for number, _ in told] == [5, 10]
+    assert all(help in told[0][1] for help in ("easier rows", "a part of the reward", "strategy.rollouts"))
+    solved, idle = Notices(), Notices()
+    for number in range(3):
+        solved.after_round(replace(ROUND, round=number, loss=None, reward=1.0), [], [], set())
+        idle.after_round(replace(ROUND, round=number, loss=None, tokens=0), [], [], set())
+    assert "harder rows" in solved.drain()[-1].note and not idle.drain()
+
+
 def test_the_end_tells_what_the_swarm_did_not_bring() -> None:
     notices = Notices()
     event = replace(ROUND, alone=True, trained_external=1, missing_external=3)
