@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections import OrderedDict
 from statistics import median
@@ -34,7 +35,9 @@ class ClockWatch:
         return len(self._offsets)
 
     def note(self, peer: str, offset: float) -> None:
-        """The clock of `peer` is `offset` seconds ahead, as far as its answer tells."""
+        """The clock of `peer` is `offset` seconds ahead, as far as its answer tells; no number tells nothing."""
+        if not math.isfinite(offset):
+            return
         self._offsets[peer] = offset
         self._offsets.move_to_end(peer)
         if len(self._offsets) > _REMEMBERED:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, ClassVar
 
 import hivemind.dht.node
-from hivemind.dht.protocol import DHTProtocol
+from hivemind.dht.protocol import DHTProtocol, ValidationError
 from hivemind.dht.routing import DHTID
 from hivemind.p2p import P2PContext, PeerID
 from hivemind.proto import dht_pb2
@@ -33,6 +33,20 @@ class GuardedProtocol(DHTProtocol):
     """Stands in for DHTProtocol once `install` was called. Refusals are counted in `refused`."""
 
     foreign_values: ForeignValues | None = None  # once it is set, who sends too many of them gets no answer
+    ping_fault: ClassVar[Exception | None] = None  # why the last answer to a ping was not taken
+
+    async def call_ping(self, peer: PeerID, validate: bool = False, strict: bool = True) -> DHTID | None:
+        """As hivemind's, but an answer that does not hold is none: raised, it ended the join through all others too.
+
+        So one peer of an invite with another time, or one that says it cannot reach this node, kept it out.
+        """
+        try:
+            found: DHTID | None = await super().call_ping(peer, validate=validate, strict=strict)
+        except (ValidationError, AssertionError, ValueError, TypeError) as error:  # of form, too
+            refused["ping"] += 1
+            GuardedProtocol.ping_fault = error
+            return None
+        return found
 
     async def update_routing_table(
         self, node_id: DHTID | None, peer_id: PeerID, responded: bool = True

@@ -25,6 +25,7 @@ from hivemind.utils.timed_storage import get_dht_time
 from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.errors import DecodeError, FetchFailed
 from swarm.exchange.framing import Stream
+from swarm.network.dht_protocol import GuardedProtocol
 from swarm.network.dht_validator import AnnouncementValidator, harden
 from swarm.network.foreign_values import ForeignValues
 from swarm.network.ipc import DhtSettings
@@ -95,6 +96,7 @@ class Daemon:
             nat_port_map=any(not Address.parse(a).is_loopback for a in settings.listen),
             startup_timeout=settings.start_timeout,
         )
+        GuardedProtocol.ping_fault = None
         try:
             node = await DHTNode.create(
                 p2p=p2p,
@@ -109,8 +111,10 @@ class Daemon:
                 cache_nearest=0,
             )
             harden(node)
-        except BaseException:
+        except BaseException as error:
             await _stop(p2p)
+            if isinstance(error, RuntimeError) and isinstance(GuardedProtocol.ping_fault, ValidationError):
+                raise GuardedProtocol.ping_fault from error  # what was wrong with an answer says more
             raise
         return cls(p2p, node)
 

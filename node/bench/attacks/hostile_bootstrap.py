@@ -1,7 +1,7 @@
 """The hostile bootstrap: DHT nodes that a joiner starts from, each of which answers in a worse way of its own.
 
-All of them take part in pings, so that joining through them seems to work. Imports hivemind; loaded in the hostile
-process only.
+Two take part in pings, so that joining through them seems to work; the others have another time, say that they cannot
+reach who asks, or have no node id. Imports hivemind; loaded in the hostile process only.
 """
 
 from __future__ import annotations
@@ -59,6 +59,16 @@ class Liar:
         async def store(self: Any, request: dht_pb2.StoreRequest, context: Any) -> dht_pb2.StoreResponse:
             return dht_pb2.StoreResponse(store_ok=[True] * len(request.keys), peer=self.node_info)
 
+        async def ping(self: Any, request: dht_pb2.PingRequest, context: Any) -> dht_pb2.PingResponse:
+            behaviour = liar.behaviour_of(self)
+            skew = 3600.0 if behaviour == "forged" else 0.0
+            answer = dht_pb2.PingResponse(peer=self.node_info, dht_time=time.time() + skew)
+            answer.available = behaviour != "huge"
+            if behaviour == "stall":
+                answer.peer.node_id = b"no id"
+            return answer
+
+        GuardedProtocol.rpc_ping = ping  # type: ignore[method-assign]
         GuardedProtocol.rpc_find = find  # type: ignore[method-assign]
         GuardedProtocol.rpc_store = store  # type: ignore[method-assign]
 
@@ -70,8 +80,11 @@ class Liar:
         await daemon.serve(ANNOUNCEMENTS_PROTOCOL, self._tell)
         await daemon.serve(FETCH_PROTOCOL, self._serve)
 
+    def behaviour_of(self, protocol: Any) -> str:
+        return self._behaviours.get(str(protocol.p2p.peer_id), "nothing")
+
     async def answer(self, protocol: Any, request: dht_pb2.FindRequest) -> dht_pb2.FindResponse:
-        behaviour = self._behaviours.get(str(protocol.p2p.peer_id), "nothing")
+        behaviour = self.behaviour_of(protocol)
         self._count(f"{behaviour}_answers")
         response = dht_pb2.FindResponse(results=[], peer=protocol.node_info)
         if behaviour == "stall":
