@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ from hivemind.utils.timed_storage import get_dht_time
 from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.errors import DecodeError, FetchFailed
 from swarm.exchange.framing import Stream
+from swarm.exchange.rate_limit import PeerBuckets
 from swarm.network.dht_protocol import GuardedProtocol
 from swarm.network.dht_validator import AnnouncementValidator, harden
 from swarm.network.foreign_values import ForeignValues
@@ -43,6 +45,10 @@ _HEALTH_PERIOD = 5.0  # seconds between questions to the daemon, and for its ans
 _STOP_TIMEOUT = 3.0
 # Nearest nodes that a search visits: 8 still find all 5 replicas among 10,000 nodes, in 9-13 calls.
 _BEAM = 8
+
+# Streams of our protocols that one peer may open at once, and those a second that come back: honest ones open a few a
+# round. Beyond them the connection is closed.
+_STREAMS_BURST, _STREAMS_RATE = 64.0, 4.0
 
 Serve = Callable[[str, asyncio.StreamReader, asyncio.StreamWriter, str], Awaitable[None]]
 ServeSeen = Callable[[str, Address | None, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -68,8 +74,10 @@ class _RelayDaemon(_Daemon):
 class Daemon:
     def __init__(self, p2p: P2P, node: DHTNode) -> None:
         self.on_clock: Callable[[str, float], None] | None = None  # hears how far a peer's clock is ahead
+        self.counters: Counter[str] = Counter()
         self._p2p = p2p
         self._node = node
+        self._opened = PeerBuckets(_STREAMS_RATE, _STREAMS_BURST)
 
     @classmethod
     async def start(
@@ -142,6 +150,13 @@ class Daemon:
                 peer = peer_text(info.peer_id.to_bytes())
             except DecodeError:  # an RSA key: not one of ours
                 writer.close()
+                return
+            if not self._opened.take(peer, 1.0):
+                # Each costs a socket and a task here, and nothing there: with the connection all of them end.
+                self.counters["stream_rate"] += 1
+                writer.close()
+                with suppress(*DAEMON_ERRORS):
+                    await self._p2p._client.disconnect(info.peer_id)
                 return
             seen_at = next(iter(parse_known([str(info.addr)])), None)
             await handler(peer, seen_at, reader, writer)
@@ -216,11 +231,19 @@ class Daemon:
         await _stop(self._p2p)
 
     async def _connect(self, peer: str, addresses: Sequence[str]) -> None:
-        # Without this p2pd would look the peer up, which costs 50-100 kB in a large swarm. Its own failure
-        # does not matter: there may be a connection that the peer opened.
-        if addresses:
-            with suppress(P2PDaemonError):
-                await self._p2p._client.connect(_peer(peer), [Multiaddr(a) for a in addresses])
+        """Raises P2PDaemonError where none of `addresses` answers, and there is no other connection."""
+        # Without this p2pd would look the peer up, which costs 50-100 kB in a large swarm. Where it fails, opening a
+        # stream would dial all of them again, beyond the dial budget.
+        if not addresses:
+            return
+        try:
+            await self._p2p._client.connect(_peer(peer), [Multiaddr(a) for a in addresses])
+        except P2PDaemonError:
+            connected = (
+                await self._p2p.list_peers()
+            )  # by a connection that the peer opened, or a relay carries
+            if all(info.peer_id != _peer(peer) for info in connected):
+                raise
 
     async def _connect_one(self, address: Address) -> None:
         assert address.peer is not None

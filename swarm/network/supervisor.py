@@ -104,6 +104,7 @@ class PeerSupervisor:
         self._stats_server = StatsServer(membership.swarm, self._stats, membership.admits, self._is_known)
         self._started = time.monotonic()
         self.counters: Counter[str] = Counter()
+        self._streams: Counter[str] = Counter()  # those that were not served, over all daemons
         self._daemon: Daemon | None = None
         self._shard_reader = ShardReader(
             settings.manifest, self._announcements, settings.lifetime, random.Random()
@@ -185,7 +186,7 @@ class PeerSupervisor:
         servers = self._mirror_server, self._dial_back_server, self._stats_server, self._announcement_server
         rows = self._rows_server.counters, self._rows_fetcher.counters
         own = self._foreign.counters, self.counters, self._publisher.counters, self._exchange.counters
-        apart = self._address_book.budget.counters, self._known.counters
+        apart = self._address_book.budget.counters, self._known.counters, self._streams
         for counted in (*apart, *own, *rows, *(server.counters for server in servers)):
             counters.update(counted)
         return {
@@ -238,7 +239,7 @@ class PeerSupervisor:
 
     async def _join_swarm(self, daemon: Daemon) -> None:
         """Serves peers, makes itself known to those it may join through, and announces what it has."""
-        daemon.on_clock = self._clocks.note
+        daemon.on_clock, daemon.counters = self._clocks.note, self._streams
         daemon.guard(self._foreign)
         await daemon.serve(FETCH_PROTOCOL, self._exchange.serve)
         await daemon.serve(PUSH_PROTOCOL, self._mirror_server.serve)

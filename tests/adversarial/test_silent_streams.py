@@ -6,11 +6,15 @@ import asyncio
 import hashlib
 import random
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from announcing import MANIFEST, NOW, announce
+from hivemind.p2p import PeerID
 
 from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.discovery.announcement_store import AnnouncementStore
@@ -24,7 +28,8 @@ from swarm.exchange.peer_stats import NodeStats, StatsServer
 from swarm.exchange.push_mirror import MirrorServer, push
 from swarm.exchange.stream_slots import StreamSlots
 from swarm.limits import MAX_BODY, MAX_STATS
-from swarm.wire.identity import Identity
+from swarm.network.p2p_daemon import Daemon
+from swarm.wire.identity import Identity, peer_bytes
 from swarm.wire.membership import Membership
 from swarm.wire.multiaddr import Address
 
@@ -172,3 +177,40 @@ def test_a_flood_of_pushes_from_a_few_addresses_leaves_room_for_others() -> None
     assert store.put("honest2", b"i" * 32, full, "198.51.100.2")
     assert not store.put("honest3", b"j" * 32, full, "198.51.100.3"), "a subnet: a quarter"
     assert store.put("honest3", b"j" * 32, full, "198.51.99.3")
+
+
+def test_a_peer_that_opens_streams_without_end_loses_its_connection_and_nobody_else_does() -> None:
+    class P2p:
+        """Hands out the handler as hivemind would call it, and notes who is disconnected."""
+
+        def __init__(self) -> None:
+            self.left: list[PeerID] = []
+            self._client = SimpleNamespace(disconnect=self._disconnect)
+
+        async def _disconnect(self, peer: PeerID) -> None:
+            self.left.append(peer)
+
+        async def add_binary_stream_handler(self, protocol: str, handler: Any) -> None:
+            self.handler = handler
+
+    async def run() -> tuple[Counter[str], list[PeerID], Counter[str]]:
+        p2p, served = P2p(), Counter[str]()
+        daemon = Daemon(cast(Any, p2p), cast(Any, None))
+
+        async def serve(
+            peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str
+        ) -> None:
+            served[peer] += 1
+
+        await daemon.serve("/murmur/any/1", serve)
+        closing = SimpleNamespace(close=lambda: None)
+        for number in range(1000):
+            sender = BOB if number % 50 == 0 else ALICE
+            info = SimpleNamespace(peer_id=PeerID(peer_bytes(sender.peer_id)), addr="/ip4/192.0.2.1/tcp/4001")
+            await p2p.handler(info, None, closing)
+        return daemon.counters, p2p.left, served
+
+    counters, left, served = asyncio.run(run())
+    assert served[BOB.peer_id] == 20 and served[ALICE.peer_id] < 200
+    assert counters["stream_rate"] == len(left) == 980 - served[ALICE.peer_id]
+    assert set(map(str, left)) == {ALICE.peer_id}
