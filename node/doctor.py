@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
 import psutil
 from rich.text import Text
 
+from node.hardware import has_gpu, usable_cores
 from node.runtime.transports import lone_transport, visitor_transport
 from node.ui.invocation import murmur
 from node.ui.run_view import new_console
@@ -91,16 +93,23 @@ def check_python() -> Finding:
 
 
 def check_torch() -> Finding:
-    import torch
+    """Which device a policy would have. torch itself is loaded only where there is a GPU to ask for.
 
-    if torch.cuda.is_available():
-        free, total = torch.cuda.mem_get_info()
-        memory = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free"
-        fact = f"torch {torch.__version__}, {torch.cuda.get_device_name()}, {memory}"
-        return Finding("device", "ok", fact)
-    if torch.backends.mps.is_available():
-        return Finding("device", "ok", f"torch {torch.__version__}, Apple GPU")
-    fact = f"torch {torch.__version__}, CPU with {torch.get_num_threads()} threads"
+    Elsewhere it need not be, which spares some seconds: the daemon's own process loads it all the same.
+    """
+    version = metadata.version("torch")
+    if has_gpu():
+        import torch
+
+        if torch.cuda.is_available():
+            free, total = torch.cuda.mem_get_info()
+            memory = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free"
+            return Finding("device", "ok", f"torch {version}, {torch.cuda.get_device_name()}, {memory}")
+        if torch.backends.mps.is_available():
+            return Finding("device", "ok", f"torch {version}, Apple GPU")
+        fix = "install a torch that is built for it, and its driver: https://pytorch.org/get-started"
+        return Finding("device", "warning", f"torch {version} does not see this machine's GPU", fix)
+    fact = f"torch {version}, CPU with {usable_cores()} cores"
     return Finding("device", "ok", fact, "enough for the embedded policy; models from 0.5B want a GPU")
 
 
@@ -242,14 +251,12 @@ def check_extras() -> Finding:
 
 def check_diffusion() -> Finding:
     """What the presets for large diffusion models would take of a GPU, beside the reward model."""
-    import torch
-
     from node.config.reading import load_config
     from node.config.sections.policy import DiffusionPolicyConfig
     from policies.diffusion.pipeline.memory_estimate import memory_estimate
     from policies.diffusion.pipeline.settings import PipelineSettings
 
-    present = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else 0
+    present = _gpu_memory()
     facts, fits = [], True
     for preset in LARGE_PRESETS:
         policy = load_config(preset).policy
@@ -259,6 +266,15 @@ def check_diffusion() -> Finding:
             fits = fits and wanted.device + REWARD_MODEL <= present
     fix = "the digits preset runs on any machine; for those, a larger GPU or a smaller policy.source.height and width"
     return Finding("diffusion", "ok", "; ".join(facts), "" if fits else fix)
+
+
+def _gpu_memory() -> int:
+    """Bytes of the GPU that torch would use; 0 where it uses none."""
+    if not has_gpu():
+        return 0
+    import torch
+
+    return torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else 0
 
 
 def _guarded(check: Callable[[], Finding]) -> Finding:

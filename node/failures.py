@@ -50,31 +50,36 @@ SYSTEM_ERRORS = {
 }
 
 
+# Errors that a user can mend, by their full names: whoever raised one has imported its module, and to end with
+# another one, or with none, no module need be.
+EXIT_CODES = {
+    "node.bench.kit.options.BenchError": 2,
+    "node.config.schema.ConfigError": 2,
+    "node.evaluation.errors.EvaluationError": 2,
+    "node.export.errors.ExportError": 2,
+    "node.storage.run_folder.RunFolderError": 2,
+    "node.ui.inspect.errors.InspectError": 2,
+    "policies.tasks.task.TaskError": 2,
+    "swarm.errors.InviteError": 2,
+    "swarm.simulation.scenario.ScenarioError": 2,
+    "node.storage.checkpoint.CheckpointError": 3,
+    "node.storage.store_file.StoreError": 3,
+    "node.web.server.DashboardError": 3,
+    "policies.policy.PolicyError": 3,
+    "swarm.errors.ExtraMissing": 3,
+    "swarm.errors.IdentityError": 3,
+    "builtins.OSError": 3,
+    "builtins.MemoryError": 3,
+    "sqlite3.Error": 3,
+    "swarm.errors.TransportError": 4,
+    "policies.policy.DivergedError": 5,
+}
+
+
 def exit_code(error: Exception) -> int | None:
     """The exit code of an error that its user can mend; None for one that is murmur's own."""
-    from node.bench.kit.options import BenchError
-    from node.config.schema import ConfigError
-    from node.evaluation.errors import EvaluationError
-    from node.export.errors import ExportError
-    from node.storage.checkpoint import CheckpointError
-    from node.storage.run_folder import RunFolderError
-    from node.storage.store_file import StoreError
-    from node.ui.inspect.errors import InspectError
-    from node.web.server import DashboardError
-    from policies.policy import DivergedError, PolicyError
-    from policies.tasks.task import TaskError
-    from swarm.errors import ExtraMissing, IdentityError, InviteError, TransportError
-    from swarm.simulation import ScenarioError
-
-    codes: list[tuple[tuple[type[Exception], ...], int]] = [
-        ((ConfigError, TaskError, InviteError, RunFolderError, BenchError), 2),
-        ((InspectError, ExportError, EvaluationError, ScenarioError), 2),
-        ((PolicyError, IdentityError, CheckpointError, StoreError, DashboardError, ExtraMissing), 3),
-        ((TransportError,), 4),
-        ((DivergedError,), 5),
-        ((OSError, MemoryError, sqlite3.Error), 3),
-    ]
-    return next((code for kinds, code in codes if isinstance(error, kinds)), None)
+    names = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
+    return next((EXIT_CODES[name] for name in names if name in EXIT_CODES), None)
 
 
 def explain(error: Exception) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def derive_seed(run_seed: int, *purpose: str | int) -> int:
@@ -15,4 +17,6 @@ def derive_seed(run_seed: int, *purpose: str | int) -> int:
 
 def derive_generator(run_seed: int, *purpose: str | int) -> np.random.Generator:
     """A numpy generator for one purpose; see `derive_seed`."""
+    import numpy as np  # here, since verbs that only look draw nothing
+
     return np.random.default_rng(derive_seed(run_seed, *purpose))

@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, field_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from policies.setting_words import words_of
 
 LARGEST = 2**63 - 1  # whole number that torch, SQLite and numpy all hold
 
@@ -13,7 +17,7 @@ LARGEST = 2**63 - 1  # whole number that torch, SQLite and numpy all hold
 class Settings(BaseModel):
     """Frozen, and refuses keys it does not know, numbers that are not finite, and those that no library holds."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @field_validator("*", mode="after")
     @classmethod
@@ -21,6 +25,18 @@ class Settings(BaseModel):
         if isinstance(value, int) and abs(value) > LARGEST:
             raise ValueError(f"must be at most {LARGEST}; it is {value:.3e}")
         return value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Puts each key's words into its part of the schema."""
+        schema = handler(core_schema)
+        keys = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, words in words_of(cls).items():
+            if name in keys:
+                keys[name].setdefault("description", words)
+        return schema
 
 
 def absolute_if_local(path: str) -> str:

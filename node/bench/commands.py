@@ -182,6 +182,17 @@ def sapo(
 
 
 @bench_app.command()
+def start(
+    model: ModelOption = None,
+    cases: CasesOption = [],
+    repeats: SeedsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Starts of runs and of views, beside the libraries' import. CPU seconds."""
+    _run("start", BenchOptions(model=model, cases=tuple(cases), repeats=repeats), as_json=as_json)
+
+
+@bench_app.command()
 def step(
     model: ModelOption = None,
     cases: CasesOption = [],

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from node.config.schema import Config
+from policies.setting_words import words_of
 from policies.settings import Settings
 
 WIDTH = 118  # of comments
@@ -26,8 +27,9 @@ def _section(section: Settings, path: str, *, listed: bool) -> Iterator[str]:
         yield from _comment(section.__doc__ or "")
         yield f"[[{path}]]" if listed else f"[{path}]"
     below: list[tuple[str, str, Any]] = []
+    all_words = words_of(type(section))
     for name, field in type(section).model_fields.items():
-        value, words = getattr(section, name), " ".join((field.description or "").split())
+        value, words = getattr(section, name), " ".join(all_words.get(name, "").split())
         if isinstance(value, Settings) or _is_list_of_tables(value):
             below.append((f"{path}.{name}" if path else name, words, value))
         else:

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from policies.image_rewards.reward_models import REWARD_MODELS
-from policies.tasks import data_task, digits, walk
+from policies.tasks import data_task, walk
 from policies.tasks.data_task import build_data_task, is_data
-from policies.tasks.digits import build_digits_task
 from policies.tasks.embedded import FAMILIES, EmbeddedTask, build_embedded_task
 from policies.tasks.gym import PREFIX, SANDBOX_PARAM, build_gym_task, known_gym_tasks
 from policies.tasks.image_reward import build_image_reward_task
@@ -17,6 +16,7 @@ from policies.tasks.task import Task, TaskError, TaskSpec, score_group
 from policies.tasks.walk import WALK, WalkTask, build_walk_task
 
 __all__ = [
+    "DIGITS",
     "EMBEDDED",
     "Task",
     "TaskError",
@@ -28,6 +28,7 @@ __all__ = [
     "score_group",
 ]
 
+DIGITS = "digits"  # here, so that numpy is loaded by who draws them alone
 # What the embedded policy's warm start can show it.
 EMBEDDED: Mapping[str, EmbeddedTask | WalkTask] = MappingProxyType({**FAMILIES, walk.NAME: WALK})
 
@@ -36,7 +37,9 @@ def build_task(spec: TaskSpec) -> Task:
     """The task that `spec` names. Raises TaskError, with the nearest known name or what else to change."""
     if spec.name.startswith(PREFIX):
         return build_gym_task(spec)
-    if spec.name == digits.NAME:
+    if spec.name == DIGITS:
+        from policies.tasks.digits import build_digits_task
+
         return build_digits_task(spec)
     if spec.name in REWARD_MODELS:
         return build_image_reward_task(spec)
@@ -55,7 +58,7 @@ def _instead(name: str) -> str:
     near = near or [known for known in known_tasks() if len(name) > 2 and name.lower() in known]
     if near:
         return f"the nearest is {near[0]!r}"
-    listed = ", ".join((*EMBEDDED, digits.NAME, *REWARD_MODELS))
+    listed = ", ".join((*EMBEDDED, DIGITS, *REWARD_MODELS))
     return (
         f"there are {listed} and reasoning-gym's, such as {PREFIX}chain_sum: `murmur tasks` lists all; "
         f"own questions are called {data_task.NAME}:NAME, with their file in path: docs/own-data.md"
@@ -64,7 +67,7 @@ def _instead(name: str) -> str:
 
 def asks_for_images(spec: TaskSpec) -> bool:
     """Of a task that need not be installed here."""
-    return spec.name == digits.NAME or spec.name in REWARD_MODELS
+    return spec.name == DIGITS or spec.name in REWARD_MODELS
 
 
 def asks_for_sandbox(spec: TaskSpec) -> bool:
@@ -74,4 +77,4 @@ def asks_for_sandbox(spec: TaskSpec) -> bool:
 
 def known_tasks() -> tuple[str, ...]:
     """Names that `build_task` takes without special parameters, embedded ones first."""
-    return (*EMBEDDED, digits.NAME, *REWARD_MODELS, *known_gym_tasks())
+    return (*EMBEDDED, DIGITS, *REWARD_MODELS, *known_gym_tasks())

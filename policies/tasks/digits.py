@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from policies.rollout import Image, Problem
+from policies.tasks import DIGITS
 from policies.tasks.digit_images import CLASSES, SIDE
 from policies.tasks.digit_scorers import Classifier, reward_classifier
 from policies.tasks.task import TaskError, TaskSpec
 
-NAME = "digits"
 PROMPTS = tuple(f"the digit {digit}" for digit in range(CLASSES))
 # The log-probability at which the reward is 0; at a probability of 1 it is 1, linear in between.
 WORST_LOG_PROB = -8.0
@@ -21,7 +21,7 @@ WORST_LOG_PROB = -8.0
 class Digits:
     """`digits@1`. Reward: 1 + max(log p, -8) / 8, where p is the classifier's probability of the asked digit."""
 
-    name = f"{NAME}@1"
+    name = f"{DIGITS}@1"
 
     def __init__(self, classifier: Classifier) -> None:
         self._classifier = classifier
@@ -40,7 +40,7 @@ class Digits:
 def build_digits_task(spec: TaskSpec) -> Digits:
     """Raises TaskError when parameters are given, or when the classifier cannot be had."""
     if spec.params:
-        raise TaskError(f"{NAME} takes no parameters, but was given {', '.join(sorted(spec.params))}")
+        raise TaskError(f"{DIGITS} takes no parameters, but was given {', '.join(sorted(spec.params))}")
     try:
         return Digits(reward_classifier())
     except OSError as error:

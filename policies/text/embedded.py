@@ -7,12 +7,13 @@ import json
 from functools import partial
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2ForCausalLM
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from policies.local_cache import default_cache, store_folder
 from policies.tasks import EMBEDDED
 from policies.text.loading.library_errors import as_policy_error
+from policies.text.loading.plain_folder import read_plain
 from policies.text.settings import EmbeddedSettings
 from policies.text.tokenizer import build_tokenizer
 from policies.text.warm_start import Progress, warm_start
@@ -36,7 +37,7 @@ def load_embedded(
         if not folder.is_dir():
             made = warm_start(settings, tokenizer, progress)
             store_folder(folder, partial(_write, made, tokenizer))
-        model = Qwen2ForCausalLM.from_pretrained(folder, use_safetensors=True)
+        model = read_plain(folder)
     return model, tokenizer
 
 

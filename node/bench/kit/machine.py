@@ -5,16 +5,17 @@ A figure without its machine says little; a figure beside the machine's limits s
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import torch
+
+from node.hardware import usable_cores
 
 GIB = 2**30
 GIGA = 1e9
@@ -50,7 +51,7 @@ def machine_facts(device: torch.device) -> dict[str, str | int]:
     facts: dict[str, str | int] = {
         "device": device.type,
         "cpu": information.get("model name") or platform.processor() or platform.machine(),
-        "cores": _usable_cores(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "bf16_units": " ".join(name for name in BF16_SETS if name in flags) or "none",
         "memory_gib": round(psutil.virtual_memory().total / GIB),
@@ -59,6 +60,14 @@ def machine_facts(device: torch.device) -> dict[str, str | int]:
     if device.type == "cuda":
         facts["gpu"] = torch.cuda.get_device_name(device)
     return facts
+
+
+def processor_kind(machine: Mapping[str, str | int]) -> str:
+    """A row's words for where it was measured: whether a CPU has bf16 units decides between arithmetics."""
+    if "gpu" in machine:
+        return str(machine["gpu"])
+    units = machine.get("bf16_units", "none")
+    return f"{machine.get('cpu', 'unknown')}, {'no bf16 units' if units == 'none' else units}"
 
 
 def code_commit() -> str:
@@ -120,12 +129,6 @@ def _fastest(action: Callable[[], object], device: torch.device) -> float:
         synchronize(device)
         seconds.append(time.perf_counter() - start)
     return min(seconds)
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux; elsewhere a process may use every core
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _processor_information() -> dict[str, str]:

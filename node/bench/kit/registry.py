@@ -17,7 +17,18 @@ from node.bench.kit.report import Progress, Report
 BENCHMARKS: Mapping[str, str] = MappingProxyType(
     {
         name: f"node.bench.{name}.run"
-        for name in ("attacks", "branch", "engine", "families", "faults", "gossip", "sapo", "step", "store")
+        for name in (
+            "attacks",
+            "branch",
+            "engine",
+            "families",
+            "faults",
+            "gossip",
+            "sapo",
+            "start",
+            "step",
+            "store",
+        )
     }
     | {name: f"node.bench.strategies.{name}" for name in ("april", "brorl", "dars")}
     | {"strategies": "node.bench.strategies.compare", "verifier": "node.bench.attacks.verifier"}

@@ -133,14 +133,14 @@ def _spec_in(file: str, name: str) -> TaskSpec:
 def _rows(*, gym: bool) -> list[dict[str, str]]:
     """Name, medium and one line on every task that can be built here."""
     from policies.image_rewards.reward_models import REWARD_MODELS
-    from policies.tasks import EMBEDDED, digits
+    from policies.tasks import DIGITS, EMBEDDED, digits
     from policies.tasks.gym import known_gym_tasks
 
     rows = []
     for name, task in EMBEDDED.items():
         example = task.problem(0)
         rows.append(_row(name, "text", f"{example.prompt!r} -> {example.answer!r}"))
-    rows.append(_row(digits.NAME, "image", f"{digits.PROMPTS[3]!r}, judged by a small classifier"))
+    rows.append(_row(DIGITS, "image", f"{digits.PROMPTS[3]!r}, judged by a small classifier"))
     rows += [
         _row(name, "image", "images of any prompt, judged by a published reward model")
         for name in REWARD_MODELS

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PreTrainedModel
-from transformers.models.falcon.modeling_falcon import FalconAttention, apply_rotary_pos_emb
 
 from policies.text.engine.attention import UnsupportedError, attention_forward
+
+if TYPE_CHECKING:
+    from transformers.models.falcon.modeling_falcon import FalconAttention
+
+LIBRARY = "transformers.models.falcon.modeling_falcon"  # in memory once there is a model of its classes
 
 
 @contextmanager
 def falcon_attention(model: PreTrainedModel) -> Iterator[None]:
     """Inside, Falcon's layers call the engine's attention. Models without such layers are left as they are."""
-    layers = [module for module in model.modules() if isinstance(module, FalconAttention)]
+    library = sys.modules.get(LIBRARY)
+    layers = [m for m in model.modules() if library is not None and isinstance(m, library.FalconAttention)]
     for layer in layers:
         layer.forward = MethodType(_forward, layer)
     try:
@@ -37,6 +43,8 @@ def _forward(
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """hidden_states (n, q, H), gives (n, q, H). Which keys a query sees follows from the view, not from the mask."""
+    from transformers.models.falcon.modeling_falcon import apply_rotary_pos_emb
+
     if alibi is not None:
         raise UnsupportedError("its attention falls with distance (alibi)")
     states = layer._split_heads(layer.query_key_value(hidden_states))

@@ -12,10 +12,10 @@ from typing import Literal, TypeAlias
 
 import psutil
 import torch
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, PreTrainedModel
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedModel
 
-from policies.randomness import seeded
 from policies.text.engine.adapters import effective_weight, is_wrapped
+from policies.text.loading.blank_model import blank_model
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +52,7 @@ def fits_copy(model: PreTrainedModel, dtype: torch.dtype) -> bool:
 def working_copy(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
     """A plain model of the same configuration, its weights still to be set by `refresh`."""
     config = copy.deepcopy(model.config)
-    # Not `.to(dtype)` afterwards: that would round the frequencies of rotary positions too.
-    with seeded(0, model.device):  # initial weights are drawn, and the caller's generators are not ours
-        fresh: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    fresh = blank_model(config, dtype, model.device)
     fresh.generation_config = copy.deepcopy(model.generation_config)
     fresh.to(model.device).eval().requires_grad_(False)
     _untie_head(fresh, model)

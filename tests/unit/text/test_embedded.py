@@ -9,11 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from policies.policy import PolicyError
 from policies.text import embedded
 from policies.text.embedded import default_cache, load_embedded, recipe_hash
+from policies.text.loading.plain_folder import read_plain
 from policies.text.settings import EmbeddedSettings
 from policies.text.tokenizer import CHARACTERS, CONTROL_TOKENS, build_tokenizer, dialogue
 from policies.text.warm_start import warm_start
@@ -182,3 +183,18 @@ def test_the_task_with_a_working_is_learned_from_the_same_code_and_is_no_part_of
     model = warm_start(EmbeddedSettings(steps=30, batch=16, size="small", skills={"walk": 1.0}), TOKENIZER)
     likelihood = {answer: mean_logprob(model, "walk a+1", answer) for answer in ("b c #c", "bc#b c")}
     assert likelihood["b c #c"] > likelihood["bc#b c"]
+
+
+def test_a_plain_folder_is_read_as_the_library_reads_it(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = Qwen2Config(**sizes, num_key_value_heads=1, vocab_size=50, tie_word_embeddings=True)
+    made = Qwen2ForCausalLM(config)
+    made.save_pretrained(tmp_path)
+    before = torch.random.get_rng_state()
+    read, expected = read_plain(tmp_path), Qwen2ForCausalLM.from_pretrained(tmp_path)
+    assert torch.equal(torch.random.get_rng_state(), before) and not read.training
+    assert same(weights(read), weights(expected))
+    buffers = dict(expected.named_buffers())
+    assert all(torch.equal(value, buffers[name]) for name, value in read.named_buffers())
+    assert read.lm_head.weight is read.model.embed_tokens.weight
+    assert read.generation_config.to_dict() == expected.generation_config.to_dict()

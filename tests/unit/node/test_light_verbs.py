@@ -1,0 +1,74 @@
+"""What a verb loads: views of a run, and questions about this machine, load no library that trains or samples."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from node.failures import EXIT_CODES, exit_code
+from node.hardware import has_gpu, usable_cores
+from policies.policy import PolicyError
+from swarm.errors import TransportDown
+
+HEAVY = ("datasets", "diffusers", "hivemind", "pandas", "peft", "scipy", "torch", "transformers", "trl")
+RUN = """
+import atexit, json, sys
+from pathlib import Path
+told = Path(sys.argv[1])
+atexit.register(lambda: told.write_text(json.dumps([name for name in sys.argv[0].split(",") if name in sys.modules])))
+heavy, sys.argv = sys.argv[1:], ["murmur", *sys.argv[3:]]
+told, sys.argv[0] = Path(heavy[0]), heavy[1]
+from node.__main__ import main
+main()
+"""
+VERBS = (
+    "runs",
+    "tasks",
+    "stats",
+    "rollouts",
+    "peers",
+    "config show",
+    "config schema",
+    "init",
+    "bench --help",
+)
+
+
+@pytest.mark.parametrize(
+    "verb", [*VERBS, pytest.param("doctor", marks=pytest.mark.skipif(has_gpu(), reason="asks"))]
+)
+def test_a_verb_that_only_looks_loads_nothing_heavy(verb: str, tmp_path: Path) -> None:
+    told = tmp_path / "told.json"
+    command = [sys.executable, "-c", RUN, str(told), ",".join(HEAVY), *verb.split()]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=False)
+    assert json.loads(told.read_text()) == []
+
+
+def test_the_list_of_heavy_libraries_is_seen_where_one_is_loaded(tmp_path: Path) -> None:
+    told = tmp_path / "told.json"
+    command = [sys.executable, "-c", "import scipy\n" + RUN, str(told), ",".join(HEAVY), "config", "show"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=False)
+    assert json.loads(told.read_text()) == ["scipy"]
+
+
+@pytest.mark.parametrize("name", EXIT_CODES)
+def test_every_error_with_an_exit_code_is_where_its_name_says(name: str) -> None:
+    module, _, kind = name.rpartition(".")
+    found = getattr(importlib.import_module(module), kind)
+    assert issubclass(found, Exception) and f"{found.__module__}.{found.__qualname__}" == name
+
+
+def test_an_exit_code_goes_by_the_nearest_class() -> None:
+    assert exit_code(TransportDown("gone")) == 4
+    assert exit_code(PolicyError("no model")) == 3
+    assert exit_code(FileNotFoundError(2, "gone")) == 3
+    assert exit_code(KeyError("ours")) is None
+
+
+def test_there_is_a_core() -> None:
+    assert usable_cores() >= 1
