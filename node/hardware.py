@@ -1,4 +1,4 @@
-"""What this machine has to compute with, found without loading torch."""
+"""The hardware to compute with, found without loading torch."""
 
 from __future__ import annotations
 
