@@ -9,7 +9,6 @@ import logging
 import warnings
 from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, distribution
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from policies.policy import PolicyError
 from policies.randomness import seeded
+from policies.text.loading.gguf import load_gguf
 from policies.text.loading.library_errors import as_policy_error, brief, hub_fault
 from policies.text.loading.model_folder import check_folder
 from policies.text.loading.weights import AnyModel, check_adapter
@@ -49,7 +49,7 @@ def load(
     """
     path = resolve(settings.path)
     dtype = getattr(torch, settings.dtype)
-    model, tokenizer = _load_gguf(Path(path), dtype) if _is_gguf(path) else _load_safetensors(path, dtype)
+    model, tokenizer = load_gguf(Path(path), dtype) if _is_gguf(path) else _load_safetensors(path, dtype)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     with as_policy_error(f"cannot put {settings.path} on {device}"):
@@ -186,28 +186,6 @@ def _known_fault(path: str, error: BaseException) -> str | None:
     if "safetensors" in said and "no file named" in said:
         return "it has no safetensors weights, and pickled ones, which can run code, are refused"
     return hub_fault(path, error)
-
-
-def _load_gguf(file: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Dequantizes the file. The model is rebuilt plain: one marked as quantized refuses to be saved."""
-    if not file.is_file():
-        raise PolicyError(f"no GGUF file at {file}")
-    if find_spec("gguf") is None:
-        raise PolicyError("reading a .gguf file needs the gguf package: pip install 'murmuration[gguf]'")
-    with as_policy_error(
-        f"cannot load {file}",
-        "the file is cut or damaged, or of an architecture that transformers cannot read from GGUF: copy or "
-        "download it again, or take the model's safetensors",
-    ):
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, padding_side="left")
-        quantized = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
-        config = quantized.config
-        del config.quantization_config
-        # Not `.to(dtype)`: that would round the frequencies of rotary positions too.
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
-        model.load_state_dict(quantized.state_dict())
-        model.generation_config = quantized.generation_config
-        return model.eval(), tokenizer
 
 
 def _silence_peft() -> None:

