@@ -15,7 +15,7 @@ import torch
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedModel
 
 from policies.text.engine.adapters import effective_weight, is_wrapped
-from policies.text.loading.blank_model import blank_model
+from policies.text.engine.blank_model import blank_model
 
 logger = logging.getLogger(__name__)
 

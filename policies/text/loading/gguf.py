@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from policies.local_cache import default_cache
 from policies.policy import PolicyError
-from policies.text.loading.blank_model import blank_model
+from policies.text.engine.blank_model import blank_model
 from policies.text.loading.conversion_cache import ConversionCache, digest_of
 from policies.text.loading.library_errors import as_policy_error
 from policies.text.loading.plain_folder import read_plain

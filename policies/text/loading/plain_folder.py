@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_model
 from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 
-from policies.text.loading.blank_model import blank_model
+from policies.text.engine.blank_model import blank_model
 from policies.text.loading.model_folder import WEIGHTS
 
 
