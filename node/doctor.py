@@ -19,10 +19,10 @@ from typing import Literal
 import psutil
 from rich.text import Text
 
-from node.hardware import has_gpu, usable_cores
 from node.runtime.transports import lone_transport, visitor_transport
 from node.ui.invocation import murmur
 from node.ui.run_view import new_console
+from policies.hardware import has_gpu, usable_cores
 from swarm.discovery.clock_watch import MOST
 from swarm.errors import SwarmError, TransportDown
 from swarm.exchange.autonat import Reachability

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from node.hardware import usable_cores
+from policies.hardware import usable_cores
 
 GIB = 2**30
 GIGA = 1e9

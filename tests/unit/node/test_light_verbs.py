@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from node.failures import EXIT_CODES, exit_code
-from node.hardware import has_gpu, usable_cores
+from policies.hardware import has_gpu, usable_cores
 from policies.policy import PolicyError
 from swarm.errors import TransportDown
 
