@@ -11,13 +11,15 @@ import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 
+from pydantic import BaseModel
 
-def words_of(kind: type) -> Mapping[str, str]:
+
+def words_of(kind: type[BaseModel]) -> Mapping[str, str]:
     """The words of each key that `kind` or a class above it describes. Empty where there is no source."""
     found: dict[str, str] = {}
     for above in reversed(kind.__mro__):
         found |= _words_in(above.__module__).get(above.__qualname__, {})
-    return found
+    return {key: words for key, words in found.items() if key in kind.model_fields}
 
 
 @cache

@@ -45,4 +45,3 @@ def test_a_class_within_a_function_and_one_without_source() -> None:
     assert keys["properties"]["inner"]["description"] == "Where it is."
     assert keys["$defs"]["Inner"]["properties"]["key"]["description"] == "Within."
     assert words_of(type("Made", (Inner,), {"__module__": "nowhere"})) == {"key": "Within."}
-    assert words_of(int) == {}
