@@ -26,6 +26,7 @@ from node.config.reading import load_config
 from node.config.roles import as_silo, as_swarm_node, invite_in
 from node.config.schema import Config, ConfigError
 from node.config.sections.swarm import SiloConfig
+from node.rows.kept import with_kept_rows
 from node.start import Resumption
 from node.storage.run_folder import RunFolder
 from swarm.errors import InviteError
@@ -61,7 +62,7 @@ def join_config(
         _refuse_strange_tasks(config, as_swarm_node(config, addresses))
     asked = bool(keys & {"sampler", "sampler.external"})
     joined = with_digests(as_swarm_node(config, addresses, keep_sampler=asked))
-    return joined, invite.secret if invite else b""
+    return with_kept_rows(joined), invite.secret if invite else b""
 
 
 def joined_config(addresses: Sequence[str], source: str, overrides: Sequence[str]) -> Config:

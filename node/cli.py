@@ -198,12 +198,16 @@ def join(
     overrides: SetOption = [],
     rounds: RoundsOption = None,
     run_dir: RunDirOption = None,
+    accept_data: Annotated[
+        bool, typer.Option("--accept-data", help="Take rows that the invite names, without a question.")
+    ] = False,
     resume: ResumeOption = False,
     resume_or_start: ResumeOrStartOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run as a node of the swarm that an invite names."""
     from node.arguments import holds_run, join_config, joined_config, repeated, resumption
+    from node.rows.taking import take_rows
     from node.start import resume as go_on
     from node.start import start
 
@@ -214,6 +218,7 @@ def join(
         asked = resumption("join", config, overrides, rounds, run_dir, addresses or (), command="join")
         return go_on(asked, as_json=as_json)
     chosen, secret = join_config(addresses or (), config or DEFAULT, overrides, rounds)
+    chosen = take_rows(chosen, secret, accept=accept_data)
     start(chosen, "join", run_dir, secret, as_json=as_json)
 
 

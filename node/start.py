@@ -11,6 +11,8 @@ from node.config.reading import resolved_json
 from node.config.roles import as_silo, invite_in, manifest_of, wants_baseline
 from node.config.schema import Config, ConfigError
 from node.config.sections.swarm import DhtConfig
+from node.rows.kept import keep_shared, sharing_notices
+from node.rows.taking import take_again
 from node.storage.checkpoint import Checkpoints
 from node.storage.claim import claimed_new
 from node.storage.run_folder import RunFolder, latest_run_folder, write_atomic
@@ -35,6 +37,7 @@ class Resumption:
 
 def start(config: Config, stem: str, run_dir: Path | None, secret: bytes = b"", *, as_json: bool) -> None:
     """Plays a new run. Raises what `build_task`, `claimed_new` and `run_session` raise."""
+    keep_shared(config)
     for task in config.tasks:
         if not (
             is_data(task.name) and config.policy.type == "diffusion"
@@ -59,6 +62,9 @@ def resume(asked: Resumption, *, as_json: bool) -> None:
         config = _with_rounds(config, asked.rounds, folder)
         joined = _with_addresses(config, asked.addresses, folder)
         interrupts.on_leaving(lambda: saved(folder))
+        if not asked.silo:
+            joined = take_again(joined, folder.read_secret())
+            keep_shared(joined)
         if asked.rounds is not None:
             write_atomic(folder.config, resolved_json(config))
         _play(as_silo(config) if asked.silo else joined, folder, resumed=True, as_json=as_json)
@@ -106,6 +112,8 @@ def _with_addresses(config: Config, addresses: Sequence[str], folder: RunFolder)
 def _play(config: Config, folder: RunFolder, *, resumed: bool, as_json: bool) -> None:
     view = RunView(output_style(as_json=as_json), str(folder.path), columns_for(config))
     view.say(f"run folder {folder.path}")
+    for notice in sharing_notices(config):
+        view.say(notice)
     with view.patience.watching("loading torch"):
         from node.baseline.silo_baseline import run_with_baseline
         from node.runtime.session import run_session

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import typer
 from node.config.schema import Config, ConfigError, parse_config
 from node.config.template import template_of
 from node.storage.run_folder import RunFolderError
-from node.ui.invocation import murmur
+from node.ui.invocation import at_terminal, murmur
 from policies.tasks import asks_for_images, build_task
 from policies.tasks.task import TaskSpec
 
@@ -108,11 +107,6 @@ def ask(answers: Answers, given: Sequence[str]) -> Answers:
     if company not in ("alone", "swarm", "private"):
         raise ConfigError(f"company is alone, swarm or private; it is {company!r}")
     return Answers(model, tasks or FIRST_TASKS, device, company)
-
-
-def at_terminal() -> bool:
-    """Whether somebody is there to answer."""
-    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _policy(answers: Answers, specs: Sequence[TaskSpec]) -> dict[str, Any]:

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from node.config.data_manifest import described
 from policies.tasks.data.hub import PREFIX
-from policies.tasks.data_task import DIGESTS, build_data_task, is_data
+from policies.tasks.data_task import DIGESTS, build_with_rows, is_data
 from policies.text.chat.settings import PLAIN
 
 if TYPE_CHECKING:
     from node.config.schema import Config
+    from node.config.sections.swarm import TrafficConfig
     from node.config.sections.tasks import TaskConfig
 
 
@@ -40,10 +42,16 @@ def absolute(path: str, folder: Path) -> str:
 
 def with_digests(config: Config) -> Config:
     """The config with the digests of its data tasks where it has none. Raises TaskError for unreadable rows."""
-    return config.model_copy(update={"tasks": tuple(map(_with_digests, config.tasks))})
+    traffic = getattr(config.swarm, "traffic", None)
+    tasks = tuple(_with_digests(task, traffic) for task in config.tasks)
+    return config.model_copy(update={"tasks": tasks})
 
 
-def _with_digests(task: TaskConfig) -> TaskConfig:
+def _with_digests(task: TaskConfig, traffic: TrafficConfig | None) -> TaskConfig:
+    """What a swarm is told of the task besides, where the node has `traffic` with one."""
     if not is_data(task.name) or set(DIGESTS) <= set(task.params):
         return task
-    return task.model_copy(update={"params": {**task.params, **build_data_task(task.spec).digests}})
+    made, rows = build_with_rows(task.spec)
+    if traffic is None:
+        return task.model_copy(update={"params": {**task.params, **made.digests}})
+    return task.model_copy(update={"params": described(task, made, rows, traffic.rows)})

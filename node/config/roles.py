@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from node.config.data_manifest import joined
 from node.config.schema import Config, ConfigError
 from node.config.sections.sampler import SamplerConfig
 from node.config.sections.swarm import DhtConfig, SiloConfig
 from node.config.sections.tasks import TaskConfig
 from policies.tasks import asks_for_sandbox
-from policies.tasks.data_task import DIGESTS, is_data
+from policies.tasks.data_task import is_data
 from policies.tasks.task import TaskSpec
 from swarm.errors import InviteError
 from swarm.wire.invite import Invite
@@ -99,12 +100,12 @@ def _joined_task(spec: TaskSpec, mine: Mapping[tuple[str, str], TaskConfig]) -> 
     Which rows an invite means is said by digests alone: what else it says of a data task, such as a path, is refused.
     """
     task = _task_of(spec)
-    if is_data(spec.name) and set(spec.params) != set(DIGESTS):
-        raise ConfigError(
-            f"the invite's task {spec.name} has to name {' and '.join(DIGESTS)}, and names "
-            f"{', '.join(sorted(spec.params)) or 'neither'}: ask for a new invite"
-        )
     own = mine.get(task.key)
+    if is_data(spec.name):
+        try:
+            return joined(spec, own, TaskConfig)
+        except ValueError as error:
+            raise ConfigError(f"the invite's task {spec.name}: {error}: ask for a new invite") from None
     return own.model_copy(update={"params": task.params}) if own else task
 
 

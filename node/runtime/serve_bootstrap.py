@@ -16,6 +16,7 @@ from pathlib import Path
 from node.config.roles import as_swarm_node, invite_in, manifest_of
 from node.config.schema import Config, ConfigError
 from node.config.sections.swarm import DhtConfig
+from node.rows.kept import keep_shared, sharing_notices
 from node.runtime.transports import build_transport, lan_notice
 from node.storage.claim import Undo
 from node.storage.log_file import bound_logs, log_to_file
@@ -50,6 +51,7 @@ def serve_bootstrap(
         last = _last_invite(run_dir)
         config = _swarm_of(config, folder, beside, private=private)
         config = _on_last_ports(config, last)
+        keep_shared(config)
         with closing(build_transport(config, folder)) as transport:
             log_to_file(folder.logs)
             patience = Patience(lambda line: None if as_json else new_console().print(line))
@@ -64,6 +66,8 @@ def serve_bootstrap(
                 signal.signal(number, lambda *_: stop.set())
             signal.signal(signal.SIGHUP, lambda *_: stop.set())
             _greet(invite, addresses, as_json=as_json)
+            for line in [] if as_json else sharing_notices(config):
+                new_console().print(line)
             if (notice := lan_notice(config)) and not as_json:
                 new_console().print(notice)
             while not stop.wait(HEARTBEAT_SECONDS):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from node.config.roles import manifest_of
 from node.config.schema import Config, ConfigError
 from node.config.sections.swarm import MB, DhtConfig, TrafficConfig
+from node.rows.kept import handed_on
 from node.storage.run_folder import RunFolder
 from policies.tasks.task import TaskSpec
 from swarm.errors import InviteError
@@ -48,6 +49,7 @@ def build_transport(config: Config, folder: RunFolder) -> Transport:
         lan=swarm.lan,
         relay=swarm.relay,
         serve=serve_limits(swarm.traffic),
+        rows=handed_on(config),
         peer_cache=folder.peer_cache,
         log=folder.logs / "transport.log",
     )

@@ -13,6 +13,11 @@ def murmur(*words: object) -> str:
     return " ".join([_called_as(), *(shlex.quote(str(word)) for word in words)])
 
 
+def at_terminal() -> bool:
+    """Whether somebody is there to answer."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
 def _called_as() -> str:
     """`murmur` where the shell would find this one, otherwise the path that it was called by."""
     called = Path(sys.argv[0])

@@ -47,6 +47,8 @@ class DataSettings(Settings):
     verifier: str = "exact"  # a name, or JSON of a table or a list of tables
     rows: str = ""  # digests that the rows and rules must have; empty: whatever they have
     rules: str = ""
+    count: int = 0  # rows that there must be, for the message where the digest differs; 0: not known
+    pieces: str = ""  # what a swarm that shares the rows names them by
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,11 @@ def is_data(name: str) -> bool:
 
 def build_data_task(spec: TaskSpec) -> DataTask:
     """The task of a file, or of a data set on the hub. Raises TaskError with the place and what to change."""
+    return build_with_rows(spec)[0]
+
+
+def build_with_rows(spec: TaskSpec) -> tuple[DataTask, list[str]]:
+    """The task, and its rows in their canonical form and order. Raises as `build_data_task`."""
     try:
         settings = DataSettings.model_validate(dict(spec.params))
     except ValidationError as error:
@@ -102,19 +109,20 @@ def build_data_task(spec: TaskSpec) -> DataTask:
         raise TaskError(f"{spec.name}: {error}") from error
 
 
-def _built(name: str, settings: DataSettings) -> DataTask:
+def _built(name: str, settings: DataSettings) -> tuple[DataTask, list[str]]:
     prompt = Template.parse(settings.prompt, "prompt")
     answer = Template.parse(settings.answer, "answer")
     verifier, rules = build_verifier(_described(settings.verifier))
     pairs, kept = _pairs(settings, prompt, answer, verifier)
+    rows = sorted(kept)
     digests: dict[str, Param] = {
-        "rows": _digest(sorted(kept)),
+        "rows": _digest(rows),
         "rules": _digest([settings.prompt, settings.answer, rules, str(DRAW)]),
     }
-    _check_digests(name, settings, digests)
+    _check_digests(name, settings, digests, len(rows))
     training, held_out = _sides(name, pairs)
     full = f"{name}@{digests['rows']}.{digests['rules']}"
-    return DataTask(full, digests, training, held_out, verifier)
+    return DataTask(full, digests, training, held_out, verifier), rows
 
 
 def _pairs(
@@ -177,19 +185,26 @@ def _sides(name: str, pairs: Mapping[str, str]) -> tuple[list[tuple[str, str]], 
     return [(prompt, pairs[prompt]) for prompt in training], [(prompt, pairs[prompt]) for prompt in held_out]
 
 
-def _check_digests(name: str, settings: DataSettings, digests: Mapping[str, Param]) -> None:
+def _check_digests(name: str, settings: DataSettings, digests: Mapping[str, Param], count: int) -> None:
     """Raises DataError that names each digest that differs."""
     sources = {"rows": f"the rows of {settings.path}", "rules": "the templates or the verifier"}
+    counts = (f" of {count:,} rows", f" of {settings.count:,} rows") if settings.count else ("", "")
     differing = [
-        f"{sources[key]} (digest here {digests[key]}, there {wanted})"
-        for key in DIGESTS
+        f"{sources[key]} (digest here {digests[key]}{here}, there {wanted}{there})"
+        for key, (here, there) in zip(DIGESTS, (counts, ("", "")), strict=True)
         if (wanted := getattr(settings, key)) and wanted != digests[key]
     ]
-    if differing:
-        raise DataError(
-            f"not those that this run, or the swarm, was begun with: {' and '.join(differing)}. A run goes on, and a "
-            "swarm agrees, on equal ones alone: take them as they were there, or begin a new run"
-        )
+    if not differing:
+        return
+    hint = ""
+    if settings.rows not in ("", digests["rows"]) and settings.pieces:
+        hint = ". The swarm shares its rows: join without a path of your own to take them"
+    if settings.rules not in ("", digests["rules"]):
+        hint += ". Where templates and verifier are equal, the verifier is of another release: use the same"
+    raise DataError(
+        f"not those that this run, or the swarm, was begun with: {' and '.join(differing)}. A run goes on, and a "
+        f"swarm agrees, on equal ones alone: take them as they were there, or begin a new run{hint}"
+    )
 
 
 def _described(text: str) -> str | dict[str, object] | list[dict[str, object]]:
@@ -204,11 +219,12 @@ def _described(text: str) -> str | dict[str, object] | list[dict[str, object]]:
 
 def _without_rows(name: str, settings: DataSettings) -> str:
     if settings.rows:
+        by_invite = "Join by the invite to take them from the swarm, or ask" if settings.pieces else "Ask"
         return (
             f"{name}: the swarm trains on rows with the digest {settings.rows} (templates and verifier: "
-            f"{settings.rules}), and this node has no file of them. Ask whoever invited you for the file and its task, "
-            f"and join with --config FILE.toml, in which [[tasks]] has name = {name!r}, path, prompt, answer and "
-            "verifier as there"
+            f"{settings.rules}), and this node has no file of them. {by_invite} whoever invited you for the file and "
+            f"its task, and join with --config FILE.toml, in which [[tasks]] has name = {name!r}, path, prompt, answer "
+            "and verifier as there"
         )
     return (
         f"{name}: it has no rows: add path = 'FILE.jsonl' (or .csv, .parquet, hf:OWNER/NAME), and prompt and answer "

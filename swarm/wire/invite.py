@@ -47,8 +47,13 @@ class Invite:
             raise InviteError("an invite carries a secret exactly when its swarm is private")
 
     def encode(self) -> str:
-        """One line of printable ASCII."""
-        return seal(msgpack.packb([self.manifest.encode(), list(self.bootstrap), self.secret, []]))
+        """One line of printable ASCII. Raises InviteError for more than a line may hold."""
+        line = seal(msgpack.packb([self.manifest.encode(), list(self.bootstrap), self.secret, []]))
+        if len(line) > MAX_INVITE:
+            raise InviteError(
+                f"an invite of {len(line)} characters; at most {MAX_INVITE}: name fewer tasks, or shorten templates"
+            )
+        return line
 
     @classmethod
     def decode(cls, text: str) -> Invite:

@@ -22,7 +22,7 @@ from swarm.wire import fields
 MAX_NAME = 64
 MAX_TASKS = 32
 MAX_PARAMS = 32  # of one task
-MAX_PARAM_TEXT = 256
+MAX_PARAM_TEXT = 1024
 MIN_EPOCH, MAX_EPOCH = 1.0, 3600.0  # seconds
 
 

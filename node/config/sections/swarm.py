@@ -8,7 +8,7 @@ from pydantic import Field, Tag
 
 from node.config.sections.variant import type_or
 from policies.settings import Settings
-from swarm.limits import MAX_SHARD_DEPTH
+from swarm.limits import MAX_SHARD_DEPTH, MAX_SHARED_ROWS
 
 MB = 1e6
 
@@ -33,6 +33,8 @@ class TrafficConfig(Settings):
     """Bodies that are served at once."""
     stored: float = Field(default=64.0, gt=0)
     """MB of memory for own bodies and copies of fetched ones."""
+    rows: float = Field(default=64.0, ge=0, le=MAX_SHARED_ROWS / 2**20)
+    """MiB of rows that a data task may share, and that this node takes of one. 0: take none."""
     mirrored: float = Field(default=32.0, ge=0)
     """MB of memory for bodies of peers that others cannot dial. 0: keep none."""
 

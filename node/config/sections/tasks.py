@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from node.config.data_manifest import SIZE, SOURCE
 from policies.settings import Settings
 from policies.tasks.data_task import is_data
 from policies.tasks.task import Param, TaskSpec
@@ -42,14 +43,19 @@ class TaskConfig(Settings):
     """Of a data task: `exact`, `number`, `choice`, `regex` or `json`; with options a table of `name` and those; a sum
     is a list of tables, each with a `weight`."""
 
+    share: bool = False
+    """Of a data task: whoever joins by the swarm's invite may have its rows, from this node and from others that got
+    them. They can be read and kept, and not called back."""
+
     @property
     def spec(self) -> TaskSpec:
         """All that the task is built from on this machine."""
         if not is_data(self.name):
             return self.shared
+        params = {key: value for key, value in self.params.items() if key not in (SIZE, SOURCE)}
         own: dict[str, Param] = {key: getattr(self, key) for key in DATA_KEYS if key != "verifier"}
         described = self.verifier if isinstance(self.verifier, str) else json.dumps(self.verifier)
-        return TaskSpec(self.name, {**self.params, **own, "verifier": described})
+        return TaskSpec(self.name, {**params, **own, "verifier": described})
 
     @property
     def shared(self) -> TaskSpec:
@@ -63,7 +69,9 @@ class TaskConfig(Settings):
 
     @model_validator(mode="after")
     def _rows_are_for_data_tasks(self) -> TaskConfig:
-        given = [key for key in DATA_KEYS if getattr(self, key) != type(self).model_fields[key].default]
+        given = [
+            key for key in (*DATA_KEYS, "share") if getattr(self, key) != type(self).model_fields[key].default
+        ]
         if given and not is_data(self.name):
             raise ValueError(
                 f"{self.name} takes no {', '.join(given)}: these are for own questions, whose name is data:NAME"

@@ -17,7 +17,7 @@ def hub_rows(name: str, subset: str, split: str, revision: str) -> Iterator[Row]
     Raises DataError for a revision that may move, and for what the library cannot find or read. The library (from
     version 4 on) runs no code of a data set's.
     """
-    local = Path(name).expanduser().is_dir()
+    local = not revision and Path(name).expanduser().is_dir()
     if not local and not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise DataError(
             f"{PREFIX}{name} needs revision = the 40 hex digits of a commit, as its page on the hub lists them: a "

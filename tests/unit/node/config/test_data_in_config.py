@@ -59,8 +59,15 @@ def test_a_path_is_seen_from_the_file_that_names_it(tmp_path: Path, monkeypatch:
 def test_an_invite_carries_name_and_digests_and_no_path(tmp_path: Path) -> None:
     invite = invite_of(folder_of(tmp_path / "secret place"))
     [task] = Invite.decode(invite.encode()).manifest.tasks
-    assert task.name == "data:sums" and set(task.params) == {"rows", "rules"}
-    assert b"secret" not in invite.manifest.encode() and b"question" not in invite.manifest.encode()
+    assert task.name == "data:sums" and set(task.params) == {
+        "rows",
+        "rules",
+        "count",
+        "prompt",
+        "answer",
+        "verifier",
+    }
+    assert b"secret" not in invite.manifest.encode() and b"+ 2" not in invite.manifest.encode()
 
 
 def test_a_joiner_with_equal_rows_meets_the_founder_s_task(tmp_path: Path) -> None:
@@ -79,7 +86,8 @@ def test_a_joiner_whose_file_differs_in_a_row_is_told_which_digest_differs(tmp_p
     invite = invite_of(folder_of(tmp_path / "a"))
     joined, _ = join_config([invite.encode()], str(folder_of(tmp_path / "b", answer="5")), [], None)
     with pytest.raises(
-        TaskError, match=r"the rows of .*/b/rows/sums.jsonl \(digest here \w{16}, there \w{16}\)"
+        TaskError,
+        match=r"the rows of .*/b/rows/sums.jsonl \(digest here \w{16} of 10 rows, there \w{16} of 10 rows\)",
     ):
         build_task(joined.tasks[0].spec)
 
@@ -101,6 +109,7 @@ def test_a_joiner_without_the_file_is_told_what_is_missing(tmp_path: Path) -> No
         {},
         {"rows": "0"},
         {"verifier": "regex"},
+        {"rows": "0", "rules": "1", "verifier": '"exact"', "module": "os"},
     ],
 )
 def test_an_invite_that_says_more_of_a_data_task_is_refused(params: dict[str, str]) -> None:

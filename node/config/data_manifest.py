@@ -1,0 +1,105 @@
+"""What a manifest says of a data task: digests, templates and verifier, and where its rows are to be had. Never a path.
+
+It comes back with an invite, from whoever made that: what it says is checked here before anything is done with it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from policies.tasks.data.hub import PREFIX
+from policies.tasks.data_task import DIGESTS, DataTask
+from policies.tasks.task import Param, TaskError, TaskSpec
+from swarm.limits import MAX_SHARED_ROWS
+from swarm.rows.pieces import PieceList
+from swarm.wire.manifest import MAX_PARAM_TEXT
+
+if TYPE_CHECKING:
+    from node.config.sections.tasks import TaskConfig
+
+RULES = ("prompt", "answer", "verifier")  # as JSON, since a manifest holds one line of printable ASCII
+HUB = ("subset", "split", "revision")
+PIECES, SIZE, COUNT, SOURCE = "pieces", "size", "count", "source"
+TRAVELLING = {*DIGESTS, *RULES, *HUB, PIECES, SIZE, COUNT, SOURCE}
+HUB_NAME = re.compile(r"hf:[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+MB = 2**20
+
+
+def described(task: TaskConfig, made: DataTask, rows: Sequence[str], most: float) -> dict[str, Param]:
+    """The parameters of a swarm's data task; `rows` are canonical, and `most` of them, in MB, may be shared.
+
+    Raises TaskError for a task that is to be shared and cannot be.
+    """
+    params: dict[str, Param] = {**task.params, **made.digests, COUNT: len(rows)}
+    rules = {key: json.dumps(getattr(task, key)) for key in RULES}
+    long = [key for key, text in rules.items() if len(text) > MAX_PARAM_TEXT]
+    if not long:
+        params.update(rules)
+    if HUB_NAME.fullmatch(task.path) and task.revision:
+        params |= {SOURCE: task.path, **{key: getattr(task, key) for key in HUB}}
+    if not task.share:
+        return params
+    if long:
+        raise TaskError(
+            f"{task.name}: an invite holds at most {MAX_PARAM_TEXT} characters of {' and of '.join(long)}: shorten "
+            "it, move what all rows have in common into a column, or leave out share"
+        )
+    content = content_of(rows)
+    limit = min(most * MB, MAX_SHARED_ROWS)
+    if len(content) > limit:
+        raise TaskError(
+            f"{task.name}: its rows have {len(content) / MB:.1f} MB, and at most {limit / MB:g} are shared: take a "
+            f"part of them, raise swarm.traffic.rows (to {MAX_SHARED_ROWS // MB} at most; whoever joins has to raise "
+            "it too), or leave out share and give whoever you invite the file"
+        )
+    return params | {PIECES: PieceList.of(content).root.hex(), SIZE: len(content)}
+
+
+def content_of(rows: Sequence[str]) -> bytes:
+    """Canonical rows as they travel: a line each."""
+    return "".join(f"{row}\n" for row in rows).encode("ascii")
+
+
+def joined(spec: TaskSpec, own: TaskConfig | None, new: type[TaskConfig]) -> TaskConfig:
+    """The task that an invite means, with what this node's own config says of it.
+
+    Raises ValueError in words for an invite that says what no data task has.
+    """
+    _check(spec)
+    params = dict(spec.params)
+    rules = {key: _json(spec, key) for key in RULES if key in params}
+    if own is None:
+        return new.model_validate({"name": spec.name, "params": params, **rules})
+    unsaid = {key: value for key, value in rules.items() if key not in own.model_fields_set}
+    return own.model_copy(update={"params": params, **unsaid})
+
+
+def _check(spec: TaskSpec) -> None:
+    params = spec.params
+    if not set(DIGESTS) <= set(params) <= TRAVELLING:
+        raise ValueError(
+            f"it has to name {' and '.join(DIGESTS)}, and names {', '.join(sorted(params)) or 'neither'}"
+        )
+    texts = all(isinstance(value, str) for key, value in params.items() if key not in (SIZE, COUNT))
+    numbers = all(type(params.get(key, 1)) is int for key in (SIZE, COUNT))
+    if not (texts and numbers):
+        raise ValueError("its parameters have other types")
+    if PIECES in params or SIZE in params:
+        size = params.get(SIZE, 0)
+        whole = re.fullmatch(r"[0-9a-f]{64}", str(params.get(PIECES, "")))
+        if not (whole and isinstance(size, int) and 0 < size <= MAX_SHARED_ROWS):
+            raise ValueError("its shared rows have no digest, or no size that rows may have")
+    if SOURCE in params:
+        pinned = re.fullmatch(r"[0-9a-f]{40}", str(params.get("revision", "")))
+        if not (HUB_NAME.fullmatch(str(params[SOURCE])) and pinned):
+            raise ValueError(f"its source is no {PREFIX}OWNER/NAME at a pinned revision")
+
+
+def _json(spec: TaskSpec, key: str) -> Any:
+    try:
+        return json.loads(str(spec.params[key]))
+    except (ValueError, RecursionError):
+        raise ValueError(f"its {key} cannot be read") from None
