@@ -17,6 +17,7 @@ from node.config.sections.tasks import TaskConfig
 from node.rows.consent import Offer, agree, amount
 from node.rows.kept import root_of, row_store, with_kept_rows
 from node.ui import interrupts
+from node.ui.patience import Patience
 from policies.tasks.data_task import build_data_task, is_data
 from policies.tasks.task import TaskError
 from swarm.errors import DecodeError, FetchFailed, TransportDown, TransportError
@@ -112,11 +113,13 @@ def _from_swarm(config: Config, secret: bytes) -> Config:
         listen=(),
         client_mode=True,
         lan=config.swarm.lan,
+        start_timeout=PATIENCE,
         secret=secret,
     )
-    typer.echo("joining the swarm to ask for rows", err=True)
-    with closing(DhtTransport(settings)) as transport:
+    patience = Patience(lambda line: typer.echo(line, err=True))
+    with closing(DhtTransport(settings)) as transport, patience.watching("joining the swarm to ask for rows"):
         transport.wait_ready()
+        patience.begin("asking members for rows")
         for task in wanting:
             began = time.monotonic()
             fetch_rows(task, row_store(), transport.rows)

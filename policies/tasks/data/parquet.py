@@ -1,21 +1,78 @@
-"""Rows of Parquet, of the columns that are wanted alone; what they unpack to is looked up before any is read."""
+"""Rows of Parquet, of the columns that are wanted alone. What they unpack to is looked up before any is read, and, as a
+file may lie about it, they are read in a process whose memory is bounded (`table_child`).
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from policies.tasks.data.row import MAX_BYTES, MAX_ROWS, DataError, Row, text_of
 
 BATCH = 256  # rows that are unpacked at a time, of small ones
+_TOO_MUCH = (
+    "reading it took more memory or computing than it may, as a file does that unpacks to more than it says: write it "
+    "anew with smaller values, or as JSONL"
+)
+_MAX_LINE = 64 * 2**20  # bytes of a row as the child tells it
 
 
 def parquet_rows(path: Path, wanted: Collection[str]) -> Iterator[Row]:
     """Raises DataError for what is no Parquet file, or would unpack to too much, or has not the wanted columns."""
+    request = json.dumps({"path": str(path.absolute()), "wanted": sorted(wanted)})
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-m", "policies.tasks.data.table_child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=_environment(),
+        start_new_session=True,
+    )
+    assert child.stdin and child.stdout
+    with child, child.stdin, child.stdout:
+        try:
+            child.stdin.write(request.encode() + b"\n")
+            child.stdin.flush()
+            yield from _told(child.stdout)
+        finally:
+            child.kill()
+
+
+def _told(lines: IO[bytes]) -> Iterator[Row]:
+    """Rows to the child's last word. Raises DataError where it says so, or ends without one."""
+    while line := lines.readline(_MAX_LINE):
+        try:
+            match json.loads(line):
+                case [str(place), dict(columns)]:
+                    yield Row(place, columns)
+                case {"end": True}:
+                    return
+                case {"error": str(words)}:
+                    raise DataError(words)
+        except ValueError as error:
+            if isinstance(error, DataError):
+                raise
+            break
+    raise DataError(_TOO_MUCH)
+
+
+def _environment() -> dict[str, str]:
+    """Of the child, which needs to find this program and nothing else."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def unpacked_rows(path: Path, wanted: Collection[str]) -> Iterator[Row]:
+    """As `parquet_rows`, in this process: for one whose memory is bounded, since a file may lie about its size."""
     import pyarrow
     from pyarrow import parquet
 
+    pyarrow.set_cpu_count(1)  # a thread that finds no memory may leave others waiting
+    pyarrow.set_io_thread_count(1)
     try:
         with parquet.ParquetFile(
             path, thrift_string_size_limit=2**24, thrift_container_size_limit=2**20
@@ -26,12 +83,14 @@ def parquet_rows(path: Path, wanted: Collection[str]) -> Iterator[Row]:
             together = max(1, min(BATCH, MAX_BYTES // max(1, size)))
             chosen = [name for name in there if name in wanted]
             number = 0
-            for batch in file.iter_batches(together, columns=chosen):
+            for batch in file.iter_batches(together, columns=chosen, use_threads=False):
                 for record in batch.to_pylist():
                     number += 1
                     place = f"row {number}"
                     missing = dict.fromkeys(there)
                     yield Row(place, missing | {k: text_of(v, place, k) for k, v in record.items()})
+    except MemoryError:  # pyarrow's own is one too
+        raise DataError(_TOO_MUCH) from None
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"not a whole Parquet file ({str(error)[:200]}): fetch it again") from None
 

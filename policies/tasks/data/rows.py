@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from pathlib import Path
 from stat import S_ISREG
 
@@ -26,14 +26,19 @@ PARQUET = ".parquet"
 def read_rows(source: str, wanted: Collection[str], subset: str, split: str, revision: str) -> Iterator[Row]:
     """The rows of a file or `hf:` data set, in their order. Raises DataError, which names the source."""
     kept = 0
+    found: Iterator[Row] = iter(())
     try:
-        for number, row in enumerate(_rows(source, wanted, subset, split, revision), 1):
+        found = _rows(source, wanted, subset, split, revision)
+        for number, row in enumerate(found, 1):
             kept += sum(len(row.columns.get(name) or "") for name in wanted)
             if number > MAX_ROWS or kept > MAX_BYTES:
                 raise DataError(f"over {MAX_ROWS:,} rows or {MAX_BYTES // 2**20} MB: take a part of its rows")
             yield row
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
+    finally:
+        if isinstance(found, Generator):
+            found.close()  # with files and processes, now and not when the error is forgotten
 
 
 def _rows(source: str, wanted: Collection[str], subset: str, split: str, revision: str) -> Iterator[Row]:

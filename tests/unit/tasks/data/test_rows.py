@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -173,15 +174,49 @@ def test_parquet_that_unpacks_to_too_much_is_refused_by_what_it_says(
     with pytest.raises(DataError, match="2,000,000 rows; at most 1,000,000"):
         read(file)
     parquet.write_table(pyarrow.table({"question": packed.slice(0, 20_000)}), file)
-    with pytest.raises(
-        DataError, match="over 1,000,000 rows or 256 MB"
-    ):  # 1.8 GB, of which 256 MB were unpacked
+    with monkeypatch.context() as patched, pytest.raises(DataError, match="over 1,000,000 rows or 4 MB"):
+        patched.setattr("policies.tasks.data.rows.MAX_BYTES", 2**22)
+        read(file)  # of 1.8 GB, 4 MB came
+    parquet.write_table(pyarrow.table({"question": ["x" * 50_000_000] * 6}), file, use_dictionary=False)
+    with pytest.raises(DataError, match=r"286 MB once unpacked; at most 256: take a part"):
         read(file)
-    monkeypatch.setattr("policies.tasks.data.parquet.MAX_BYTES", 2**20)
-    parquet.write_table(pyarrow.table({"question": ["x" * 3_000_000]}), file, compression="zstd")
-    assert file.stat().st_size < 10**4
-    with pytest.raises(DataError, match=r"3 MB once unpacked|6 MB once unpacked; at most 1: take a part"):
+
+
+def lying(file: Path) -> None:
+    """Writes 40 rows that share a text of 200 MB, in a small file that says it unpacks to 5 kB."""
+    real = file.with_name("real.parquet")
+    text = pyarrow.array(["x" * 200_000_000])
+    packed = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 40, pyarrow.int32()), text)
+    parquet.write_table(pyarrow.table({"question": packed}), real, compression="zstd")
+    group = parquet.ParquetFile(real).metadata.row_group(0)
+    content = real.read_bytes()
+    sizes = {varint(group.total_byte_size), varint(group.column(0).total_uncompressed_size)}
+    for size in sizes:
+        assert size in content[-2000:]
+        content = content[:-2000] + content[-2000:].replace(size, varint(5000, len(size)))
+    file.write_bytes(content)
+
+
+def varint(size: int, length: int = 0) -> bytes:
+    """Thrift's compact form of an i64, stretched to `length` bytes."""
+    value, out = size << 1, bytearray()
+    while value >= 0x80 or len(out) + 1 < length:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def test_parquet_that_lies_about_its_size_is_stopped_by_the_memory_it_may_have(tmp_path: Path) -> None:
+    file = tmp_path / "lying.parquet"
+    lying(file)
+    assert file.stat().st_size < 10**6
+    assert parquet.ParquetFile(file).metadata.row_group(0).total_byte_size == 5000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match="reading it took more memory or computing than it may"):
         read(file)
+    assert (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 100 * 1024
+    )  # kB: nothing of it came here
 
 
 def test_the_bounds_hold_over_all_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
