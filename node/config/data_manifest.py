@@ -1,4 +1,4 @@
-"""What a manifest says of a data task: digests, templates and verifier, and where its rows are to be had. Never a path.
+"""A data task in a manifest: digests, templates and verifier, and where its rows are to be had. Never a path.
 
 It comes back with an invite, from whoever made that: what it says is checked here before anything is done with it.
 """
