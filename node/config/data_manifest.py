@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from policies.tasks.data.hub import PREFIX
-from policies.tasks.data_task import DIGESTS, DataTask
+from policies.tasks.data_task import DIGESTS, SIZE, SOURCE, DataTask
 from policies.tasks.task import Param, TaskError, TaskSpec
 from swarm.limits import MAX_SHARED_ROWS
 from swarm.rows.pieces import PieceList
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 RULES = ("prompt", "answer", "verifier")  # as JSON, since a manifest holds one line of printable ASCII
 HUB = ("subset", "split", "revision")
-PIECES, SIZE, COUNT, SOURCE = "pieces", "size", "count", "source"
+PIECES, COUNT = "pieces", "count"
 TRAVELLING = {*DIGESTS, *RULES, *HUB, PIECES, SIZE, COUNT, SOURCE}
 HUB_NAME = re.compile(r"hf:[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 MB = 2**20

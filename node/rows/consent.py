@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import typer
 
-from node.config.data_manifest import COUNT, PIECES, SIZE, SOURCE
+from node.config.data_manifest import COUNT, PIECES
 from node.config.schema import Config, ConfigError
 from node.config.sections.swarm import DhtConfig
 from node.config.sections.tasks import TaskConfig
 from node.ui.invocation import at_terminal
 from node.ui.short_names import short_peer
+from policies.tasks.data_task import SIZE, SOURCE
 from swarm.wire.multiaddr import parse_known
 
 FLAG = "--accept-data"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from node.config.data_manifest import HUB, PIECES, SIZE, SOURCE
+from node.config.data_manifest import HUB, PIECES
 from node.config.roles import manifest_of
 from node.config.schema import Config, ConfigError
 from node.config.sections.swarm import DhtConfig
@@ -18,7 +18,7 @@ from node.rows.consent import Offer, agree, amount
 from node.rows.kept import root_of, row_store, with_kept_rows
 from node.ui import interrupts
 from node.ui.patience import Patience
-from policies.tasks.data_task import build_data_task, is_data
+from policies.tasks.data_task import SIZE, SOURCE, build_data_task, is_data
 from policies.tasks.task import TaskError
 from swarm.errors import DecodeError, FetchFailed, TransportDown, TransportError
 from swarm.network.ipc import DhtSettings

@@ -7,9 +7,8 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from node.config.data_manifest import SIZE, SOURCE
 from policies.settings import Settings
-from policies.tasks.data_task import is_data
+from policies.tasks.data_task import SIZE, SOURCE, is_data
 from policies.tasks.task import Param, TaskSpec
 
 # Keys of a task that only a data task has.
