@@ -25,6 +25,7 @@ from policies.randomness import seeded
 from policies.text.agreement import EXACT
 from policies.text.batching import MicroBatch, Row, collate, cost, pack
 from policies.text.engine.probe import FOREIGN, SAMPLED, brief, probe_texts
+from policies.text.loading.weights import parameters_of
 from policies.text.noise import needs_quiet, quieten, switch_off_noise
 from policies.text.padding import RightPadded, move_padding_right
 from policies.text.scoring_check import scoring_error
@@ -34,10 +35,11 @@ from policies.text.trl_config import trl_config
 
 logger = logging.getLogger(__name__)
 
-# Tokens that sharing a prompt must spare: its rows then fill micro-batches of their own, and a micro-batch has a
-# fixed cost. On a CPU that is some 150 tokens of the embedded model and a few of SmolLM2; on a GPU, where it is
-# the launches of a forward and a backward pass, thousands.
-LEAST_SAVING_ON_CPU, LEAST_SAVING = 256, 4096
+# A shared prompt's rows fill micro-batches of their own, and a micro-batch has a fixed cost a layer: as much as this
+# many weights take of one token. On a CPU that is some 150 tokens of the embedded model and 7 of SmolLM2.
+LEAST_SAVING_ON_CPU = 30_000_000
+# On a GPU it is the launches of a forward and a backward pass: tokens, of small and large models alike.
+LEAST_SAVING = 4096
 
 
 class ScoringTrainer(GRPOTrainer):
@@ -120,12 +122,19 @@ class ScoringTrainer(GRPOTrainer):
         return [found[id(row)] for row in rows]
 
     def _packed(self, rows: Sequence[Row]) -> list[MicroBatch]:
-        least = LEAST_SAVING_ON_CPU if self.accelerator.device.type == "cpu" else LEAST_SAVING
         budget = 0 if self._one_row else self._budget
-        batches = pack(rows, budget, math.inf if self._scorer is None else least)
+        batches = pack(rows, budget, math.inf if self._scorer is None else self.least_saving)
         self._costliest = max((int(cost(batch.rows, batch.shared_prompt)) for batch in batches), default=0)
         self._most_rows = max((len(batch.rows) for batch in batches), default=0)
         return batches
+
+    @property
+    def least_saving(self) -> float:
+        """Tokens that sharing a prompt must spare, so that it pays for micro-batches of its own."""
+        if self.accelerator.device.type != "cpu":
+            return LEAST_SAVING
+        layers = int(self._plain.config.get_text_config().num_hidden_layers)
+        return LEAST_SAVING_ON_CPU * layers / parameters_of(self._plain)
 
     def _fields(self, batch: MicroBatch, normaliser: float) -> dict[str, torch.Tensor]:
         return collate(batch.rows, self._pad_id, normaliser, self.accelerator.device)

@@ -69,10 +69,10 @@ def embedded_tokens(model: torch.nn.Module) -> list[int]:
     return seen
 
 
-@pytest.fixture(params=[0, 20, 1e9], ids=["always", "often", "never"])
+@pytest.fixture(params=[0, 20, 1e9], ids=["always", "often", "never"])  # tokens
 def least_saving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
     saving = float(request.param)
-    monkeypatch.setattr(module, "LEAST_SAVING_ON_CPU", saving)
+    monkeypatch.setattr(module.ScoringTrainer, "least_saving", saving)
     return saving
 
 
@@ -273,3 +273,30 @@ def test_bf16_agrees_with_the_unshared_step_up_to_rounding(monkeypatch: pytest.M
         trainer.accumulate(ROWS)
         found.append(gradients(model))
     assert largest_relative_difference(found[0], found[1]) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("size", "layers", "low", "high"),
+    [(604_544, 3, 130, 170), (134_515_008, 30, 5, 10)],
+    ids=["embedded", "SmolLM2"],
+)
+def test_the_least_saving_follows_the_weights_of_a_layer(
+    size: int, layers: int, low: float, high: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trainer_of(tiny_model(), PLAIN)
+    monkeypatch.setattr(trainer._plain.config, "num_hidden_layers", layers)
+    monkeypatch.setattr(module, "parameters_of", lambda model: size)
+    assert low < trainer.least_saving < high
+
+
+def test_a_group_of_the_preset_shares_its_prompt_in_a_model_of_smollm2s_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Eight rollouts of a prompt of 36 tokens spare 252."""
+    trainer = trainer_of(tiny_model(), PLAIN)
+    monkeypatch.setattr(trainer._plain.config, "num_hidden_layers", 30)
+    monkeypatch.setattr(module, "parameters_of", lambda model: 134_515_008)
+    rows = group(0, prompt=36, rollouts=8)
+    assert {batch.shared_prompt for batch in trainer._packed(rows)} == {rows[0].prompt_ids}
+    monkeypatch.setattr(module, "LEAST_SAVING_ON_CPU", 1e12)
+    assert {batch.shared_prompt for batch in trainer._packed(rows)} == {None}
