@@ -9,7 +9,7 @@ import pytest
 import torch
 from grpo_oracle import ROUNDING, gradients, hand_written_loss, largest_relative_difference
 from test_shared_prefix import PLAIN, ROWS, trainer_of
-from test_trainer import gradients_at_the_step
+from test_trainer_off_policy import gradients_at_the_step
 from tiny_text import mixed_batch, tiny_model, tiny_tokenizer
 
 from policies.policy import PolicyError, UpdateSpec
