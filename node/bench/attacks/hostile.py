@@ -210,6 +210,7 @@ async def hostile_bootstrap(attacker: Attacker) -> None:
         attacker.done[what] += 1
 
     liar = Liar(crowd, count)
+    liar.install()  # before the first daemon: it registers its handlers as it finds them
 
     async def lie(number: int, behaviour: str) -> None:
         async with attacker.daemon(number) as daemon:
@@ -220,9 +221,6 @@ async def hostile_bootstrap(attacker: Attacker) -> None:
     async with asyncio.TaskGroup() as group:
         for number, behaviour in enumerate(BEHAVIOURS):
             group.create_task(lie(number, behaviour))
-        while attacker.done["liars"] < len(BEHAVIOURS):
-            await asyncio.sleep(0.1)
-        liar.install()
 
 
 async def _ask_for_bodies(attacker: Attacker) -> None:
