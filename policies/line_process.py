@@ -42,6 +42,7 @@ class LineProcess:
     arguments: Sequence[str] = ()  # of the script
     flags: Sequence[str] = ("-P",)  # of Python
     start_seconds: float = 120.0  # of wall time to the greeting; a busy machine's cold disk takes a minute
+    hash_seed: str | None = None  # of Python's string hashes; None: as Python draws it
     greeting: Any = None
     child: subprocess.Popen[bytes] | None = None
     _owner: int = 0  # process that started the child: a fork shares its pipes, and must not use them
@@ -64,6 +65,7 @@ class LineProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            env=None if self.hash_seed is None else {**os.environ, "PYTHONHASHSEED": self.hash_seed},
         )
         self._owner = os.getpid()
         try:

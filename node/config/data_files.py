@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from node.config.data_manifest import described
+from policies.tasks.code_task import CODE_SOURCE, build_code_task, is_code
 from policies.tasks.data.hub import PREFIX
 from policies.tasks.data_task import DIGESTS, build_with_rows, is_data
 from policies.text.chat.settings import PLAIN
@@ -23,6 +24,8 @@ def make_paths_absolute(tree: Mapping[str, Any], folder: Path) -> None:
     for task in tasks if isinstance(tasks, list) else []:
         if isinstance(task, dict) and isinstance(path := task.get("path"), str) and path:
             task["path"] = absolute(path, folder)
+        if isinstance(task, dict) and isinstance(code := task.get("code"), str) and ".py:" in code:
+            task["code"] = absolute(code, folder)
     prompt = tree["policy"].get("prompt") if isinstance(tree.get("policy"), dict) else None
     if (
         isinstance(prompt, dict)
@@ -41,7 +44,7 @@ def absolute(path: str, folder: Path) -> str:
 
 
 def with_digests(config: Config) -> Config:
-    """The config with the digests of its data tasks where it has none. Raises TaskError for unreadable rows."""
+    """The config with the digests of its data and code tasks. Raises TaskError for what cannot be read or loaded."""
     traffic = getattr(config.swarm, "traffic", None)
     tasks = tuple(_with_digests(task, traffic) for task in config.tasks)
     return config.model_copy(update={"tasks": tasks})
@@ -49,6 +52,8 @@ def with_digests(config: Config) -> Config:
 
 def _with_digests(task: TaskConfig, traffic: TrafficConfig | None) -> TaskConfig:
     """What a swarm is told of the task besides, where the node has `traffic` with one."""
+    if is_code(task.name) and CODE_SOURCE not in task.params:
+        return task.model_copy(update={"params": dict(build_code_task(task.spec).digests)})
     if not is_data(task.name) or set(DIGESTS) <= set(task.params):
         return task
     made, rows = build_with_rows(task.spec)

@@ -10,6 +10,7 @@ from node.config.sections.sampler import SamplerConfig
 from node.config.sections.swarm import DhtConfig, SiloConfig
 from node.config.sections.tasks import TaskConfig
 from policies.tasks import asks_for_sandbox
+from policies.tasks.code_task import CODE_SOURCE, is_code
 from policies.tasks.data_task import is_data
 from policies.tasks.task import TaskSpec
 from swarm.errors import InviteError
@@ -106,6 +107,12 @@ def _joined_task(spec: TaskSpec, mine: Mapping[tuple[str, str], TaskConfig]) -> 
             return joined(spec, own, TaskConfig)
         except ValueError as error:
             raise ConfigError(f"the invite's task {spec.name}: {error}: ask for a new invite") from None
+    if is_code(spec.name) and (set(spec.params) != {CODE_SOURCE} or own is None or not own.code):
+        raise ConfigError(
+            f"the invite's task {spec.name} is code (source {spec.params.get(CODE_SOURCE, 'not named')}), and a node "
+            "runs only what its own config names: ask whoever invited you for the file, read it, and join with "
+            f"--config FILE.toml in which [[tasks]] has name = {spec.name!r} and code = 'FILE.py:Class'"
+        )
     return own.model_copy(update={"params": task.params}) if own else task
 
 

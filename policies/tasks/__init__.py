@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from policies.image_rewards.reward_models import REWARD_MODELS
 from policies.tasks import data_task, walk
+from policies.tasks.code_task import build_code_task, is_code
 from policies.tasks.data_task import build_data_task, is_data
 from policies.tasks.embedded import FAMILIES, EmbeddedTask, build_embedded_task
 from policies.tasks.gym import PREFIX, SANDBOX_PARAM, build_gym_task, known_gym_tasks
@@ -43,6 +44,8 @@ def build_task(spec: TaskSpec) -> Task:
         return build_digits_task(spec)
     if spec.name in REWARD_MODELS:
         return build_image_reward_task(spec)
+    if is_code(spec.name):
+        return build_code_task(spec)
     if is_data(spec.name):
         return build_data_task(spec)
     if spec.name == walk.NAME:

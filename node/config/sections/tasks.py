@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from policies.settings import Settings
+from policies.tasks.code_task import CODE, is_code
 from policies.tasks.data_task import SIZE, SOURCE, is_data
 from policies.tasks.task import Param, TaskSpec
 
@@ -20,7 +21,7 @@ class TaskConfig(Settings):
 
     name: str
     """Embedded family (`sort`), `digits`, `pickscore`, `hpsv2` or `imagereward` for images, reasoning-gym dataset
-    (`rg:chain_sum`), or `data:NAME` for own questions."""
+    (`rg:chain_sum`), `data:NAME` for own questions, or `code:NAME` for own code."""
     params: dict[str, Param] = Field(default_factory=dict)
     """Parameters of the generator; they are part of the task's full name, so peers must share them."""
     weight: float = Field(default=1.0, gt=0)
@@ -45,10 +46,16 @@ class TaskConfig(Settings):
     share: bool = False
     """Of a data task: whoever joins by the swarm's invite may have its rows, from this node and from others that got
     them. They can be read and kept, and not called back."""
+    code: str = ""
+    """Of a code task: its class, `FILE.py:Class` seen from the config's folder, or `package.module:Class`. It runs with
+    the owner's rights, and only because this key names it. Never leaves this machine."""
 
     @property
     def spec(self) -> TaskSpec:
         """All that the task is built from on this machine."""
+        if is_code(self.name):
+            # Whatever parameters say, such as an invite's: the class is that of the own config.
+            return TaskSpec(self.name, {**self.params, CODE: self.code})
         if not is_data(self.name):
             return self.shared
         params = {key: value for key, value in self.params.items() if key not in (SIZE, SOURCE)}
@@ -64,7 +71,7 @@ class TaskConfig(Settings):
     @property
     def key(self) -> tuple[str, str]:
         """What tells tasks apart: name and parameters, of a data task the name alone."""
-        return self.name, "" if is_data(self.name) else self.shared.fingerprint()
+        return self.name, "" if is_data(self.name) or is_code(self.name) else self.shared.fingerprint()
 
     @model_validator(mode="after")
     def _rows_are_for_data_tasks(self) -> TaskConfig:
@@ -75,4 +82,6 @@ class TaskConfig(Settings):
             raise ValueError(
                 f"{self.name} takes no {', '.join(given)}: these are for own questions, whose name is data:NAME"
             )
+        if self.code and not is_code(self.name):
+            raise ValueError(f"{self.name} takes no code: that is for own code, whose name is code:NAME")
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,7 +80,9 @@ def show_task(
 def check_data(  # noqa: PLR0913  the keys of a data task
     file: Annotated[
         str,
-        typer.Argument(help="Rows: .jsonl, .csv, .parquet, hf:OWNER/NAME; or a config, for its data tasks."),
+        typer.Argument(
+            help="Rows: .jsonl, .csv, .parquet, hf:OWNER/NAME; a config with data tasks; own code, FILE.py:Class."
+        ),
     ],
     prompt: Annotated[str, typer.Option(help="Template: names of columns in braces.")] = "{question}",
     answer: Annotated[str, typer.Option(help="Template of the right answer.")] = "{answer}",
@@ -95,6 +98,12 @@ def check_data(  # noqa: PLR0913  the keys of a data task
     """Try own questions: some prompts and answers, and the verifier on right answers and on junk."""
     from node.config.data_files import absolute
     from node.ui.tasks.check import show_check
+
+    if is_class(file):
+        from node.ui.tasks.code_check import show_code_check
+
+        where = absolute(file, Path.cwd()) if ".py:" in file else file
+        raise typer.Exit(0 if show_code_check(where, as_json=as_json) else 2)
     from policies.tasks import TaskSpec
     from policies.tasks.data_task import NAME, build_data_task
 
@@ -105,6 +114,11 @@ def check_data(  # noqa: PLR0913  the keys of a data task
         keys |= {"split": split, "revision": revision, "path": absolute(file, Path.cwd())}
         specs = [TaskSpec(NAME, keys)]
     show_check([build_data_task(spec) for spec in specs], rows, as_json=as_json)
+
+
+def is_class(text: str) -> bool:
+    """Whether it names a class of own code: `FILE.py:Class` or `package.module:Class`."""
+    return re.fullmatch(r"(?!hf:)[^:]+:[A-Za-z_]\w*", text) is not None
 
 
 def _data_specs(file: str) -> list[TaskSpec]:

@@ -1,0 +1,112 @@
+"""Own code as a task: pure and bounded in its process, named by its source, and started by nobody's invite."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from node.cli import app
+from node.config.data_files import with_digests
+from node.config.reading import load_config
+from node.config.roles import as_swarm_node, manifest_of
+from node.config.schema import Config, ConfigError
+from policies.tasks import TaskError, TaskSpec, build_task, code_task
+from swarm.wire.invite import Invite
+
+VOWELS = """
+import random
+class Vowels:
+    def problem(self, seed):
+        letters = "".join(random.Random(seed).choices("abcdefghij", k=6))
+        return f"How many vowels has {letters}?", str(sum(letter in "aei" for letter in letters))
+    def score(self, problem, completion):
+        if completion == "raise": raise KeyError("x")
+        if completion == "hang":
+            while True: pass
+        if completion == "nan": return float("nan")
+        print("noise")
+        return float(completion[-1:] == problem[1])
+"""
+ADDRESS = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWGzxzKZYveHXtpG6AsrUJBcWxHBFS2HsEoGTxrMLvKXtf"
+
+
+def written(folder: Path, source: str = VOWELS) -> Path:
+    (folder / "own.py").write_text(source)
+    file = folder / "own.toml"
+    file.write_text('tasks = [{ name = "code:vowels", code = "own.py:Vowels" }]\nswarm.type = "dht"\n')
+    return file
+
+
+def test_problems_and_scores_are_those_of_the_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code_task, "CPU_SECONDS", 0.2)
+    [config] = load_config(written(tmp_path)).tasks
+    task = build_task(config.spec)
+    problem = task.problem(7)
+    assert problem == build_task(config.spec).problem(7) and problem.prompt.startswith("How many vowels")
+    assert task.score(problem, f"It is {problem.answer}") == 1.0 and task.score(problem, "x") == 0.0
+    assert [task.score(problem, text) for text in ("raise", "hang", "nan")] == [None] * 3
+    assert task.score(problem, problem.answer) == 1.0, "it goes on after each of them"
+    assert task.score(replace(problem, answer="4"), "4") == 1.0
+
+
+def test_an_invite_names_code_and_never_starts_it(tmp_path: Path) -> None:
+    founder = with_digests(load_config(written(tmp_path)))
+    manifest = manifest_of(founder)
+    [spec] = manifest.tasks
+    assert spec.name == "code:vowels" and set(spec.params) == {"source"} and "own" not in repr(manifest)
+
+    def join(config: Config, task: TaskSpec = spec) -> Config:
+        return as_swarm_node(config, [Invite(replace(manifest, tasks=(task,)), (ADDRESS,)).encode()])
+
+    with pytest.raises(ConfigError, match="only what its own config names"):
+        join(load_config("tiny"))
+    touched = tmp_path / "touched"
+    (tmp_path / "evil.py").write_text(f"open({str(touched)!r}, 'w')\nclass Evil: pass\n")
+    evil = TaskSpec("code:evil", {"source": "0" * 16, "code": f"{tmp_path / 'evil.py'}:Evil"})
+    with pytest.raises(ConfigError, match="only what its own config names"):
+        join(load_config("tiny"), evil)
+    tree = json.loads(founder.model_dump_json()) | {
+        "tasks": [{"name": evil.name, "params": dict(evil.params)}]
+    }
+    with pytest.raises(TaskError, match="only what its own config names"):
+        build_task(Config.model_validate(tree).tasks[0].spec)
+    assert not touched.exists()
+
+    joined = join(load_config(written(tmp_path)))
+    assert build_task(joined.tasks[0].spec).name == f"code:vowels@{spec.params['source']}"
+    written(tmp_path, VOWELS + "\n# another\n")
+    with pytest.raises(TaskError, match=f"digest here [0-9a-f]{{16}}, there {spec.params['source']}"):
+        build_task(join(load_config(tmp_path / "own.toml")).tasks[0].spec)
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("class Vowels: pass\n", "no attribute 'problem'"),
+        ("raise RuntimeError('no such data')\n", "does not load: RuntimeError: no such data"),
+        ("import os\nos._exit(3)\n", "its process ended"),
+        ("class Vowels:\n    def problem(self, seed): return seed\n", "two texts"),
+    ],
+)
+def test_code_that_cannot_be_used_is_refused_in_its_own_words(source: str, why: str, tmp_path: Path) -> None:
+    [config] = load_config(written(tmp_path, source)).tasks
+    with pytest.raises(TaskError, match=why):
+        build_task(config.spec).problem(0)
+
+
+def test_a_check_finds_what_a_swarm_would_trip_over(tmp_path: Path) -> None:
+    def faults(source: str) -> list[str]:
+        written(tmp_path, source)
+        done = CliRunner().invoke(app, ["tasks", "check", f"{tmp_path / 'own.py'}:Vowels", "--json"])
+        found = json.loads(done.stdout)["faults"]
+        assert done.exit_code == (2 if found else 0)
+        return found
+
+    assert faults(VOWELS) == []
+    impure = VOWELS.replace("random.Random(seed)", "random.Random(hash(str(seed)))")
+    assert any("process to process" in fault for fault in faults(impure))
+    assert any("no verdict on nothing" in fault for fault in faults(VOWELS.replace("[-1:]", "[-1]")))
