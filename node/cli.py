@@ -147,6 +147,9 @@ def run(
     run_dir: RunDirOption = None,
     resume: ResumeOption = False,
     resume_or_start: ResumeOrStartOption = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the memory that it would take, part by part, and end.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run one node as its config says."""
@@ -160,6 +163,10 @@ def run(
     if resume:
         return go_on(resumption(_stem(config), config, overrides, rounds, run_dir), as_json=as_json)
     chosen = run_config(config or DEFAULT, overrides, rounds)
+    if dry_run:
+        from node.ui.memory_table import show_plan
+
+        raise typer.Exit(show_plan(chosen, as_json=as_json))
     start(chosen, _stem(config), run_dir, as_json=as_json)
 
 
@@ -294,13 +301,18 @@ def doctor(
     invite: Annotated[
         str | None, typer.Argument(help="Also ask this swarm's peers whether they can dial this machine.")
     ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="Also plan the memory of this TOML file's or preset's policy.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check this machine: Python, torch, device, memory, disk, network, the p2p daemon. Each finding has its fix."""
+    from node.arguments import run_config
     from node.doctor import examine, show_findings
     from swarm.wire.invite import Invite
 
-    findings = examine(Invite.decode(invite) if invite else None)
+    planned = run_config(config, (), None) if config else None
+    findings = examine(Invite.decode(invite) if invite else None, planned)
     raise typer.Exit(show_findings(findings, as_json=as_json))
 
 

@@ -19,6 +19,7 @@ from typing import Literal
 import psutil
 from rich.text import Text
 
+from node.config.schema import Config
 from node.runtime.transports import lone_transport, visitor_transport
 from node.ui.invocation import murmur
 from node.ui.run_view import new_console
@@ -48,10 +49,11 @@ class Finding:
     fix: str = ""
 
 
-def examine(invite: Invite | None) -> list[Finding]:
+def examine(invite: Invite | None, config: Config | None = None) -> list[Finding]:
     """Runs every check; a check that itself breaks is a failure with its error as the fact.
 
-    With an invite, peers of that swarm are asked whether they can dial this machine.
+    With an invite, peers of that swarm are asked whether they can dial this machine; with a config, the memory of its
+    policy is planned.
     """
     visit = Visit(invite) if invite else None
     checks: Sequence[Callable[[], Finding]] = (
@@ -65,6 +67,7 @@ def examine(invite: Invite | None) -> list[Finding]:
         *([partial(check_reach, visit), partial(check_clock, visit)] if visit else [check_clock]),
         check_extras,
         check_diffusion,
+        *([partial(check_plan, config)] if config else []),
     )
     return [_guarded(check) for check in checks]
 
@@ -275,6 +278,19 @@ def _gpu_memory() -> int:
     import torch
 
     return torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else 0
+
+
+def check_plan(config: Config) -> Finding:
+    """The memory of a text policy, part by part, against what its device has free."""
+    from node.runtime.build import device_of
+    from node.runtime.memory import in_words, plan_memory, remedy_of
+
+    fit = plan_memory(config, device_of(config))
+    if fit is None:
+        return Finding(
+            "plan", "ok", f"memory is planned for pretrained text models, not for {config.policy.type}"
+        )
+    return Finding("plan", "ok" if fit.fits else "failure", in_words(fit), "" if fit.fits else remedy_of(fit))
 
 
 def _guarded(check: Callable[[], Finding]) -> Finding:

@@ -150,6 +150,12 @@ def gossip(cases: CasesOption = [], seeds: SeedsOption = None, as_json: JsonOpti
 
 
 @bench_app.command()
+def memory(cases: CasesOption = [], as_json: JsonOption = False) -> None:
+    """The memory plan of small models against what they take, each in a process of its own."""
+    _run("memory", BenchOptions(cases=tuple(cases)), as_json=as_json)
+
+
+@bench_app.command()
 def sapo(
     cases: ArmsOption = [],
     seeds: SeedsOption = None,

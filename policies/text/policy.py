@@ -13,6 +13,7 @@ from policies.progress import read_progress, save_progress
 from policies.rollout import Finish, Problem, Rollout, Segment, TrainGroup
 from policies.text import agreement
 from policies.text import model as models
+from policies.text.arithmetic import has_bfloat16
 from policies.text.batching import Row, rows_of
 from policies.text.chat.turn_ends import complete_tokenizer, generation_ends
 from policies.text.encoding import Encoding
@@ -41,6 +42,8 @@ class TextPolicy:
     ) -> None:
         """Raises PolicyError, with what to change, for a model that cannot be prompted, sampled or trained."""
         base = plain_model(model)
+        settings = settings.settled(bfloat16=has_bfloat16(base.device))
+        self._settings = settings
         generation = settings.generation
         name = type(base).__name__
         self._model = model
@@ -97,7 +100,26 @@ class TextPolicy:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return self._encoding.notes
+        return (*self._encoding.notes, *self._fallbacks())
+
+    def _fallbacks(self) -> tuple[str, ...]:
+        """What takes a slower way than it might, why, and what that costs."""
+        notes = []
+        if self._engine.refusal is not None:
+            each = "" if self._engine.path == "generate" else ", one rollout at a time"
+            notes.append(
+                f"rollouts are sampled by transformers' generate{each}: {self._engine.refusal}. Each rollout computes "
+                "its prompt anew and waits for the longest beside it: about half the engine's speed or less"
+            )
+        refusal = self._trainer.refusal
+        if refusal is not None and not self._settings.trainer.gradient_checkpointing:
+            notes.append(
+                f"updates take TRL's own step: {refusal}. It computes a prompt once for every rollout behind it: "
+                "1.6 to 6 times the time at prompts of 57 to 400 tokens"
+            )
+        if self._trainer.path.endswith("one row"):
+            notes.append("updates train one rollout at a time, as padding changes what this model computes")
+        return tuple(notes)
 
     @property
     def version(self) -> int:
@@ -154,9 +176,7 @@ class TextPolicy:
         return not room or len(self._encoding.problem_prompt(problem)) <= min(room)
 
     def update(self, batch: Sequence[TrainGroup], spec: UpdateSpec = UpdateSpec()) -> UpdateReport | None:
-        rows = [
-            row for row in rows_of(batch, self._encoding.problem_prompt, self._version) if self._takes(row)
-        ]
+        rows = [row for row in self._rows(batch) if self._takes(row)]
         try:
             step = self._trainer.step(rows, spec)
         except NothingToTrainError:
@@ -213,6 +233,10 @@ class TextPolicy:
         longest = max(map(len, prompts.values()), default=0)
         fitness.check_context(self._context, longest, self._generation.max_new_tokens)
         return prompts
+
+    def _rows(self, batch: Sequence[TrainGroup]) -> list[Row]:
+        masked = self._settings.trainer.mask_truncated
+        return rows_of(batch, self._encoding.problem_prompt, self._version, mask_truncated=masked)
 
     def _takes(self, row: Row) -> bool:
         """False for a peer's rollout that does not fit into the context behind this policy's prompt."""

@@ -25,6 +25,7 @@ from policies.randomness import seeded
 from policies.text.agreement import EXACT
 from policies.text.batching import MicroBatch, Row, collate, cost, pack
 from policies.text.engine.probe import FOREIGN, SAMPLED, brief, probe_texts
+from policies.text.loading.quantised import require_bitsandbytes
 from policies.text.loading.weights import parameters_of
 from policies.text.noise import needs_quiet, quieten, switch_off_noise
 from policies.text.padding import RightPadded, move_padding_right
@@ -60,9 +61,12 @@ class ScoringTrainer(GRPOTrainer):
     ) -> None:
         """`rounding`: mean difference in nats that the arithmetic of sampler and trainer explains."""
         device = next(model.parameters()).device
-        if device.type == "cuda" and torch.cuda.device_count() > 1:
+        if settings.optimizer == "adamw_8bit":
+            require_bitsandbytes("trainer.optimizer")
+        if settings.beta and not isinstance(model, PeftModel):
             raise PolicyError(
-                "one policy trains on one GPU; make a single one visible with CUDA_VISIBLE_DEVICES=0"
+                "trainer.beta holds an adapter to the model under it, and all weights are trained here: set "
+                "model.lora, or beta = 0"
             )
         self._settings = settings
         self._seed = seed
@@ -72,6 +76,7 @@ class ScoringTrainer(GRPOTrainer):
         self._pad_id = tokenizer.pad_token_id
         self._rounding = rounding
         self._scored = torch.empty(0)  # log-probs of the last micro-batch
+        self._with_gradient: tuple[torch.Tensor, torch.Tensor | None] | None = None  # and its entropies
         switch_off_noise(model)
         # TRL creates the folder that it is told to write to, and seeds every global generator.
         with tempfile.TemporaryDirectory() as unused, seeded(seed, device):
@@ -88,7 +93,7 @@ class ScoringTrainer(GRPOTrainer):
             self.model.activation_checkpointing_enable({"use_reentrant": False})
         optimizer = self.create_optimizer()
         self._prepared, self.optimizer = self.accelerator.prepare(self.model, optimizer)
-        self.create_scheduler(num_training_steps=settings.schedule_steps)
+        self.create_scheduler(num_training_steps=settings.schedule_steps or 1)
         self.refusal: str | None = None  # why prompts are not shared; None where they are
         self._scorer: CompletionScorer | None = None
         self._by_logits = False
@@ -187,7 +192,7 @@ class ScoringTrainer(GRPOTrainer):
         def score(ids: torch.Tensor, mask: torch.Tensor, width: int) -> torch.Tensor:
             return self._get_per_token_logps_and_entropies(self._prepared, ids, mask, width)[0]
 
-        coarse = self._settings.bf16 or self._plain.dtype.itemsize == 2
+        coarse = self._settings.bf16 is True or self._plain.dtype.itemsize == 2
         ours, nearest = self._scorer, math.inf
         for self._scorer, self._by_logits, together in (
             (ours, False, True),
@@ -220,7 +225,28 @@ class ScoringTrainer(GRPOTrainer):
         if self._quiet:
             quieten(self.model)
         loss: torch.Tensor = super().compute_loss(model, inputs, *args, **options)
-        return loss
+        return (
+            loss - self._settings.entropy_bonus * self._entropy(inputs)
+            if self._settings.entropy_bonus
+            else loss
+        )
+
+    def _entropy(self, inputs: Any) -> torch.Tensor:
+        """What has the gradient of the mean entropy of a token: (-log p - H) log p of the tokens that were sampled.
+
+        The head's entropies carry no gradient themselves. E[-log p grad log p] is the entropy's gradient, and H, which
+        takes nothing from it, takes most of its spread. Exact in the mean for tokens of the policy as it is.
+        """
+        assert self._with_gradient is not None
+        logprobs, entropy = self._with_gradient
+        assert entropy is not None
+        mask = inputs["completion_mask"]
+        if "tool_mask" in inputs:
+            mask = mask * inputs["tool_mask"]
+        surprise = (-logprobs - entropy).detach()
+        total: torch.Tensor = (surprise * logprobs * mask).sum()
+        tokens: torch.Tensor = inputs["num_items_in_batch"]
+        return total / tokens.clamp(min=1.0)
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -247,6 +273,7 @@ class ScoringTrainer(GRPOTrainer):
             logprobs, entropy = self._scorer.score(input_ids, attention_mask, logits_to_keep)
             aux_loss = self._scorer.balance
         self._scored = logprobs.detach()
+        self._with_gradient = logprobs, entropy
         return logprobs, entropy, aux_loss
 
     def _scores_of_logits(

@@ -35,8 +35,15 @@ class LoraSettings(Settings):
     """Scale of the update, applied as alpha / rank."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of adapter inputs dropped while training. Above 0 the ratio of a fresh rollout is no longer 1."""
-    target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
-    """Layers that get an adapter, by the end of their name; the output head is never one of them."""
+    target_modules: tuple[str, ...] | str = "all-linear"
+    """Layers that get an adapter: `all-linear` (the output head is never one of them), a list of ends of their names,
+    or one regex over whole names, such as `.*layers\\.[0-7]\\..*_proj`."""
+    rslora: bool = False
+    """Scale by alpha / sqrt(rank) (arXiv 2312.03732), so that a higher rank does not learn more slowly."""
+    dora: bool = False
+    """Train a magnitude beside the direction (arXiv 2402.09353): somewhat slower."""
+    modules_to_save: tuple[str, ...] = ()
+    """Layers that are trained and saved whole beside the adapter, by the end of their name, such as `lm_head`."""
 
 
 class ModelSettings(Settings):
@@ -44,10 +51,15 @@ class ModelSettings(Settings):
 
     path: str = Field(min_length=1)
     """Hub id, local folder, .gguf file, or `package:DISTRIBUTION:GLOB`: a file of an installed package."""
+    revision: str | None = None
+    """Of a hub id: branch, tag or commit. The run's config.json holds the commit that it was."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights in memory. In full training, bfloat16 loses updates under 1/256 of a weight."""
     lora: LoraSettings | None = None
     """Train an adapter in place of all weights."""
+    four_bit: bool = False
+    """QLoRA (arXiv 2305.14314): the weights under the adapter lie in memory in four bits (NF4), and compute in `dtype`.
+    It needs the extra `quant` (bitsandbytes) and safetensors weights."""
     adapter: str | None = None
     """Folder of an adapter (peft, safetensors) that was trained before on this model, to train on. Its rank and
     layers are its own: leave `lora` out."""
@@ -72,6 +84,10 @@ class ModelSettings(Settings):
     def _one_adapter(self) -> Self:
         if self.lora is not None and self.adapter is not None:
             raise ValueError("lora makes a fresh adapter, and adapter takes one up: set one of the two")
+        if self.four_bit and self.lora is None and self.adapter is None:
+            raise ValueError(
+                "weights in four bits cannot be trained: set lora too, as in lora = { rank = 16 }"
+            )
         return self
 
 
@@ -116,7 +132,7 @@ class GenerationSettings(Settings):
 
 
 class TrainerSettings(Settings):
-    """One optimiser update: clipped policy gradient, no KL term, all tokens of the step weigh the same."""
+    """One optimiser update: clipped policy gradient, all tokens of the step weigh the same."""
 
     learning_rate: PositiveFloat = 2e-4
     """Peak rate: 2e-4 for under a million weights, 3e-4 for an adapter, 1e-6 for a large model in full."""
@@ -124,14 +140,25 @@ class TrainerSettings(Settings):
     """Course of the rate after the warmup; linear and cosine reach zero and stay there."""
     warmup_steps: int = Field(default=0, ge=0)
     """Updates over which the rate rises from zero."""
-    schedule_steps: PositiveInt = 1000
-    """Update at which linear and cosine reach zero, counted from the start."""
+    schedule_steps: PositiveInt | None = None
+    """Update at which linear and cosine reach zero, counted from the start. None: the run's `rounds`."""
+    optimizer: Literal["adamw", "adamw_fused", "adamw_8bit", "adafactor"] = "adamw"
+    """`adamw_fused` is faster on a GPU; `adamw_8bit` keeps its state in a quarter of the memory (extra `quant`);
+    `adafactor` keeps next to none."""
     loss: Literal["dapo", "cispo"] = "dapo"
     """`dapo` clips the ratio as PPO does (arXiv 2503.14476), `cispo` only caps its weight (2506.13585)."""
     epsilon_low: float = Field(default=0.2, ge=0.0, lt=1.0)
     """Lower clip: ratios under 1 - epsilon_low stop pulling. Unused by cispo."""
     epsilon_high: PositiveFloat = 0.28
     """Upper clip: ratios over 1 + epsilon_high stop pulling. For cispo the cap itself, usually 5."""
+    beta: float = Field(default=0.0, ge=0.0)
+    """Weight of the KL divergence to the model without its adapter, over rollouts that have an advantage; it costs a
+    forward pass. For adapters only."""
+    entropy_bonus: float = Field(default=0.0, ge=0.0)
+    """Weight of the policy's entropy, in nats a token, which the update raises too; 0.001 to 0.01 are usual."""
+    mask_truncated: bool = False
+    """Train nothing on rollouts that were cut at `max_new_tokens` (arXiv 2503.14476, sec. 3.4); they still count in
+    their group's mean."""
     max_grad_norm: PositiveFloat = 1.0
     """The gradient is scaled down to this norm."""
     adam_beta1: float = Field(default=0.9, ge=0.0, lt=1.0)
@@ -147,12 +174,12 @@ class TrainerSettings(Settings):
     """
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: more time for much less memory."""
-    bf16: bool = False
-    """Run the model in bfloat16 autocast, sampling included: for GPUs, and CPUs with AVX512_BF16."""
+    bf16: bool | Literal["auto"] = "auto"
+    """Run the model in bfloat16 autocast, sampling included. auto: on a GPU that has it, and not on a CPU."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.warmup_steps >= self.schedule_steps:
+        if self.schedule_steps is not None and self.warmup_steps >= self.schedule_steps:
             raise ValueError(f"warmup_steps must be under schedule_steps, which is {self.schedule_steps}")
         if self.loss == "cispo" and self.epsilon_high < 1.0:
             raise ValueError(
@@ -163,6 +190,20 @@ class TrainerSettings(Settings):
 
 class TextSettings(Settings):
     """How a text policy samples and learns, whichever model it has."""
+
+    def settled(self, *, rounds: int | None = None, bfloat16: bool = False) -> Self:
+        """With what the run and its device decide: the schedule's length, and whether `auto` is bfloat16.
+
+        Raises ValueError where the warmup outlasts the run.
+        """
+        trainer, settled = self.trainer, {}
+        if trainer.schedule_steps is None and rounds is not None:
+            if trainer.scheduler != "constant" and trainer.warmup_steps >= rounds:
+                raise ValueError(f"trainer.warmup_steps must be under the {rounds} rounds of the run")
+            settled["schedule_steps"] = rounds
+        if trainer.bf16 == "auto":
+            settled["bf16"] = bfloat16
+        return self.model_copy(update={"trainer": trainer.model_copy(update=settled)})
 
     generation: GenerationSettings = GenerationSettings()
     """How rollouts are sampled."""
@@ -175,7 +216,7 @@ class TextSettings(Settings):
     def arithmetic(self) -> Arithmetic:
         """Type that sampling computes in: `auto` is bfloat16 where training is in it."""
         wanted = self.generation.arithmetic
-        return "bfloat16" if wanted == "auto" and self.trainer.bf16 else wanted
+        return "bfloat16" if wanted == "auto" and self.trainer.bf16 is True else wanted
 
 
 class EmbeddedSettings(Settings):

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, TypeVar
 
+from peft import PeftModel
+
 from policies.optimiser import all_or_nothing, scaled_rate
 from policies.policy import DivergedError, PolicyError, SamplerAgreement, UpdateSpec
 from policies.randomness import seeded
@@ -87,8 +89,10 @@ class GroupTrainer(ScoringTrainer):
         ):
             rows = self._within_memory(lambda: settled(rows, spec, self._own_logprobs))
             apart = self._within_memory(lambda: self._agreement_apart(rows))
+            rows = self._within_memory(lambda: self._with_reference(rows))
             epochs = [self._epoch(rows, spec.constant_length) for _ in range(spec.epochs)]
-        if self.state.global_step < self._settings.schedule_steps:  # cosine would rise again beyond its end
+        # Cosine would rise again beyond its end.
+        if self.state.global_step < (self._settings.schedule_steps or math.inf):
             self.lr_scheduler.step()
         self.state.global_step += 1
         clipped = statistics.fmean(accumulated.clipped_share for accumulated, _ in epochs)
@@ -116,6 +120,7 @@ class GroupTrainer(ScoringTrainer):
         loss = entropy = clipped = 0.0
         meter = AgreementMeter((self.epsilon_low, self.epsilon_high), self._rounding)
         blurred = adapter_drops(self.model)
+        self.beta = self._settings.beta if live[0].reference is not None else 0.0
         for prompt, sharing in groupby(batches, key=lambda batch: batch.shared_prompt):
             with self._shared(prompt):
                 for batch in sharing:
@@ -210,6 +215,16 @@ class GroupTrainer(ScoringTrainer):
         meter = AgreementMeter((self.epsilon_low, self.epsilon_high), self._rounding)
         meter.add(fresh, self._own_logprobs(fresh))
         return meter.result()
+
+    def _with_reference(self, rows: Sequence[Row]) -> list[Row]:
+        """Rows that learn with their log-probs under the model without its adapter, where a KL term asks for them."""
+        live = [row for row in rows if row.learns]
+        if not self._settings.beta or not live:
+            return list(rows)
+        assert isinstance(self.model, PeftModel)
+        with self.model.disable_adapter():
+            found = iter(self._own_logprobs(live))
+        return [replace(row, reference=tuple(next(found))) if row.learns else row for row in rows]
 
     def _clipped_norm(self) -> float:
         """Scales the gradient down to the norm that is allowed, and gives the norm it had."""

@@ -20,6 +20,13 @@ LOOP_UNUSED: Mapping[str, Any] = {
     "report_to": [],
     "disable_tqdm": True,
 }
+# Our names, and those that transformers has for them.
+OPTIMISERS = {
+    "adamw": "adamw_torch",
+    "adamw_fused": "adamw_torch_fused",
+    "adamw_8bit": "adamw_bnb_8bit",
+    "adafactor": "adafactor",
+}
 
 
 def trl_config(
@@ -32,7 +39,7 @@ def trl_config(
         learning_rate=settings.learning_rate,
         lr_scheduler_type="constant_with_warmup" if warmup else settings.scheduler,
         warmup_steps=settings.warmup_steps,
-        optim="adamw_torch",
+        optim=OPTIMISERS[settings.optimizer],
         adam_beta1=settings.adam_beta1,
         adam_beta2=settings.adam_beta2,
         weight_decay=settings.weight_decay,
@@ -40,8 +47,8 @@ def trl_config(
         epsilon=settings.epsilon_low,
         epsilon_high=settings.epsilon_high,
         temperature=temperature,
-        beta=0.0,  # no KL term and so no reference model
-        bf16=settings.bf16,
+        beta=0.0,  # TRL would load a reference model; `GroupTrainer` sets ours, whose reference is the model itself
+        bf16=settings.bf16 is True,
         activation_checkpointing=settings.gradient_checkpointing,
         use_cpu=device.type == "cpu",
         use_cache=True,  # only a mark in the model's saved configuration

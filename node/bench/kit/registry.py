@@ -24,6 +24,7 @@ BENCHMARKS: Mapping[str, str] = MappingProxyType(
             "families",
             "faults",
             "gossip",
+            "memory",
             "sapo",
             "start",
             "step",

@@ -6,6 +6,7 @@ import gc
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 import torch
@@ -37,15 +38,22 @@ class Footprint:
     @classmethod
     def of(cls, model: PreTrainedModel, token_bytes: int) -> Footprint:
         config = model.config.get_text_config()
-        # An MLP is four times as wide as its model where nothing else is said; Gemma 3n names every layer's own.
-        stated = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-        widest = max(config.hidden_size, *(stated if isinstance(stated, list | tuple) else [stated]))
-        itemsize = model.dtype.itemsize
-        return cls(
+        return cls.counted(
             token=token_bytes,
-            row=config.vocab_size * (itemsize + 4 * torch.float32.itemsize),
+            vocabulary=config.vocab_size,
+            widest=widest_of(config),
+            heads=getattr(config, "num_attention_heads", 0),
+            itemsize=model.dtype.itemsize,
+        )
+
+    @classmethod
+    def counted(cls, *, token: int, vocabulary: int, widest: int, heads: int, itemsize: int) -> Footprint:
+        """`token` in bytes, the others in numbers of `itemsize` bytes."""
+        return cls(
+            token=token,
+            row=vocabulary * (itemsize + 4 * torch.float32.itemsize),
             activation=LIVE_TENSORS * widest * itemsize,
-            query_heads=getattr(config, "num_attention_heads", 0),
+            query_heads=heads,
         )
 
     @classmethod
@@ -53,6 +61,15 @@ class Footprint:
         """For a model that could not be probed: keys and values as wide as its residual stream in every layer."""
         config = model.config.get_text_config()
         return cls.of(model, 2 * config.num_hidden_layers * config.hidden_size * model.dtype.itemsize)
+
+
+def widest_of(config: Any) -> int:
+    """Numbers of a token inside a layer at its widest.
+
+    An MLP is four times as wide as its model where nothing else is said; Gemma 3n names every layer's own.
+    """
+    stated = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    return int(max(config.hidden_size, *(stated if isinstance(stated, list | tuple) else [stated])))
 
 
 @dataclass(frozen=True, slots=True)

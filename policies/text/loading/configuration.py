@@ -1,0 +1,29 @@
+"""A model's configuration, without its weights."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+
+from policies.policy import PolicyError
+from policies.text.loading.library_errors import as_policy_error, hub_fault
+from policies.text.loading.package_file import resolve
+from policies.text.settings import ModelSettings
+
+
+def read_configuration(settings: ModelSettings) -> Any:
+    """The configuration alone, by the library's own class. Raises PolicyError where it cannot be had."""
+    path = resolve(settings.path)
+    named: dict[str, Any] = {"revision": settings.revision} if settings.revision else {}
+    if path.lower().endswith(".gguf"):
+        if find_spec("gguf") is None:
+            raise PolicyError("reading a .gguf file needs the gguf package: pip install 'murmuration[gguf]'")
+        file = Path(path)
+        path, named = str(file.parent), {"gguf_file": file.name}
+    with as_policy_error(
+        f"cannot read the configuration of {settings.path}", "", lambda e: hub_fault(path, e)
+    ):
+        return AutoConfig.from_pretrained(path, trust_remote_code=False, **named)
