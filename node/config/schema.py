@@ -6,7 +6,7 @@ Defaults are the vetted setting. Every field's docstring is its documentation (`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 

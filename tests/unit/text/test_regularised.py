@@ -14,7 +14,7 @@ from policies.text.encoding import Encoding
 from policies.text.model import attach_lora
 from policies.text.settings import LoraSettings, TrainerSettings
 from policies.text.trainer import GroupTrainer
-from tests.unit.text.grpo_oracle import (
+from grpo_oracle import (
     ROUNDING,
     completion_logprobs,
     gradients,
@@ -22,7 +22,7 @@ from tests.unit.text.grpo_oracle import (
     largest_relative_difference,
     token_logprobs,
 )
-from tests.unit.text.tiny_text import mixed_batch, tiny_model, tiny_tokenizer
+from tiny_text import mixed_batch, tiny_model, tiny_tokenizer
 
 ENCODING = Encoding(tiny_tokenizer(), None, 64)
 ROWS = rows_of(mixed_batch(), ENCODING.prompt)
@@ -74,7 +74,8 @@ def test_the_kl_term_pulls_an_adapter_back_to_the_model_under_it() -> None:
     for row in live:
         logprobs = token_logprobs(reference, row)
         apart = token_logprobs(start, row).detach() - logprobs
-        loss = loss + 0.5 * (apart.exp() - apart - 1).sum() / tokens
+        ratio = (logprobs - logprobs.detach()).exp()  # TRL's correction: the estimate's gradient is the divergence's
+        loss = loss + 0.5 * (ratio * (apart.exp() - apart - 1)).sum() / tokens
     loss.backward()
     trainer = trainer_of(model, beta=0.5)
     trainer.accumulate(trainer._with_reference(live))
