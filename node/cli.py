@@ -154,8 +154,8 @@ def run(
 ) -> None:
     """Run one node as its config says."""
     from node.arguments import holds_run, repeated, resumption, run_config
+    from node.start import dry_run_of, start
     from node.start import resume as go_on
-    from node.start import start
 
     if resume_or_start and holds_run(run_dir, resume=resume):
         today = partial(run_config, config or DEFAULT, overrides, None)
@@ -164,9 +164,7 @@ def run(
         return go_on(resumption(_stem(config), config, overrides, rounds, run_dir), as_json=as_json)
     chosen = run_config(config or DEFAULT, overrides, rounds)
     if dry_run:
-        from node.ui.memory_table import show_plan
-
-        raise typer.Exit(show_plan(chosen, as_json=as_json))
+        raise typer.Exit(dry_run_of(chosen, as_json=as_json))
     start(chosen, _stem(config), run_dir, as_json=as_json)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+
+import typer
 
 from node.config.reading import resolved_json
 from node.config.roles import as_silo, invite_in, manifest_of, wants_baseline
@@ -49,6 +52,26 @@ def start(config: Config, stem: str, run_dir: Path | None, secret: bytes = b"", 
 
     with claimed_new(run_dir, stem, config, secret, guard) as (folder, settled):
         _play(settled, folder, resumed=False, as_json=as_json)
+
+
+def dry_run_of(config: Config, *, as_json: bool) -> int:
+    """Prints what the run's text policy would take and returns the exit code: 3 where it does not fit.
+
+    Raises PolicyError for a model that cannot be had.
+    """
+    from node.runtime.build import device_of
+    from node.runtime.memory import as_plain, in_lines, plan_memory
+
+    device = device_of(config)
+    fit = plan_memory(config, device)
+    if as_json:
+        typer.echo(json.dumps({"device": str(device), "memory": as_plain(fit) if fit else None}))
+    elif fit is None:
+        policy = config.policy.type
+        typer.echo(f"the config is sound; memory is planned for pretrained text models, and this is {policy}")
+    else:
+        typer.echo("\n".join(in_lines(fit, device)))
+    return 0 if fit is None or fit.fits else 3
 
 
 def resume(asked: Resumption, *, as_json: bool) -> None:

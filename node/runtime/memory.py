@@ -14,7 +14,7 @@ from policies.strategies import trained_rollouts
 from policies.tasks import build_task
 from policies.tasks.task import TaskError
 from policies.text.engine.memory_plan import free_bytes
-from policies.text.loading.configuration import read_configuration
+from policies.text.memory.configuration import read_configuration
 from policies.text.memory.estimate import Estimate, Load
 from policies.text.memory.fit import Choice, Fit, fit_of
 from policies.text.memory.shape import Shape, shape_of
@@ -77,7 +77,8 @@ def load_of(config: Config) -> Load:
     """What a round asks for, from the tasks' own prompts."""
     policy = config.policy
     assert isinstance(policy, TextPolicyConfig | EmbeddedPolicyConfig)
-    system = policy.model.system or "" if isinstance(policy, TextPolicyConfig) else ""
+    prompt = policy.prompt
+    round_it = (prompt.system or "") + "".join(shown.question + shown.answer for shown in prompt.examples)
     letters = 0
     for task in config.tasks:
         try:
@@ -88,7 +89,7 @@ def load_of(config: Config) -> Load:
     return Load(
         prompts=config.sampler.local,
         group=trained_rollouts(config.strategy),
-        prompt_tokens=(letters + len(system)) // LETTERS_A_TOKEN + TEMPLATE_TOKENS,
+        prompt_tokens=(letters + len(round_it)) // LETTERS_A_TOKEN + TEMPLATE_TOKENS,
         new_tokens=policy.generation.max_new_tokens,
     )
 
@@ -114,6 +115,20 @@ def remedy_of(fit: Fit) -> str:
         if fit.remedy
         else "no setting makes it fit: choose a smaller model or a larger device"
     )
+
+
+def in_lines(fit: Fit, device: torch.device) -> list[str]:
+    """The plan as a table: a line each for its parts, the most at once, and what is free."""
+    found = fit.estimate
+    lines = [f"{size / GB:9.2f} GB  {PARTS[name]}" for name, size in parts_of(found).items()]
+    lines += [
+        f"{found.peak / GB:9.2f} GB  at most at once: what stays, and the larger of update and sampling",
+        f"{fit.free / GB:9.2f} GB  free on {device}",
+        f"{found.slots} rollouts in flight; micro-batches of {found.update_tokens} tokens",
+    ]
+    if found.guessed:
+        lines.append("activations are a guess: this model's passes cannot be counted without its weights")
+    return [*lines, "it fits" if fit.fits else f"it does not fit: {remedy_of(fit)}"]
 
 
 def parts_of(found: Estimate) -> dict[str, int]:

@@ -26,11 +26,11 @@ from policies.policy import PolicyError
 from policies.randomness import seeded
 from policies.text.loading.gguf import load_gguf
 from policies.text.loading.library_errors import as_policy_error, brief, hub_fault
-from policies.text.loading.lora import lora_config
 from policies.text.loading.model_folder import check_folder
 from policies.text.loading.package_file import resolve
 from policies.text.loading.quantised import four_bit_config
 from policies.text.loading.weights import AnyModel, check_adapter
+from policies.text.lora import lora_config
 from policies.text.settings import LoraSettings, ModelSettings
 
 logger = logging.getLogger(__name__)

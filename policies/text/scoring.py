@@ -43,6 +43,11 @@ LEAST_SAVING_ON_CPU = 30_000_000
 LEAST_SAVING = 4096
 
 
+def least_saving(layers: int, parameters: int, *, cpu: bool) -> float:
+    """Tokens that sharing a prompt must spare in a model of this size, so that it pays."""
+    return LEAST_SAVING_ON_CPU * layers / parameters if cpu else LEAST_SAVING
+
+
 class ScoringTrainer(GRPOTrainer):
     """Owns model, optimiser and scheduler, and scores rows of any lengths. What it trains on is `GroupTrainer`'s."""
 
@@ -136,10 +141,8 @@ class ScoringTrainer(GRPOTrainer):
     @property
     def least_saving(self) -> float:
         """Tokens that sharing a prompt must spare, so that it pays for micro-batches of its own."""
-        if self.accelerator.device.type != "cpu":
-            return LEAST_SAVING
         layers = int(self._plain.config.get_text_config().num_hidden_layers)
-        return LEAST_SAVING_ON_CPU * layers / parameters_of(self._plain)
+        return least_saving(layers, parameters_of(self._plain), cpu=self.accelerator.device.type == "cpu")
 
     def _fields(self, batch: MicroBatch, normaliser: float) -> dict[str, torch.Tensor]:
         return collate(batch.rows, self._pad_id, normaliser, self.accelerator.device)

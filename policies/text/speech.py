@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrained
 
 from policies.text.chat.turn_ends import named_ends
 from policies.text.loading.library_errors import as_policy_error
-from policies.text.model import resolve
+from policies.text.loading.package_file import resolve
 from policies.text.settings import ModelSettings
 
 
@@ -16,6 +16,7 @@ def load_speech(settings: ModelSettings) -> tuple[PreTrainedTokenizerBase, list[
     """The tokenizer, and the ends that the generation config names. Raises PolicyError where they cannot be read."""
     path = resolve(settings.path)
     file = Path(path)
+    revision = settings.revision or "main"  # the library's own word for none
     where, given = (
         (str(file.parent), {"gguf_file": file.name}) if path.lower().endswith(".gguf") else (path, {})
     )
@@ -23,16 +24,16 @@ def load_speech(settings: ModelSettings) -> tuple[PreTrainedTokenizerBase, list[
         f"cannot read the tokenizer of {settings.path}", "see docs/own-model.md for what it needs"
     ):
         tokenizer = AutoTokenizer.from_pretrained(
-            where, padding_side="left", trust_remote_code=False, **given
+            where, revision=revision, padding_side="left", trust_remote_code=False, **given
         )
-        config = AutoConfig.from_pretrained(where, trust_remote_code=False, **given)
-        generation = None if given else _published(where)
+        config = AutoConfig.from_pretrained(where, revision=revision, trust_remote_code=False, **given)
+        generation = None if given else _published(where, revision)
         # transformers derives one from the model's config where none is published.
         return tokenizer, named_ends(generation or GenerationConfig.from_model_config(config))
 
 
-def _published(where: str) -> GenerationConfig | None:
+def _published(where: str, revision: str) -> GenerationConfig | None:
     try:
-        return GenerationConfig.from_pretrained(where)
+        return GenerationConfig.from_pretrained(where, revision=revision)
     except OSError:
         return None

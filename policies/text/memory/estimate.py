@@ -13,7 +13,7 @@ from policies.text.batching import CACHED_TOKEN_COST
 from policies.text.engine.memory_plan import Footprint, plan
 from policies.text.head import CACHED_NUMBERS, KEPT_BYTES, REUSED_NUMBERS
 from policies.text.memory.shape import Shape
-from policies.text.scoring import LEAST_SAVING, LEAST_SAVING_ON_CPU
+from policies.text.scoring import least_saving
 from policies.text.settings import ModelSettings, TextSettings
 
 # Bytes of a number in NF4 with double quantisation: half a byte, and scales of blocks of 64 that are themselves packed.
@@ -97,7 +97,7 @@ def estimate(
     trained = shape.trained_numbers
     gradients = trained * shape.trained_itemsize
     optimiser = int(trained * OPTIMISER_BYTES[settings.trainer.optimizer] * shape.trained_itemsize / 4)
-    batch = micro_batch_of(settings, load, cuda=cuda)
+    batch = micro_batch_of(shape, settings, load, cuda=cuda)
     activations, logits = _activations(shape, settings, batch), _update_logits(shape, settings, batch.scored)
     overhead = CUDA_OVERHEAD if cuda else 0
     reserved = gradients + optimiser + activations + logits + overhead
@@ -139,10 +139,11 @@ def _sampling_itemsize(shape: Shape, settings: TextSettings) -> int:
     return {"bfloat16": 2, "float32": 4}.get(settings.arithmetic, shape.itemsize)
 
 
-def micro_batch_of(settings: TextSettings, load: Load, *, cuda: bool) -> MicroBatch:
+def micro_batch_of(shape: Shape, settings: TextSettings, load: Load, *, cuda: bool) -> MicroBatch:
     """The budget's, or what a round has, and one rollout at least; of one group where it shares its prompt."""
     budget, trainer = settings.trainer.token_budget, settings.trainer
-    if load.saving >= (LEAST_SAVING if cuda else LEAST_SAVING_ON_CPU) and not trainer.gradient_checkpointing:
+    pays = load.saving >= least_saving(shape.layers, shape.numbers, cpu=not cuda)
+    if pays and not trainer.gradient_checkpointing:
         a_row = load.new_tokens + CACHED_TOKEN_COST * load.prompt_tokens
         rows = max(1, min(load.group, int((budget - load.prompt_tokens) / a_row)))
         scored = rows * load.new_tokens

@@ -1,4 +1,4 @@
-"""Whether a text policy fits into memory, and the smallest change that would make it."""
+"""The fit of a text policy into memory, and the smallest change that would make it fit."""
 
 from __future__ import annotations
 

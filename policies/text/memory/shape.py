@@ -20,7 +20,7 @@ from policies.policy import PolicyError
 from policies.text.engine.memory_plan import widest_of
 from policies.text.engine.probe import FOREIGN, brief
 from policies.text.loading.library_errors import as_policy_error
-from policies.text.loading.lora import lora_config
+from policies.text.lora import lora_config
 from policies.text.settings import ModelSettings
 
 SHORT, LONG = 32, 96  # tokens of the two passes whose difference is what a token takes

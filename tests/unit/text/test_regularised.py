@@ -6,14 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-
-from policies.policy import PolicyError
-from policies.rollout import Finish
-from policies.text.batching import rows_of
-from policies.text.encoding import Encoding
-from policies.text.model import attach_lora
-from policies.text.settings import LoraSettings, TrainerSettings
-from policies.text.trainer import GroupTrainer
 from grpo_oracle import (
     ROUNDING,
     completion_logprobs,
@@ -24,8 +16,17 @@ from grpo_oracle import (
 )
 from tiny_text import mixed_batch, tiny_model, tiny_tokenizer
 
-ENCODING = Encoding(tiny_tokenizer(), None, 64)
-ROWS = rows_of(mixed_batch(), ENCODING.prompt)
+from policies.policy import PolicyError
+from policies.rollout import Finish
+from policies.text.batching import rows_of
+from policies.text.chat.settings import PromptSettings
+from policies.text.encoding import Encoding
+from policies.text.model import attach_lora
+from policies.text.settings import LoraSettings, TrainerSettings
+from policies.text.trainer import GroupTrainer
+
+ENCODING = Encoding(tiny_tokenizer(), PromptSettings(), 64)
+ROWS = rows_of(mixed_batch(), ENCODING.problem_prompt)
 
 
 def trainer_of(model: torch.nn.Module, **given: object) -> GroupTrainer:
@@ -74,7 +75,9 @@ def test_the_kl_term_pulls_an_adapter_back_to_the_model_under_it() -> None:
     for row in live:
         logprobs = token_logprobs(reference, row)
         apart = token_logprobs(start, row).detach() - logprobs
-        ratio = (logprobs - logprobs.detach()).exp()  # TRL's correction: the estimate's gradient is the divergence's
+        ratio = (
+            logprobs - logprobs.detach()
+        ).exp()  # TRL's correction: the estimate's gradient is the divergence's
         loss = loss + 0.5 * (ratio * (apart.exp() - apart - 1)).sum() / tokens
     loss.backward()
     trainer = trainer_of(model, beta=0.5)
@@ -88,7 +91,7 @@ def test_beta_without_an_adapter_is_refused_with_what_to_set() -> None:
 
 
 def test_rollouts_that_were_cut_are_context_only() -> None:
-    rows = rows_of(mixed_batch(), ENCODING.prompt, mask_truncated=True)
+    rows = rows_of(mixed_batch(), ENCODING.problem_prompt, mask_truncated=True)
     cut = [
         rollout.finish is Finish.LENGTH
         for member in mixed_batch()

@@ -93,9 +93,9 @@ def test_the_working_copy_leaves_room_for_what_the_update_will_need() -> None:
 
 def test_a_group_that_shares_its_prompt_is_a_micro_batch_of_its_own() -> None:
     short = Load(prompts=4, group=8, prompt_tokens=64, new_tokens=32)
-    shared = micro_batch_of(settled(), short, cuda=False)
+    shared = micro_batch_of(SEVEN, settled(), short, cuda=False)
     assert (shared.tokens, shared.scored, shared.read) == (64 + 8 * 32, 8 * 32, 8 * 64)
-    apart = micro_batch_of(settled(gradient_checkpointing=True), short, cuda=False)
+    apart = micro_batch_of(SEVEN, settled(gradient_checkpointing=True), short, cuda=False)
     assert (apart.tokens, apart.scored, apart.read) == (32 * 96, 32 * 32, 0)
 
 
