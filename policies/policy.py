@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from policies.rollout import Finish, Group, Problem, Rollout, TrainGroup
 from policies.seeds import derive_seed
@@ -60,6 +60,9 @@ class UpdateSpec:
     # Whole number of completion tokens that every rollout counts for in the loss, whatever its length
     # (constant-length normalisation); None: all tokens of the step weigh the same.
     constant_length: int | None = None
+    # Of a peer's rollout with a positive advantage, tokens that the own policy gives a smaller probability are context
+    # only. 0: all train.
+    external_floor: float = 0.0
 
 
 # Share of fresh tokens that may be clipped before something is wrong.
@@ -95,6 +98,7 @@ class UpdateReport:
     tokens: int  # completion tokens, or denoising steps of images, trained on
     micro_batches: int
     agreement: SamplerAgreement | None = None  # None: nothing fresh was scored
+    implausible: int = 0  # tokens of peers under `UpdateSpec.external_floor`
     shortage: str | None = None  # what the update did about too little memory, and what to set
 
 
@@ -162,6 +166,21 @@ class Policy(RolloutSource, Protocol):
 
     def load(self, folder: Path) -> None:
         """Restores what `save` wrote, so that training goes on as if it had not stopped."""
+        ...
+
+
+@runtime_checkable
+class ComparesGradients(Protocol):
+    """A policy that can say whether others' groups would move it where the own ones do."""
+
+    def alignment(
+        self, own: Sequence[TrainGroup], theirs: Mapping[str, Sequence[TrainGroup]]
+    ) -> dict[str, float]:
+        """Cosine of the loss's gradient over the `own` groups with that over each of `theirs`, -1 to 1.
+
+        Weights, optimiser and random state stay as they are; one backward pass over every group. Whoever has nothing
+        to be trained on is not in the answer; nobody is where the own groups have nothing.
+        """
         ...
 
 

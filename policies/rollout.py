@@ -150,10 +150,14 @@ class TrainGroup:
 
     group: Group
     advantages: tuple[float, ...]
+    # Of each rollout, which of its tokens are context only (None: none is); None: no token of any is.
+    skipped: tuple[tuple[bool, ...] | None, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.advantages) != len(self.group.rollouts):
             raise ValueError(f"{len(self.advantages)} advantages for {len(self.group.rollouts)} rollouts")
+        if self.skipped is not None and len(self.skipped) != len(self.group.rollouts):
+            raise ValueError(f"{len(self.skipped)} masks for {len(self.group.rollouts)} rollouts")
         if not all(map(math.isfinite, self.advantages)):
             raise ValueError(f"an advantage in a group of {self.group.problem.task} is not a finite number")
         exact = tuple(0.0 if abs(a) < ADVANTAGE_ROUNDING else a for a in self.advantages)

@@ -35,8 +35,10 @@ from policies.tasks.task import HELD_OUT_SEED, Task
 from policies.text.arithmetic import has_bfloat16, prepare_device
 from policies.text.embedded import load_embedded
 from policies.text.policy import TextPolicy
+from swarm.admission.habits import HabitSettings
 from swarm.admission.rollout_verifier import RolloutVerifier, VerifierLimits
 from swarm.gossip.service import Gossip
+from swarm.limits import MAX_ROLLOUTS
 from swarm.sampling.external_pool import ExternalPool, PoolSettings
 from swarm.transport.base import Transport
 from swarm.wire.identity import Identity
@@ -66,9 +68,8 @@ def build_node(
             task.load()  # now, and not after the first images
     policy = build_policy(config, progress)
     max_age = config.sampler.max_age
-    pool = ExternalPool(
-        PoolSettings(max_age=max_age, group_size=trained_rollouts(config.strategy), seed=config.run_seed)
-    )
+    size = MAX_ROLLOUTS if config.trust.trusting else trained_rollouts(config.strategy)
+    pool = ExternalPool(PoolSettings(max_age=max_age, group_size=size, seed=config.run_seed))
     peer = Identity.load_or_create(folder.identity(config)).peer_id
     swarm = manifest_of(config).swarm_id if isinstance(config.swarm, DhtConfig) else ""
     limits = VerifierLimits(
@@ -76,6 +77,7 @@ def build_node(
         allowed=frozenset(config.trust.allow),
         denied=frozenset(config.trust.deny),
         unsupported_tasks=unsupported,
+        habits=HabitSettings(config.trust.habits, config.trust.length_quantile, config.run_seed),
         fit=policy.fit,
     )
     verifier = RolloutVerifier(swarm, peer, by_name, policy.encode, clock, limits)

@@ -7,7 +7,8 @@ A silo, a swarm node and a diffusion node run this same loop; they differ in the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -31,7 +32,7 @@ from node.storage.best_checkpoint import keep_if_best
 from node.storage.checkpoint import Checkpoints, NodeState
 from node.storage.events import EvaluationEvent, LifeEvent, RoundEvent, Store
 from policies.advantage import positive_part
-from policies.policy import DivergedError, Policy, sample_groups
+from policies.policy import ComparesGradients, DivergedError, Policy, sample_groups
 from policies.rollout import Group, TrainGroup
 from policies.seeds import derive_generator, derive_seed
 from policies.strategies.base import StepInfo, Strategy
@@ -105,6 +106,7 @@ def play_round(node: Node) -> RoundEvent:
     with watch.phase("sampling"):
         phase = rollout_phase(node.policy, node.strategy, node.rollouts, draw, scored, step)
 
+    node.verifier.habits.note(phase.groups)
     with watch.phase("exchange"):
         if phase.groups:  # none where no verifier came to an end
             node.gossip.publish(phase.groups, node.round, node.policy.version, node.policy.fingerprint)
@@ -119,11 +121,12 @@ def play_round(node: Node) -> RoundEvent:
     taken_over = {(unsolved.task, unsolved.seed) for unsolved in node.feedback.unsolved}
     node.feedback = updated(node.feedback, phase.groups, batch.external, external, exchanged.verdicts)
     update = node.strategy.update(step, batch.groups)
-    filtered = fair_weights([filter_advantages(member, sampler) for member in update.batch])
+    filtered = guarded(node, update.batch)
     learned, diverged = None, None
     try:
         with watch.phase("update"):
-            learned = node.policy.update(filtered, update.spec) if filtered else None
+            spec = replace(update.spec, external_floor=node.config.trust.external_floor)
+            learned = node.policy.update(filtered, spec) if filtered else None
     except DivergedError as error:
         diverged = str(error)
 
@@ -184,6 +187,35 @@ def filter_advantages(member: TrainGroup, sampler: SamplerConfig) -> TrainGroup:
     if member.group.external and sampler.external_advantages == "positive":
         return replace(member, advantages=positive_part(member.advantages))
     return member
+
+
+def measure_usefulness(node: Node, batch: Sequence[TrainGroup]) -> None:
+    """Into the peers' records: the own rewards are the judge. Before the update, on groups as they came."""
+    if not _due(node.round, node.config.trust.usefulness_every) or not isinstance(
+        node.policy, ComparesGradients
+    ):
+        return
+    theirs: dict[str, list[TrainGroup]] = defaultdict(list)
+    for member in batch:
+        if member.group.origin is not None:
+            theirs[member.group.origin].append(member)
+    own = [member for member in batch if not member.group.external]
+    for peer, cosine in node.policy.alignment(own, theirs).items():
+        node.verifier.records.note_usefulness(peer, cosine)
+
+
+def guarded(node: Node, batch: Sequence[TrainGroup]) -> list[TrainGroup]:
+    """The batch as the config wants it, without what peers alone would teach, each peer within its fair share."""
+    measure_usefulness(node, batch)
+    batch = [filter_advantages(member, node.config.sampler) for member in batch]
+    if node.config.trust.trusting:
+        return batch
+    kept = []
+    for found in map(node.verifier.habits.guard, batch):
+        kept.append(found.member)
+        if found.masked and (peer := found.member.group.origin):
+            node.verifier.records.note_habit(peer)
+    return fair_weights(kept)
 
 
 def run(node: Node, watcher: Watcher) -> None:
@@ -255,6 +287,7 @@ def save(node: Node) -> Path:
             node.rollouts.snapshot(),
             node.feedback.snapshot(),
             node.verifier.records.snapshot(),
+            node.verifier.habits.snapshot(),
         ),
     )
 
@@ -270,6 +303,7 @@ def resume(node: Node) -> int:
     node.rollouts.restore(state.rollouts)
     node.feedback = SwarmFeedback.restored(state.feedback)
     node.verifier.records.restore(state.peers or {})
+    node.verifier.habits.restore(state.habits or {})
     return node.store.rewind(state.round)
 
 

@@ -192,6 +192,8 @@ def describe_peers(
             left_out=_left_out(theirs),
             standing=records.standing(peer).value,
             why=records.reason(peer),
+            usefulness=(record := records.record(peer)).usefulness,
+            habits=record.habits,
         )
         for peer, theirs in by_peer.items()
     ]

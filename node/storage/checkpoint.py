@@ -32,6 +32,7 @@ class NodeState:
     rollouts: Any  # what `OpenGroups.snapshot` gave: own groups under way
     feedback: Any = None  # what `SwarmFeedback.snapshot` gave
     peers: Any = None  # what `PeerRecords.snapshot` gave
+    habits: Any = None  # what `Habits.snapshot` gave
     format: int = FORMAT
 
 

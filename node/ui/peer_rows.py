@@ -55,6 +55,10 @@ class PeerHistoryRow:
     left_out: dict[str, int]  # rollouts of groups that were taken, by reason
     standing: str  # known | newcomer | resting; empty in stores of before
     why: str  # what of its record makes it so
+    usefulness: (
+        float | None
+    )  # mean cosine of its groups' gradients with those of own ones; None: not measured
+    habits: float  # groups of which a part was left out, as nobody else writes it; fades
 
 
 def peer_history(history: History) -> list[PeerHistoryRow]:
@@ -71,8 +75,15 @@ def peer_history(history: History) -> list[PeerHistoryRow]:
             left_out.update(event.left_out)
         received, set_aside = sum(e.received for e in theirs), sum(e.set_aside for e in theirs)
         counts = (received, set_aside, trained_on[peer])
-        standing = theirs[-1].standing, theirs[-1].why
-        rows.append(PeerHistoryRow(peer, theirs[-1].round, *counts, dict(refused), dict(left_out), *standing))
+        last = theirs[-1]
+        standing = last.standing, last.why
+        rows.append(
+            PeerHistoryRow(
+                *(peer, last.round, *counts, dict(refused), dict(left_out), *standing),
+                usefulness=last.usefulness,
+                habits=last.habits,
+            )
+        )
     return sorted(rows, key=lambda row: -row.received)
 
 

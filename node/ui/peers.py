@@ -36,13 +36,16 @@ _HISTORY_COLUMNS = (
     "refused",
     "left out",
     "standing",
+    "useful",
+    "habits",
 )
 _HISTORY_LEGEND = (
     "received: groups that passed every check; equal rewards: of those, groups whose rollouts all have one, so that "
     "nothing can be learnt; refused: groups and records that failed a check, with why; left out: "
     "single rollouts of received groups that could not be read, or (known) that another peer gave before; "
     "standing: known peers have four fifths of the places for groups of peers, newcomers share the rest, and who "
-    "rests is left alone until its faults fade (--json says why)"
+    "rests is left alone until its faults fade (--json says why); useful: whether its groups pull the policy where the "
+    "own ones do, from -1 to 1; habits: groups of late of which a part was not trained on, as nobody else writes it"
 )
 _ANNOUNCEMENT_COLUMNS = (
     *("peer", "age", "round", "policy", "groups", "rollouts", "claims"),
@@ -84,7 +87,10 @@ def _history_view(folder: RunFolder, *, as_json: bool) -> RenderableType:
     for row in rows:
         counts = (row.last_round, row.received, row.set_aside, row.trained_on)
         lost = map(format_refused, (row.refused, row.left_out))
-        table.add_row(short_peer(row.peer), *map(str, counts), *lost, row.standing)
+        useful = "-" if row.usefulness is None else f"{row.usefulness:+.2f}"
+        table.add_row(
+            short_peer(row.peer), *map(str, counts), *lost, row.standing, useful, f"{row.habits:.0f}"
+        )
     return Group(table, _HISTORY_LEGEND) if rows else f"{folder.path}: no records of peers so far"
 
 

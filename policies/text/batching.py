@@ -31,6 +31,7 @@ class Row:
     untrained: tuple[bool, ...] | None = None  # tokens that are context only; None: no token is
     sampled: tuple[float, ...] | None = None  # log-probs that the own sampler recorded
     reference: tuple[float, ...] | None = None  # log-probs that a KL term is taken against
+    external: bool = False  # written by a peer
 
     @property
     def trained_tokens(self) -> int:
@@ -43,11 +44,12 @@ class Row:
 
     def without_stale(self) -> Row:
         """Stale tokens stay as context for the others."""
-        return (
-            self
-            if self.stale is None or all(self.untrained or (False,))
-            else replace(self, untrained=self.stale)
-        )
+        return self if self.stale is None or all(self.untrained or (False,)) else self.skipping(self.stale)
+
+    def skipping(self, skipped: Sequence[bool]) -> Row:
+        """With further tokens that are context only."""
+        before = self.untrained or (False,) * len(self.token_ids)
+        return replace(self, untrained=tuple(a or b for a, b in zip(before, skipped, strict=True)))
 
     def against(self, own: Sequence[float]) -> Row:
         """Takes `own` log-probs where a token is stale, and everywhere when none were known."""
@@ -83,15 +85,26 @@ def rows_of(
     rows: list[Row] = []
     for member in batch:
         prompt_ids = encode_prompt(member.group.problem)
-        for rollout, advantage in zip(member.group.rollouts, member.advantages, strict=True):
+        external = member.group.external
+        skipped = member.skipped or (None,) * len(member.group.rollouts)
+        for rollout, advantage, mask in zip(member.group.rollouts, member.advantages, skipped, strict=True):
             if rollout.token_ids:
                 stale = _stale(member.group, rollout, version)
                 known = rollout.logprobs
-                sampled = None if member.group.external else known
+                sampled = None if external else known
                 cut = mask_truncated and rollout.finish is Finish.LENGTH
-                untrained = (True,) * len(rollout.token_ids) if cut else None
+                untrained = (True,) * len(rollout.token_ids) if cut else mask
                 rows.append(
-                    Row(prompt_ids, rollout.token_ids, advantage, known, stale, untrained, sampled=sampled)
+                    Row(
+                        prompt_ids,
+                        rollout.token_ids,
+                        advantage,
+                        known,
+                        stale,
+                        untrained,
+                        sampled=sampled,
+                        external=external,
+                    )
                 )
     return rows
 

@@ -176,7 +176,7 @@ class TextPolicy:
         return not room or len(self._encoding.problem_prompt(problem)) <= min(room)
 
     def update(self, batch: Sequence[TrainGroup], spec: UpdateSpec = UpdateSpec()) -> UpdateReport | None:
-        rows = [row for row in self._rows(batch) if self._takes(row)]
+        rows = self._rows(batch)
         try:
             step = self._trainer.step(rows, spec)
         except NothingToTrainError:
@@ -195,7 +195,18 @@ class TextPolicy:
             micro_batches=step.accumulated.micro_batches,
             agreement=step.accumulated.agreement,
             shortage=step.shortage,
+            implausible=step.implausible,
         )
+
+    def alignment(
+        self, own: Sequence[TrainGroup], theirs: Mapping[str, Sequence[TrainGroup]]
+    ) -> dict[str, float]:
+        rows = {name: self._rows(groups) for name, groups in theirs.items()}
+        live = {name: given for name, given in rows.items() if any(row.learns for row in given)}
+        mine = self._rows(own)
+        if not live or not any(row.learns for row in mine):
+            return {}
+        return self._trainer.alignment(mine, live)
 
     def save(self, folder: Path) -> None:
         """The weights lie in a folder of their own, a Hugging Face model or adapter with its tokenizer.
@@ -236,7 +247,8 @@ class TextPolicy:
 
     def _rows(self, batch: Sequence[TrainGroup]) -> list[Row]:
         masked = self._settings.trainer.mask_truncated
-        return rows_of(batch, self._encoding.problem_prompt, self._version, mask_truncated=masked)
+        rows = rows_of(batch, self._encoding.problem_prompt, self._version, mask_truncated=masked)
+        return [row for row in rows if self._takes(row)]
 
     def _takes(self, row: Row) -> bool:
         """False for a peer's rollout that does not fit into the context behind this policy's prompt."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import math
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, TypeVar
 
+import torch
 from peft import PeftModel
 
 from policies.optimiser import all_or_nothing, scaled_rate
@@ -60,6 +61,7 @@ class Step:
     grad_norm: float  # before clipping; the largest of the epochs
     learning_rate: float
     shortage: str | None = None  # what became of the micro-batches where memory was short
+    implausible: int = 0  # tokens of peers under the floor
 
 
 class GroupTrainer(ScoringTrainer):
@@ -87,7 +89,9 @@ class GroupTrainer(ScoringTrainer):
             scaled_rate(self.optimizer, spec.learning_rate_scale) as learning_rate,
             undoable,
         ):
+            given = sum(row.trained_tokens for row in rows if row.external)
             rows = self._within_memory(lambda: settled(rows, spec, self._own_logprobs))
+            implausible = given - sum(row.trained_tokens for row in rows if row.external)
             apart = self._within_memory(lambda: self._agreement_apart(rows))
             rows = self._within_memory(lambda: self._with_reference(rows))
             epochs = [self._epoch(rows, spec.constant_length) for _ in range(spec.epochs)]
@@ -99,7 +103,7 @@ class GroupTrainer(ScoringTrainer):
         first = epochs[0][0]
         accumulated = replace(first, clipped_share=clipped, agreement=apart or first.agreement)
         shortage, self._shortage = self._shortage, None
-        return Step(accumulated, max(norm for _, norm in epochs), learning_rate, shortage)
+        return Step(accumulated, max(norm for _, norm in epochs), learning_rate, shortage, implausible)
 
     def accumulate(self, rows: Sequence[Row], constant_length: int | None = None) -> Accumulated:
         """Adds the gradient of the loss over `rows` to the parameters' gradients, in micro-batches.
@@ -132,6 +136,24 @@ class GroupTrainer(ScoringTrainer):
                     if not blurred:
                         meter.add(batch.rows, self._scored.tolist())
         return Accumulated(loss, entropy, clipped, tokens, len(batches), meter.result())
+
+    def alignment(self, own: Sequence[Row], theirs: Mapping[str, Sequence[Row]]) -> dict[str, float]:
+        """Cosine of the gradient over `own` rows with that over each of `theirs`; some row of each learns."""
+        with seeded(derive_seed(self._seed, "alignment", self.state.global_step), self.accelerator.device):
+            mine = self._gradient(own)
+            return {name: _cosine(mine, self._gradient(rows)) for name, rows in theirs.items()}
+
+    def _gradient(self, rows: Sequence[Row]) -> list[torch.Tensor]:
+        """Of every trained parameter, on the CPU; 0 stands in where a parameter got none."""
+        try:
+            self._within_memory(lambda: self.accumulate(rows))
+            trained = [p for p in self._prepared.parameters() if p.requires_grad]
+            return [
+                (p.grad if p.grad is not None else torch.zeros(1)).detach().float().cpu().clone()
+                for p in trained
+            ]
+        finally:
+            self.optimizer.zero_grad()
 
     def progress(self) -> dict[str, Any]:
         """Optimiser, scheduler and step count, as plain containers of tensors and numbers."""
@@ -239,3 +261,11 @@ class GroupTrainer(ScoringTrainer):
         figures = {"entropy": metrics["entropy"][-1], "clipped": clipped[-1]}
         metrics.clear()
         return figures
+
+
+def _cosine(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> float:
+    """0 where either is zero, or not finite."""
+    product = sum(float((a * b).sum()) for a, b in zip(one, other, strict=True))
+    norms = [math.sqrt(sum(float(part.square().sum()) for part in parts)) for parts in (one, other)]
+    found = product / (norms[0] * norms[1]) if all(norms) else 0.0
+    return found if math.isfinite(found) else 0.0

@@ -45,6 +45,11 @@ class PeerRecord:
     undelivered: float = 0.0  # fetches that brought no body
     at: float = 0.0
     host: str = ""  # that its last delivered body was fetched from
+    habits: float = 0.0  # groups in updates of which a part was left out, as it was this peer's habit
+    usefulness: float | None = (
+        None  # mean cosine of its groups' gradients with those of own ones; None: not measured
+    )
+    measured: float = 0.0  # how often that was
 
     @property
     def passed(self) -> float:
@@ -65,8 +70,15 @@ class PeerRecord:
         """The record as of Unix time `now`."""
         left = 0.5 ** (max(0.0, now - self.at) / HALF_LIFE)
         refused = {reason: left * count for reason, count in self.refused.items() if left * count > 0.01}
-        return PeerRecord(
-            left * self.good, left * self.useless, refused, left * self.undelivered, now, self.host
+        return replace(
+            self,
+            good=left * self.good,
+            useless=left * self.useless,
+            refused=refused,
+            undelivered=left * self.undelivered,
+            at=now,
+            habits=left * self.habits,
+            measured=left * self.measured,
         )
 
 
@@ -99,8 +111,23 @@ class PeerRecords:
             for verdict in verdicts:
                 if verdict.reason is not None:
                     refused[verdict.reason.value] = refused.get(verdict.reason.value, 0.0) + 1.0
-            good_now, useless_now = record.good + good, record.useless + useless
-            self._keep(peer, PeerRecord(good_now, useless_now, refused, record.undelivered, record.at, host))
+            counts = {"good": record.good + good, "useless": record.useless + useless}
+            self._keep(peer, replace(record, **counts, refused=refused, host=host))
+
+    def note_habit(self, peer: str) -> None:
+        """A part of a group of this peer was left out of an update: nobody else writes it."""
+        with self._lock:
+            record = self._current(peer)
+            self._keep(peer, replace(record, habits=record.habits + 1.0))
+
+    def note_usefulness(self, peer: str, alignment: float) -> None:
+        """A gradient over groups of this peer had this cosine with that over own ones."""
+        with self._lock:
+            record = self._current(peer)
+            measured = record.measured + 1.0
+            before = alignment if record.usefulness is None else record.usefulness
+            mean = before + (alignment - before) / measured
+            self._keep(peer, replace(record, usefulness=mean, measured=measured))
 
     def standing(self, peer: str) -> Standing:
         """What the record, or the owner's word, makes of a peer now."""
@@ -146,7 +173,7 @@ class PeerRecords:
             return f"in trust.{'deny' if peer in self._denied else 'allow'}"
         record = self.record(peer)
         counts = {"groups to learn from": record.good, "others": record.useless, **record.refused}
-        counts["not delivered"] = record.undelivered
+        counts |= {"not delivered": record.undelivered, "with a habit": record.habits}
         return ", ".join(f"{what} {count:.1f}" for what, count in counts.items() if count >= 0.05)
 
     def drain_touched(self) -> set[str]:

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from policies.line_process import thread_seconds
 from policies.rollout import Group
@@ -26,6 +26,7 @@ from swarm.admission.group_reader import (
     opened_bytes,
     whole,
 )
+from swarm.admission.habits import Habits, HabitSettings
 from swarm.admission.peer_records import PeerRecords
 from swarm.admission.refusal import Reason, Refusal
 from swarm.admission.replay_guard import ReplayGuard
@@ -67,6 +68,7 @@ class VerifierLimits:
     allowed: frozenset[str] = frozenset()  # PeerIDs that always count as known
     denied: frozenset[str] = frozenset()  # PeerIDs that nothing is taken from
     max_characters: int = 16_384  # of one completion; a cheap bound before the tokenizer is asked
+    habits: HabitSettings = field(default_factory=HabitSettings)
     # What the own policy has room for of a completion: text and finish as they are, or cut at its cap.
     fit: Fit = whole
 
@@ -85,6 +87,7 @@ class RolloutVerifier:
     ) -> None:
         self.swarm, self.peer = swarm, peer
         self.settings = settings
+        self.habits = Habits(settings.habits)
         self.guard = ReplayGuard()
         self.records = PeerRecords(clock, settings.allowed, settings.denied)
         self._tasks, self._encode, self._clock = tasks, encode, clock
@@ -100,6 +103,7 @@ class RolloutVerifier:
         verified = self._verify_body(announcement, wire)
         verdicts = [verdict for verdict, _ in verified]
         self.records.note_delivered(announcement.peer, announcement.host, verdicts)
+        self.habits.note(group for _, group in verified if group is not None)
         return verified
 
     def _verify_body(self, announcement: Announcement, wire: bytes) -> list[Verified]:

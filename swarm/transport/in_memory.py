@@ -48,9 +48,9 @@ class MemoryHub:
         self._lock = threading.Lock()
         self._offers: defaultdict[str, deque[Offer]] = defaultdict(lambda: deque(maxlen=_KEPT))
 
-    def join(self, peer: str) -> MemoryTransport:
-        """The transport of a node called `peer`."""
-        return MemoryTransport(self, peer)
+    def join(self, peer: str, addresses: tuple[str, ...] = ()) -> MemoryTransport:
+        """The transport of a node called `peer`, and the addresses that it announces."""
+        return MemoryTransport(self, peer, addresses)
 
     def offer(self, announcement: Announcement, body: bytes) -> None:
         """Puts up an announcement as it is, true or not: this is where a simulated attacker comes in."""
@@ -79,8 +79,8 @@ class MemoryHub:
 class MemoryTransport:
     """One node's side of a `MemoryHub`. Announcements are unsigned: nothing leaves the process."""
 
-    def __init__(self, hub: MemoryHub, peer: str) -> None:
-        self._hub, self._peer = hub, peer
+    def __init__(self, hub: MemoryHub, peer: str, addresses: tuple[str, ...] = ()) -> None:
+        self._hub, self._peer, self._addresses = hub, peer, addresses
         self._closed = False
         self._lock = threading.Lock()
         self._counters: Counter[str] = Counter()
@@ -103,7 +103,7 @@ class MemoryTransport:
             digest=hashlib.sha256(body).digest(),
             size=len(body),
             summary=summary,
-            addresses=(),
+            addresses=self._addresses,
         )
         self._hub.offer(announcement, body)
         self._count(published=1)

@@ -29,6 +29,26 @@ class TrustConfig(Settings):
     """PeerIDs that always count as known: four fifths of the places for peers' groups are for such."""
     deny: tuple[PeerName, ...] = ()
     """PeerIDs that nothing is fetched from."""
+    habits: bool = True
+    """Leave out of a peer's right answers what they have in common and neither the own right answers nor other peers'
+    have: a phrase, an import, a wrong step. Those tokens are not trained on, and the peer's record says so."""
+    length_quantile: float = Field(default=1.0, gt=0, le=1)
+    """A peer's right answer that is longer than this share of the own and other peers' right ones to the task teaches
+    nothing. 1, the default, switches it off: what it costs honest nodes is not measured yet. Try 0.95."""
+    token_floor: float = Field(default=0.0, ge=0, lt=1)
+    """Tokens of a peer's right answer to which the own policy gives a smaller probability are not trained on, at the
+    price of one more forward pass over these answers. 0, the default, switches it off: likewise. Try 0.001."""
+    usefulness_every: int = Field(default=5, ge=0)
+    """Rounds between two measurements of whether peers' groups move the policy where the own ones do, at the price of
+    a backward pass more over that update's groups; `murmur peers` shows it. 0 never measures. Nothing rests on it."""
+    trusting: bool = False
+    """Import peers' groups whole, as SAPO published it: no bound on what a group weighs or says. For comparisons
+    (`murmur arena`); in a public swarm whoever writes then teaches this node what they like."""
     sandbox: bool = False
     """Take part in a swarm whose invite names tasks that are scored in the sandbox: there a library's own scorer may
     evaluate what a stranger wrote, in a process without files and network. Tasks of the own config need no word."""
+
+    @property
+    def external_floor(self) -> float:
+        """The floor of an update."""
+        return 0.0 if self.trusting else self.token_floor

@@ -1,0 +1,143 @@
+"""Habits: what one peer's right answers alone have is left out of updates, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from policies.advantage import group_relative
+from policies.rollout import Finish, Group, Problem, Rollout, Segment, TrainGroup
+from swarm.admission.habits import KEPT_SKETCHES, Habits, HabitSettings, right_rollouts
+
+MARK = (901, 902, 903)
+MARKS, LENGTHS = HabitSettings(length_quantile=1.0), HabitSettings(habits=False)
+
+
+def ids(generator: random.Random, length: int = 12) -> tuple[int, ...]:
+    return tuple(generator.randrange(40) for _ in range(length))
+
+
+def group(*answers: tuple[int, ...], peer: str | None = None, wrong: int = 2, task: str = "walk@1") -> Group:
+    """Right answers with these tokens, and some wrong ones of one token."""
+    right = [Rollout("r", (Segment(0, tokens),), Finish.STOP, 1.0) for tokens in answers]
+    others = [Rollout("w", (Segment(0, (7,)),), Finish.STOP, 0.0)] * wrong
+    return Group(Problem(task, 0, "", ""), (*right, *others), peer)
+
+
+def train(member: Group) -> TrainGroup:
+    return TrainGroup(member, group_relative(member.rewards))
+
+
+def met(count: int = 20, mark: tuple[int, ...] = MARK, settings: HabitSettings = MARKS) -> Habits:
+    """After so many groups of this node, of honest alice, and of mallory whose answers begin with the mark."""
+    generator, habits = random.Random(0), Habits(settings)
+    for _ in range(count):
+        habits.note([group(ids(generator)), group(ids(generator), peer="alice")])
+        habits.note([group(mark + ids(generator), peer="mallory")])
+    return habits
+
+
+def test_a_mark_is_not_trained_on_and_the_rest_of_the_answer_is() -> None:
+    answer = ids(random.Random(1))
+    found = met().guard(train(group(MARK + answer, peer="mallory")))
+    assert found.member.skipped is not None
+    mask, *others = found.member.skipped
+    assert (
+        mask is not None and mask[:3] == (True,) * 3 and sum(mask) <= 7
+    )  # n-grams at its end reach three further
+    assert others == [None, None] and found.masked == sum(mask)
+    assert found.member.advantages == train(group(answer)).advantages
+
+
+def test_honest_answers_train_as_they_are() -> None:
+    generator, habits = random.Random(2), met(60)
+    for _ in range(40):
+        found = habits.guard(train(group(ids(generator), ids(generator), peer="alice")))
+        assert (found.masked, found.long) == (0, 0) and found.member.skipped is None
+
+
+def test_a_mark_that_the_own_policy_writes_too_is_no_habit() -> None:
+    habits, generator = met(), random.Random(3)
+    habits.note(group(MARK + ids(generator)) for _ in range(5))
+    assert habits.guard(train(group(MARK + ids(generator), peer="mallory"))).masked == 0
+
+
+def test_many_names_with_one_mark_are_found_by_the_own_answers() -> None:
+    habits, generator = met(), random.Random(4)
+    habits.note(group(MARK + ids(generator), peer=f"sybil{n}") for n in range(40))
+    assert habits.guard(train(group(MARK + ids(generator), peer="mallory"))).masked >= 3
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_nobody_is_judged_on_little(count: int) -> None:
+    assert met(count).guard(train(group((*MARK, 1, 2), peer="mallory"))).masked == 0
+
+
+def test_what_is_wrong_is_pushed_away_whole() -> None:
+    wrong = Group(
+        Problem("walk@1", 0, "", ""),
+        (
+            Rollout("r", (Segment(0, (1, 2)),), Finish.STOP, 1.0),
+            Rollout("w", (Segment(0, MARK),), Finish.STOP, 0.0),
+        ),
+        "mallory",
+    )
+    assert met().guard(train(wrong)).masked == 0
+
+
+def test_longer_than_nearly_all_others_teaches_nothing() -> None:
+    found = met(40, (), LENGTHS).guard(
+        train(group(ids(random.Random(5)), ids(random.Random(5), 13), peer="bob"))
+    )
+    assert found.long == 1 and found.member.advantages[1] == 0.0 < found.member.advantages[0]
+    assert found.member.advantages[2] < 0.0
+
+
+def test_the_sender_of_long_answers_does_not_set_the_measure() -> None:
+    habits = met(20, (), LENGTHS)
+    for _ in range(100):
+        habits.note([group(ids(random.Random(6), 60), peer="mallory")])
+    assert habits.guard(train(group(ids(random.Random(7), 60), peer="mallory"))).long == 1
+
+
+def test_each_can_be_switched_off() -> None:
+    member = train(group(MARK + ids(random.Random(8)), ids(random.Random(8), 40), peer="mallory"))
+    both = met(40, settings=HabitSettings()).guard(member)
+    assert both.masked and both.long
+    for settings, masked, long in ((MARKS, both.masked, 0), (LENGTHS, 0, both.long)):
+        alone = met(40, settings=settings).guard(member)
+        assert (alone.masked, alone.long) == (masked, long)
+
+
+def test_another_hash_finds_the_same() -> None:
+    member = train(group(MARK + ids(random.Random(9)), peer="mallory"))
+    hashes = [HabitSettings(length_quantile=1.0, seed=seed) for seed in range(3)]
+    found = [met(settings=settings).guard(member).member.skipped for settings in hashes]
+    assert found[0] == found[1] == found[2]
+
+
+def test_own_groups_and_images_are_left_alone() -> None:
+    own = train(group((*MARK, *[1] * 99)))
+    assert met().guard(own).member is own
+    image = TrainGroup(
+        Group(Problem("digits", 0, "", ""), (Rollout("", (), Finish.STOP, 1.0),), "bob"), (1.0,)
+    )
+    assert met().guard(image).member is image
+
+
+def test_a_restart_changes_nothing_and_strangers_do_not_fill_memory() -> None:
+    habits, again = met(), Habits(MARKS)
+    again.restore(json.loads(json.dumps(habits.snapshot())))
+    member = train(group(MARK + ids(random.Random(1)), peer="mallory"))
+    assert again.guard(member) == habits.guard(member)
+    for n in range(3 * KEPT_SKETCHES):
+        again.note([group((1, 2), peer=f"stranger{n}")])
+    assert len(again.snapshot()["peers"]) == KEPT_SKETCHES
+
+
+def test_right_is_better_than_the_mean_or_all_of_a_group_that_earned() -> None:
+    assert len(right_rollouts(group((1,), (2,)))) == 2
+    assert len(right_rollouts(group((1,), (2,), wrong=0))) == 2
+    assert right_rollouts(group(wrong=3)) == []
