@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import typer
 
 import policies  # noqa: F401  settles the Hugging Face libraries' environment before any of them is imported
-from node.bench.commands import bench_app
+from node.bench.commands import arena, bench_app
 from node.evaluation.verbs import evaluate, export
 from node.failures import EdgeGroup
 from node.ui import interrupts
@@ -36,6 +36,7 @@ app.add_typer(tasks_app, name="tasks")
 app.add_typer(prompt_app, name="prompt")
 app.add_typer(bench_app, name="bench")
 app.command()(export)
+app.command()(arena)
 app.command("eval")(evaluate)
 add_inspection(app)
 

@@ -35,6 +35,29 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable outpu
 
 
 @bench_app.command()
+def arena(
+    attacks: Annotated[
+        list[str], typer.Option("--attack", help="Only this attack, and nobody; may be repeated.")
+    ] = [],
+    malicious: Annotated[
+        float | None, typer.Option("--malicious", help="Hostile share of the nodes; 0.25 by default.")
+    ] = None,
+    nodes: Annotated[int | None, typer.Option("--nodes", min=1, help="Nodes; 4 by default.")] = None,
+    seeds: SeedsOption = None,
+    rounds: RoundsOption = None,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Keep finished cells here, and go on from them.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Attacks on nodes that really train. What hostile peers teach them, undefended and defended."""
+    options = BenchOptions(
+        cases=tuple(attacks), malicious=malicious, nodes=nodes, repeats=seeds, rounds=rounds, folder=folder
+    )
+    _run("arena", options, as_json=as_json)
+
+
+@bench_app.command()
 def april(model: ModelOption = None, seeds: SeedsOption = None, as_json: JsonOption = False) -> None:
     """APRIL's rounds against waiting for every rollout. Rollouts a second, and none lost."""
     _run("april", BenchOptions(model=model, repeats=seeds), as_json=as_json)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from node.bench.kit.lockstep import RoundClock
 from node.bench.sapo.arms import SPLITS, arms_of
-from node.bench.sapo.population import PopulationPlan, RoundClock, populate
+from node.bench.sapo.population import PopulationPlan, populate
 from node.runtime.loop import Node, play_round
 from policies.policy import sample_groups
 from policies.rollout import Finish, Group, Problem, Rollout

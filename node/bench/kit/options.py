@@ -25,6 +25,7 @@ class BenchOptions:
     rounds: int | None = None
     policy: str | None = None
     seconds: float | None = None  # that each case lasts
+    malicious: float | None = None  # share of the nodes
     unlike: bool = False  # nodes of different sizes, strengths and speeds
     plot: Path | None = None  # an SVG file to write
     page: Path | None = None  # a Markdown file to write

@@ -18,6 +18,7 @@ BENCHMARKS: Mapping[str, str] = MappingProxyType(
     {
         name: f"node.bench.{name}.run"
         for name in (
+            "arena",
             "attacks",
             "branch",
             "engine",

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from node.bench.kit.lockstep import ROUND_SECONDS
 from node.bench.kit.options import BenchError
 
 SPLITS = ("8/0", "6/2", "4/4", "2/6")
-ROUND_SECONDS = 60.0  # on the bench's clock
 ROLLOUTS = 8  # L
 
 # What the paper prints: cumulative reward over 8 agents and 2,000 rounds (arXiv 2509.08721, sec. 5).

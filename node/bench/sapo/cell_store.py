@@ -1,37 +1,58 @@
-"""The finished cells of `murmur bench sapo`, one JSON file each: a second call goes on where the first ended."""
+"""The finished cells of a benchmark, one JSON file each: a second call goes on where the first ended."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from node.bench.kit.options import BenchError
-from node.bench.sapo.cell import Cell
-from node.bench.sapo.population import PopulationPlan
 from node.storage.run_folder import write_atomic
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+class KeptCell(Protocol):
+    """What one arm came to in one seed, measured by a plan."""
+
+    @property
+    def arm(self) -> str: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def plan(self) -> DataclassInstance: ...
+
+    def as_json(self) -> dict[str, Any]: ...
+
+
+C = TypeVar("C", bound=KeptCell)
 
 
 @dataclass(frozen=True, slots=True)
-class CellStore:
-    """A folder of cells of one plan."""
+class CellStore(Generic[C]):
+    """A folder of cells of one plan. `read` takes what `as_json` gave; it raises TypeError and KeyError."""
 
     folder: Path
-    plan: PopulationPlan
+    plan: DataclassInstance
+    read: Callable[[dict[str, Any]], C]
 
-    def put(self, cell: Cell) -> None:
+    def put(self, cell: C) -> None:
         """Writes a cell whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomic(self._file(cell.arm, cell.seed), json.dumps(cell.as_json()))
 
-    def get(self, arm: str, seed: int) -> Cell | None:
+    def get(self, arm: str, seed: int) -> C | None:
         """The cell, where it is finished. Raises BenchError when the file is of another plan or cannot be read."""
         file = self._file(arm, seed)
         if not file.exists():
             return None
         try:
-            cell = Cell.from_json(json.loads(file.read_text(encoding="utf-8")))
+            cell = self.read(json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise BenchError(f"{file} cannot be read ({error}); move it away") from error
         if cell.plan != self.plan:
@@ -40,7 +61,7 @@ class CellStore:
             )
         return cell
 
-    def cells(self, arms: Iterable[str], seeds: Iterable[int]) -> list[Cell]:
+    def cells(self, arms: Iterable[str], seeds: Iterable[int]) -> list[C]:
         """What is finished of these."""
         wanted = [(arm, seed) for seed in seeds for arm in arms]
         return [cell for arm, seed in wanted if (cell := self.get(arm, seed)) is not None]

@@ -9,23 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from node.bench.kit.identities import keep_seeded_key
-from node.bench.kit.trained_node import no_progress
-from node.bench.sapo.arms import ROUND_SECONDS, Arm
+from node.bench.kit.lockstep import build_lockstep_node
+from node.bench.sapo.arms import Arm
 from node.config.reading import load_config
 from node.config.roles import manifest_of
 from node.config.schema import Config, parse_config
-from node.runtime.build import build_node
 from node.runtime.loop import Node
-from node.runtime.transports import gossip_settings
-from node.storage.run_folder import RunFolder
-from policies.seeds import derive_generator
 from policies.tasks.embedded import FAMILIES
-from swarm.gossip.service import Gossip
 from swarm.transport.base import Transport
 from swarm.transport.in_memory import MemoryHub
 from swarm.transport.silo import SiloTransport
@@ -37,7 +31,6 @@ WEAK = 0.3  # a node's own task, for half of the nodes of an unlike population
 SLOW = 2
 LEARNING_RATE = 3e-4  # the `tiny` preset's
 NEW_TOKENS = 12
-START = 1_000_000.0  # Unix seconds at which the bench's clock begins
 # Of the paper's nine tasks, those whose answers are verified without evaluating them as code.
 GYM_TASKS = (
     "rg:base_conversion",
@@ -64,26 +57,17 @@ class PopulationPlan:
         return SLOW if self.unlike and number % 4 == 3 else 1
 
 
-@dataclass(slots=True)
-class RoundClock:
-    """The time of a population: it moves on by one round when all have played it."""
-
-    now: float = START
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self) -> None:
-        self.now += ROUND_SECONDS
-
-
 def populate(
     arm: Arm, seed: int, plan: PopulationPlan, folder: Path, clock: Callable[[], float], stack: ExitStack
 ) -> list[Node]:
     """Builds the nodes of an arm under `folder`; `stack` closes their stores."""
     configs = [config_of(arm, seed, plan, number) for number in range(plan.nodes)]
     hub = MemoryHub(manifest_of(configs[0]).swarm_id, clock) if arm.shares else None
-    nodes = [_build(config, folder / str(number), hub, clock) for number, config in enumerate(configs)]
+    join: Callable[[str], Transport] = hub.join if hub else lambda peer: SiloTransport()
+    nodes = [
+        build_lockstep_node(config, folder / str(number), "sapo", join, clock)
+        for number, config in enumerate(configs)
+    ]
     for node in nodes:
         stack.enter_context(closing(node.store))
     return nodes
@@ -130,17 +114,3 @@ def _start(plan: PopulationPlan, number: int) -> Mapping[str, Any]:
         return {"skills": skills_of(number)}
     size, able = ("small", "normal")[number % 2 == 0], (ABLE, WEAK)[number % 4 > 1]
     return {"skills": skills_of(number, able), "size": size}
-
-
-def _build(config: Config, path: Path, hub: MemoryHub | None, clock: Callable[[], float]) -> Node:
-    folder = RunFolder(path)
-    config = folder.create(config)
-    peer = keep_seeded_key(folder.identity(config), config.run_seed, "sapo")
-    transport: Transport = hub.join(peer) if hub else SiloTransport()
-    node = build_node(config, folder, transport, no_progress, clock)
-    # In a run, which bodies a node fetches and which comes first repeats in no other; here both follow the seed.
-    generator = derive_generator(config.run_seed, "gossip")
-    usual = gossip_settings(config)
-    one_by_one = replace(usual, parallel=1, brief=usual.patience)
-    node.gossip = Gossip(transport, node.verifier, node.pool, clock, generator, one_by_one)
-    return node

@@ -28,7 +28,8 @@ class Experiment:
 
     arms: Sequence[Arm]  # the baseline among them
     seeds: Sequence[int]
-    store: CellStore
+    store: CellStore[Cell]
+    plan: PopulationPlan
     plot: Path | None
 
     @classmethod
@@ -48,7 +49,8 @@ class Experiment:
             )
         plan = PopulationPlan(nodes, options.rounds or ROUNDS, policy, options.unlike)
         seeds = range(options.repeats or SEEDS)
-        return cls(wanted, seeds, CellStore(options.folder or FOLDER, plan), options.plot)
+        store = CellStore(options.folder or FOLDER, plan, Cell.from_json)
+        return cls(wanted, seeds, store, plan, options.plot)
 
 
 def run(options: BenchOptions, progress: Progress) -> Report:
@@ -70,7 +72,7 @@ def _play_missing(experiment: Experiment, progress: Progress) -> None:
     for done, (arm, seed) in enumerate(wanted):
         if store.get(arm.name, seed) is None:
             progress(f"cell {done + 1} of {len(wanted)}: {arm.name}, seed {seed}")
-            store.put(play_cell(arm, seed, store.plan, progress))
+            store.put(play_cell(arm, seed, experiment.plan, progress))
 
 
 def _cells(experiment: Experiment) -> list[Cell]:
@@ -80,7 +82,7 @@ def _cells(experiment: Experiment) -> list[Cell]:
 def _report(experiment: Experiment, options: BenchOptions) -> Report:
     start = experiment.store.cells([starting(experiment.arms).name], [0])
     cells, silo = _cells(experiment), baseline(experiment.arms).name
-    plan = experiment.store.plan
+    plan = experiment.plan
     facts = {
         **options.machine,
         "nodes": plan.nodes,

@@ -104,12 +104,12 @@ def test_the_plot_is_well_formed_and_has_a_line_for_every_arm() -> None:
 
 
 def test_cells_survive_the_store_and_those_of_another_plan_are_refused(tmp_path: Path) -> None:
-    store = CellStore(tmp_path, PLAN)
+    store = CellStore(tmp_path, PLAN, Cell.from_json)
     assert store.get("4/4", 0) is None
     store.put(SHARING)
     assert asdict(store.cells(["8/0", "4/4"], [0, 1])[0]) == asdict(SHARING)
     with pytest.raises(BenchError, match="choose another --dir"):
-        CellStore(tmp_path, PopulationPlan(8, 3, "embedded")).get("4/4", 0)
+        CellStore(tmp_path, PopulationPlan(8, 3, "embedded"), Cell.from_json).get("4/4", 0)
     next(tmp_path.glob("*.json")).write_text("{}")
     with pytest.raises(BenchError, match="move it away"):
         store.get("4/4", 0)

@@ -1,0 +1,119 @@
+"""Rows and checks of `murmur arena`: what each attack achieved against each defence, and what honest nodes paid."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from node.bench.arena.attacks import ATTACKS, Success
+from node.bench.arena.cell import CALM, ArenaCell
+from node.bench.arena.defences import DEFAULT, UNDEFENDED
+from node.bench.kit.report import Check, Row
+from node.bench.kit.spread import spread
+
+COUNTS = 0.6  # success against undefended nodes from which an attack is one
+# Success against the default, from which the issue speaks of a miss; of `longest_correct` the added length.
+GOALS = {"text_injection": 0.05, "code_injection": 0.05, "wrong_step": 0.15, "longest_correct": 0.2}
+HONEST_LOSS, PEER_RANKING = 0.03, 0.9
+PLANTED = "text_injection"  # the attack by whose author usefulness is judged
+
+
+@dataclass(frozen=True, slots=True)
+class Arena:
+    """The finished cells of one plan, looked up by what was played."""
+
+    cells: Sequence[ArenaCell]
+
+    def of(self, attack: str, defence: str) -> list[ArenaCell]:
+        return [cell for cell in self.cells if (cell.attack, cell.defence) == (attack, defence)]
+
+    def calm(self, cell: ArenaCell) -> ArenaCell | None:
+        """The cell of the same defence and seed in which nobody attacks."""
+        return next((one for one in self.of(CALM, cell.defence) if one.seed == cell.seed), None)
+
+    def success(self, cell: ArenaCell) -> float | None:
+        """What the attack wanted, from 0; None while the cell it is compared with is not there."""
+        measure = ATTACKS[cell.attack].success
+        if measure is Success.MARKED:
+            return cell.marked
+        if measure is Success.TAKEN:
+            return cell.taken
+        calm = self.calm(cell)
+        if calm is None:
+            return None
+        if measure is Success.LONGER:
+            return max(0.0, cell.length / calm.length - 1.0)
+        return max(0.0, lost(cell, calm))
+
+    def successes(self, attack: str, defence: str) -> list[float]:
+        found = (self.success(cell) for cell in self.of(attack, defence))
+        return [success for success in found if success is not None]
+
+    def counts(self, attack: str) -> bool | None:
+        """Whether the attack works where nothing is done against it; None where that is not known."""
+        undefended = self.successes(attack, UNDEFENDED.name)
+        return statistics.fmean(undefended) >= COUNTS if undefended else None
+
+    def ranked_last(self, attack: str) -> list[float]:
+        """By seed, 1 where the default's nodes agree that the attacker is the least useful peer of all."""
+        return [float(cell.last == 1.0) for cell in self.of(attack, DEFAULT.name) if cell.last is not None]
+
+    def honest_losses(self, defence: str) -> list[float]:
+        """Held-out reward that the defence costs where nobody attacks, by seed."""
+        open_ones = {cell.seed: cell for cell in self.of(CALM, UNDEFENDED.name)}
+        return [lost(cell, open_ones[cell.seed]) for cell in self.of(CALM, defence) if cell.seed in open_ones]
+
+
+def lost(cell: ArenaCell, against: ArenaCell) -> float:
+    """Share of the held-out reward that is missing."""
+    return 1.0 - cell.reward / against.reward if against.reward else 0.0
+
+
+def rows(arena: Arena) -> list[Row]:
+    """One row an attack and defence, means over seeds with their range."""
+    arms = dict.fromkeys((cell.attack, cell.defence) for cell in arena.cells)
+    return [_row(arena, *arm) for arm in sorted(arms, key=lambda arm: arm[0] != CALM)]
+
+
+def checks(arena: Arena) -> list[Check]:
+    """The goals: success against the default defence, and what that costs where nobody attacks."""
+    found = []
+    for name, most in GOALS.items():
+        if figures := arena.successes(name, DEFAULT.name):
+            words = "-" if arena.counts(name) is not False else "under 0.6 undefended: says nothing"
+            found.append(Check.of(name, figures, paper=words, ceiling=most))
+    if losses := arena.honest_losses(DEFAULT.name):
+        found.append(Check.of("honest_loss", losses, ceiling=HONEST_LOSS))
+    if ranked := arena.ranked_last(PLANTED):
+        found.append(Check.of("peer_ranking", [statistics.fmean(ranked)], floor=PEER_RANKING))
+    return found
+
+
+def _row(arena: Arena, attack: str, defence: str) -> Row:
+    cells = arena.of(attack, defence)
+    successes = arena.successes(attack, defence) if attack != CALM else []
+    losses = [lost(cell, calm) for cell in cells if (calm := arena.calm(cell))]
+    if attack == CALM:
+        losses = arena.honest_losses(defence)
+    return {
+        "attack": attack,
+        "defence": defence,
+        "seeds": len(cells),
+        **_spread("success", successes),
+        "counts": arena.counts(attack) if attack != CALM else None,
+        **spread("held_out", [cell.reward for cell in cells]),
+        **_spread("lost", losses),
+        "length": statistics.fmean(cell.length for cell in cells),
+        "flagged": statistics.fmean(cell.flagged for cell in cells),
+        "blamed": statistics.fmean(cell.blamed for cell in cells),
+        "from_attackers": statistics.fmean(cell.taken for cell in cells),
+        "kB_fetched": statistics.fmean(cell.bytes for cell in cells) / 1000,
+        "cpu_s": statistics.fmean(cell.cpu for cell in cells),
+    }
+
+
+def _spread(column: str, figures: Sequence[float]) -> dict[str, float | None]:
+    if not figures:
+        return {column: None, f"{column}_low": None, f"{column}_high": None}
+    return dict(spread(column, figures))

@@ -1,0 +1,92 @@
+"""`murmur arena`: attacks on honest nodes with real training, undefended and defended, in one run.
+
+Cells (attack, defence, seed) that are finished are kept in a folder; a second call with the same one goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from node.bench.arena.attacks import ATTACKS, Attack
+from node.bench.arena.cell import CALM, ArenaCell, arm_of, play_cell
+from node.bench.arena.defences import DEFAULT, SINGLE, UNDEFENDED, Defence
+from node.bench.arena.population import ArenaPlan
+from node.bench.arena.report import Arena, checks, rows
+from node.bench.kit.options import BenchError, BenchOptions, refuse_unknown
+from node.bench.kit.report import Interrupted, Progress, Report
+from node.bench.sapo.cell_store import CellStore
+
+NODES, ROUNDS, MALICIOUS = 4, 50, 0.25
+SEEDS, SINGLE_SEEDS = 5, 2  # of the whole against nothing, and of single defences against their own attack
+FOLDER = Path("runs/arena")
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What one call is to measure."""
+
+    attacks: Sequence[Attack]
+    seeds: int
+    plan: ArenaPlan
+    store: CellStore[ArenaCell]
+
+    @classmethod
+    def of(cls, options: BenchOptions) -> Experiment:
+        """Raises BenchError for what cannot be measured."""
+        refuse_unknown("attack", options.cases, ATTACKS)
+        malicious = MALICIOUS if options.malicious is None else options.malicious
+        plan = ArenaPlan(options.nodes or NODES, options.rounds or ROUNDS, malicious)
+        if not 0.0 < malicious < 1.0 or plan.honest < 2:
+            raise BenchError(
+                f"of {plan.nodes} nodes, {malicious:g} hostile, {max(0, plan.honest)} are honest: two or more have to "
+                "be, and one hostile; set --malicious between 0 and 1, or more --nodes"
+            )
+        attacks = [ATTACKS[name] for name in options.cases or ATTACKS]
+        store = CellStore(options.folder or FOLDER, plan, ArenaCell.from_json)
+        return cls(attacks, options.repeats or SEEDS, plan, store)
+
+    def wanted(self) -> Iterator[tuple[Attack | None, Defence, int]]:
+        """Seed by seed, both sides of a claim next to each other, so that what is early done can be compared."""
+        for seed in range(self.seeds):
+            for attack in (None, *self.attacks):
+                for defence in (UNDEFENDED, DEFAULT, *(SINGLE if seed < SINGLE_SEEDS else ())):
+                    if attack is None or defence.meets(attack.name):
+                        yield attack, defence, seed
+
+
+def run(options: BenchOptions, progress: Progress) -> Report:
+    """Plays the cells that are not finished yet. Raises Interrupted with the finished ones on Ctrl-C."""
+    experiment = Experiment.of(options)
+    try:
+        _play_missing(experiment, progress)
+    except KeyboardInterrupt:
+        raise Interrupted(_report(experiment, options)) from None
+    return _report(experiment, options)
+
+
+def _play_missing(experiment: Experiment, progress: Progress) -> None:
+    wanted = list(experiment.wanted())
+    for done, (attack, defence, seed) in enumerate(wanted):
+        name = attack.name if attack else CALM
+        if experiment.store.get(arm_of(name, defence.name), seed) is None:
+            progress(f"cell {done + 1} of {len(wanted)}: {name}, {defence.name}, seed {seed}")
+            experiment.store.put(play_cell(attack, defence, seed, experiment.plan, progress))
+
+
+def _report(experiment: Experiment, options: BenchOptions) -> Report:
+    cells = []
+    for attack, defence, seed in experiment.wanted():
+        name = attack.name if attack else CALM
+        cells += experiment.store.cells([arm_of(name, defence.name)], [seed])
+    plan = experiment.plan
+    facts = {
+        **options.machine,
+        "nodes": plan.nodes,
+        "hostile": plan.hostile,
+        "rounds": plan.rounds,
+        "cells": len(cells),
+    }
+    arena = Arena(cells)
+    return Report("arena", facts, range(experiment.seeds), rows(arena), checks(arena))
