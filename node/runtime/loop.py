@@ -32,10 +32,10 @@ from node.storage.best_checkpoint import keep_if_best
 from node.storage.checkpoint import Checkpoints, NodeState
 from node.storage.events import EvaluationEvent, LifeEvent, RoundEvent, Store
 from policies.advantage import positive_part
-from policies.policy import ComparesGradients, DivergedError, Policy, sample_groups
+from policies.policy import ComparesGradients, DivergedError, Policy, UpdateSpec, sample_groups
 from policies.rollout import Group, TrainGroup
 from policies.seeds import derive_generator, derive_seed
-from policies.strategies.base import StepInfo, Strategy
+from policies.strategies.base import StepInfo, Strategy, Update
 from policies.strategies.open_groups import OpenGroups
 from policies.strategies.rollout_phase import rollout_phase
 from policies.tasks.curriculum import Curriculum
@@ -94,7 +94,6 @@ def play_round(node: Node) -> RoundEvent:
     An update that is not finite is undone by the policy, and the event says so: the round was played all the same.
     """
     watch, sampler = Stopwatch(node.gossip.transport_status, node.transport_cpu), node.config.sampler
-
     local, external = local_external_split(sampler, node.feedback)
     step = StepInfo(node.round, node.policy.version, wanted=local)
     draw = problems_of(node.round, node.curriculum, node.tasks, node.feedback, sampler.retry_unsolved)
@@ -106,8 +105,8 @@ def play_round(node: Node) -> RoundEvent:
     with watch.phase("sampling"):
         phase = rollout_phase(node.policy, node.strategy, node.rollouts, draw, scored, step)
 
-    node.verifier.habits.note(phase.groups)
     with watch.phase("exchange"):
+        node.verifier.habits.note(phase.groups)
         if phase.groups:  # none where no verifier came to an end
             node.gossip.publish(phase.groups, node.round, node.policy.version, node.policy.fingerprint)
         exchanged = node.gossip.drain()  # since the last round; accepted groups are in the pool by now
@@ -125,8 +124,7 @@ def play_round(node: Node) -> RoundEvent:
     learned, diverged = None, None
     try:
         with watch.phase("update"):
-            spec = replace(update.spec, external_floor=node.config.trust.external_floor)
-            learned = node.policy.update(filtered, spec) if filtered else None
+            learned = node.policy.update(filtered, spec_of(node, update)) if filtered else None
     except DivergedError as error:
         diverged = str(error)
 
@@ -187,6 +185,11 @@ def filter_advantages(member: TrainGroup, sampler: SamplerConfig) -> TrainGroup:
     if member.group.external and sampler.external_advantages == "positive":
         return replace(member, advantages=positive_part(member.advantages))
     return member
+
+
+def spec_of(node: Node, update: Update) -> UpdateSpec:
+    """The update as the strategy wants it, with the config's floor for what peers recommend."""
+    return replace(update.spec, external_floor=node.config.trust.external_floor)
 
 
 def measure_usefulness(node: Node, batch: Sequence[TrainGroup]) -> None:

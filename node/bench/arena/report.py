@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from node.bench.arena.attacks import ATTACKS, Success
 from node.bench.arena.cell import CALM, ArenaCell
 from node.bench.arena.defences import DEFAULT, UNDEFENDED
-from node.bench.kit.report import Check, Row
-from node.bench.kit.spread import spread
+from node.bench.kit.report import Check, Row, spread
 
 COUNTS = 0.6  # success against undefended nodes from which an attack is one
 # Success against the default, from which the issue speaks of a miss; of `longest_correct` the added length.

@@ -14,9 +14,9 @@ from node.bench.arena.cell import CALM, ArenaCell, arm_of, play_cell
 from node.bench.arena.defences import DEFAULT, SINGLE, UNDEFENDED, Defence
 from node.bench.arena.population import ArenaPlan
 from node.bench.arena.report import Arena, checks, rows
+from node.bench.kit.cell_store import CellStore
 from node.bench.kit.options import BenchError, BenchOptions, refuse_unknown
 from node.bench.kit.report import Interrupted, Progress, Report
-from node.bench.sapo.cell_store import CellStore
 
 NODES, ROUNDS, MALICIOUS = 4, 50, 0.25
 SEEDS, SINGLE_SEEDS = 5, 2  # of the whole against nothing, and of single defences against their own attack

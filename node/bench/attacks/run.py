@@ -18,8 +18,7 @@ from node.bench.attacks.plan import CASES, DIALLED, JOINED, LIARS, PRIVATE, Atta
 from node.bench.attacks.report import SETTLING, AttackOutcome, checks
 from node.bench.attacks.swarm import NODES, SEED, START_SECONDS, HonestSwarm, Place, place
 from node.bench.kit.options import BenchError, BenchOptions, refuse_unknown
-from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
-from node.bench.kit.spread import spread
+from node.bench.kit.report import Check, Interrupted, Progress, Report, Row, spread
 from node.bench.netlab.kernel import obstacle
 from node.bench.netlab.lab import Lab
 from node.storage.run_folder import new_run_folder

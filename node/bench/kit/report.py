@@ -93,3 +93,8 @@ def _finite(row: Row) -> dict[str, str | int | float | bool | None]:
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in row.items()
     }
+
+
+def spread(column: str, figures: Sequence[float]) -> dict[str, float]:
+    """Of a figure over seeds: the mean as `column`, the smallest and the largest as `column_low` and `column_high`."""
+    return {column: statistics.fmean(figures), f"{column}_low": min(figures), f"{column}_high": max(figures)}

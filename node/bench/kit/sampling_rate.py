@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from node.bench.kit.machine import best_device
-from node.bench.kit.report import Check, Progress, Row
-from node.bench.kit.spread import spread
+from node.bench.kit.report import Check, Progress, Row, spread
 from node.bench.kit.workloads import Workload, draw_requests, play
 from policies.text.engine import Engine, Request
 from policies.text.model import load

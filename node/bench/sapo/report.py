@@ -9,8 +9,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
-from node.bench.kit.report import Check, Row
-from node.bench.kit.spread import spread
+from node.bench.kit.report import Check, Row, spread
 from node.bench.sapo.arms import PAPER
 from node.bench.sapo.cell import Cell, NodeCourse
 

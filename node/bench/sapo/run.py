@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from node.bench.kit.cell_store import CellStore
 from node.bench.kit.options import BenchError, BenchOptions, refuse_unknown
 from node.bench.kit.report import Interrupted, Progress, Report
 from node.bench.sapo.arms import SPLITS, Arm, arms_of, baseline, starting
 from node.bench.sapo.cell import Cell, play_cell
-from node.bench.sapo.cell_store import CellStore
 from node.bench.sapo.plot import draw_curves
 from node.bench.sapo.population import POLICIES, PopulationPlan
 from node.bench.sapo.report import checks, rows

@@ -17,8 +17,7 @@ import numpy as np
 
 from node.bench.kit import sampling_rate
 from node.bench.kit.options import BenchOptions
-from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
-from node.bench.kit.spread import spread
+from node.bench.kit.report import Check, Interrupted, Progress, Report, Row, spread
 from node.bench.strategies.accuracy_mix import AccuracyMix, calibrated
 from node.bench.strategies.token_simulator import TokenOutcome, TokenWorld, simulate
 from policies.rollout import Finish, Group, Problem, Rollout, Segment

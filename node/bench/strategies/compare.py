@@ -16,8 +16,7 @@ from typing import Any
 
 from node.bench.kit.identities import keep_seeded_key
 from node.bench.kit.options import BenchOptions, refuse_unknown
-from node.bench.kit.report import Interrupted, Progress, Report, Row
-from node.bench.kit.spread import spread
+from node.bench.kit.report import Interrupted, Progress, Report, Row, spread
 from node.bench.kit.trained_node import HeldOutScore, judge, next_round, no_progress
 from node.config.schema import Config, parse_config
 from node.runtime.build import build_node

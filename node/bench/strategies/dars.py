@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from node.bench.kit.options import BenchOptions
-from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
-from node.bench.kit.spread import spread
+from node.bench.kit.report import Check, Interrupted, Progress, Report, Row, spread
 from node.bench.strategies.bandit import Allocation, BanditState, BanditWorld, training
 from policies.seeds import derive_generator
 

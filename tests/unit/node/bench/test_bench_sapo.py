@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from node.bench.kit import trained_node
+from node.bench.kit.cell_store import CellStore
 from node.bench.kit.options import BenchError, BenchOptions
 from node.bench.kit.trained_node import HeldOutScore
 from node.bench.sapo import population, run
 from node.bench.sapo.arms import SPLITS, arms_of, baseline
 from node.bench.sapo.cell import Cell, NodeCourse, play_cell
-from node.bench.sapo.cell_store import CellStore
 from node.bench.sapo.plot import draw_curves
 from node.bench.sapo.population import PopulationPlan, config_of, skills_of
 from node.bench.sapo.report import (
