@@ -21,7 +21,7 @@ from node.bench.arena.cell import play_cell
 from node.bench.arena.defences import DEFAULT, UNDEFENDED
 from node.bench.arena.hostile import Gang, honest_address, members_of
 from node.bench.arena.population import ArenaPlan
-from node.bench.kit.lockstep import ROUND_SECONDS
+from node.bench.kit.trained_node import ROUND_SECONDS
 from policies.advantage import group_relative
 from policies.rollout import Finish, Group, Rollout, Segment, TrainGroup
 from policies.tasks import EMBEDDED

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from node.bench.kit.lockstep import RoundClock
+from node.bench.kit.trained_node import RoundClock
 from node.bench.sapo.arms import SPLITS, arms_of
 from node.bench.sapo.population import PopulationPlan, populate
 from node.runtime.loop import Node, play_round

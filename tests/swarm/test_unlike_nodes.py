@@ -20,8 +20,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from node.bench.kit.lockstep import RoundClock
-from node.bench.kit.trained_node import judge
+from node.bench.kit.trained_node import RoundClock, judge
 from node.config.reading import load_config
 from node.config.roles import as_silo, manifest_of
 from node.config.schema import Config

@@ -15,9 +15,8 @@ from node.bench.arena.attacks import Attack
 from node.bench.arena.defences import Defence
 from node.bench.arena.hostile import Gang, members_of
 from node.bench.arena.population import GROUPS, ArenaPlan, honest_nodes
-from node.bench.kit.lockstep import RoundClock
 from node.bench.kit.report import Progress
-from node.bench.kit.trained_node import next_round
+from node.bench.kit.trained_node import RoundClock, next_round
 from node.runtime.loop import Node, score
 from node.storage.events import History
 from node.storage.run_folder import RunFolder

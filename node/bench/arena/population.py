@@ -10,7 +10,7 @@ from typing import Any
 
 from node.bench.arena.defences import Defence
 from node.bench.arena.hostile import honest_address
-from node.bench.kit.lockstep import build_lockstep_node
+from node.bench.kit.trained_node import build_lockstep_node
 from node.config.roles import manifest_of
 from node.config.schema import Config, parse_config
 from node.runtime.loop import Node

@@ -1,18 +1,29 @@
-"""Rounds and held-out scores of a node that a benchmark trains."""
+"""Nodes that a benchmark trains in one process, on a clock of their rounds; their rounds and held-out scores."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from node.bench.kit.identities import keep_seeded_key
+from node.config.schema import Config
+from node.runtime.build import build_node
 from node.runtime.loop import Node, play_round, score
+from node.runtime.transports import gossip_settings
 from node.storage.events import RoundEvent
+from node.storage.run_folder import RunFolder
 from policies.policy import DivergedError, sample_groups
 from policies.rollout import Group
-from policies.seeds import derive_seed
+from policies.seeds import derive_generator, derive_seed
+from swarm.gossip.service import Gossip
+from swarm.transport.base import Transport
 
+ROUND_SECONDS = 60.0  # on the bench's clock
+START = 1_000_000.0  # Unix seconds at which the bench's clock begins
 JUDGED = 20  # held-out problems of each task, the same for all nodes, arms and seeds
 
 
@@ -60,3 +71,35 @@ def pass_at(k: int, group: Group) -> float:
 
 def no_progress(what: str, done: int, total: int) -> None:
     """Takes a warm start's progress: it is made once, then read from the user's cache."""
+
+
+@dataclass(slots=True)
+class RoundClock:
+    """The time of a population: it moves on by one round when all have played it."""
+
+    now: float = START
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self) -> None:
+        self.now += ROUND_SECONDS
+
+
+def build_lockstep_node(
+    config: Config, path: Path, bench: str, join: Callable[[str], Transport], clock: Callable[[], float]
+) -> Node:
+    """A node whose gossip is stepped by its caller; `join` gives the transport of a PeerID.
+
+    In a run, which bodies a node fetches and which comes first repeats in no other; here both follow the seed.
+    """
+    folder = RunFolder(path)
+    config = folder.create(config)
+    peer = keep_seeded_key(folder.identity(config), config.run_seed, bench)
+    transport = join(peer)
+    node = build_node(config, folder, transport, no_progress, clock)
+    generator = derive_generator(config.run_seed, "gossip")
+    usual = gossip_settings(config)
+    one_by_one = replace(usual, parallel=1, brief=usual.patience)
+    node.gossip = Gossip(transport, node.verifier, node.pool, clock, generator, one_by_one)
+    return node

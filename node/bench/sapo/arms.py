@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from node.bench.kit.lockstep import ROUND_SECONDS
 from node.bench.kit.options import BenchError
+from node.bench.kit.trained_node import ROUND_SECONDS
 
 SPLITS = ("8/0", "6/2", "4/4", "2/6")
 ROLLOUTS = 8  # L

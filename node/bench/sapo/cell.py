@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from node.bench.kit.lockstep import RoundClock
 from node.bench.kit.report import Progress
-from node.bench.kit.trained_node import NOT_SCORED, HeldOutScore, judge, next_round
+from node.bench.kit.trained_node import NOT_SCORED, HeldOutScore, RoundClock, judge, next_round
 from node.bench.sapo.arms import ROLLOUTS, Arm
 from node.bench.sapo.population import PopulationPlan, populate
 from node.runtime.loop import Node

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from node.bench.kit.lockstep import build_lockstep_node
+from node.bench.kit.trained_node import build_lockstep_node
 from node.bench.sapo.arms import Arm
 from node.config.reading import load_config
 from node.config.roles import manifest_of
