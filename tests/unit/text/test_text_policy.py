@@ -328,9 +328,8 @@ def test_prompts_take_the_chat_template_or_go_plain() -> None:
     with_system = tokenizer.decode(Encoding(tokenizer, PromptSettings(system="sum"), 8).prompt("1"))
     assert with_system.endswith("sum<|end|><|user|>1<|end|><|assistant|>")
     tokenizer.chat_template = None
-    assert (
-        tokenizer.decode(Encoding(tokenizer, PromptSettings(), 8).prompt("1+2=")) == "Question: 1+2=\nAnswer:"
-    )
+    plain = tokenizer.encode("Question: 1+2=\nAnswer:", add_special_tokens=False)
+    assert list(Encoding(tokenizer, PromptSettings(), 8).prompt("1+2=")) == plain
 
 
 def test_a_tokenizer_without_an_end_is_refused_where_nothing_else_names_one() -> None:
