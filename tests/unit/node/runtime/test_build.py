@@ -67,8 +67,12 @@ def test_a_row_beyond_the_context_is_refused_before_the_run_wherever_it_stands(t
 
 def test_what_a_model_wants_known_is_in_its_policys_notes(tmp_path: Path) -> None:
     model = folder_of("gemma2", tmp_path / "model")
-    section = {"path": str(model), "system": "Be brief."}
-    policy = {"type": "text", "model": section, "generation": {"max_new_tokens": 20}}
+    policy = {
+        "type": "text",
+        "model": {"path": str(model)},
+        "prompt": {"system": "Be brief."},
+        "generation": {"max_new_tokens": 20},
+    }
     built = build_policy(parse_config({"tasks": [{"name": "sort"}], "policy": policy, "seed": 1}), quiet)
     assert "'<end_of_turn>' by the chat template" in built.notes[0]
     assert "takes no system message" in built.notes[1]
