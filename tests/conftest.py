@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
+from node.ui import interrupts
+
 UNIT = Path(__file__).parent / "unit"
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables are as wide as where nobody says a width, and no earlier command's last words stand in an error."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    interrupts.on_leaving(lambda: "")
 
 
 @pytest.fixture(autouse=True)

@@ -55,7 +55,7 @@ def test_an_argument_that_the_template_does_not_use_is_refused_with_those_that_i
         PolicyError, match=r"template_args\.enable_thinkin: .* no such argument; it takes: enable_thinking"
     ):
         prompt_of(chatml_kind(), enable_thinkin=False)
-    with pytest.raises(PolicyError, match="no chat template"):
+    with pytest.raises(PolicyError, match="it takes: none"):
         prompt_of(gpt2_kind(), enable_thinking=False)
 
 

@@ -184,7 +184,9 @@ def test_windows_caps_and_experts_share_prompts_exactly(
     trainer.accumulate(ROWS)
     assert 40 in seen, "the longest prompt was not computed by itself"
     hand_written_loss(reference, ROWS, PLAIN).backward()
-    assert largest_relative_difference(gradients(model), gradients(reference)) < ROUNDING
+    # Gemma 4 scales up embeddings in every layer: float32 rounds their gradients by 6.3e-5 on some processors.
+    rounding = 10 * ROUNDING if kind == "gemma4_text" else ROUNDING
+    assert largest_relative_difference(gradients(model), gradients(reference)) < rounding
 
 
 @pytest.mark.parametrize("kind", ["qwen3_moe", "mixtral", "gpt_oss"])

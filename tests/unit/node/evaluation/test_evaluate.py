@@ -55,7 +55,7 @@ def test_a_run_is_judged_against_its_start_and_an_exported_folder_as_the_run(
         assert line["difference"]["value"] == pytest.approx(line["model"]["value"] - line["base"]["value"])
         assert line["model"]["low"] <= line["model"]["value"] <= line["model"]["high"]
     assert lines["all", "pass@4"]["model"]["value"] > 0, "otherwise equal figures would say nothing"
-    assert lines["all", "pass@2"]["problems"] == 6
+    assert lines["all", "pass@1"]["problems"] == 6
     assert {tuple(text["answers"]) for text in first["texts"]} == {("start", "round 1")}
     assert [text["seed"] for text in first["texts"]] == [FIRST_SEED, FIRST_SEED]
 
