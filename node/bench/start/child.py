@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import json
 import resource
+import runpy
 import sys
 from pathlib import Path
 
@@ -43,10 +44,8 @@ def _load_policy(overrides: list[str]) -> None:
 
 
 def _run_verb(arguments: list[str]) -> None:
-    from node.__main__ import main as murmur
-
     sys.argv = ["murmur", *arguments]
-    murmur()
+    runpy.run_module("node", run_name="__main__")
 
 
 def _tell(file: Path) -> None:
