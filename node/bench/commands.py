@@ -174,7 +174,7 @@ def gossip(cases: CasesOption = [], seeds: SeedsOption = None, as_json: JsonOpti
 
 @bench_app.command()
 def memory(cases: CasesOption = [], as_json: JsonOption = False) -> None:
-    """The memory plan of small models against what they take, each in a process of its own."""
+    """The memory plan of small models, against what they take."""
     _run("memory", BenchOptions(cases=tuple(cases)), as_json=as_json)
 
 

@@ -5,10 +5,11 @@ Defaults are the vetted setting. Every field's docstring is its documentation (`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from node.config.explain import explain
 from node.config.sections.checkpoint import CheckpointConfig
@@ -45,7 +46,7 @@ class Config(Settings):
     nodes meet the same problems; the run's config.json holds it."""
     rounds: int = Field(default=100, ge=1)
     """Rounds to run: generate, publish, collect, sample, update."""
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")
+    device: str = "auto"
     """Where the policy lives: `cpu`, `mps`, `cuda`, or one GPU of several, as `cuda:1`. `auto` takes the first there is
     of cuda, mps and cpu."""
     threads: int = Field(default=0, ge=0, le=1024)
@@ -88,6 +89,15 @@ class Config(Settings):
     def seeded(self, derived: int) -> Config:
         """The same config with a seed: `derived` where none is set."""
         return self if self.seed is not None else self.model_copy(update={"seed": derived})
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", device):
+            raise ValueError(
+                f"must be 'auto', 'cpu', 'cuda', 'mps' or one GPU, such as 'cuda:1'; it is {device[:40]!r}"
+            )
+        return device
 
     @model_validator(mode="after")
     def _sharing_needs_a_swarm(self) -> Config:
