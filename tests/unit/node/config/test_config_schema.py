@@ -102,7 +102,7 @@ WORDS = [
     ({"rounds": 1.5}, "rounds: must be a whole number; it is 1.5"),
     (
         {"device": "cudo"},
-        "device: must be 'auto', 'cpu', 'cuda' or 'mps'; it is 'cudo'; did you mean 'cuda'?",
+        "device: must be 'auto', 'cpu', 'cuda', 'mps' or one GPU, such as 'cuda:1'; it is 'cudo'",
     ),
     ({"strategy": {"type": "ppo"}}, "strategy.type: must be 'grpo', 'brorl', 'dars', 'april'; it is 'ppo'"),
     ({"strategy": {"type": 3}}, "strategy.type: must be "),
