@@ -14,7 +14,7 @@ from policies.policy import PolicyError
 def require_bitsandbytes(key: str) -> None:
     """Raises PolicyError, with what to install, where the package is missing. `key`: the setting that asks for it."""
     if find_spec("bitsandbytes") is None:
-        raise PolicyError(f"{key} needs the bitsandbytes package: pip install 'murmuration[quant]'")
+        raise PolicyError(f"{key} needs the bitsandbytes package: pip install bitsandbytes")
 
 
 def four_bit_config(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
