@@ -143,7 +143,7 @@ class TrainerSettings(Settings):
     schedule_steps: PositiveInt | None = None
     """Update at which linear and cosine reach zero, counted from the start. None: the run's `rounds`."""
     optimizer: Literal["adamw", "adamw_fused", "adamw_8bit", "adafactor"] = "adamw"
-    """`adamw_fused` is faster on a GPU; `adamw_8bit` keeps its state in a quarter of the memory (package `bitsandbytes`);
+    """`adamw_fused` is faster on a GPU; `adamw_8bit` keeps its state in a quarter of the memory (by `bitsandbytes`);
     `adafactor` keeps next to none."""
     loss: Literal["dapo", "cispo"] = "dapo"
     """`dapo` clips the ratio as PPO does (arXiv 2503.14476), `cispo` only caps its weight (2506.13585)."""
