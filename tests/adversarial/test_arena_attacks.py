@@ -27,10 +27,11 @@ from policies.rollout import Finish, Group, Rollout, Segment, TrainGroup
 from policies.tasks import EMBEDDED
 from policies.tasks.task import TRAIN_SEEDS, score_group
 from policies.tasks.walk import WALK, stops_of, worked
+from swarm.admission import rollout_verifier
 from swarm.admission.habits import Guarded, HabitSettings
 from swarm.admission.peer_records import PeerRecords
 from swarm.admission.rollout_verifier import RolloutVerifier, VerifierLimits
-from swarm.admission.verdict import Outcome, Reason
+from swarm.admission.verdict import Outcome
 from swarm.gossip.service import Gossip, GossipSettings
 from swarm.sampling.external_pool import ExternalPool
 from swarm.sampling.sender_weight import fair_weights, mass
@@ -39,6 +40,13 @@ from swarm.transport.in_memory import MemoryHub
 ROUNDS, GROUPS, SIZE = 24, 4, 8
 TASKS = {task.name: task for task in (WALK, EMBEDDED["maximum"])}
 SEEN_BY_NOBODY = ("text_injection", "text_suffix", "code_injection", "wrong_step")
+
+
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crowded machine must not change what is drawn: budgets of processor time have tests of their own."""
+    for name in ("BODY_SECONDS", "GROUP_SECONDS"):
+        monkeypatch.setattr(rollout_verifier, name, 60.0)
 
 
 def honest_group(random: Random, task: str = WALK.name) -> Group:
@@ -142,10 +150,7 @@ def test_a_mark_that_no_verifier_sees_is_a_habit(attack: str) -> None:
     door = Door.open(attack)
     counters = door.play(2 * ROUNDS)
     [mallory] = door.gang.peers
-    # A body's processor seconds are bounded, and may be over on a crowded machine.
-    assert counters["accepted"] and {name for name in counters if name.startswith("refused")} <= {
-        "refused_waste"
-    }
+    assert counters["accepted"] and not [name for name in counters if name.startswith("refused")]
     caught = [found.masked >= 2 for found in door.late]
     assert len(caught) > ROUNDS and sum(caught) >= 0.9 * len(caught)
     assert "with a habit" in door.records.reason(mallory)
@@ -205,7 +210,7 @@ def test_a_copy_counts_once_and_the_author_is_not_blamed() -> None:
     counters = door.play(8)
     assert counters["known"] > 0
     honest = [gossip._verifier.peer for gossip in door.peers]
-    assert all(set(door.records.record(peer).refused) <= {"waste"} for peer in honest)  # on a crowded machine
+    assert [door.records.record(peer).refused for peer in honest] == [{}, {}]
     assert all(door.records.record(peer).good for peer in honest)
 
 
@@ -215,7 +220,7 @@ def test_half_a_copy_with_poison_is_told_by_its_poison() -> None:
     door.play(ROUNDS)
     verdicts, mallory = door.gossip.drain().verdicts, door.gang.peers
     assert {verdict.outcome for verdict in verdicts if verdict.peer in mallory} == {Outcome.ACCEPTED}
-    assert not [v for v in verdicts if v.reason not in (None, Reason.WASTE) and v.peer not in mallory]
+    assert not [v for v in verdicts if v.reason and v.peer not in mallory]
     assert door.late and all(found.masked for found in door.late)
 
 
@@ -233,7 +238,7 @@ def test_lies_about_rewards_are_counted_and_change_nothing() -> None:
     assert all(found.member.group.rewards[:2] == (0.0, 0.0) for found in door.guarded)
 
 
-@pytest.mark.parametrize("names", SYBILS)
+@pytest.mark.parametrize("names", [*SYBILS[:-1], pytest.param(SYBILS[-1], marks=pytest.mark.slow)])
 def test_names_at_one_address_share_a_place(names: int) -> None:
     """Beside six honest peers: 0.24 to 0.35 in runs, where a place for each name would be 0.5 to 0.87."""
     door = Door.open(f"sybils_{names}", honest=6)
