@@ -16,6 +16,7 @@ from typing import Any
 
 from policies.line_process import LineProcess
 from policies.rollout import Problem
+from policies.tasks.held_out import seed_on_its_side
 from policies.tasks.task import Param, TaskError, TaskSpec, TaskTimeoutError
 
 logger = logging.getLogger(__name__)
@@ -70,9 +71,15 @@ class CodeTask:
     process: CodeProcess
 
     def problem(self, seed: int) -> Problem:
+        drawn = seed_on_its_side(self.name, seed, lambda drawn: self._made(drawn)[0])
+        return Problem(self.name, seed, *self._made(drawn))
+
+    def _made(self, seed: int) -> tuple[str, str]:
+        """Prompt and answer that the class gives for a seed."""
         answer = self.process.ask({"seed": seed})
         if "problem" in answer:
-            return Problem(self.name, seed, *answer["problem"])
+            prompt, right = answer["problem"]
+            return prompt, right
         if "late" in answer:
             raise TaskTimeoutError(f"{self.name}: problem({seed}) takes over {CPU_SECONDS:g} s of computing")
         raise TaskError(f"{self.name}: problem({seed}) failed: {answer['failed']}")

@@ -45,9 +45,7 @@ def seed_on_its_side(task: str, seed: int, prompt: Callable[[int], str]) -> int:
             return drawn
         drawn = derive_seed(seed, "on its side", task, draw) % TRAIN_SEEDS + HELD_OUT_SEED * held_out
     kept = "kept for evaluation" if held_out else "left to train on"
-    raise TaskError(
-        f"{task} has too few different prompts: none of {DRAWS} is {kept}; choose parameters that give more"
-    )
+    raise TaskError(f"{task} has too few different prompts: none of {DRAWS} is {kept}; it has to make more")
 
 
 def _hash(task: str, prompt: str) -> int:

@@ -57,6 +57,26 @@ class MemoryHub:
         with self._lock:
             self._offers[announcement.peer].append((announcement, body))
 
+    def publish(
+        self, peer: str, body: bytes, summary: Summary, addresses: tuple[str, ...], created: float
+    ) -> Announcement:
+        """Puts up a body with an announcement that is true of it."""
+        announcement = Announcement(
+            swarm=self.swarm,
+            epoch=0,
+            depth=0,
+            shard=0,
+            peer=peer,
+            created=created,
+            expires=created + MAX_LIFETIME,
+            digest=hashlib.sha256(body).digest(),
+            size=len(body),
+            summary=summary,
+            addresses=addresses,
+        )
+        self.offer(announcement, body)
+        return announcement
+
     def withdraw(self, peer: str) -> None:
         with self._lock:
             self._offers.pop(peer, None)
@@ -91,21 +111,7 @@ class MemoryTransport:
 
     def publish(self, body: bytes, summary: Summary) -> Announcement:
         self._check_open()
-        now = self._hub.clock()
-        announcement = Announcement(
-            swarm=self._hub.swarm,
-            epoch=0,
-            depth=0,
-            shard=0,
-            peer=self._peer,
-            created=now,
-            expires=now + MAX_LIFETIME,
-            digest=hashlib.sha256(body).digest(),
-            size=len(body),
-            summary=summary,
-            addresses=self._addresses,
-        )
-        self._hub.offer(announcement, body)
+        announcement = self._hub.publish(self._peer, body, summary, self._addresses, self._hub.clock())
         self._count(published=1)
         return announcement
 

@@ -5,7 +5,6 @@ They train nothing. An attacker knows the tasks, so it needs no policy to be rig
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -14,9 +13,8 @@ from node.bench.arena.attacks import Attack, Source
 from policies.rollout import Finish, Problem
 from policies.seeds import derive_generator, derive_seed
 from policies.tasks.task import TRAIN_SEEDS, Task
-from swarm.limits import MAX_LIFETIME
 from swarm.transport.in_memory import MemoryHub
-from swarm.wire.announcement import Announcement, Summary, TaskSummary
+from swarm.wire.announcement import Summary, TaskSummary
 from swarm.wire.body import Body, SharedGroup, SharedRollout
 from swarm.wire.body_codec import decode_body, encode_body
 from swarm.wire.identity import Identity
@@ -121,18 +119,4 @@ class Gang:
         wire = encode_body(body)
         named = tuple(TaskSummary(name, body.rollouts, 0.5) for name in sorted({g.task for g in groups}))
         summary = Summary(round_number, round_number, "arena", len(groups), body.rollouts, named)
-        created = self.clock() - self.attack.age
-        announcement = Announcement(
-            swarm=self.hub.swarm,
-            epoch=0,
-            depth=0,
-            shard=0,
-            peer=member.peer,
-            created=created,
-            expires=created + MAX_LIFETIME,
-            digest=hashlib.sha256(wire).digest(),
-            size=len(wire),
-            summary=summary,
-            addresses=(member.address,),
-        )
-        self.hub.offer(announcement, wire)
+        self.hub.publish(member.peer, wire, summary, (member.address,), self.clock() - self.attack.age)

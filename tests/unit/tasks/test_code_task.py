@@ -15,6 +15,8 @@ from node.config.reading import load_config
 from node.config.roles import as_swarm_node, manifest_of
 from node.config.schema import Config, ConfigError
 from policies.tasks import TaskError, TaskSpec, build_task, code_task
+from policies.tasks.held_out import is_held_out
+from policies.tasks.task import HELD_OUT_SEED
 from swarm.wire.invite import Invite
 
 VOWELS = """
@@ -51,6 +53,23 @@ def test_problems_and_scores_are_those_of_the_class(tmp_path: Path, monkeypatch:
     assert [task.score(problem, text) for text in ("raise", "hang", "nan")] == [None] * 3
     assert task.score(problem, problem.answer) == 1.0, "it goes on after each of them"
     assert task.score(replace(problem, answer="4"), "4") == 1.0
+
+
+def test_what_a_policy_is_judged_by_is_made_of_no_training_seed(tmp_path: Path) -> None:
+    [config] = load_config(written(tmp_path)).tasks
+    task = build_task(config.spec)
+    held_out, training = (
+        [task.problem(first + offset).prompt for offset in range(30)] for first in (HELD_OUT_SEED, 0)
+    )
+    assert all(is_held_out(task.name, prompt) for prompt in held_out)
+    assert not any(is_held_out(task.name, prompt) for prompt in training)
+
+
+def test_a_class_of_too_few_problems_says_so(tmp_path: Path) -> None:
+    [config] = load_config(written(tmp_path, VOWELS.replace("Random(seed)", "Random(0)"))).tasks
+    task = build_task(config.spec)
+    with pytest.raises(TaskError, match="too few different prompts"):
+        [task.problem(seed) for seed in (0, HELD_OUT_SEED)]
 
 
 def test_an_invite_names_code_and_never_starts_it(tmp_path: Path) -> None:
