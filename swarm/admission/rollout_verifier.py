@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from policies.line_process import thread_seconds
@@ -119,7 +119,7 @@ class RolloutVerifier:
             if unjudged >= MAX_UNJUDGED_OF_BODY:
                 return [*verified, (Verdict(Outcome.UNUSABLE, body.sender, detail=left), None)]
             if refused >= MAX_REFUSALS or over > BODY_SECONDS:
-                return [*verified, (Verdict.refused(body.sender, Reason.WASTE, left), None)]
+                return [*verified, (_broken_off(body.sender, verified, left), None)]
             started = thread_seconds()
             verified.append(self._verify_group(body.sender, shared, pixels_left))
             if not verified[-1][0].no_verdict:  # those have a bound of their own, and are held against nobody
@@ -250,6 +250,14 @@ def _price(verdict: Verdict, group: Group | None) -> float:
     tokens = sum(len(rollout.token_ids) for rollout in group.rollouts)
     pixels = sum(len(rollout.image.pixels) for rollout in group.rollouts if rollout.image)
     return SECONDS_A_GROUP + SECONDS_A_TOKEN * tokens + SECONDS_A_PIXEL * pixels
+
+
+def _broken_off(peer: str, verified: Sequence[Verified], left: str) -> Verdict:
+    """On the groups that were not looked at any more. Large good groups are slow too: those are held against nobody."""
+    good = sum(verdict.outcome is Outcome.ACCEPTED for verdict, _ in verified)
+    if 2 * good >= len(verified):
+        return Verdict(Outcome.UNUSABLE, peer, detail=left)
+    return Verdict.refused(peer, Reason.WASTE, left)
 
 
 def _about(verdict: Verdict, shared: SharedGroup) -> Verdict:

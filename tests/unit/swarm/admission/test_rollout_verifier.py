@@ -287,6 +287,18 @@ def test_a_body_that_costs_more_than_it_brings_is_left(monkeypatch: pytest.Monke
     assert results[-1][0].reason is Reason.WASTE
 
 
+def test_large_good_groups_that_are_slow_to_read_are_held_against_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Peers that sample many rollouts of a problem were once refused for `waste`, and rested."""
+    work = Work(monkeypatch, encoding=BODY_SECONDS / 4)
+    groups = [shared_group(n, ("no", 0.0), (f"it is {n + 1}", 1.0)) for n in range(50)]
+    results = work.verifier.verify(*offer(body_of(groups, ALICE)))
+    assert 2 <= len(results) < 12, "the time that a body may take stays bounded"
+    assert [verdict.outcome for verdict, _ in results[:-1]] == [Outcome.ACCEPTED] * (len(results) - 1)
+    assert results[-1][0].outcome is Outcome.UNUSABLE and "further groups" in results[-1][0].detail
+
+
 def test_groups_to_learn_from_pay_for_themselves_and_for_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every fifth group once bought 0.4 CPU seconds for the four around it."""
 
@@ -297,7 +309,7 @@ def test_groups_to_learn_from_pay_for_themselves_and_for_no_others(monkeypatch: 
         ]
         work = Work(monkeypatch, encoding=SECONDS_A_GROUP / 2)
         results = work.verifier.verify(*offer(body_of(groups, ALICE)))
-        looked_at = len(results) - (results[-1][0].reason is Reason.WASTE)
+        looked_at = sum(verdict.seed is not None for verdict, _ in results)
         assert work.seconds == pytest.approx(looked_at * SECONDS_A_GROUP)
         return looked_at
 
