@@ -57,6 +57,7 @@ def assert_both_nodes_are_seen(outsider: subprocess.Popen[str]) -> None:
     assert all(offer["groups"] > 0 and offer["claimed_rewards"] for offer in offers)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(420)
 def test_demo_survives_a_kill_and_the_killed_node_resumes(tmp_path: Path) -> None:
     demo = start("demo", "--nodes", "2", "--rounds", str(ROUNDS), "--run-dir", "demo", "--json", cwd=tmp_path)

@@ -15,11 +15,15 @@ RUNNABLE = {
 }
 SHORT = [name for name, blocks in RUNNABLE.items() if any(not block.slow for block in blocks)]
 SLOW = [name for name, blocks in RUNNABLE.items() if any(block.slow for block in blocks)]
+# Even their short commands take one to two minutes together, and all pages are played one after another.
+LONG_PAGES = {"export", "own-data", "unattended"}
 PARTS = {"slow", "until Ctrl-C", "exit ", "terminal ", "needs "}
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("page", SHORT)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.slow] * (page in LONG_PAGES)) for page in SHORT]
+)
 def test_the_short_commands_of_a_page_run_as_printed(page: str, tmp_path: Path) -> None:
     blocks = [block for block in RUNNABLE[page] if not block.slow]
     prepare_folder(tmp_path, blocks)
