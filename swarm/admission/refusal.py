@@ -1,4 +1,8 @@
-"""Refusals of bodies and groups, each for one reason of a closed list. Announcements have their own, in discovery."""
+"""Refusals of bodies and groups, each for one reason of a closed list.
+
+`group_reader` and `rollout_verifier` decide; announcements have reasons of their own, in
+`discovery/announcement_filter`.
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from enum import StrEnum
 
 from swarm.errors import DecodeError, OtherVersion
 from swarm.limits import CLOCK_SKEW, MAX_LIFETIME
@@ -19,10 +20,25 @@ log = logging.getLogger(__name__)
 _REMEMBERED = 16_384  # digests of verified announcements, about 2 MB; a signature check costs 0.2 ms
 
 
-class AnnouncementRefused(DecodeError):
-    """An announcement that does not count here; `reason` is one word of a closed list, for counters."""
+class AnnouncementReason(StrEnum):
+    """Why an announcement was refused. Closed: counters, dashboards and scripts match on the values."""
 
-    def __init__(self, reason: str) -> None:
+    VERSION = "version"  # of another version of the protocol
+    MALFORMED = "malformed"  # not an announcement: form, bounds, numbers
+    SWARM = "swarm"  # of another swarm, or of another number of shards
+    FUTURE = "future"  # made in the future, beyond the tolerated clock difference
+    LIFETIME = "lifetime"  # it expires before it was made, or too late
+    EPOCH = "epoch"  # of an epoch that its life does not touch, or that did not begin
+    SHARD = "shard"  # not where its peer's announcements of that epoch belong
+    SIGNATURE = "signature"  # not signed by its peer
+    MEMBERSHIP = "membership"  # of a stranger to this private swarm
+    RECORD = "record"  # an announcement that holds, under a key of the DHT that is not its own
+
+
+class AnnouncementRefused(DecodeError):
+    """An announcement that does not count here."""
+
+    def __init__(self, reason: AnnouncementReason) -> None:
         super().__init__(f"announcement refused: {reason}")
         self.reason = reason
 
@@ -64,29 +80,29 @@ class AnnouncementFilter:
         try:
             return Announcement.decode(raw)
         except OtherVersion as error:
-            if not self.refused["version"]:
+            if not self.refused[AnnouncementReason.VERSION]:
                 log.warning("announcements are refused: %s", error)
-            raise AnnouncementRefused("version") from error
+            raise AnnouncementRefused(AnnouncementReason.VERSION) from error
         except DecodeError as error:
-            raise AnnouncementRefused("malformed") from error
+            raise AnnouncementRefused(AnnouncementReason.MALFORMED) from error
 
     def _check_place(self, a: Announcement) -> None:
         manifest, latest = self.manifest, self._clock() + CLOCK_SKEW
         if a.swarm != self._swarm or a.depth != manifest.shard_depth:
-            raise AnnouncementRefused("swarm")
+            raise AnnouncementRefused(AnnouncementReason.SWARM)
         if a.created > latest:
             if self.on_future and a.verify_signature():
                 self.on_future(a, a.created - self._clock())
-            raise AnnouncementRefused("future")
+            raise AnnouncementRefused(AnnouncementReason.FUTURE)
         if not 0 < a.expires - a.created <= MAX_LIFETIME:
-            raise AnnouncementRefused("lifetime")
+            raise AnnouncementRefused(AnnouncementReason.LIFETIME)
         # One place in each epoch that has begun in its life, since it may be republished there (`republish`).
         # Otherwise one key could fill the shards of every epoch there is.
         first, last = (epoch_of(at, manifest.epoch_seconds) for at in (a.created, min(a.expires, latest)))
         if not first <= a.epoch <= last:
-            raise AnnouncementRefused("epoch")
+            raise AnnouncementRefused(AnnouncementReason.EPOCH)
         if a.shard != shard_of(a.peer, a.epoch, a.depth):
-            raise AnnouncementRefused("shard")
+            raise AnnouncementRefused(AnnouncementReason.SHARD)
 
     def _check_signatures(self, announcement: Announcement, raw: bytes) -> None:
         digest = hashlib.sha256(raw).digest()
@@ -94,9 +110,9 @@ class AnnouncementFilter:
             self._verified.move_to_end(digest)
             return
         if not announcement.verify_signature():
-            raise AnnouncementRefused("signature")
+            raise AnnouncementRefused(AnnouncementReason.SIGNATURE)
         if not admits(self.manifest.member_key, announcement.swarm, announcement.peer, announcement.token):
-            raise AnnouncementRefused("membership")
+            raise AnnouncementRefused(AnnouncementReason.MEMBERSHIP)
         self._verified[digest] = None
         if len(self._verified) > _REMEMBERED:
             self._verified.popitem(last=False)

@@ -18,7 +18,7 @@ from hivemind.dht.validation import DHTRecord, RecordValidatorBase
 from hivemind.utils.serializer import MSGPackSerializer
 from hivemind.utils.timed_storage import ValueWithExpiration
 
-from swarm.discovery.announcement_filter import AnnouncementFilter, AnnouncementRefused
+from swarm.discovery.announcement_filter import AnnouncementFilter, AnnouncementReason, AnnouncementRefused
 from swarm.errors import DecodeError
 from swarm.limits import MAX_ANNOUNCEMENT
 from swarm.network.dht_storage import MAX_SHARD_RECORDS, BoundedStorage
@@ -44,7 +44,7 @@ class AnnouncementValidator(RecordValidatorBase):
         except AnnouncementRefused:
             return False
         if not _belongs(announcement, record):
-            self._filter.refused["record"] += 1
+            self._filter.refused[AnnouncementReason.RECORD] += 1
             return False
         return True
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from swarm.discovery.key_watch import KeyWatch
 from swarm.discovery.republish import draw_phase, is_due, next_moment, republished
 from swarm.errors import TransportDown
-from swarm.exchange.fetch import BodyExchange
+from swarm.exchange.body_exchange import BodyExchange
 from swarm.exchange.push_mirror import Mirrors
 from swarm.limits import PUSH_PROTOCOL
 from swarm.network.address_book import AddressBook

@@ -25,7 +25,7 @@ from swarm.discovery.shard_reader import ShardReader
 from swarm.errors import TransportDown
 from swarm.exchange.announcement_exchange import AnnouncementServer
 from swarm.exchange.autonat import DialBackServer, Reachability, probe_reachability
-from swarm.exchange.fetch import BodyExchange
+from swarm.exchange.body_exchange import BodyExchange
 from swarm.exchange.peer_stats import NodeStats, StatsServer
 from swarm.exchange.push_mirror import MirrorServer
 from swarm.limits import (

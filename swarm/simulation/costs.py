@@ -27,5 +27,5 @@ LOOKUP_WORKERS = 4  # requests of one look-up under way at once (hivemind's num_
 PARALLEL_FETCHES = 4  # as swarm.gossip.service's settings have it
 TRIES = 3  # fetches of one announcement before it is given up, as there
 TRIES_A_BODY = 2  # publishers tried for each body that is wanted, as there
-REFERRALS = 4  # fetchers of a body that its publisher names, as swarm.exchange.fetch does
+REFERRALS = 4  # fetchers of a body that its publisher names, as swarm.exchange.body_exchange does
 REMEMBERED_BODIES = 256  # whose fetchers are remembered, as there

@@ -34,7 +34,7 @@ from swarm.wire.announcement import Announcement, Summary, TaskSummary, epoch_of
 from swarm.wire.identity import Identity
 
 _LIMITS = ServeLimits()
-_BURST = 4 * _LIMITS.upload_rate  # as swarm.exchange.fetch has it
+_BURST = 4 * _LIMITS.upload_rate  # as swarm.exchange.body_exchange has it
 _CYCLES = 3  # of looking and fetching in a round, at most: the product's are two seconds apart
 _SUMMARY = Summary(1, 1, "smollm2-135m", 4, 32, (TaskSummary("sort@1", 32, 0.25),))
 

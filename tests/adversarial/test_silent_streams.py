@@ -22,7 +22,7 @@ from swarm.errors import FetchFailed
 from swarm.exchange import framing, stream_slots
 from swarm.exchange.autonat import DialBackServer
 from swarm.exchange.body_store import MirrorStore, ServeLimits
-from swarm.exchange.fetch import BodyExchange
+from swarm.exchange.body_exchange import BodyExchange
 from swarm.exchange.framing import Status, Stream, encode_request, read_frame, write_frame
 from swarm.exchange.peer_stats import NodeStats, StatsServer
 from swarm.exchange.push_mirror import MirrorServer, push
@@ -144,7 +144,7 @@ def test_a_fetch_from_who_drips_ends_long_before_the_stream_would(
     monkeypatch: pytest.MonkeyPatch, silent: bytes
 ) -> None:
     monkeypatch.setattr(framing, "GRACE", 0.1)
-    monkeypatch.setattr("swarm.exchange.fetch._ANSWER_TIMEOUT", 0.1)
+    monkeypatch.setattr("swarm.exchange.body_exchange._ANSWER_TIMEOUT", 0.1)
     bob = exchange()
     kept = []
 

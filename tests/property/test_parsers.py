@@ -29,7 +29,7 @@ from policies.rollout import Image
 from swarm.errors import DecodeError, InviteError, TransportError
 from swarm.exchange.announcement_exchange import ask_announcements
 from swarm.exchange.autonat import ask
-from swarm.exchange.fetch import _decode_gossip
+from swarm.exchange.body_exchange import _decode_gossip
 from swarm.exchange.framing import decode_request, read_frame
 from swarm.exchange.peer_stats import NodeStats
 from swarm.network import ipc
