@@ -26,8 +26,8 @@ from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.errors import FetchFailed
 from swarm.exchange.announcement_exchange import AnnouncementServer, ask_announcements
 from swarm.exchange.autonat import DialBackServer, ask
-from swarm.exchange.body_store import MirrorStore, ServeLimits
 from swarm.exchange.body_exchange import BodyExchange
+from swarm.exchange.body_store import MirrorStore, ServeLimits
 from swarm.exchange.framing import HEADER, Status, Stream, encode_request, read_frame, write_frame
 from swarm.exchange.peer_stats import NodeStats, StatsServer
 from swarm.exchange.push_mirror import MirrorServer, push

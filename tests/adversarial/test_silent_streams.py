@@ -21,8 +21,8 @@ from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.errors import FetchFailed
 from swarm.exchange import framing, stream_slots
 from swarm.exchange.autonat import DialBackServer
-from swarm.exchange.body_store import MirrorStore, ServeLimits
 from swarm.exchange.body_exchange import BodyExchange
+from swarm.exchange.body_store import MirrorStore, ServeLimits
 from swarm.exchange.framing import Status, Stream, encode_request, read_frame, write_frame
 from swarm.exchange.peer_stats import NodeStats, StatsServer
 from swarm.exchange.push_mirror import MirrorServer, push

@@ -18,8 +18,8 @@ from swarm import limits
 from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.errors import DecodeError, FetchFailed
-from swarm.exchange.body_store import BodyStore, ServeLimits
 from swarm.exchange.body_exchange import BodyExchange
+from swarm.exchange.body_store import BodyStore, ServeLimits
 from swarm.exchange.framing import Status, Stream, encode_request, read_frame, write_frame
 from swarm.exchange.rate_limit import PeerBuckets, TokenBucket
 from swarm.wire.announcement import Announcement

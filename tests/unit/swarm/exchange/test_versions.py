@@ -17,8 +17,8 @@ from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.errors import DecodeError, FetchFailed, OtherVersion
 from swarm.exchange.announcement_exchange import AnnouncementServer
 from swarm.exchange.autonat import DialBackServer, ask
-from swarm.exchange.body_store import MirrorStore, ServeLimits
 from swarm.exchange.body_exchange import BodyExchange
+from swarm.exchange.body_store import MirrorStore, ServeLimits
 from swarm.exchange.framing import Status, Stream, read_frame, write_frame
 from swarm.exchange.peer_stats import NodeStats, StatsServer
 from swarm.exchange.push_mirror import MirrorServer, push
