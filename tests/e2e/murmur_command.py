@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 MURMUR = [sys.executable, "-m", "node"]
 ROOT = Path(__file__).parents[2]
@@ -21,25 +22,31 @@ QUICK = [
 
 
 def murmur(
-    *arguments: str, cwd: Path, timeout: float = 150, prefix: Sequence[str] = ()
+    *arguments: str,
+    cwd: Path,
+    timeout: float = 150,
+    prefix: Sequence[str] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `murmur ARGUMENTS` to its end."""
+    """Runs `murmur ARGUMENTS` to its end; `environment` comes on top of this process's."""
     return subprocess.run(
         [*prefix, *MURMUR, *arguments],
         cwd=cwd,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
         timeout=timeout,
     )
 
 
-def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+def start(
+    *arguments: str, cwd: Path, environment: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.Popen[str]:
     """Starts `murmur ARGUMENTS`; the caller ends it."""
     return subprocess.Popen(
         [*MURMUR, *arguments],
         cwd=cwd,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
