@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from node.ui import interrupts
+
+# No example is too slow: test machines are shared.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 UNIT = Path(__file__).parent / "unit"
 

@@ -152,14 +152,14 @@ def test_images_that_inflate_beyond_their_pixels_take_little_memory(tmp_path: Pa
     assert int(victim.stdout) <= 8 * 2**20
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=400))
 def test_random_bytes_are_never_more_than_refused(data: bytes) -> None:
     for start in (b"", PNG[:8], PNG[:33], WEBP[:20], WEBP[:30]):
         bounded(start + data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from([PNG, WEBP]), st.data())
 def test_altered_images_are_pixels_or_refused(good: bytes, data: st.DataObject) -> None:
     altered = bytearray(good)
@@ -169,7 +169,7 @@ def test_altered_images_are_pixels_or_refused(good: bytes, data: st.DataObject) 
     bounded(bytes(altered))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, 9), st.integers(0, 9), st.sampled_from([0, 2, 3, 4, 6]), st.binary(max_size=120))
 def test_pngs_with_right_checksums_are_their_pixels_or_refused(
     width: int, height: int, colour: int, pixels: bytes

@@ -155,14 +155,14 @@ def damaged(raw: bytes, changes: list[tuple[int, int]], cut: tuple[int, int, byt
 
 
 @pytest.mark.parametrize("name", PARSERS)
-@settings(max_examples=FEW, deadline=None)
+@settings(max_examples=FEW)
 @given(raw=junk)
 def test_junk_is_a_value_or_the_expected_error(name: str, raw: bytes) -> None:
     reads_or_refuses(PARSERS[name], raw)
 
 
 @pytest.mark.parametrize("name", [name for name, parser in PARSERS.items() if parser.example])
-@settings(max_examples=FEW, deadline=None)
+@settings(max_examples=FEW)
 @given(changes=flips, cut=cuts)
 def test_damage_is_a_value_or_the_expected_error(
     name: str, changes: list[tuple[int, int]], cut: tuple[int, int, bytes]
@@ -172,7 +172,7 @@ def test_damage_is_a_value_or_the_expected_error(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PARSERS)
-@settings(max_examples=MANY, deadline=None)
+@settings(max_examples=MANY)
 @given(raw=junk, changes=flips, cut=cuts)
 def test_much_junk_and_damage(
     name: str, raw: bytes, changes: list[tuple[int, int]], cut: tuple[int, int, bytes]
@@ -193,7 +193,7 @@ def reads_or_refuses(parser: Parser, raw: bytes) -> None:
         return
 
 
-@settings(max_examples=FEW, deadline=None)
+@settings(max_examples=FEW)
 @given(rows=st.lists(st.tuples(st.sampled_from(["round", "life", "peer"]), junk | st.text()), max_size=4))
 def test_rows_of_a_store_that_are_none_are_a_store_error(rows: list[tuple[str, bytes | str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -212,7 +212,7 @@ class AnyPolicy:
     def load(self, folder: Path) -> None: ...
 
 
-@settings(max_examples=FEW, deadline=None)
+@settings(max_examples=FEW)
 @given(raw=junk | values.map(lambda v: json.dumps(v, default=str).encode()))
 def test_a_checkpoints_state_that_is_none_is_a_checkpoint_error(raw: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -223,7 +223,7 @@ def test_a_checkpoints_state_that_is_none_is_a_checkpoint_error(raw: bytes) -> N
             Checkpoints(Path(folder), 1).load_latest(cast(Policy, AnyPolicy()))
 
 
-@settings(max_examples=FEW, deadline=None)
+@settings(max_examples=FEW)
 @given(raw=junk)
 def test_a_policys_progress_that_is_none_is_a_policy_error(raw: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -232,7 +232,7 @@ def test_a_policys_progress_that_is_none_is_a_policy_error(raw: bytes) -> None:
             read_progress(Path(folder), "tiny")
 
 
-@settings(max_examples=FEW, deadline=None)
+@settings(max_examples=FEW)
 @given(raw=junk)
 def test_a_peer_cache_of_anything_is_a_cache(raw: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -82,7 +82,7 @@ def test_an_images_reward_does_not_depend_on_its_company(task: Digits) -> None:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3]), st.randoms(use_true_random=False))
 def test_any_image_has_a_reward(task: Digits, width: int, height: int, channels: int, random) -> None:  # type: ignore[no-untyped-def]
     image = Image(width, height, channels, random.randbytes(width * height * channels))
