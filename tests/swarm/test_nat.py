@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_dht_transport import MANIFEST, PATIENCE, SUMMARY, newest_of, until
+from patience import PATIENCE, until_answered
+from test_dht_transport import MANIFEST, SUMMARY, newest_of, until
 
 from node.bench.netlab.kernel import obstacle
 from node.bench.netlab.lab import Host, Lab
-from swarm.errors import FetchFailed
 from swarm.exchange.autonat import Reachability
 from swarm.exchange.body_store import ServeLimits
 from swarm.transport.dht import DhtSettings, DhtTransport
-from swarm.wire.announcement import Announcement
 from swarm.wire.multiaddr import Address
 
 MISSING = obstacle(nat=True)
@@ -95,7 +94,7 @@ def test_nodes_behind_two_nats_exchange_through_a_mirror(lab: Lab, start: Start)
         made = one.publish(bodies[one.peer_id], SUMMARY)
         assert made.own_addresses == () and list(made.mirrors) == [hub.peer_id]
         until(lambda o=other, p=one, m=made: newest_of(o, p.peer_id) == m, "the announcement")  # type: ignore[misc]
-        assert other.fetch(made) == bodies[one.peer_id]
+        assert until_answered(other.fetch, made) == bodies[one.peer_id]
     until(lambda: hub.status().counters.get("mirrored") == 2, "the hub counts what it keeps")
     until(lambda: hub.status().counters.get("served") == 2, "the hub counts what it gave")
 
@@ -109,7 +108,7 @@ def test_nodes_that_do_not_listen_exchange_all_the_same(lab: Lab, start: Start) 
     body = os.urandom(100_000)
     made = ann.publish(body, SUMMARY)
     until(lambda: newest_of(bea, ann.peer_id) == made, "the announcement")
-    assert bea.fetch(made) == body
+    assert until_answered(bea.fetch, made) == body
 
 
 def test_a_node_behind_a_nat_finds_out_and_leaves_its_bodies_with_a_mirror(lab: Lab, start: Start) -> None:
@@ -129,7 +128,7 @@ def test_a_node_behind_a_nat_finds_out_and_leaves_its_bodies_with_a_mirror(lab: 
     made = ann.publish(body, SUMMARY)
     assert list(made.mirrors) == [hub.peer_id]
     until(lambda: newest_of(bea, ann.peer_id) == made, "the announcement")
-    assert bea.fetch(made) == body
+    assert until_answered(bea.fetch, made) == body
 
 
 def test_where_nobody_keeps_bodies_a_relay_carries_them(lab: Lab, start: Start) -> None:
@@ -143,15 +142,6 @@ def test_where_nobody_keeps_bodies_a_relay_carries_them(lab: Lab, start: Start) 
         made = one.publish(bodies[one.peer_id], SUMMARY)
         assert made.addresses == ()
         until(lambda o=other, p=one, m=made: newest_of(o, p.peer_id) == m, "the announcement")  # type: ignore[misc]
-        until(lambda o=other, m=made: fetched(o, m), "the relayed body")  # type: ignore[misc]
-        assert other.fetch(made) == bodies[one.peer_id]
+        # The publisher's slot at the relay may not be reserved yet.
+        assert until_answered(other.fetch, made) == bodies[one.peer_id]
     assert not {"mirrored", "served"} & set(hub.status().counters)
-
-
-def fetched(transport: DhtTransport, announcement: Announcement) -> bool:
-    """Whether a try to fetch succeeds: the publisher's slot at the relay may not be reserved yet."""
-    try:
-        transport.fetch(announcement)
-    except FetchFailed:
-        return False
-    return True

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from needs_libp2p import needs_libp2p
-from test_dht_transport import MANIFEST, PATIENCE, SUMMARY, newest_of, until
+from patience import PATIENCE, until_answered
+from test_dht_transport import MANIFEST, SUMMARY, newest_of, until
 
 from swarm.errors import InviteError, TransportDown
 from swarm.exchange.autonat import Reachability
@@ -56,12 +57,15 @@ def test_peers_that_nobody_can_dial_exchange_through_a_mirror(start: Start) -> N
         made = one.publish(bodies[one.peer_id], SUMMARY)
         assert made.own_addresses == () and list(made.mirrors) == [hub.peer_id]
         until(lambda o=other, p=one, m=made: newest_of(o, p.peer_id) == m, "the announcement")  # type: ignore[misc]
-        assert other.fetch(made) == bodies[one.peer_id]
+        assert until_answered(other.fetch, made) == bodies[one.peer_id]
     until(lambda: hub.status().counters.get("mirrored") == 2, "the hub counts what it keeps")
     ann.close()
     made = newest_of(bea, ann.peer_id)
     late = start("late", ways)
-    assert made and late.fetch(made) == bodies[ann.peer_id], "the mirror has it when its publisher is gone"
+    assert made
+    assert until_answered(late.fetch, made) == bodies[ann.peer_id], (
+        "the mirror has it when its publisher is gone"
+    )
 
 
 def test_only_members_take_part_in_a_private_swarm(start: Start) -> None:
@@ -72,7 +76,7 @@ def test_only_members_take_part_in_a_private_swarm(start: Start) -> None:
     body = os.urandom(1000)
     made = ann.publish(body, SUMMARY)
     until(lambda: newest_of(bea, ann.peer_id) == made, "the announcement")
-    assert bea.fetch(made) == body
+    assert until_answered(bea.fetch, made) == body
     with pytest.raises(InviteError, match="whole invite"):
         start("mallory", ways, manifest=PRIVATE)
 
@@ -111,7 +115,7 @@ def test_ipv6_works_as_ipv4_does(start: Start) -> None:
     body = os.urandom(1000)
     made = ann.publish(body, SUMMARY)
     until(lambda: newest_of(bea, ann.peer_id) == made, "the announcement")
-    assert bea.fetch(made) == body
+    assert until_answered(bea.fetch, made) == body
 
 
 def test_a_node_that_peers_can_dial_learns_it(start: Start) -> None:
@@ -132,7 +136,7 @@ def test_a_node_that_peers_cannot_dial_takes_mirrors_by_itself(start: Start) -> 
     assert made[-1].own_addresses == () and list(made[-1].mirrors) == [hub.peer_id]
     bea = start("bea", hub.status().addresses)
     until(lambda: newest_of(bea, ann.peer_id) == made[-1], "ann's announcement")
-    assert bea.fetch(made[-1]) == body
+    assert until_answered(bea.fetch, made[-1]) == body
 
 
 def publish_again(transport: DhtTransport, body: bytes, made: list[Announcement]) -> bool:
