@@ -72,24 +72,28 @@ class AddressBook:
 
         async def dial(peer: str, addresses: Sequence[str]) -> Stream:
             allowed = parse_known([a for a in addresses if self.may_dial(a)])
-            within = self.budget.within(allowed, announcer or peer)
-            if allowed and not within:  # without any p2pd would go and look for others
-                raise FetchFailed("its addresses were dialled in vain too often of late")
+            dialled = allowed
+            if not self.budget.is_free(peer, allowed):
+                # Over a connection that there is nothing is dialled; told of more addresses, p2pd would keep them.
+                linked = await daemon.is_connected(peer)
+                dialled = [] if linked else self.budget.within(peer, allowed, announcer or peer)
+                if not (dialled or linked):  # without any p2pd would go and look for others
+                    raise FetchFailed("its addresses were dialled in vain too often of late")
             try:
-                stream, reached = await daemon.dial(protocol, peer, [str(a) for a in within])
+                stream, reached = await daemon.dial(protocol, peer, [str(a) for a in dialled])
             except FetchFailed:
-                self.budget.note_failed(within)
+                self.budget.note_failed(dialled)
                 raise
             if reached:
                 # The peer may have opened the connection, from a port that nobody can dial.
-                self.budget.note_spoke([reached, *(a for a in within if a.host == reached.host)])
+                self.budget.note_spoke([reached, *(a for a in allowed if a.host == reached.host)])
             return stream
 
         return dial
 
     async def connect(self, daemon: Daemon, addresses: Sequence[Address]) -> None:
         """Makes the nodes there and this one know each other, within the dial budget."""
-        await daemon.connect([a for a in addresses if self.budget.within([a], a.peer or "")])
+        await daemon.connect([a for a in addresses if self.budget.within(a.peer or "", [a], a.peer or "")])
 
     async def maintain(self, daemon: Daemon) -> None:
         """Connects to new peers of the local network where that is asked for, and writes down who was met."""

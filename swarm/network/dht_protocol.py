@@ -1,7 +1,11 @@
-"""hivemind's DHT protocol with what it takes on trust checked: node ids, the size of a question, who stores what."""
+"""hivemind's DHT protocol with what it takes on trust checked: node ids, the size of a question, who stores what.
+
+Its link to the daemon is here too, as one that lives on when a caller gave up before its answer came.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Any, ClassVar
 
@@ -9,6 +13,8 @@ import hivemind.dht.node
 from hivemind.dht.protocol import DHTProtocol, ValidationError
 from hivemind.dht.routing import DHTID
 from hivemind.p2p import P2PContext, PeerID
+from hivemind.p2p.p2p_daemon_bindings import p2pclient
+from hivemind.p2p.p2p_daemon_bindings.control import ControlClient
 from hivemind.proto import dht_pb2
 
 from swarm.errors import DecodeError
@@ -96,9 +102,25 @@ class GuardedProtocol(DHTProtocol):
 GuardedProtocol.__name__ = DHTProtocol.__name__
 
 
+class GuardedControl(ControlClient):
+    """Stands in for ControlClient once `install` was called: the link over which a DHT node calls others."""
+
+    async def _read_from_persistent_conn(self, reader: asyncio.StreamReader) -> None:
+        """As hivemind's, which ended without a word at an answer whose caller had given up in that very moment.
+
+        No call was answered from then on. Peers that answer late, of which there are many among liars, make it likely.
+        """
+        while not reader.at_eof():
+            try:
+                await super()._read_from_persistent_conn(reader)
+            except asyncio.InvalidStateError:  # set on a call that was cancelled; the message was read whole
+                refused["late_answer"] += 1
+
+
 def install() -> None:
     """Lets every DHT node that is made from now on in this process speak the guarded protocol. Idempotent."""
     hivemind.dht.node.DHTProtocol = GuardedProtocol
+    p2pclient.ControlClient = GuardedControl
 
 
 def _check_size(keys: Any) -> None:

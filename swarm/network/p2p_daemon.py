@@ -194,6 +194,14 @@ class Daemon:
             raise FetchFailed("cannot be reached") from error
         return (reader, writer), next(iter(parse_known([str(info.addr)])), None)
 
+    async def is_connected(self, peer: str) -> bool:
+        """Whether there is a connection: also one that the peer opened, or a relay carries."""
+        try:
+            connected = await self._p2p.list_peers()
+        except DAEMON_ERRORS:
+            return False
+        return any(info.peer_id == _peer(peer) for info in connected)
+
     async def connect(self, addresses: Sequence[Address]) -> None:
         """Makes the nodes at `addresses` and this one know each other, as far as they answer."""
         await asyncio.gather(*(self._connect_one(a) for a in addresses if a.peer))
@@ -214,12 +222,17 @@ class Daemon:
         hivemind alone goes on answering `True` to stores after its daemon died.
         """
         exited = asyncio.create_task(self._p2p._child.wait())
+        control = self._p2p._client.control
+        # Of the link over which the DHT calls others; other questions to the daemon are answered without it.
+        link = {control._read_task, control._write_task}
         try:
-            while not exited.done():
+            while not exited.done() and not any(task.done() for task in link):
                 async with asyncio.timeout(_HEALTH_PERIOD):
                     await self._p2p._client.identify()
                 await maintain()
-                await asyncio.wait({exited}, timeout=_HEALTH_PERIOD)
+                await asyncio.wait({exited, *link}, timeout=_HEALTH_PERIOD, return_when=asyncio.FIRST_COMPLETED)
+            if not exited.done():
+                return "the link to the network daemon broke"
             return f"the network daemon ended with status {exited.result()}"
         except DAEMON_ERRORS:
             return "the network daemon does not answer"
@@ -239,10 +252,7 @@ class Daemon:
         try:
             await self._p2p._client.connect(_peer(peer), [Multiaddr(a) for a in addresses])
         except P2PDaemonError:
-            connected = (
-                await self._p2p.list_peers()
-            )  # by a connection that the peer opened, or a relay carries
-            if all(info.peer_id != _peer(peer) for info in connected):
+            if not await self.is_connected(peer):
                 raise
 
     async def _connect_one(self, address: Address) -> None:

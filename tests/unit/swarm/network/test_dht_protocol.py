@@ -6,15 +6,18 @@ import asyncio
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from hivemind.dht.protocol import DHTProtocol
 from hivemind.dht.routing import DHTID
 from hivemind.p2p import PeerID
-from hivemind.proto import dht_pb2
+from hivemind.p2p.p2p_daemon_bindings.control import DaemonConnector
+from hivemind.proto import dht_pb2, p2pd_pb2
+from hivemind.utils.multiaddr import Multiaddr
 
 from swarm.errors import DecodeError
-from swarm.network.dht_protocol import MAX_KEYS, GuardedProtocol, node_id_of, refused
+from swarm.network.dht_protocol import MAX_KEYS, GuardedControl, GuardedProtocol, node_id_of, refused
 from swarm.network.dht_storage import STORER
 from swarm.wire.identity import Identity, peer_bytes
 
@@ -87,3 +90,30 @@ def test_what_is_stored_is_booked_on_who_stores_it_and_never_in_a_cache(
 def test_the_guarded_protocol_speaks_under_the_name_of_hiveminds() -> None:
     name = GuardedProtocol._get_handle_name(None, "rpc_ping")
     assert name == DHTProtocol._get_handle_name(None, "rpc_ping") == "DHTProtocol.rpc_ping"
+
+
+def answer_to(call: UUID) -> bytes:
+    """What the daemon writes on its link: the length, then the message."""
+    unary = p2pd_pb2.CallUnaryResponse(response=b"found")
+    message = p2pd_pb2.PersistentConnectionResponse(callId=call.bytes, callUnaryResponse=unary).SerializeToString()
+    assert len(message) < 128
+    return bytes([len(message)]) + message
+
+
+def test_an_answer_whose_caller_has_just_given_up_ends_no_other_call() -> None:
+    """hivemind's reader ended there without a word, and every later call of the DHT waited for nothing."""
+
+    async def run() -> bytes:
+        control = GuardedControl(DaemonConnector(Multiaddr("/unix/nowhere.sock")), _initialized_with_create=True)
+        given_up, waiting = uuid4(), uuid4()
+        late, found = asyncio.Future[bytes](), asyncio.Future[bytes]()
+        control._pending_calls |= {given_up: late, waiting: found}
+        late.cancel()  # a time-out does this first, and takes the call off the list one turn of the loop later
+        reader = asyncio.StreamReader()
+        reader.feed_data(answer_to(given_up) + answer_to(waiting))
+        reader.feed_eof()
+        await control._read_from_persistent_conn(reader)
+        return await asyncio.wait_for(found, 1.0)
+
+    assert asyncio.run(run()) == b"found"
+    assert refused == {"late_answer": 1}
