@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
-from swarm.sampling.newcomer_places import IDENTITIES_OF_ADDRESS, IDENTITIES_OF_SUBNET, subnet_of
+from swarm.sampling.newcomer_places import IDENTITIES_OF_SUBNET, subnet_of
 from swarm.wire.announcement import Announcement
 
 # Returns the body, or None when there is none to be had. Never raises.
@@ -22,6 +22,9 @@ Accept = Callable[[Announcement, bytes], bool]
 # Something about a peer, by its PeerID.
 About = Callable[[str], bool]
 
+_OF_ADDRESS = (
+    2  # fetches under way from newcomers at one address: two nodes behind one router need not wait in turn
+)
 _STRAGGLERS = 12  # fetches that are waited for no longer, and go on; newcomers hold no more places than these
 
 
@@ -111,7 +114,7 @@ class FetchPool:
         return (
             len(newcomers) < _STRAGGLERS
             and all(other.peer != announcement.peer for other in newcomers)
-            and hosts[announcement.host] < IDENTITIES_OF_ADDRESS
+            and hosts[announcement.host] < _OF_ADDRESS
             and subnets[subnet_of(announcement.host)] < IDENTITIES_OF_SUBNET
         )
 

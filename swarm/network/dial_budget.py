@@ -33,7 +33,9 @@ class DialBudget:
         """`configured` targets, which the owner of this node named, are free."""
         self.counters: Counter[str] = Counter()
         self._clock = clock
-        self._told: OrderedDict[str, dict[tuple[str, int], float]] = OrderedDict()  # until when, by peer and target
+        self._told: OrderedDict[str, dict[tuple[str, int], float]] = (
+            OrderedDict()
+        )  # until when, by peer and target
         self._targets = PeerBuckets(OF_TARGET / PERIOD, OF_TARGET, clock)
         self._hosts = PeerBuckets(OF_HOST / PERIOD, OF_HOST, clock)
         self._announcers = PeerBuckets(OF_ANNOUNCER / PERIOD, OF_ANNOUNCER, clock)
@@ -53,7 +55,9 @@ class DialBudget:
         told = self._told_of(peer)
         if not all(self._takes(place, announcer) for place in told):
             return []
-        allowed = [a for a in addresses if (a.host, a.port) in told or self._takes((a.host, a.port), announcer)]
+        allowed = [
+            a for a in addresses if (a.host, a.port) in told or self._takes((a.host, a.port), announcer)
+        ]
         self._note_told(peer, allowed)
         return allowed
 

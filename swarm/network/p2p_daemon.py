@@ -230,7 +230,9 @@ class Daemon:
                 async with asyncio.timeout(_HEALTH_PERIOD):
                     await self._p2p._client.identify()
                 await maintain()
-                await asyncio.wait({exited, *link}, timeout=_HEALTH_PERIOD, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    {exited, *link}, timeout=_HEALTH_PERIOD, return_when=asyncio.FIRST_COMPLETED
+                )
             if not exited.done():
                 return "the link to the network daemon broke"
             return f"the network daemon ended with status {exited.result()}"

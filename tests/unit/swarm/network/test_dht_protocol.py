@@ -95,7 +95,9 @@ def test_the_guarded_protocol_speaks_under_the_name_of_hiveminds() -> None:
 def answer_to(call: UUID) -> bytes:
     """What the daemon writes on its link: the length, then the message."""
     unary = p2pd_pb2.CallUnaryResponse(response=b"found")
-    message = p2pd_pb2.PersistentConnectionResponse(callId=call.bytes, callUnaryResponse=unary).SerializeToString()
+    message = p2pd_pb2.PersistentConnectionResponse(
+        callId=call.bytes, callUnaryResponse=unary
+    ).SerializeToString()
     assert len(message) < 128
     return bytes([len(message)]) + message
 
@@ -104,7 +106,9 @@ def test_an_answer_whose_caller_has_just_given_up_ends_no_other_call() -> None:
     """hivemind's reader ended there without a word, and every later call of the DHT waited for nothing."""
 
     async def run() -> bytes:
-        control = GuardedControl(DaemonConnector(Multiaddr("/unix/nowhere.sock")), _initialized_with_create=True)
+        control = GuardedControl(
+            DaemonConnector(Multiaddr("/unix/nowhere.sock")), _initialized_with_create=True
+        )
         given_up, waiting = uuid4(), uuid4()
         late, found = asyncio.Future[bytes](), asyncio.Future[bytes]()
         control._pending_calls |= {given_up: late, waiting: found}
