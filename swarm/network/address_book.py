@@ -72,7 +72,7 @@ class AddressBook:
 
         async def dial(peer: str, addresses: Sequence[str]) -> Stream:
             allowed = parse_known([a for a in addresses if self.may_dial(a)])
-            dialled = allowed
+            dialled = list(allowed)
             if not self.budget.is_free(peer, allowed):
                 # Over a connection that there is nothing is dialled; told of more addresses, p2pd would keep them.
                 linked = await daemon.is_connected(peer)
