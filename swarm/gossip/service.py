@@ -47,7 +47,10 @@ class GossipSettings:
     """How eagerly a node exchanges."""
 
     interval: float = 2.0  # seconds between cycles
-    longest_pause: float = 60.0  # seconds; pauses double up to it while the transport fails
+    longest_pause: float = 60.0  # seconds; pauses double up to it while the transport is down
+    late_pause: float = (
+        8.0  # the same while it is up, and the swarm answered too late: the next look may bring something
+    )
     queue: int = 16  # rounds that wait to be published; the oldest gives way
     want: int = 24  # announcements to look for in a cycle: three times J = 8; 0 in a silo
     fetches: int = 8  # good bodies a cycle at most
@@ -182,17 +185,17 @@ class Gossip:
 
         A slow start would otherwise cost as much time again.
         """
-        pause = self._pause(failures)
-        if not failures or self._transport.status().healthy:
+        healthy = self._transport.status().healthy
+        pause = self._pause(failures, self.settings.late_pause if healthy else self.settings.longest_pause)
+        if not failures or healthy:
             self._stop.wait(pause)
             return
         for _ in range(math.ceil(pause / self.settings.interval)):
             if self._stop.wait(self.settings.interval) or self._transport.status().healthy:
                 return
 
-    def _pause(self, failures: int) -> float:
-        doubled = self.settings.interval * 2.0 ** min(failures, 16)
-        return min(doubled, max(self.settings.longest_pause, self.settings.interval))
+    def _pause(self, failures: int, longest: float) -> float:
+        return min(self.settings.interval * 2.0 ** min(failures, 16), max(longest, self.settings.interval))
 
     def _attempt(self, phase: Callable[[], None]) -> bool:
         try:

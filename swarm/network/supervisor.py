@@ -59,9 +59,9 @@ _MAX_BACK_OFF = 30.0
 _REACH_PERIOD = 60.0  # seconds between questions for reachability, until one is answered
 _CLOCK_PERIOD = 120.0  # seconds between looks at the clocks of _CLOCKS peers
 _CLOCKS = 3
-_READ_SHARE = (
-    0.5  # of a call's time, for reading the DHT: replicas that answer nothing must not use it all up
-)
+# Of a call's time, for reading the DHT, and for that and asking peers: replicas that answer nothing must not use it all
+# up, and what is heard of by then is handed up. On a busy machine both took the whole of it, and the call had failed.
+_READ_SHARE, _LOOK_SHARE = 0.4, 0.75
 _ROWS_READ = 4.0  # seconds of a call for rows in which members are looked for, while none is heard of
 _ROWS_HOLDERS = 8
 _MAX_RETURNED = 1024  # announcements by one call: 1 MiB at most
@@ -141,20 +141,26 @@ class PeerSupervisor:
         self._known.update(known)
         for announcement in declined:
             self._shard_reader.mark_fetched(announcement)
-        before, timeout = self._announcements.news_of_known, None
+        timeouts = self.counters["read_timeouts"]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SHARE * self._settings.call_timeout):
+                await self._look(daemon, want)
+        found = self._shard_reader.candidates(want)[:_MAX_RETURNED]
+        if not found and self.counters["read_timeouts"] > timeouts:
+            raise TimeoutError
+        return found
+
+    async def _look(self, daemon: Daemon, want: int) -> None:
+        """Reads the DHT, and asks peers where that brings nothing new of known ones."""
+        before = self._announcements.news_of_known
         try:
             async with asyncio.timeout(_READ_SHARE * self._settings.call_timeout):
                 await self._read_shards(daemon, want)
-        except TimeoutError as error:
+        except TimeoutError:
             self.counters["read_timeouts"] += 1
-            timeout = error
         news = self._announcements.news_of_known > before
         dial = self._address_book.dialler(daemon, ANNOUNCEMENTS_PROTOCOL)
         await self._known.ask(dial, self._address_book.bootstrap_candidates(), news=news)
-        found = self._shard_reader.candidates(want)[:_MAX_RETURNED]
-        if timeout and not found:
-            raise timeout
-        return found
 
     async def _read_shards(self, daemon: Daemon, want: int) -> None:
         epoch = epoch_of(time.time(), self._settings.manifest.epoch_seconds)

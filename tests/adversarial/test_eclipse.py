@@ -61,6 +61,9 @@ class Network:
             await asyncio.sleep(60.0)
         return self.replicas()
 
+    async def is_connected(self, peer: str) -> bool:
+        return False
+
     async def dial(self, protocol: str, peer: str, addresses: Sequence[str]) -> tuple[Stream, Address | None]:
         assert protocol == "/murmur/announcements/1" and addresses
         if peer not in self.servers:
@@ -101,6 +104,29 @@ def test_peers_that_have_met_are_heard_of_while_the_keys_are_hidden(tmp_path: Pa
     assert newest.created > old.created
     assert (counters["asked"], counters["heard"]) == (1, 2)
     assert counters.get("read_timeouts", 0) == (how == "silence")
+
+
+def test_a_look_ends_in_time_with_what_is_heard_of_where_neither_the_dht_nor_peers_answer(
+    tmp_path: Path,
+) -> None:
+    """Both waits together took the whole time of a call, which failed then with all that was known."""
+    network = Network()
+    network.replicas = lambda: [fresh(ALICE).encode()]
+
+    async def run() -> list[Announcement]:
+        node = node_in(tmp_path, network, call_timeout=1.0)
+        await node.announcements(24)
+        network.hang = True
+
+        async def stall(peer: str, addresses: Sequence[str]) -> Stream:
+            await asyncio.sleep(60.0)
+            raise AssertionError
+
+        node._address_book.dialler = lambda *given: stall  # type: ignore[method-assign]
+        node._known._due = 0.0
+        return await asyncio.wait_for(node.announcements(24, (), [ALICE.peer_id]), 30.0)
+
+    assert [a.peer for a in asyncio.run(run())] == [ALICE.peer_id]
 
 
 def test_addresses_of_known_peers_outlive_their_announcements(tmp_path: Path) -> None:

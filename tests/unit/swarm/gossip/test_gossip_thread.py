@@ -33,10 +33,10 @@ def test_a_dead_transport_is_counted_and_work_waits_for_it(caplog: pytest.LogCap
     assert (newest.summary.round, newest.summary.groups) == (2, 2)  # both rounds that waited, in one body
 
 
-def test_pauses_double_while_the_transport_fails_and_recover_with_it() -> None:
+def test_pauses_double_while_calls_fail_and_recover_with_the_transport() -> None:
     clock = ManualClock()
     broken = Broken(FetchFailed("no"), healthy=True)
-    gossip, _ = gossip_of(NODE, broken, clock, interval=2.0, longest_pause=10.0)
+    gossip, _ = gossip_of(NODE, broken, clock, interval=2.0, late_pause=10.0)
     pauses: list[float] = []
 
     class Stop:
