@@ -275,9 +275,12 @@ def dashboard(
     as_json: JsonOption = False,
 ) -> None:
     """A web page on a run, going on or ended, for this machine alone. Serves until Ctrl-C."""
+    from node.storage.run_folder import find_run
+
+    folder = find_run(run_folder)
     from node.web.server import serve_dashboard
 
-    serve_dashboard(run_folder, port, as_json=as_json)
+    serve_dashboard(folder, port, as_json=as_json)
 
 
 @app.command()

@@ -64,7 +64,7 @@ EXIT_CODES = {
     "swarm.simulation.scenario.ScenarioError": 2,
     "node.storage.checkpoint.CheckpointError": 3,
     "node.storage.store_file.StoreError": 3,
-    "node.web.server.DashboardError": 3,
+    "node.web.errors.DashboardError": 3,
     "policies.policy.PolicyError": 3,
     "swarm.errors.ExtraMissing": 3,
     "swarm.errors.IdentityError": 3,

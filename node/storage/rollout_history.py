@@ -110,6 +110,9 @@ def _conditions(query: RolloutQuery, peer_column: str) -> tuple[list[str], list[
     if query.task is not None:
         conditions.append("(g.task = ? OR substr(g.task, 1, ?) = ?)")
         values += [query.task, len(query.task) + 1, f"{query.task}@"]
+    if query.seed is not None:
+        conditions.append("g.seed = ?")
+        values.append(query.seed)
     if query.peer is not None:
         conditions.append(f"substr({peer_column}, ?) = ?")
         values += [-len(query.peer), query.peer]

@@ -80,6 +80,7 @@ class RolloutQuery:
 
     round: int | None = None
     task: str | None = None  # full name, or the part before the @
+    seed: int | None = None  # with the task: one problem
     peer: str | None = None  # PeerID, or its end as tables show it
     external: bool | None = None
     group: int | None = None

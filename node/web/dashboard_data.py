@@ -5,7 +5,6 @@ Rewards are means in [0, 1]. CPU seconds are of all threads and spent in rounds,
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,9 +16,15 @@ from node.config.roles import wants_baseline
 from node.config.schema import Config
 from node.config.sections.swarm import SiloConfig
 from node.storage.events import History, RoundEvent
+from node.storage.run_folder import RunFolder
+from node.ui.inspect.influence import influences
+from node.ui.inspect.trend import Trend, trend_of
+from node.ui.inspect.weights import Weights, weights_of
 from node.ui.peer_rows import PeerHistoryRow, peer_history
 from node.ui.standing import standing
 from node.web.curves import curve, moving, thinned
+from node.web.finite import finite
+from node.web.learning import Learning, learning_of
 
 # none: no baseline, or nothing to compare by. awaited: one was not evaluated yet. early: both were, but are not done.
 Stage = Literal["none", "awaited", "early", "done"]
@@ -33,6 +38,7 @@ class Source:
     history: History
     resumption: str = ""  # the command that goes on with it
     in_use: bool = True  # a process holds the run's folder
+    folder: RunFolder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +86,20 @@ class Sharing:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerPart:
+    """What the groups of one peer brought; the figures of `Influence` and its words."""
+
+    peer: str
+    updates: int
+    share: float
+    reward_before: float | None
+    reward_after: float | None
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Dashboard:
-    """All that the page shows."""
+    """All that the page shows at its first look; a round, a peer and rollouts are asked for by themselves."""
 
     name: str
     silo: bool  # there are no peers to tell of
@@ -91,6 +109,10 @@ class Dashboard:
     comparison: Comparison
     sharing: Sharing
     peers: list[PeerHistoryRow]
+    parts: list[PeerPart]  # the most helpful peer first
+    learning: Learning
+    trend: Trend
+    weights: Weights | None  # None where the run has no folder of its own
 
 
 def project(
@@ -115,13 +137,23 @@ def project(
         comparison=_with_all(_comparison(node, baseline, track, control), demo),
         sharing=_sharing(rounds),
         peers=peer_history(node.history),
+        parts=_parts(node.history),
+        learning=learning_of(rounds, node.history.problems()),
+        trend=trend_of(rounds, node.history.evaluations()),
+        weights=weights_of(node.folder) if node.folder else None,
     )
 
 
 def plain(dashboard: Dashboard) -> dict[str, Any]:
     """The same in what JSON has: figures that are not finite become None."""
-    cleaned: dict[str, Any] = _finite(asdict(dashboard))
-    return cleaned
+    return dict(finite(asdict(dashboard)))
+
+
+def _parts(history: History) -> list[PeerPart]:
+    return [
+        PeerPart(row.peer, row.updates, row.share, row.reward_before, row.reward_after, row.words)
+        for row in influences(history)
+    ]
 
 
 def _track(source: Source, now: float) -> Track:
@@ -233,11 +265,3 @@ def _sharing(rounds: Sequence[RoundEvent]) -> Sharing:
         missing_external=sum(event.missing_external for event in rounds),
         external_share=external / (own + external) if own + external else None,
     )
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {str(key): _finite(part) for key, part in value.items()}
-    return [_finite(part) for part in value] if isinstance(value, list | tuple) else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -13,26 +13,28 @@ from node.storage.rollout_history import RolloutHistory
 from node.storage.rollout_rows import KeptRollout, Order, RefusedGroup, RolloutQuery
 from node.ui.inspect.png import png_of
 from node.ui.visible_text import visible
+from node.web.errors import QueryError
 
 SHOWN: Final = 50  # rollouts an answer at most
 SHOWN_CHARACTERS: Final = 4_000  # of a text
 MAX_QUERY: Final = 512  # characters of a query string
 MAX_ROUND: Final = 10**9
+MAX_ID: Final = 2**63 - 1
+FILTERS: Final = frozenset({"kind", "order", "round", "task", "seed", "peer", "id"})
 KINDS: Final[Mapping[str, bool | None]] = {"all": None, "own": False, "external": True, "refused": None}
 ORDERS: Final[Mapping[str, Order]] = {"newest": "newest", "best": "best", "worst": "worst"}
 
 
-class QueryError(ValueError):
-    """A query string that the page does not send; the message has nothing of it."""
-
-
 def look_up(store: Path, query_string: str) -> dict[str, Any]:
-    """What `kind`, `order`, `round`, `task` and `peer` find. Raises QueryError, StoreError."""
-    given, history = _fields(query_string, {"kind", "order", "round", "task", "peer"}), RolloutHistory(store)
+    """What FILTERS find, all that were written for one problem among them. Raises QueryError, StoreError."""
+    given, history = fields_of(query_string, FILTERS), RolloutHistory(store)
     kind, query = given.get("kind", "all"), _query(given)
     found: dict[str, Any] = {"rollouts": [], "refused": [], "holdings": asdict(history.holdings())}
     if kind == "refused":
-        found["refused"] = [_refused(each) for each in history.refused(query)]
+        found["refused"] = [plain_refused(each) for each in history.refused(query)]
+    elif "id" in given:
+        one = history.get(number_of(given["id"], MAX_ID))
+        found["rollouts"] = [] if one is None else _with_group(history, one)
     else:
         found["rollouts"] = [_rollout(each) for each in history.find(query)]
     return found
@@ -40,12 +42,19 @@ def look_up(store: Path, query_string: str) -> dict[str, Any]:
 
 def image_file(store: Path, query_string: str) -> bytes | None:
     """The PNG of rollout `id`; None where there is none. Raises QueryError, StoreError."""
-    given = _fields(query_string, {"id"})
-    image = RolloutHistory(store).image(_number(given.get("id", ""), 2**63 - 1))
+    given = fields_of(query_string, {"id"})
+    image = RolloutHistory(store).image(number_of(given.get("id", ""), MAX_ID))
     return None if image is None else png_of(image)
 
 
-def _fields(query_string: str, known: set[str]) -> dict[str, str]:
+def _with_group(history: RolloutHistory, one: KeptRollout) -> list[dict[str, Any]]:
+    """A rollout first, and then the others of its group."""
+    group = history.find(RolloutQuery(group=one.group, limit=SHOWN))
+    others = sorted((each for each in group if each.id != one.id), key=lambda each: each.id)
+    return [_rollout(each) for each in (one, *others)]
+
+
+def fields_of(query_string: str, known: Set[str]) -> dict[str, str]:
     """Each key once, those without a value left out. Raises QueryError."""
     if len(query_string) > MAX_QUERY:
         raise QueryError(f"a query string of over {MAX_QUERY} characters")
@@ -64,19 +73,20 @@ def _query(given: Mapping[str, str]) -> RolloutQuery:
     if kind not in KINDS or order not in ORDERS:
         raise QueryError(f"kind is one of {', '.join(KINDS)}, order one of {', '.join(ORDERS)}")
     return RolloutQuery(
-        round=_number(given["round"], MAX_ROUND) if "round" in given else None,
+        round=number_of(given["round"], MAX_ROUND) if "round" in given else None,
         task=given.get("task"),
         peer=given["peer"].lstrip("…") or None if "peer" in given else None,
+        seed=number_of(given["seed"], MAX_ID) if "seed" in given else None,
         external=KINDS[kind],
         order=ORDERS[order],
         limit=SHOWN,
     )
 
 
-def _number(text: str, largest: int) -> int:
+def number_of(text: str, largest: int) -> int:
     """Raises QueryError."""
     if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= largest):
-        raise QueryError("round and id are numbers")
+        raise QueryError("round, seed and id are numbers")
     return int(text)
 
 
@@ -90,7 +100,7 @@ def _rollout(rollout: KeptRollout) -> dict[str, Any]:
     return plain | {"cut": rollout.cut}
 
 
-def _refused(refused: RefusedGroup) -> dict[str, Any]:
+def plain_refused(refused: RefusedGroup) -> dict[str, Any]:
     plain = asdict(refused)
     return {
         name: visible(value, SHOWN_CHARACTERS, lines=False) if isinstance(value, str) else value

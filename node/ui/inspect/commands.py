@@ -41,6 +41,10 @@ def rollouts(  # noqa: PLR0913  each filter is an option
     run: Annotated[str, typer.Argument(help="Folder of the run. Default: the newest under runs/.")] = "",
     round_number: Annotated[int | None, typer.Option("--round", help="Only this round.")] = None,
     task: Annotated[str | None, typer.Option(help="Only this task: sort, or its full name.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Only of this problem: its seed, as `rollouts show` tells it; with --task."),
+    ] = None,
     peer: Annotated[str | None, typer.Option(help="Only of this peer: its PeerID, or the end of it.")] = None,
     own: Annotated[bool, typer.Option("--own", help="Only those of this run's policy.")] = False,
     external: Annotated[bool, typer.Option("--external", help="Only those of peers.")] = False,
@@ -69,6 +73,7 @@ def rollouts(  # noqa: PLR0913  each filter is an option
     query = RolloutQuery(
         round=round_number,
         task=task,
+        seed=seed,
         peer=peer.lstrip("…") if peer else None,
         external=True if external else False if own else None,
         order="best" if best else "worst" if worst else "newest",

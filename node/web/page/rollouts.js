@@ -1,79 +1,88 @@
-// The rollouts of the run, by the filters in the page's own address. Texts enter the page as text nodes alone.
-import { figure, make, shortPeer, signed } from "/elements.js";
+// The Rollouts screen: what was written for which problem, a group's rollouts side by side.
+import { go, pathOf } from "/address.js";
+import { ask, byId, figure, link, make, shortName, signed, spoken } from "/elements.js";
 
-const FILTERS = ["kind", "order", "round", "task", "peer"];
-const byId = (id) => document.getElementById(id);
+const FILTERS = ["kind", "order", "round", "task", "seed", "peer"];
+const PRESET = { kind: "all", order: "newest" };
 const field = (name) => byId(`rollouts-${name}`);
 let asked = 0; // the newest question: answers to older ones are left
+let shown = "";
 
-const words = (reason) => reason.replaceAll("_", " ");
-const source = (origin) => (origin === null ? "own" : shortPeer(origin));
-const fate = (rollout) => (rollout.advantage === null ? words(rollout.reason ?? "") : `advantage ${signed(rollout.advantage)}`);
+const source = (origin) => (origin === null ? "own" : link(pathOf("swarm", { peer: origin }), shortName(origin), { title: origin }));
+const fate = (rollout) => (rollout.advantage === null ? spoken(rollout.reason ?? "") : `advantage ${signed(rollout.advantage)}`);
+const block = (text) => make("pre", { dir: "auto", tabindex: "0" }, text);
 
-function part(name, text) {
-  return [make("dt", {}, name), make("dd", {}, make("pre", { dir: "auto" }, text))];
+function entry(rollout, chosen) {
+  const here = String(rollout.id) === chosen.id;
+  const head = make("h3", {}, link(pathOf("rollouts", { id: rollout.id }), `rollout ${rollout.id}`, here ? { "aria-current": "true" } : {}), ` \u00b7 reward ${figure(rollout.reward)} \u00b7 ${fate(rollout)}`);
+  const more = `${rollout.tokens} tokens, finish ${rollout.finish}${rollout.cut ? "; the store keeps its beginning alone" : ""}`;
+  return make("article", { class: here ? "rollout chosen" : "rollout" }, head, wrote(rollout), make("p", { class: "quiet" }, more));
 }
 
-function entry(rollout) {
-  const facts = [`round ${rollout.round}`, rollout.task, `reward ${figure(rollout.reward)}`, fate(rollout)];
-  const head = make("summary", {}, `${rollout.id} `, source(rollout.origin), ` \u00b7 ${facts.join(" \u00b7 ")}`);
-  head.append(make("span", { class: "excerpt" }, make("bdi", {}, rollout.image ? "image" : rollout.text.split("\n")[0].slice(0, 120))));
-  const parts = make("dl", { class: "texts" }, ...part("prompt", rollout.prompt), ...part("right answer", rollout.answer || "(judged by its scorer)"));
-  if (rollout.image) {
-    const [width, height] = rollout.image;
-    const picture = make("img", { src: `/rollout.png?id=${rollout.id}`, alt: `image of rollout ${rollout.id}, ${width} x ${height}`, loading: "lazy" });
-    parts.append(make("dt", {}, "drew"), make("dd", {}, picture));
-  } else {
-    parts.append(...part("wrote", rollout.text));
-  }
-  const more = `seed ${rollout.seed}, ${rollout.tokens} tokens, finish ${rollout.finish}`;
-  parts.append(make("dt", {}, "more"), make("dd", { class: "quiet" }, rollout.cut ? `${more}; the store keeps its beginning alone` : more));
-  return make("li", {}, make("details", {}, head, parts));
+function wrote(rollout) {
+  if (!rollout.image) return block(rollout.text);
+  const [width, height] = rollout.image;
+  return make("img", { src: `/rollout.png?id=${rollout.id}`, alt: `image of rollout ${rollout.id}, ${width} x ${height}`, loading: "lazy" });
+}
+
+function group(rollouts, chosen) {
+  const [first] = rollouts;
+  const problem = link(pathOf("rollouts", { task: first.task, seed: first.seed }), `${first.task}, seed ${first.seed}`, { title: "all that was written for this problem" });
+  const head = make("h2", {}, source(first.origin), " \u00b7 ", problem, " \u00b7 ", link(pathOf("learning", { round: first.round }), `round ${first.round}`));
+  const texts = make("dl", { class: "texts" }, make("dt", {}, "prompt"), make("dd", {}, block(first.prompt)), make("dt", {}, "right answer"), make("dd", {}, block(first.answer || "(judged by its scorer)")));
+  return make("li", { class: "card group" }, head, texts, make("div", { class: "side-by-side" }, ...rollouts.map((rollout) => entry(rollout, chosen))));
+}
+
+function grouped(rollouts) {
+  const groups = new Map();
+  for (const rollout of rollouts) groups.set(rollout.group, [...(groups.get(rollout.group) ?? []), rollout]);
+  return [...groups.values()];
 }
 
 function refusal(refused) {
   const task = refused.task ? `${refused.task} \u00b7 ` : "";
-  const facts = ` \u00b7 round ${refused.round} \u00b7 ${task}${refused.rollouts} rollouts \u00b7 ${words(refused.reason)}: ${refused.detail}`;
-  return make("li", {}, shortPeer(refused.peer), make("bdi", {}, facts));
+  const facts = ` \u00b7 round ${refused.round} \u00b7 ${task}${refused.rollouts} rollouts \u00b7 ${spoken(refused.reason)}: ${refused.detail}`;
+  return make("li", { class: "card" }, source(refused.peer), make("bdi", {}, facts));
 }
 
 function told({ rollouts, refused, holdings }) {
-  const shown = rollouts.length + refused.length;
+  const count = rollouts.length + refused.length;
   const dropped = holdings.dropped ? `; ${holdings.dropped} of rounds up to ${holdings.thinned_to} were dropped for room` : "";
   if (!holdings.kept && !holdings.dropped) return "No rollouts are kept: the run is of before, or store.rollout_bytes is 0.";
-  return `${shown} shown, ${holdings.kept} rollouts kept${dropped}.`;
+  return `${count} shown, ${holdings.kept} rollouts kept${dropped}.`;
 }
 
-// Only what is set: the page's address says what is looked at, and can be kept.
-function query() {
-  const chosen = new URLSearchParams();
-  for (const name of FILTERS) {
-    const value = field(name).value.trim();
-    if (value && value !== "all" && value !== "newest") chosen.set(name, value);
-  }
-  return chosen.toString();
-}
-
-async function look() {
+async function look(chosen) {
   const turn = ++asked;
-  const chosen = query();
-  history.replaceState(null, "", chosen ? `/?${chosen}#rollouts` : "/");
+  const query = Object.fromEntries(Object.entries(chosen).filter(([name]) => name === "id" || FILTERS.includes(name)));
   try {
-    const response = await fetch(`/rollouts.json${chosen ? `?${chosen}` : ""}`);
-    const data = await response.json();
+    const data = await ask("/rollouts.json", query);
     if (turn !== asked) return;
-    if (!response.ok) throw new Error(data.error);
     byId("rollouts-told").textContent = told(data);
-    byId("rollouts-list").replaceChildren(...data.rollouts.map(entry), ...data.refused.map(refusal));
+    byId("rollouts-list").replaceChildren(...grouped(data.rollouts).map((each) => group(each, chosen)), ...data.refused.map(refusal));
   } catch (error) {
     if (turn === asked) byId("rollouts-told").textContent = `The rollouts cannot be read: ${error.message}.`;
   }
 }
 
-const given = new URLSearchParams(location.search);
-for (const name of FILTERS) {
-  if (given.has(name)) field(name).value = given.get(name);
-  field(name).addEventListener("change", look);
+// What the address names is asked for, and stands in the filters.
+export function showRollouts(chosen) {
+  for (const name of FILTERS) if (document.activeElement !== field(name)) field(name).value = chosen[name] ?? PRESET[name] ?? "";
+  const wanted = JSON.stringify(chosen);
+  if (wanted === shown) return;
+  shown = wanted;
+  look(chosen);
 }
-byId("rollouts-again").addEventListener("click", look);
-look();
+
+// Only what is set: the page's address says what is looked at, and can be kept.
+function choose() {
+  const entries = FILTERS.map((name) => [name, field(name).value.trim()]).filter(([name, value]) => value !== PRESET[name]);
+  go(pathOf("rollouts", Object.fromEntries(entries)), { replace: true });
+}
+
+for (const name of FILTERS) field(name).addEventListener("change", choose);
+byId("rollouts-filters").addEventListener("submit", (event) => {
+  event.preventDefault();
+  shown = "";
+  choose();
+});

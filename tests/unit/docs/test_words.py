@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[3]
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 TROUBLES = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 MESSAGES = re.findall(r"^\| `([^`]+)` \|", TROUBLES.split("## Why a group was refused")[0], re.M)
-DASHBOARD = (ROOT / "node" / "web" / "page" / "dashboard.js").read_text(encoding="utf-8")
+PAGE = ROOT / "node" / "web" / "page"
+DASHBOARD = "".join(script.read_text(encoding="utf-8") for script in sorted(PAGE.glob("*.js")))
 
 
 @pytest.mark.parametrize("message", MESSAGES)

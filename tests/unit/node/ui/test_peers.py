@@ -18,7 +18,6 @@ from node.ui import peers
 from node.ui.peer_rows import announcements
 from node.ui.peers import format_uptime
 from node.ui.short_names import SHOWN, short_peer
-from node.web.server import PAGE
 from policies.tasks.task import TaskSpec
 from swarm.exchange.peer_stats import NodeStats
 from swarm.observer.client import Look
@@ -178,5 +177,5 @@ def test_a_peer_has_one_short_form_everywhere(
     assert json.loads(capsys.readouterr().out)[0]["peer"] == ALICE
     shown_once(lambda: peers._announcements_view(LOOK, as_json=False))
     assert short_peer(ALICE) in capsys.readouterr().out
-    script = (PAGE / "elements.js").read_text()
+    script = (Path(__file__).parents[4] / "node" / "web" / "page" / "elements.js").read_text()
     assert f"peer.slice(-{SHOWN})" in script and len(short_peer(ALICE)) - 1 == SHOWN

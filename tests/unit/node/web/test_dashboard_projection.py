@@ -27,8 +27,8 @@ from node.storage.events import (
 from node.web.curves import MAX_POINTS, curve, moving, thinned
 from node.web.dashboard_data import Dashboard, Source, plain, project
 from node.web.kept import KeptHistory
-from node.web.server import PAGE
 
+PAGE = Path(__file__).parents[4] / "node" / "web" / "page"
 NOW = 4_000_000_000.0  # Unix seconds, after whatever the tests write
 FACTS = {
     "own": 0.6,
@@ -220,19 +220,17 @@ def test_a_silo_has_a_page_of_its_own(tmp_path: Path) -> None:
     assert not project("b", source(tmp_path / "shared", config(4)), None, NOW).silo
     page = (PAGE / "index.html").read_text()
     sections = [section for section in page.split("<section")[1:] if "of-swarm" in section.split(">")[0]]
-    assert [
-        title in "".join(sections) for title in ("What sharing brought", "From peers", "Learning curves")
-    ] == [
-        True,
+    assert [title in "".join(sections) for title in ("What sharing brought", "Learning curves")] == [
         True,
         False,
     ]
+    assert 'byId("to-swarm").hidden = data.silo' in (PAGE / "main.js").read_text()
 
 
 def test_the_round_of_the_newest_evaluation_is_told(tmp_path: Path) -> None:
     page = shown(tmp_path, [evaluation(0, 0.1), *rounds(3, 2.0), evaluation(2, 0.4)], None)
     assert page.node.evaluated == 2 and config(4).evaluation.every > 0
-    assert "after round ${track.evaluated}" in (PAGE / "dashboard.js").read_text()
+    assert "after round ${track.evaluated}" in (PAGE / "learning.js").read_text()
 
 
 def test_the_nodes_of_a_demo_are_judged_together(tmp_path: Path) -> None:
@@ -260,7 +258,7 @@ def test_the_nodes_of_a_demo_are_judged_together(tmp_path: Path) -> None:
 
 
 def test_a_narrow_page_shows_every_cell_with_its_heading() -> None:
-    style, script = (PAGE / "dashboard.css").read_text(), (PAGE / "dashboard.js").read_text()
+    style, script = (PAGE / "page.css").read_text(), (PAGE / "elements.js").read_text()
     narrow = style.split("@media (max-width: 40rem)")[1]
     assert "content: attr(data-head)" in narrow and '"data-head": heads[place]' in script
     assert ".scroll { overflow-x: visible; }" in narrow and "thead { display: none; }" in narrow

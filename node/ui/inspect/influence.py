@@ -1,0 +1,93 @@
+"""What each peer's groups brought this node, by its own findings alone.
+
+Most telling is `usefulness`, measured while it trains: whether a peer's groups pull the policy where the own ones do.
+Beside it stand plain counts, and how the own reward went on after updates with the peer's groups. That is no
+experiment: other peers' groups were in the same updates. `murmur demo` and `silo_baseline` measure sharing itself.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from node.storage.events import History, RoundEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Influence:
+    """One peer's part in this node's updates."""
+
+    peer: str
+    received: int  # groups that passed every check
+    trained_on: int  # groups in updates
+    updates: int  # rounds whose update had one of them
+    share: float  # of all groups in all updates, 0 to 1
+    usefulness: (
+        float | None
+    )  # mean cosine of its groups' gradients with those of own ones; None: not measured
+    reward_before: (
+        float | None
+    )  # own reward in the rounds whose updates had its groups, the update not yet made
+    reward_after: float | None  # and in the round that followed each
+
+    @property
+    def change(self) -> float | None:
+        """Of the own reward, over updates with its groups."""
+        if self.reward_before is None or self.reward_after is None:
+            return None
+        return self.reward_after - self.reward_before
+
+    @property
+    def words(self) -> str:
+        """One sentence without the peer's name."""
+        pull = (
+            ""
+            if self.usefulness is None
+            else f", and they pull {self.usefulness:+.2f} the way the own groups do"
+        )
+        return f"{self.trained_on} of its groups were in {self.updates} updates ({self.share:.0%} of all groups){pull}"
+
+
+def influences(history: History) -> list[Influence]:
+    """A row for each peer that anything was received from or trained on, the most helpful first. Raises StoreError."""
+    rounds = history.rounds()
+    useful: dict[str, float] = {}
+    received = Counter[str]()
+    for event in history.peers():
+        received[event.peer] += event.received
+        if event.usefulness is not None:
+            useful[event.peer] = event.usefulness
+    given: dict[str, list[int]] = defaultdict(list)
+    for group in history.external():
+        given[group.peer].append(group.round)
+    total = sum(event.trained_local + event.trained_external for event in rounds)
+    rows = [
+        Influence(
+            peer,
+            received[peer],
+            len(given[peer]),
+            len(set(given[peer])),
+            len(given[peer]) / total if total else 0.0,
+            useful.get(peer),
+            *_rewards_around(rounds, set(given[peer])),
+        )
+        for peer in sorted({*received, *given})
+    ]
+    return sorted(rows, key=_helpfulness, reverse=True)
+
+
+def _helpfulness(row: Influence) -> tuple[float, int, int]:
+    """Groups that pull the other way count against a peer; where nothing was measured, groups alone decide."""
+    pull = row.usefulness if row.usefulness is not None else 0.0
+    return (pull * row.trained_on, row.trained_on, row.received)
+
+
+def _rewards_around(rounds: Sequence[RoundEvent], updates: set[int]) -> tuple[float | None, float | None]:
+    """Mean own reward in these rounds and in those that follow each; None for none that has a next one."""
+    by_round = {event.round: event.reward for event in rounds}
+    told = [number for number in updates if number in by_round and number + 1 in by_round]
+    if not told:
+        return None, None
+    return statistics.fmean(by_round[n] for n in told), statistics.fmean(by_round[n + 1] for n in told)

@@ -1,0 +1,43 @@
+"""Where the weights of a run lie, and the command that takes them away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from node.storage.best_checkpoint import find_best
+from node.storage.checkpoint import Checkpoints, round_of
+from node.storage.run_folder import RunFolder
+from node.ui.invocation import murmur
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Checkpoints of one run; empty names where none was written yet."""
+
+    newest: str  # folder
+    round: int | None  # after which it was written
+    best: str  # the one with the best held-out reward, where checkpoint.keep_best is set
+    best_round: int | None
+    export: str  # the command that writes them as a Hugging Face folder
+
+    @property
+    def words(self) -> str:
+        """Two lines at most."""
+        if not self.newest:
+            return "weights: none saved yet; a checkpoint is written every checkpoint.every rounds, and at the end"
+        best = f"; the best on held-out problems: {self.best}" if self.best else ""
+        return f"weights: {self.newest}, after round {self.round}{best}\ntake them away: {self.export}"
+
+
+def weights_of(folder: RunFolder) -> Weights:
+    """As they lie on disk now; a node that runs may replace them."""
+    number = Checkpoints(folder.checkpoints, 1).newest()
+    best = find_best(folder.checkpoints)
+    newest = "" if number is None else str(folder.checkpoints / f"round-{number:08d}")
+    return Weights(
+        newest,
+        number,
+        str(best) if best else "",
+        round_of(best) if best else None,
+        murmur("export", folder.path),
+    )
