@@ -179,6 +179,12 @@ def memory(cases: CasesOption = [], as_json: JsonOption = False) -> None:
 
 
 @bench_app.command()
+def page(rounds: RoundsOption = None, as_json: JsonOption = False) -> None:
+    """The dashboard on a run of 100,000 rollouts. Seconds of its first look, CPU of a round's writing."""
+    _run("page", BenchOptions(rounds=rounds), as_json=as_json)
+
+
+@bench_app.command()
 def sapo(
     cases: ArmsOption = [],
     seeds: SeedsOption = None,

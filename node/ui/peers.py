@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict
 from itertools import chain
@@ -17,11 +17,13 @@ from rich.table import Table
 
 from node.config.schema import ConfigError
 from node.storage.events import History
+from node.storage.influence import Influence, influences
 from node.storage.run_folder import RunFolder, find_run
-from node.ui.peer_rows import AnnouncementRow, announcements, peer_history
+from node.ui.peer_rows import AnnouncementRow, PeerHistoryRow, announcements, peer_history
 from node.ui.round_columns import format_refused
 from node.ui.run_view import new_console
 from node.ui.short_names import SHOWN, short_peer
+from node.ui.visible_text import one_line
 from swarm.extras import require_libp2p
 from swarm.observer.client import Look, Observer
 from swarm.wire.invite import Invite
@@ -33,6 +35,7 @@ _HISTORY_COLUMNS = (
     "received",
     "equal rewards",
     "trained on",
+    "of updates",
     "refused",
     "left out",
     "standing",
@@ -41,7 +44,8 @@ _HISTORY_COLUMNS = (
 )
 _HISTORY_LEGEND = (
     "received: groups that passed every check; equal rewards: of those, groups whose rollouts all have one, so that "
-    "nothing can be learnt; refused: groups and records that failed a check, with why; left out: "
+    "nothing can be learnt; of updates: their part of all groups in updates; refused: groups and records that "
+    "failed a check, with why; left out: "
     "single rollouts of received groups that could not be read, or (known) that another peer gave before; "
     "standing: known peers have four fifths of the places for groups of peers, newcomers share the rest, and who "
     "rests is left alone until its faults fade (--json says why); useful: whether its groups pull the policy where the "
@@ -80,18 +84,46 @@ def show_peers(invite: str | None, run_dir: Path | None, *, watch: bool, as_json
 
 
 def _history_view(folder: RunFolder, *, as_json: bool) -> RenderableType:
-    rows = peer_history(History(folder.events))
+    history = History(folder.events)
+    parts = {part.peer: part for part in influences(history)}
+    rows = sorted(peer_history(history), key=lambda row: list(parts).index(row.peer))
     if as_json:
-        return json.dumps([asdict(row) for row in rows])
+        return json.dumps([asdict(row) | _told_of(parts[row.peer]) for row in rows])
     table = Table(*_HISTORY_COLUMNS, title=str(folder.path), title_justify="left")
     for row in rows:
         counts = (row.last_round, row.received, row.set_aside, row.trained_on)
-        lost = map(format_refused, (row.refused, row.left_out))
+        share, lost = f"{parts[row.peer].share:.0%}", map(format_refused, (row.refused, row.left_out))
         useful = "-" if row.usefulness is None else f"{row.usefulness:+.2f}"
-        table.add_row(
-            short_peer(row.peer), *map(str, counts), *lost, row.standing, useful, f"{row.habits:.0f}"
-        )
-    return Group(table, _HISTORY_LEGEND) if rows else f"{folder.path}: no records of peers so far"
+        last = (row.standing, useful, f"{row.habits:.0f}")
+        table.add_row(short_peer(row.peer), *map(str, counts), share, *lost, *last)
+    if not rows:
+        return f"{folder.path}: no records of peers so far"
+    return Group(table, *_answers(rows, list(parts.values())), _HISTORY_LEGEND)
+
+
+def _told_of(part: Influence) -> dict[str, float | None]:
+    """What a peer's groups brought, beside its row."""
+    return {
+        "updates": part.updates,
+        "share": part.share,
+        "reward_before": part.reward_before,
+        "reward_after": part.reward_after,
+    }
+
+
+def _answers(rows: Sequence[PeerHistoryRow], parts: Sequence[Influence]) -> list[str]:
+    """Who helps most and who is refused most, a line each."""
+    best = next((part for part in parts if part.updates), None)
+    worst = max(rows, key=lambda row: sum(row.refused.values()))
+    helps = (
+        f"{short_peer(best.peer)}: {best.words}"
+        if best
+        else "nobody yet: no group of a peer was in an update"
+    )
+    lines = [f"helps most: {helps}"]
+    if worst.refused:
+        lines.append(f"refused most: {short_peer(worst.peer)}: {format_refused(worst.refused)}")
+    return [one_line(line, 400) for line in lines]
 
 
 def _announcements_view(look: Look, *, as_json: bool) -> RenderableType:

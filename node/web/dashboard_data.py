@@ -16,8 +16,8 @@ from node.config.roles import wants_baseline
 from node.config.schema import Config
 from node.config.sections.swarm import SiloConfig
 from node.storage.events import History, RoundEvent
+from node.storage.influence import influences
 from node.storage.run_folder import RunFolder
-from node.ui.inspect.influence import influences
 from node.ui.inspect.trend import Trend, trend_of
 from node.ui.inspect.weights import Weights, weights_of
 from node.ui.peer_rows import PeerHistoryRow, peer_history

@@ -1,4 +1,4 @@
-"""What can go wrong between the page and its reader."""
+"""Errors between the page and its reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is answered at all, and the headers of every answer: this machine's own browsers, GET alone."""
+"""The gate before the page: this machine's own browsers and GET alone are answered, with headers that bound it."""
 
 from __future__ import annotations
 

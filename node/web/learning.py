@@ -1,4 +1,4 @@
-"""How a run learns, as curves over its rounds: rewards, loss, lengths, time and difficulty. Pure.
+"""Curves of a run over its rounds: rewards, loss, lengths, time and difficulty. Pure.
 
 Every curve has one value for each of `rounds`, the mean of a stretch of rounds that ends there; None where nothing
 is known.

@@ -1,41 +1,42 @@
-"""`murmur dashboard` as its user types it, and its page in a real browser."""
+"""`murmur dashboard` as its user types it, and its page in a real browser on a run that goes on."""
 
 from __future__ import annotations
 
 import json
-import re
-import shutil
 import signal
 import socket
-import subprocess
-import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
+from browser import Opened, chromium, in_a_browser, opened
+from kept_rollouts import PEER, make_run
 from murmur_command import murmur, start
+from sample_events import ROUND
 
 from node.baseline.uplift import Uplift
 from node.config.reading import load_config
-from node.storage.events import EvaluationEvent, Event, ExternalEvent, LifeEvent, PeerEvent, RoundEvent, Store
+from node.storage.events import (
+    EvaluationEvent,
+    Event,
+    ExternalEvent,
+    LifeEvent,
+    PeerEvent,
+    ProblemEvent,
+    Store,
+)
 from node.storage.run_folder import RunFolder
 from node.web.server import DashboardServer
 
 pytestmark = pytest.mark.e2e
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
-ROUND = RoundEvent(
-    round=1, reward=0.25, rewards_by_task={}, published=4, received=3, set_aside=1, refused={HOSTILE: 2},
-    trained_local=3, trained_external=1, missing_external=3, pool=0, peers=1, policy_version=1, loss=0.1,
-    grad_norm=1.5, entropy=0.7, tokens=100, seconds=1.0, cpu_seconds=2.0, stage_one=0.3, hard=3, dropped={},
-    carried=0, left=0, idle_share=0.0, stale_share=0.0,
-)  # fmt: skip
 UPLIFT = Uplift(0.58, 0.42, 0.033, 0.287, 40.0, 41.3)
+SCREENS = ("learning", "swarm", "rollouts", "learning?round=2", f"swarm?peer={PEER}", "rollouts?kind=refused")
 
 
 def written(path: Path, rounds: int, cpu_seconds: float, *more: Event) -> RunFolder:
@@ -51,135 +52,193 @@ def written(path: Path, rounds: int, cpu_seconds: float, *more: Event) -> RunFol
     return folder
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    """A node that is done, and told what sharing brought."""
-    hostile = [PeerEvent(3, HOSTILE, 3, 1, {"stale": 2}), ExternalEvent(3, HOSTILE, "sort@1", 7)]
-    told = LifeEvent(20, "baseline", UPLIFT.words, UPLIFT.facts)
-    written(tmp_path / "run-1" / "baseline", 26, 1.6)
-    return written(tmp_path / "run-1", 20, 2.0, *hostile, LifeEvent(20, "finished", HOSTILE), told)
+def play_on(folder: RunFolder, rounds: range, *more: Event) -> None:
+    """More rounds of the same run, as its node would write them: the reward rises."""
+    phases = {"sampling": 0.5, "scoring": 0.1, "exchange": 0.05, "update": 0.3}
+    with closing(Store(folder.events)) as store:
+        for number in rounds:
+            store.append(replace(ROUND, round=number, reward=number / 40, phases=phases))
+        store.append(*more)
 
 
 @pytest.fixture
-def server(run: RunFolder) -> Iterator[DashboardServer]:
-    with closing(DashboardServer(run, 0)) as serving:
-        thread = threading.Thread(target=serving.serve_forever)
-        thread.start()
+def hostile(tmp_path: Path) -> RunFolder:
+    """A run of 20 rounds with rollouts, a peer that helps, and strings that want to be markup wherever a peer can."""
+    folder = make_run(tmp_path / "hostile-1")
+    helps = [PeerEvent(3, PEER, 4, 0, {"stale": 2}, standing="known", why=HOSTILE, usefulness=0.31)]
+    helps += [PeerEvent(4, HOSTILE, 1, 1, {HOSTILE: 7, "reward": 1}, standing="resting")]
+    taken = [ExternalEvent(number, PEER, "maximum@2", 3) for number in range(3, 9)]
+    problem = ProblemEvent(5, HOSTILE, 3, 2, 4, 8, 0.5, None)
+    told = LifeEvent(20, "resumed", HOSTILE)
+    play_on(folder, range(3, 21), *helps, *taken, ExternalEvent(5, HOSTILE, HOSTILE, 1), problem, told)
+    (folder.checkpoints / "round-00000020").mkdir()
+    (folder.checkpoints / "round-00000020" / "state.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def server(hostile: RunFolder) -> Iterator[DashboardServer]:
+    with closing(DashboardServer(hostile, 0)) as serving:
         yield serving
-        serving.shutdown()
-        thread.join()
 
 
-def browse(server: DashboardServer, profile: Path, seconds: float) -> tuple[str, list[str]]:
-    """The page's markup after `seconds` of the browser's own time, and what it complained of."""
-    assert CHROMIUM is not None
-    quiet = ["quic", "background-networking", "component-update", "sync", "gpu", "dev-shm-usage"]
-    done = subprocess.run(
-        [
-            *(
-                CHROMIUM,
-                "--headless",
-                "--no-sandbox",
-                "--no-first-run",
-                *(f"--disable-{name}" for name in quiet),
-            ),
-            *(
-                f"--user-data-dir={profile}",
-                "--enable-logging=stderr",
-                f"--virtual-time-budget={seconds * 1000:.0f}",
-            ),
-            *("--dump-dom", server.url),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=150,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as running:
+        yield running
 
 
-def text_of(markup: str) -> str:
-    """What a reader sees, on one line."""
-    return " ".join(unescape(re.sub("<[^>]*>", " ", markup)).split())
-
-
-in_a_browser = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium to open the page with: apt-get install chromium"
-)
+@pytest.fixture
+def shown(browser: Any) -> Iterator[Opened]:
+    with opened(browser) as page:
+        yield page
 
 
 @in_a_browser
-def test_the_page_shows_the_uplift_and_takes_nothing_of_a_peer_for_markup(
-    server: DashboardServer, tmp_path: Path
+def test_nothing_of_a_peer_is_markup_and_no_request_leaves_the_machine(
+    server: DashboardServer, shown: Opened
 ) -> None:
-    markup, complaints = browse(server, tmp_path / "profile", 2.0)
-    assert complaints == []
-    assert "<title>run-1 · murmur</title>" in markup
-    text = text_of(markup)
-    for words in (
-        "finished · round 20 of 20 · policy version 1 ·",
-        "+0.160 held-out reward over the silo baseline’s, at equal compute 95 % interval +0.033 to +0.287",
-        "In this run sharing helped: the whole interval is above 0.",
-        "this node 0.580 40.0 s finished silo baseline 0.420 41.3 s",
-        "trained on from peers 25 % 20 of 80 groups",
-    ):
-        assert words in text
-    # Two tracks: a held-out curve of each, and each round beside the moving mean; held-out points are dots.
-    assert len(re.findall("<polyline", markup)) == 6
-    assert len(re.findall(r'<circle[^>]* r="3.5"', markup)) == 10
-    # As task, peer, reason and note: always text.
-    assert unescape(markup).count(HOSTILE) >= 4 and "<img" not in markup
-    assert markup.count("<script") == 1
+    for screen in SCREENS:
+        shown.open(server.url + screen)
+        shown.page.wait_for_timeout(300)  # for whatever a script of a peer would do
+        assert shown.page.title().endswith("hostile-1 · murmur")
+        images = shown.page.eval_on_selector_all("img", "all => all.map(each => new URL(each.src).pathname)")
+        assert set(images) <= {"/rollout.png"}
+        assert shown.page.locator("script").count() == 2
+    shown.open(server.url + "rollouts?kind=external")
+    shown.until("<script>document.title='owned'</script><img src=x onerror=alert(1)>")
+    shown.open(server.url + "swarm")
+    shown.until("document.title='owned'")
+    assert shown.complaints == []
+    assert [address for address in shown.requests if not address.startswith(server.url)] == []
 
 
 @in_a_browser
-def test_curves_can_be_read_by_compute(server: DashboardServer, tmp_path: Path) -> None:
-    page, kind = server.files["/"]
-    rounds, seconds = b'value="round" checked', b'value="cpu_seconds"'
-    chosen = page.replace(rounds, b'value="round"').replace(seconds, seconds + b" checked")
-    server.files["/"] = chosen, kind  # as if a reader had chosen it: this browser has no hands
-    markup, complaints = browse(server, tmp_path / "profile", 2.0)
-    assert complaints == []
-    held_out = (
-        "Held-out reward by CPU seconds. silo baseline: from 0.000 to 0.500. this node: from 0.000 to 0.500."
+def test_the_questions_of_an_owner_are_answered_by_what_is_seen_or_one_click(
+    server: DashboardServer, shown: Opened
+) -> None:
+    page = shown.page
+    shown.open(server.url)
+    answers = page.locator("#answers")
+    assert (
+        "is it still learning" in answers.inner_text()
+        and "It is still learning: own reward" in answers.inner_text()
     )
-    assert f'aria-label="{held_out}"' in markup
-    places = {
-        (who, after): float(x)
-        for x, who, after in re.findall(r'cx="([\d.]+)"[^>]*><title>([a-z ]+), round (\d+),', markup)
-    }
-    assert places["this node", "0"] == places["silo baseline", "0"]
-    # 20 rounds of 2 CPU seconds against 20 of 1.6.
-    origin = places["this node", "0"]
-    ratio = (places["this node", "20"] - origin) / (places["silo baseline", "20"] - origin)
-    assert ratio == pytest.approx(2.0 / 1.6)
+    assert "sampling 5" in answers.inner_text()  # where a round's time goes
+    assert (
+        "round-00000020" in answers.inner_text() and "export" in answers.inner_text()
+    )  # where the weights are
+    page.get_by_role("link", name="Swarm").click()
+    who = page.locator("#who").inner_text()
+    assert "helps most" in who and "…lePeer1" not in who and PEER[-8:] in who
+    assert "6 of its groups were in 6 updates" in who and "+0.31" in who
+    assert "refused most" in who and "reward 1" in who
+    page.locator("#who").get_by_role("link").first.click()
+    page.wait_for_url(f"**/swarm?peer={PEER}")
+    shown.until("announced 700 s ago")  # why it was refused
+    page.get_by_role("link", name="Rollouts", exact=True).click()
+    page.locator("#rollouts-round").fill("2")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/rollouts?round=2")
+    page.get_by_role("link", name="maximum@2, seed 3").first.click()  # this problem, by whoever wrote for it
+    page.wait_for_url("**/rollouts?task=maximum*seed=3")
+    heads = page.locator(".group h2")
+    heads.nth(1).wait_for()
+    assert [head.partition(" ")[0] for head in heads.all_inner_texts()] == [f"…{PEER[-8:]}", "own"]
+    assert shown.complaints == []
+
+
+@in_a_browser
+def test_the_address_keeps_what_is_looked_at(server: DashboardServer, shown: Opened) -> None:
+    page = shown.page
+    shown.open(f"{server.url}learning?round=5")
+    shown.until("Round 5")
+    page.get_by_role("link", name="the round after").click()
+    shown.until("Round 6")
+    page.go_back()
+    shown.until("Round 5")
+    shown.open(f"{server.url}rollouts?id=2")
+    assert page.locator(".rollout.chosen h3").inner_text().startswith("rollout 2 · reward 0.000")
+    shown.open(f"{server.url}rollouts?kind=own&order=best&round=1")
+    assert [page.locator(f"#rollouts-{name}").input_value() for name in ("kind", "order", "round")] == [
+        "own",
+        "best",
+        "1",
+    ]
+    shown.open(f"{server.url}learning?round=99")
+    shown.until("This run has no round 99 yet; its last is 20.")
 
 
 @in_a_browser
 def test_the_page_follows_a_run_and_says_when_it_no_longer_can(
-    server: DashboardServer, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: DashboardServer, hostile: RunFolder, shown: Opened
 ) -> None:
-    rewind_to_round(run, 5)
-    look, looks = server.run.look, iter(range(5, 8))
-
-    def look_and_play_on() -> dict[str, object]:
-        number = next(looks)  # at the fourth look: StopIteration, which the web handler tells
-        data = look()
-        with closing(Store(run.events)) as store:
-            store.append(replace(ROUND, round=number + 1))
-        return data
-
-    monkeypatch.setattr(server.run, "look", look_and_play_on)
-    text = text_of(browse(server, tmp_path / "profile", 14.0)[0])
-    assert "round 7 of 20" in text
-    assert "The node is at round 7 of 20, its silo baseline at round 26." in text
-    assert "The run cannot be read: StopIteration" in text and "Shown is what was known at" in text
+    shown.open(server.url)
+    shown.until("round 20 of 20")
+    play_on(hostile, range(21, 23))
+    shown.until("round 22 of 22")
+    server.close()
+    shown.until("murmur dashboard does not answer: it may have ended. Shown is what was known at")
 
 
-def rewind_to_round(run: RunFolder, number: int) -> None:
-    with closing(Store(run.events)) as store:
-        store.rewind(number)
-        store.append(LifeEvent(number, "resumed", "resumed"))
+@in_a_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_narrow_screen_shows_all_without_a_sideways_scroll(
+    server: DashboardServer, browser: Any, scheme: str
+) -> None:
+    with opened(browser, width=375, scheme=scheme) as shown:
+        for screen in SCREENS:
+            shown.open(server.url + screen)
+            shown.page.wait_for_timeout(200)
+            assert shown.page.evaluate("document.documentElement.scrollWidth") <= 375, screen
+        red, green, blue = shown.page.evaluate(
+            "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"
+        )
+        assert (red + green + blue > 600) == (scheme == "light")
+        assert shown.complaints == []
+
+
+@in_a_browser
+def test_a_keyboard_reaches_every_screen(server: DashboardServer, shown: Opened) -> None:
+    page = shown.page
+    shown.open(server.url)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    for _ in range(2):
+        page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Swarm"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/swarm")
+    assert page.locator("nav a[aria-current=page]").inner_text() == "Swarm"
+    unnamed = page.evaluate(
+        "[...document.querySelectorAll('input, select, button, [role=img]')]"
+        ".filter(each => !each.labels?.length && !each.textContent && !each.getAttribute('aria-label')).length"
+    )
+    assert unnamed == 0
+
+
+@in_a_browser
+def test_the_uplift_is_shown_with_both_sides(shown: Opened, tmp_path: Path) -> None:
+    told = LifeEvent(20, "baseline", UPLIFT.summary, UPLIFT.as_dict)
+    written(tmp_path / "run-1" / "baseline", 26, 1.6)
+    run = written(tmp_path / "run-1", 20, 2.0, LifeEvent(20, "finished", HOSTILE), told)
+    with closing(DashboardServer(run, 0)) as serving:
+        shown.open(serving.url)
+        text = " ".join(shown.page.locator("body").inner_text().split())
+        for words in (
+            "finished · round 20 of 20 · policy version 1 ·",
+            "+0.160 held-out reward over the silo baseline’s, at equal compute 95 % interval +0.033 to +0.287",
+            "In this run sharing helped: the whole interval is above 0.",
+            "this node 0.580 40.0 s finished silo baseline 0.420 41.3 s",
+        ):
+            assert words in text
+        held_out = shown.page.locator("#held-out")
+        assert held_out.get_attribute("aria-label") == (
+            "Held-out reward by round. this node: from 0.000 to 0.500. silo baseline: from 0.000 to 0.500."
+        )
+        assert shown.page.locator("#held-out canvas").count() == 1
+        shown.page.get_by_label("CPU seconds").check()
+        assert held_out.get_attribute("aria-label").startswith("Held-out reward by CPU seconds.")  # type: ignore[union-attr]
 
 
 def test_the_command_serves_the_newest_run_until_ctrl_c(tmp_path: Path) -> None:

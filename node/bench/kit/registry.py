@@ -34,6 +34,7 @@ BENCHMARKS: Mapping[str, str] = MappingProxyType(
     }
     | {name: f"node.bench.strategies.{name}" for name in ("april", "brorl", "dars")}
     | {"strategies": "node.bench.strategies.compare", "verifier": "node.bench.attacks.verifier"}
+    | {"page": "node.bench.store.page"}
 )
 
 

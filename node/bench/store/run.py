@@ -10,12 +10,13 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from node.bench.kit.options import BenchOptions
 from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
-from node.storage.events import Store
+from node.storage.events import Event, ExternalEvent, PeerEvent, ProblemEvent, RoundEvent, Store
 from node.storage.rollout_history import RolloutHistory
 from node.storage.rollout_rows import RolloutQuery, RoundRollouts, ScoredGroup
 from policies.rollout import Finish, Group, Problem, Rollout, Segment
@@ -54,17 +55,52 @@ def run(options: BenchOptions, progress: Progress) -> Report:
     return Report("store", options.machine, [0], rows, checks)
 
 
-def fill(path: Path, limit: int, rounds: int) -> list[float]:
-    """Milliseconds of processor time that each round's writing took."""
+def fill(path: Path, limit: int, rounds: int, *, events: bool = False) -> list[float]:
+    """Milliseconds of processor time that each round's writing took; with its `events`, as a node writes it."""
     generator = random.Random(0)
     spent = []
     with closing(Store(path, limit)) as store:
         for number in range(1, rounds + 1):
             kept = RoundRollouts(number, [_group(number, place, generator) for place in range(GROUPS)])
+            told = events_of(kept) if events else []
             began = time.process_time()
-            store.append(rollouts=kept)
+            store.append(*told, rollouts=kept)
             spent.append(1e3 * (time.process_time() - began))
     return spent
+
+
+def events_of(kept: RoundRollouts) -> list[Event]:
+    """What a round of these rollouts leaves beside them; its reward rises with the rounds, in steps."""
+    groups = [each.group for each in kept.groups]
+    own, external = [g for g in groups if g.origin is None], [g for g in groups if g.origin is not None]
+    reward = min(1.0, 0.2 + kept.round % 100 / 200 + kept.round / 10_000)
+    counts = {field.name: 0 for field in fields(RoundEvent) if field.type in ("int", "float", "float | None")}
+    figures: dict[str, Any] = {
+        **counts,
+        "round": kept.round,
+        "reward": reward,
+        "rewards_by_task": {group.problem.task: reward for group in own},
+        "refused": {"stale": 1},
+        "dropped": {"all_right": 1},
+        "trained_local": len(own),
+        "trained_external": len(external),
+        "policy_version": kept.round,
+        "tokens": 2 * WORDS * SIZE * len(own),
+        "seconds": 1.0,
+        "phases": {"sampling": 0.6, "update": 0.3},
+    }
+    peers = [
+        PeerEvent(kept.round, g.origin, 1, 0, {}, standing="known", usefulness=0.1)
+        for g in external
+        if g.origin
+    ]
+    taken = [
+        ExternalEvent(kept.round, g.origin, g.problem.task, g.problem.seed) for g in external if g.origin
+    ]
+    problems = [
+        ProblemEvent(kept.round, g.problem.task, g.problem.seed, 2, 4, SIZE, reward, None) for g in own
+    ]
+    return [RoundEvent(**figures), *peers, *taken, *problems]
 
 
 def _group(round_number: int, place: int, generator: random.Random) -> ScoredGroup:

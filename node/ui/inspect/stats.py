@@ -14,6 +14,8 @@ from rich.text import Text
 
 from node.storage.events import History, RoundEvent
 from node.storage.run_folder import RunFolder
+from node.ui.inspect.trend import Trend, trend_of
+from node.ui.inspect.weights import weights_of
 from node.ui.peer_rows import PeerHistoryRow, peer_history
 from node.ui.round_columns import format_refused
 from node.ui.run_view import new_console
@@ -51,14 +53,15 @@ class RunStats:
     dropped: dict[str, int]  # own groups not trained on, by reason
     refused: dict[str, int]
     peers: list[PeerHistoryRow]
+    trend: Trend
 
 
 def show_stats(folder: RunFolder, *, as_json: bool) -> None:
     """Prints the figures of a run. Raises StoreError."""
-    stats = sum_up(str(folder.path), History(folder.events))
+    stats, weights = sum_up(str(folder.path), History(folder.events)), weights_of(folder)
     console = new_console()
     if as_json:
-        return console.out(plain_json(asdict(stats)), highlight=False)
+        return console.out(plain_json(asdict(stats) | {"weights": asdict(weights)}), highlight=False)
     if not stats.rounds:
         return console.print(f"{folder.path}: no round is finished so far")
     rate = f"{stats.tokens / stats.seconds:,.0f} tokens a second, " if stats.seconds else ""
@@ -67,6 +70,8 @@ def show_stats(folder: RunFolder, *, as_json: bool) -> None:
         f"{stats.cpu_seconds:,.1f} CPU seconds in all",
         soft_wrap=True,
     )
+    console.print(stats.trend.words, soft_wrap=True)
+    console.print(weights.words, soft_wrap=True)
     _print_phases(console, stats)
     _print_tasks(console, stats)
     _print_groups(console, stats)
@@ -91,6 +96,7 @@ def sum_up(run: str, history: History) -> RunStats:
         dropped=dict(dropped),
         refused=dict(refused),
         peers=peer_history(history),
+        trend=trend_of(rounds, history.evaluations()),
     )
 
 

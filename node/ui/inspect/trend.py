@@ -1,4 +1,4 @@
-"""Whether a policy still learns: its own reward in the last rounds against the rounds before them."""
+"""The trend of a run: its own reward in the last rounds against the rounds before them, and so whether it learns."""
 
 from __future__ import annotations
 

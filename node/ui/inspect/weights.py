@@ -1,4 +1,4 @@
-"""Where the weights of a run lie, and the command that takes them away."""
+"""The place where the weights of a run lie, and the command that takes them away."""
 
 from __future__ import annotations
 

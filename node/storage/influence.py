@@ -1,4 +1,4 @@
-"""What each peer's groups brought this node, by its own findings alone.
+"""The part that each peer's groups had in what this node learned, by its own findings alone.
 
 Most telling is `usefulness`, measured while it trains: whether a peer's groups pull the policy where the own ones do.
 Beside it stand plain counts, and how the own reward went on after updates with the peer's groups. That is no
