@@ -14,8 +14,7 @@ from node.storage.events import EvaluationEvent, ExternalEvent, PeerEvent, Probl
 from policies.policy import SamplerAgreement, UpdateReport
 from policies.rollout import Finish, Group, TrainGroup
 from policies.strategies.rollout_phase import RolloutPhase
-from policies.tasks.gym_process import PROCESS
-from policies.tasks.verifiers import regex
+from policies.workers.pool import pool_cpu_seconds
 from swarm.admission.peer_records import PeerRecords
 from swarm.admission.verdict import Outcome, Verdict
 from swarm.gossip.service import Exchanged
@@ -68,8 +67,7 @@ class Stopwatch:
 
 def _own_cpu_seconds(status: TransportStatus) -> float:
     """Of this process and its ended children, transports apart."""
-    # The processes of reasoning-gym's problems and of patterns run on.
-    here = time.process_time() + PROCESS.cpu_seconds() + regex.cpu_seconds()
+    here = time.process_time() + pool_cpu_seconds()  # workers run on
     return here + ended_children_cpu_seconds() - status.ended_cpu_seconds
 
 

@@ -12,9 +12,10 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from policies.line_process import thread_seconds
 from policies.rollout import Group
 from policies.tasks.task import HELD_OUT_SEED, Task
+from policies.workers.line_process import thread_seconds
+from policies.workers.turns import for_peers
 from swarm.admission.group_reader import (
     LEAST_ROLLOUTS,
     Encode,
@@ -100,7 +101,8 @@ class RolloutVerifier:
         """
         if announcement.peer == self.peer:
             return []
-        verified = self._verify_body(announcement, wire)
+        with for_peers():
+            verified = self._verify_body(announcement, wire)
         verdicts = [verdict for verdict, _ in verified]
         self.records.note_delivered(announcement.peer, announcement.host, verdicts)
         self.habits.note(group for _, group in verified if group is not None)

@@ -23,6 +23,7 @@ from policies.tasks.task import Task, TaskError, TaskSpec
 from policies.text.chat.settings import PromptSettings
 from policies.text.encoding import Encoding
 from policies.text.tokenizer import build_tokenizer
+from policies.workers.pool import pool_cpu_seconds
 from swarm.admission.rollout_verifier import RolloutVerifier, VerifierLimits
 from swarm.admission.verdict import Outcome, Verdict
 
@@ -162,10 +163,8 @@ def _verify(verifier: RolloutVerifier, offer: Offer) -> list[Verdict]:
 
 
 def _cpu_seconds() -> float:
-    """Of all threads of this process, and of the one in which reasoning-gym makes problems."""
-    from policies.tasks.gym_process import PROCESS
-
-    return time.process_time() + PROCESS.cpu_seconds()
+    """Of all threads of this process, and of its workers."""
+    return time.process_time() + pool_cpu_seconds()
 
 
 def _report(options: BenchOptions, rates: Sequence[float], costs: Sequence[BodyCost]) -> Report:

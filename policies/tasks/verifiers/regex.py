@@ -1,19 +1,17 @@
-"""Verifier by a regular expression, searched for in a process of its own with a deadline."""
+"""Verifier by a regular expression, searched for by a worker process within its seconds."""
 
 from __future__ import annotations
 
-import atexit
 import logging
 import re
-import threading
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from policies.line_process import LineProcess
 from policies.settings import Settings
 from policies.tasks.verifiers.verifier import VerifierError
+from policies.workers.pool import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +19,10 @@ SCANNED_CHARACTERS = 4096  # of a completion's end
 MAX_PATTERN = 1000
 # Processor time of one search: a machine that is busy with other things does not shorten it. Most take 10 us.
 CPU_SECONDS = 0.2
-WALL_SECONDS = 20.0  # then the process is killed
 
-_PROCESS = LineProcess(Path(__file__).with_name("regex_child.py"), flags=("-I", "-S"))
-_LOCK = threading.Lock()
-atexit.register(_PROCESS.close)
+SEARCHES = Worker(
+    Path(__file__).with_name("regex_work.py"), flags=("-I", "-S"), cpu_seconds=CPU_SECONDS, bare=True
+)
 
 
 class Regex(Settings):
@@ -73,19 +70,9 @@ class Regex(Settings):
 
 def searched(pattern: str, text: str, *, ignore_case: bool) -> dict[str, Any] | None:
     """What the process found; None, said in the log, where it did not come to an end."""
-    request = {"pattern": pattern, "text": text, "ignore_case": ignore_case, "seconds": CPU_SECONDS}
-    try:
-        with _LOCK:
-            answer = _PROCESS.ask(request, WALL_SECONDS)
-    except (OSError, EOFError, TimeoutError) as error:
-        logger.warning("the pattern %r has no verdict on a text: %s", pattern, type(error).__name__)
-        return None
-    if "late" in answer:
-        logger.warning("the pattern %r took over %g s of computing on a text", pattern, CPU_SECONDS)
-        return None
-    return answer
-
-
-def cpu_seconds() -> float:
-    """CPU seconds of the process that runs now, as of its last answer."""
-    return _PROCESS.cpu_seconds()
+    answer = SEARCHES.ask(pattern=pattern, text=text, ignore_case=ignore_case)
+    if "found" in answer:
+        return answer
+    why = answer.get("failed", "it took too long")
+    logger.warning("the pattern %r has no verdict on a text: %s", pattern, why)
+    return None

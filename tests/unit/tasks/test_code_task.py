@@ -14,7 +14,8 @@ from node.config.data_files import with_digests
 from node.config.reading import load_config
 from node.config.roles import as_swarm_node, manifest_of
 from node.config.schema import Config, ConfigError
-from policies.tasks import TaskError, TaskSpec, build_task, code_task
+from policies.tasks import TaskError, TaskSpec, build_task
+from policies.tasks.code_task import CodeTask
 from policies.tasks.held_out import is_held_out
 from policies.tasks.task import HELD_OUT_SEED
 from swarm.wire.invite import Invite
@@ -44,9 +45,10 @@ def written(folder: Path, source: str = VOWELS) -> Path:
 
 
 def test_problems_and_scores_are_those_of_the_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(code_task, "CPU_SECONDS", 0.2)
     [config] = load_config(written(tmp_path)).tasks
     task = build_task(config.spec)
+    assert isinstance(task, CodeTask)
+    monkeypatch.setattr(task.worker, "cpu_seconds", 0.2)
     problem = task.problem(7)
     assert problem == build_task(config.spec).problem(7) and problem.prompt.startswith("How many vowels")
     assert task.score(problem, f"It is {problem.answer}") == 1.0 and task.score(problem, "x") == 0.0

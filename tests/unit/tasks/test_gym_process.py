@@ -12,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from policies.line_process import thread_seconds
 from policies.tasks import TaskError, TaskSpec, build_task
-from policies.tasks.gym_process import PROCESS, GymProcess
+from policies.tasks.gym_process import PROCESS, WORK, GymProcess
 from policies.tasks.task import TaskTimeoutError
+from policies.workers.line_process import thread_seconds
+from policies.workers.pool import Worker
 
 pytest.importorskip("reasoning_gym")
 
@@ -32,9 +33,9 @@ ENDLESS = [
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[GymProcess]:
-    made = GymProcess(cpu_limit=1.0)
+    made = GymProcess(Worker(WORK, cpu_seconds=1.0))
     yield made
-    made.close()
+    made.worker.close()
 
 
 def test_a_problem_is_the_library_s(process: GymProcess) -> None:
@@ -56,7 +57,7 @@ def test_what_computes_for_ever_ends_in_words_and_the_next_problem_is_made(proce
 def test_no_parameters_keep_a_task_from_being_refused_in_time(
     spec: TaskSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PROCESS, "cpu_limit", 1.0)
+    monkeypatch.setattr(PROCESS.worker, "cpu_seconds", 1.0)
     with pytest.raises(TaskError, match=spec.name):
         build_task(spec)
 
@@ -69,50 +70,50 @@ def test_the_deadline_holds_in_a_thread_that_gets_no_signals(process: GymProcess
 
 def test_a_child_that_does_not_answer_is_killed_and_replaced() -> None:
     """Its own timer is far off here, as it is in code that never returns to the interpreter."""
-    stuck = GymProcess(cpu_limit=1e6, wall_limit=0.5)
+    stuck = GymProcess(Worker(WORK, cpu_seconds=1e6, wall_seconds=0.5))
     stuck.parameters()
-    child = stuck.process.child
+    child = stuck.worker.process.child
     assert child is not None
-    with pytest.raises(TaskTimeoutError, match=r"over 0.5 s"):
+    with pytest.raises(TaskTimeoutError, match=r"takes over"):
         stuck.problem("count_primes", 0, {"min_n": 10**8, "max_n": 10**8})
     assert child.returncode == -signal.SIGKILL
-    stuck.wall_limit = 60.0
+    stuck.worker.wall_seconds = 60.0
     assert stuck.problem("gcd", 1, {})[1].isdigit()
-    assert stuck.process.child is not child
-    stuck.close()
+    assert stuck.worker.process.child is not child
+    stuck.worker.close()
 
 
 def test_a_killed_child_is_replaced(process: GymProcess) -> None:
     process.parameters()
-    assert process.process.child is not None
-    process.process.child.kill()
-    process.process.child.wait()
+    assert process.worker.process.child is not None
+    process.worker.process.child.kill()
+    process.worker.process.child.wait()
     assert process.problem("gcd", 1, {})[1].isdigit()
 
 
 def test_a_child_that_dies_over_a_problem_is_told(process: GymProcess) -> None:
     process.parameters()
-    child = process.process.child
+    child = process.worker.process.child
     assert child is not None
     child.send_signal(signal.SIGSTOP)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(process.problem, "gcd", 1, {})
-        while not process._lock.locked():
+        while not process.worker.turns.held:
             time.sleep(0.01)
         child.kill()
         error = asked.exception()
-    assert isinstance(error, TaskError) and "ended before it answered" in str(error)
+    assert isinstance(error, TaskError) and "its process ended" in str(error)
 
 
 def test_its_computing_is_counted() -> None:
     process = GymProcess()
-    assert process.cpu_seconds() == 0.0
+    assert process.worker.spent() == 0.0
     process.problem("gcd", 1, {})
-    first = process.cpu_seconds()
+    first = process.worker.spent()
     process.problem("zebra_puzzles", 1, {})
-    assert 0 < first < process.cpu_seconds()
-    process.close()
-    assert process.cpu_seconds() == 0.0
+    assert 0 < first < process.worker.spent()
+    process.worker.close()
+    assert process.worker.spent() == 0.0
 
 
 def test_a_problem_that_no_policy_could_read_is_refused(process: GymProcess) -> None:
@@ -129,7 +130,7 @@ def test_problems_of_two_threads_do_not_mix(process: GymProcess) -> None:
 def test_it_ends_with_whoever_started_it() -> None:
     program = (
         "from policies.tasks.gym_process import PROCESS; PROCESS.parameters(); "
-        "print(PROCESS.process.child.pid, flush=True); import os; os._exit(1)"
+        "print(PROCESS.worker.process.child.pid, flush=True); import os; os._exit(1)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     child = int(done.stdout)
@@ -154,5 +155,5 @@ def test_computing_is_charged_to_the_thread_that_asked() -> None:
         other.submit(process.problem, "zebra_puzzles", 2, {}).result()
         assert other.submit(charged).result() > 2e-3
     assert charged() == pytest.approx(mine, abs=1e-3) and mine > before + 2e-3
-    process.close()
+    process.worker.close()
     assert charged() == pytest.approx(mine, abs=1e-3)

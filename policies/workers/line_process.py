@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,8 @@ class LineProcess:
     flags: Sequence[str] = ("-P",)  # of Python
     start_seconds: float = 120.0  # of wall time to the greeting; a busy machine's cold disk takes a minute
     hash_seed: str | None = None  # of Python's string hashes; None: as Python draws it
+    bare: bool = False  # without the environment of this process, in the root folder
+    ended_by: int | None = None  # the signal that the last child died of by itself
     greeting: Any = None
     child: subprocess.Popen[bytes] | None = None
     _owner: int = 0  # process that started the child: a fork shares its pipes, and must not use them
@@ -58,6 +62,7 @@ class LineProcess:
         if self.running:
             return
         self.close()
+        self.ended_by = None
         # A session of its own: Ctrl-C is for the node, which still needs answers to finish its round.
         self.child = subprocess.Popen(
             [sys.executable, *self.flags, str(self.script), *self.arguments],
@@ -65,7 +70,8 @@ class LineProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env=None if self.hash_seed is None else {**os.environ, "PYTHONHASHSEED": self.hash_seed},
+            env=self._environment(),
+            cwd="/" if self.bare else None,
         )
         self._owner = os.getpid()
         try:
@@ -104,11 +110,19 @@ class LineProcess:
         child, self.child, self._unread, self._cpu = self.child, None, b"", 0.0
         if child is None or self._owner != os.getpid():
             return
-        child.kill()
+        status = child.poll()
+        self.ended_by = -status if status is not None and status < 0 else None
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)  # with processes of its own, if it has any
         child.wait()
         for stream in (child.stdin, child.stdout):
             if stream is not None:
                 stream.close()
+
+    def _environment(self) -> Mapping[str, str] | None:
+        if self.bare:
+            return {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        return None if self.hash_seed is None else {**os.environ, "PYTHONHASHSEED": self.hash_seed}
 
     def _line(self, seconds: float) -> Any:
         """The next message of the child."""
@@ -120,6 +134,8 @@ class LineProcess:
             if not ready:
                 raise TimeoutError
             if not (received := os.read(descriptor, 65536)):
+                with suppress(subprocess.TimeoutExpired):
+                    self.child.wait(1.0)  # it is on its way out: how it ended is looked at in `close`
                 raise EOFError
             self._unread += received
         line, _, self._unread = self._unread.partition(b"\n")

@@ -1,0 +1,84 @@
+"""The owner's own code as a kind of work: makes problems and scores completions. A worker process runs this file.
+
+Its argument names a class or function, `FILE.py:Name` or `package.module:Name`. It greets with {"source": 16 hex
+digits over the module's source} or {"failed": why}. Then {"problem": [prompt, answer]} for {seed}, {"score": number}
+for {problem, completion} of a task, or {answer, completion} of a verifier; else {"failed": why}.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+MEMORY_BYTES = 4 * 2**30
+MAX_CHARACTERS = 200_000  # of prompt and answer
+
+_own: list[Any] = []  # the one object that was asked for
+
+
+def greet(arguments: Sequence[str]) -> dict[str, Any]:
+    """Loads the code. Whatever it raises is told to its owner."""
+    try:
+        module, name = _loaded(arguments[0])
+        found = getattr(module, name)
+        _own[:] = [found() if inspect.isclass(found) else found]
+        source = hashlib.sha256(Path(inspect.getfile(module)).read_bytes()).hexdigest()[:16]
+    except Exception as error:  # noqa: BLE001
+        return {"failed": _said(error)}
+    return {"source": source}
+
+
+def answer(question: dict[str, Any]) -> dict[str, Any]:
+    """A problem or a score. What the code raises is no verdict, or a seed without a problem."""
+    (own,) = _own
+    try:
+        if "seed" in question:
+            return _problem(own.problem(question["seed"]))
+        completion = question["completion"]
+        if "problem" in question:
+            return _score(own.score(tuple(question["problem"]), completion))
+        return _score(own(completion, question["answer"]))
+    except Exception as error:  # noqa: BLE001
+        return {"failed": _said(error)}
+
+
+def _loaded(where: str) -> tuple[ModuleType, str]:
+    module, _, name = where.rpartition(":")
+    if not module.endswith(".py"):
+        return importlib.import_module(module), name
+    spec = importlib.util.spec_from_file_location(Path(module).stem, module)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{module} is no Python file")
+    sys.path.insert(0, str(Path(module).parent))
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = loaded
+    spec.loader.exec_module(loaded)
+    return loaded, name
+
+
+def _problem(made: Any) -> dict[str, Any]:
+    if not (
+        isinstance(made, tuple | list) and len(made) == 2 and all(isinstance(part, str) for part in made)
+    ):
+        return {"failed": f"problem() has to give (prompt, answer), two texts; it gave {str(made)[:80]!r}"}
+    if not made[0].strip() or sum(map(len, made)) > MAX_CHARACTERS:
+        return {"failed": f"problem() gave an empty prompt, or over {MAX_CHARACTERS} characters"}
+    return {"problem": list(made)}
+
+
+def _score(given: Any) -> dict[str, Any]:
+    if isinstance(given, bool | int | float) and math.isfinite(given) and 0 <= given <= 1:
+        return {"score": float(given)}
+    return {"failed": f"a score has to be a number from 0 to 1; it was {str(given)[:80]!r}"}
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:400]

@@ -1,0 +1,83 @@
+"""A worker process: does one kind of work, question by question, each within its seconds. A script: `pool` starts it.
+
+Its arguments are the file of the kind of work and what that takes. Such a file has MEMORY_BYTES of address space,
+`greet(arguments)`, the first thing that is told, and `answer(question)`; it imports nothing of ours, nor does this.
+Speaks JSON, a line a message. An answer is what `answer` gives, {"late": true} after `seconds` of computing, or
+{"failed": why} where memory or depth did not suffice; each with the CPU seconds of the process and its own so far.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import resource
+import signal
+import sys
+from types import ModuleType
+from typing import Any, NoReturn
+
+
+class Late(BaseException):
+    """Ends work that computes for too long; not an Exception, so that nothing called here catches it as one."""
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever the work prints must not stand among the answers
+
+    def tell(message: dict[str, Any]) -> None:
+        answers.write(json.dumps(message) + "\n")
+        answers.flush()
+
+    work = _loaded(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_AS, (work.MEMORY_BYTES, work.MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGPROF, _late)
+    greeting = work.greet(sys.argv[2:])
+    tell(greeting)
+    for line in sys.stdin:
+        tell({**_answered(work, json.loads(line)), "cpu": _spent()})
+
+
+def _answered(work: ModuleType, question: dict[str, Any]) -> dict[str, Any]:
+    try:
+        _allow(question["seconds"])
+        try:
+            answer: dict[str, Any] = work.answer(question)
+            return answer
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+    except Late:
+        return {"late": True}
+    except (MemoryError, RecursionError) as error:
+        return {"failed": type(error).__name__}
+
+
+def _allow(seconds: float) -> None:
+    """A timer for what runs in the interpreter, and the system's limit, which kills, for what never returns to it."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    soft = math.ceil(sum(os.times()[:2]) + seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+
+
+def _spent() -> float:
+    return sum(os.times()[:4])
+
+
+def _loaded(file: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("work", file)
+    assert spec is not None and spec.loader is not None
+    work = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(work)
+    return work
+
+
+def _late(*_: object) -> NoReturn:
+    raise Late
+
+
+if __name__ == "__main__":
+    main()
