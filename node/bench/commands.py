@@ -194,7 +194,14 @@ def sapo(
     ] = None,
     rounds: RoundsOption = None,
     policy: Annotated[str | None, typer.Option("--policy", help="embedded or smollm2.")] = None,
-    unlike: Annotated[bool, typer.Option("--unlike", help="Nodes unlike in size and speed.")] = False,
+    population: Annotated[
+        str | None, typer.Option("--population", help="Nodes at their start: specialists, alike or unlike.")
+    ] = None,
+    first_seed: Annotated[int, typer.Option("--first-seed", min=0, help="Seed of the first repeat.")] = 0,
+    rates: Annotated[
+        str | None,
+        typer.Option("--rates", help="Learning rates to choose from, on a seed apart: 1.5e-4,3e-4,6e-4."),
+    ] = None,
     plot: PlotOption = None,
     folder: Annotated[
         Path | None, typer.Option("--dir", help="Keep finished cells here, and go on from them.")
@@ -209,7 +216,9 @@ def sapo(
         splits=tuple(splits.split(",")) if splits else (),
         rounds=rounds,
         policy=policy,
-        unlike=unlike,
+        population=population,
+        first_seed=first_seed,
+        rates=tuple(rates.split(",")) if rates else (),
         plot=plot,
         folder=folder,
     )

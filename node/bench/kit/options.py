@@ -17,7 +17,7 @@ class BenchOptions:
     """What the user asked for; None and empty leave the choice to the benchmark."""
 
     model: str | None = None  # anything `policies.text.model.load` takes
-    repeats: int | None = None  # each from its own seed: 0, 1, ...
+    repeats: int | None = None  # each from its own seed: `first_seed` and those after it
     cases: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
     nodes: int | None = None
@@ -26,7 +26,9 @@ class BenchOptions:
     policy: str | None = None
     seconds: float | None = None  # that each case lasts
     malicious: float | None = None  # share of the nodes
-    unlike: bool = False  # nodes of different sizes, strengths and speeds
+    population: str | None = None  # how nodes differ at their start
+    first_seed: int = 0  # of the repeats
+    rates: tuple[str, ...] = ()  # learning rates to choose from
     plot: Path | None = None  # an SVG file to write
     page: Path | None = None  # a Markdown file to write
     folder: Path | None = None  # of what a second call goes on from

@@ -36,7 +36,7 @@ class Options(_Model):
     splits: tuple[str, ...] = ()
     rounds: int | None = Field(default=None, ge=1)
     policy: str | None = None
-    unlike: bool = False
+    population: str | None = None
 
     def as_options(self) -> BenchOptions:
         return BenchOptions(**self.model_dump())

@@ -1,4 +1,4 @@
-"""The arms of `murmur bench sapo`: the paper's splits, silos that filter as its swarms do, and our own sampler."""
+"""The arms of `murmur bench sapo`: the paper's splits, the strongest silos that we know, and our own sampler."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from node.bench.kit.options import BenchError
 from node.bench.kit.trained_node import ROUND_SECONDS
 
-SPLITS = ("8/0", "6/2", "4/4", "2/6")
+SPLITS = ("8/0", "4/4")  # played unless asked otherwise
+ALL_SPLITS = ("8/0", "6/2", "4/4", "2/6")  # the paper's
 ROLLOUTS = 8  # L
 
 # What the paper prints: cumulative reward over 8 agents and 2,000 rounds (arXiv 2509.08721, sec. 5).
@@ -20,7 +21,8 @@ PUBLISHED = {"type": "grpo", "rollouts": ROLLOUTS, "scale_by_std": True, "keep_z
 FILTERED = {"type": "grpo", "rollouts": ROLLOUTS, "scale_by_std": True}
 # Eight groups with a signal, out of 32 at most.
 RESAMPLED = {"type": "grpo", "rollouts": ROLLOUTS, "scale_by_std": True, "replace": 3.0}
-# The paper's nodes go round in lockstep and see the groups of one round only.
+DARS = {"type": "dars", "rollouts": ROLLOUTS, "max_rollouts": 8 * ROLLOUTS}  # as published, from 8
+# The paper's nodes go round in lockstep and see the groups of one round only: here those of the round before.
 AS_PUBLISHED = {"draw": "uniform", "external_advantages": "all", "max_age": 1.5 * ROUND_SECONDS}
 
 
@@ -33,28 +35,41 @@ class Arm:
     external: int  # J
     strategy: Mapping[str, Any] = field(default_factory=lambda: dict(PUBLISHED))
     sampler: Mapping[str, Any] = field(default_factory=lambda: dict(AS_PUBLISHED))
+    learning_rate: float | None = None  # None: the policy's own
     trains: bool = True  # False: judged as it starts
+    extra: bool = False  # True: played only where --case names it
 
     @property
     def shares(self) -> bool:
         return self.external > 0
 
+    @property
+    def key(self) -> str:
+        """What its cells are kept under: the name, with the learning rate where it has one of its own."""
+        return self.name if self.learning_rate is None else f"{self.name} at {self.learning_rate:g}"
+
 
 def arms_of(splits: Sequence[str]) -> list[Arm]:
-    """The paper's splits as given, and the arms beside them. Raises BenchError."""
+    """The paper's splits as given, and the arms beside them. Raises BenchError.
+
+    `positive` changes one thing of the split beside it, and `adaptive` and `relief` one thing more.
+    """
     published = [Arm(split, *_parsed(split)) for split in splits]
     silo = next((arm for arm in published if not arm.shares), None)
     if silo is None:
         raise BenchError("no split without external groups to compare with: add 8/0 to --splits")
     half = max(1, silo.local // 2)
     positive = {**AS_PUBLISHED, "external_advantages": "positive"}
+    relief = {**positive, "retry_unsolved": 0.25}
     return [
         *published,
-        Arm(f"{silo.name} filtered", silo.local, 0, dict(FILTERED)),
-        Arm(f"{half}/{half} positive", half, half, dict(FILTERED), positive),
-        Arm(f"{half}/{half} adaptive", half, half, dict(FILTERED), {**positive, "split": "adaptive"}),
-        Arm(f"{half}/{half} relief", half, half, dict(FILTERED), {**positive, "retry_unsolved": 0.25}),
-        Arm(f"{silo.name} resampled", silo.local, 0, dict(RESAMPLED)),
+        Arm(f"{silo.name} resampled", silo.local, 0, RESAMPLED),
+        Arm(f"{silo.name} dars", silo.local, 0, DARS),
+        Arm(f"{half}/{half} positive", half, half, sampler=positive),
+        Arm(f"{half}/{half} adaptive", half, half, sampler={**positive, "split": "adaptive"}),
+        Arm(f"{silo.name} filtered", silo.local, 0, FILTERED, extra=True),
+        Arm(f"{half}/{half} positive filtered", half, half, FILTERED, positive, extra=True),
+        Arm(f"{half}/{half} relief", half, half, sampler=relief, extra=True),
     ]
 
 

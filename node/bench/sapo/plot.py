@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from node.bench.sapo.cell import Cell
-from node.bench.sapo.report import SMOOTHED, curve
+from node.bench.sapo.measures import SMOOTHED, curve
 
 WIDTH, HEIGHT = 760, 420
 LEFT, RIGHT, TOP, BOTTOM = 56, 170, 36, 44

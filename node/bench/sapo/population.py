@@ -1,8 +1,10 @@
 """The nodes of one arm: real ones, each with its own history, that meet over the in-memory transport.
 
-A node is able in one task and hardly at all in the others, where its groups seldom have a signal: the paper's agents,
-right in 0.4 to 1.4 % at their start, are so in all tasks, but then need 2,000 rounds. Starts are alike in all arms
-and seeds; what a seed changes is which problems are drawn and what is sampled.
+Of `specialists` each is able in one task and hardly at all in the others, where its groups seldom have a signal. Those
+that are `alike` start from the same weights and do every task now and then, as the paper's agents do; these are right
+in 0.4 to 1.4 % at their start, but then need 2,000 rounds. Of the `unlike` every second one is a third of the size,
+half begin half as able, and every fourth plays every second round only. Starts are the same in all arms and seeds; what
+a seed changes is which problems are drawn and what is sampled.
 """
 
 from __future__ import annotations
@@ -25,9 +27,11 @@ from swarm.transport.in_memory import MemoryHub
 from swarm.transport.silo import SiloTransport
 
 POLICIES = ("embedded", "smollm2")
+SPECIALISTS, ALIKE, UNLIKE = POPULATIONS = ("specialists", "alike", "unlike")
 # Shares of right answers in the warm start: of a node's own task, and of all others.
 ABLE, UNABLE = 0.6, 0.01
 WEAK = 0.3  # a node's own task, for half of the nodes of an unlike population
+EQUAL = 0.15  # every task, of nodes that are alike
 SLOW = 2
 LEARNING_RATE = 3e-4  # the `tiny` preset's
 NEW_TOKENS = 12
@@ -50,11 +54,11 @@ class PopulationPlan:
     nodes: int
     rounds: int
     policy: str
-    unlike: bool = False  # nodes of different sizes, strengths and speeds
+    population: str = SPECIALISTS  # of POPULATIONS
 
     def pace_of(self, number: int) -> int:
         """Node `number` plays one round in so many: of unlike nodes every fourth is slow."""
-        return SLOW if self.unlike and number % 4 == 3 else 1
+        return SLOW if self.population == UNLIKE and number % 4 == 3 else 1
 
 
 def populate(
@@ -74,13 +78,13 @@ def populate(
 
 
 def config_of(arm: Arm, seed: int, plan: PopulationPlan, number: int) -> Config:
-    """The config of node `number`: alike in all arms but for the arm's own two sections."""
+    """The config of node `number`: alike in all arms but for the arm's own two sections and its learning rate."""
     tree: dict[str, Any] = {
         "seed": 1000 * seed + number,
         "threads": 1,
         "rounds": max(1, plan.rounds),
         "tasks": [{"name": task} for task in _tasks(plan)],
-        "policy": _policy(plan, number),
+        "policy": _at_rate(_policy(plan, number), arm.learning_rate),
         "strategy": dict(arm.strategy),
         "sampler": {"local": arm.local, "external": arm.external, **arm.sampler},
     }
@@ -108,9 +112,17 @@ def _policy(plan: PopulationPlan, number: int) -> Mapping[str, Any]:
     }
 
 
+def _at_rate(policy: Mapping[str, Any], rate: float | None) -> Mapping[str, Any]:
+    if rate is None:
+        return policy
+    return {**policy, "trainer": {**policy.get("trainer", {}), "learning_rate": rate}}
+
+
 def _start(plan: PopulationPlan, number: int) -> Mapping[str, Any]:
     """Every second node of an unlike population is small, and every third and fourth of four is weak."""
-    if not plan.unlike:
+    if plan.population == ALIKE:
+        return {"skills": dict.fromkeys(FAMILIES, EQUAL)}
+    if plan.population == SPECIALISTS:
         return {"skills": skills_of(number)}
     size, able = ("small", "normal")[number % 2 == 0], (ABLE, WEAK)[number % 4 > 1]
     return {"skills": skills_of(number, able), "size": size}

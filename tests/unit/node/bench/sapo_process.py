@@ -15,7 +15,7 @@ from typing import Any
 from node import cli
 from node.bench.kit import trained_node
 from node.bench.kit.trained_node import HeldOutScore, judge
-from node.bench.sapo import cell, population
+from node.bench.sapo import heat, population
 from node.bench.sapo.population import PopulationPlan, skills_of
 from node.runtime.loop import Node
 from policies.tasks.embedded import EmbeddedTask
@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
 
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     population._policy = newborn
-    cell.judge = judged
+    heat.judge = judged
     trained_node.JUDGED = 2
     # Whoever guesses gets groups of different rewards: every second completion counts as right.
     EmbeddedTask.score = lambda task, problem, text: float(len(text) % 2)

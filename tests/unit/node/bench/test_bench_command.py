@@ -157,7 +157,7 @@ def test_an_option_that_a_benchmark_cannot_follow_is_refused(
         "families": "family seeds page",
         "faults": "case",
         "gossip": "case seeds",
-        "sapo": "case seeds nodes splits rounds policy unlike plot dir",
+        "sapo": "case seeds nodes splits rounds policy population first-seed rates plot dir",
         "step": "model case seeds",
         "store": "rounds",
         "strategies": "case seeds",
@@ -167,7 +167,7 @@ def test_the_help_of_an_experiment_lists_its_own_options(
     name: str, own: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert murmur(monkeypatch, "bench", name, "--help") == 0
-    listed = re.findall(r"^  --(\w+)", capsys.readouterr().out, re.MULTILINE)
+    listed = re.findall(r"^  --([\w-]+)", capsys.readouterr().out, re.MULTILINE)
     assert listed == [*own.split(), "json", "help"]
 
 

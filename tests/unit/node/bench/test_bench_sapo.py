@@ -1,82 +1,51 @@
-"""`murmur bench sapo`: its arithmetic on made-up cells, its store, and a tiny population played for real."""
+"""`murmur bench sapo`: its arms and populations, the figures of made-up cells, and its store."""
 
 from __future__ import annotations
 
-import json
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from node.bench.kit import trained_node
 from node.bench.kit.cell_store import CellStore
 from node.bench.kit.options import BenchError, BenchOptions
 from node.bench.kit.trained_node import HeldOutScore
-from node.bench.sapo import population, run
-from node.bench.sapo.arms import SPLITS, arms_of, baseline
-from node.bench.sapo.cell import Cell, NodeCourse, play_cell
+from node.bench.sapo import run
+from node.bench.sapo.arms import ALL_SPLITS, SPLITS, arms_of
+from node.bench.sapo.cell import Cell, NodeCourse
+from node.bench.sapo.measures import deepest_fall
 from node.bench.sapo.plot import draw_curves
 from node.bench.sapo.population import PopulationPlan, config_of, skills_of
-from node.bench.sapo.report import (
-    checks,
-    cumulative,
-    cumulative_within,
-    deepest_fall,
-    equal_time_uplifts,
-    rows,
-    uplifts,
-)
+from node.bench.sapo.rates import CHOICE_SEED
+from node.bench.sapo.report import rows
 from node.config.reading import load_config
+from policies.strategies.settings import DarsSettings, GrpoSettings
 from policies.tasks import build_task
 
 PLAN = PopulationPlan(nodes=2, rounds=3, policy="embedded")
 
 
-def course(rewards: Sequence[float], cpu: float = 1.0, end: float = 0.5) -> NodeCourse:
+def course(rewards: Sequence[float], cpu: float = 1.0, end: float = 0.5, tokens: int = 10) -> NodeCourse:
     return NodeCourse(
-        end=HeldOutScore(end, end, {"sort@1": end}),
+        end=HeldOutScore(end, end, {"sort@1": end, "shift@1": end / 2}),
         rewards=list(rewards),
-        by_task=[{"sort@1": reward} for reward in rewards],
         update_rewards=[2 * reward for reward in rewards],
         cpu=[cpu] * len(rewards),
-        tokens=[10] * len(rewards),
+        tokens=[tokens] * len(rewards),
     )
 
 
-def a_cell(arm: str, *rewards: Sequence[float], seed: int = 0, cpu: float = 1.0, end: float = 0.5) -> Cell:
-    return Cell(arm, seed, PLAN, [course(line, cpu, end) for line in rewards])
+def a_cell(
+    arm: str, *rewards: Sequence[float], seed: int = 0, cpu: float = 1.0, end: float = 0.5, tokens: int = 10
+) -> Cell:
+    return Cell(arm, seed, PLAN, [course(line, cpu, end, tokens) for line in rewards])
 
 
 SILO = a_cell("8/0", [0.1, 0.1, 0.2], [0.1, 0.1, 0.2], end=0.2)
-SHARING = a_cell("4/4", [0.1, 0.3, 0.6], [0.1, 0.3, 0.4], cpu=2.0, end=0.6)
-
-
-def test_uplifts_compare_with_the_silo_of_the_same_seed() -> None:
-    assert cumulative(SILO) == pytest.approx(0.8)
-    assert uplifts([SILO, SHARING], "4/4", "8/0", cumulative) == [pytest.approx(1.8 / 0.8 - 1.0)]
-    elsewhere = a_cell("4/4", [9.0, 9.0, 9.0], seed=1)
-    assert len(uplifts([SILO, SHARING, elsewhere], "4/4", "8/0", cumulative)) == 1
-
-
-def test_equal_time_counts_the_rounds_that_the_same_cpu_seconds_buy() -> None:
-    # The silo took 6 s in all; the sharing arm plays 4 s a round: one round, and half of the second.
-    assert cumulative_within(SHARING, 6.0) == pytest.approx(0.2 + 0.6 / 2)
-    assert cumulative_within(SILO, 6.0) == pytest.approx(0.8)
-    assert equal_time_uplifts([SILO, SHARING], "4/4", "8/0") == [pytest.approx(0.5 / 0.8 - 1.0)]
-
-
-def test_the_best_sharing_arm_is_held_to_the_papers_figure() -> None:
-    weak = a_cell("6/2", [0.1, 0.1, 0.25], [0.1, 0.1, 0.25], end=0.25)
-    found = {check.name: check for check in checks([SILO, SHARING, weak], "8/0", ["6/2", "4/4", "2/6"])}
-    assert list(found) == ["uplift_4_4", "uplift_best", "uplift_best_equal_time", "uplift_best_heldout"]
-    assert found["uplift_best"].ours == found["uplift_4_4"].ours == pytest.approx(1.25)
-    assert found["uplift_best"].holds and found["uplift_best"].floor == 0.94
-    assert found["uplift_best_heldout"].ours == pytest.approx(2.0)
-    assert not found["uplift_best_equal_time"].holds
-    assert checks([SILO], "8/0", ["4/4"]) == []
+SHARING = a_cell("4/4", [0.1, 0.3, 0.6], [0.1, 0.3, 0.4], cpu=2.0, end=0.6, tokens=5)
 
 
 def test_a_curve_that_swings_falls_and_one_that_rises_does_not() -> None:
@@ -86,13 +55,16 @@ def test_a_curve_that_swings_falls_and_one_that_rises_does_not() -> None:
 
 
 def test_rows_hold_the_papers_figures_beside_ours() -> None:
-    table = rows([SILO, SHARING], "8/0")
+    table = rows([SILO, SHARING], arms_of(SPLITS))
     by_arm = {row["arm"]: row for row in table if "arm" in row}
+    assert list(by_arm) == ["8/0", "4/4"]
     assert by_arm["4/4"]["paper"] == 1093.31
     assert by_arm["4/4"]["paper_uplift"] == pytest.approx(0.946, abs=1e-3)
     assert by_arm["4/4"]["papers_metric"] == pytest.approx(3.6)
-    assert by_arm["8/0"]["uplift"] == 0.0
-    assert [row["held_out_by_task"] for row in table if "held_out_by_task" in row] == ["8/0", "4/4"]
+    assert by_arm["4/4"]["tokens"] == 15
+    (task_row,) = [row for row in table if row.get("held_out_by_task") == "4/4"]
+    assert task_row["sort"] == pytest.approx(0.6) and task_row["shift"] == pytest.approx(0.3)
+    assert [row["held_out_by_node"] for row in table if "held_out_by_node" in row] == ["8/0", "4/4"]
 
 
 def test_the_plot_is_well_formed_and_has_a_line_for_every_arm() -> None:
@@ -124,7 +96,11 @@ def test_cells_survive_the_store_and_those_of_another_plan_are_refused(tmp_path:
         (BenchOptions(splits=("8/0", "0/8")), "is no split"),
         (BenchOptions(splits=("8/0", "four")), "is no split"),
         (BenchOptions(cases=("4/5",)), "no arm"),
-        (BenchOptions(policy="smollm2", unlike=True), "leave out --unlike"),
+        (BenchOptions(policy="smollm2", population="unlike"), "leave out --population"),
+        (BenchOptions(population="alik"), "did you mean 'alike'"),
+        (BenchOptions(rates=("3e-4", "fast")), "are no learning rates"),
+        (BenchOptions(rates=("3e-4", "nan")), "are no learning rates"),
+        (BenchOptions(first_seed=CHOICE_SEED - 1), "set --first-seed"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(options: BenchOptions, message: str) -> None:
@@ -133,7 +109,7 @@ def test_what_cannot_be_measured_is_refused(options: BenchOptions, message: str)
 
 
 def test_arms_differ_in_nothing_but_their_own_sections() -> None:
-    silo, *others = arms_of(SPLITS)
+    silo, *others = arms_of(ALL_SPLITS)
     shared = {"strategy", "sampler", "swarm"}
     plain = config_of(silo, 0, PLAN, 1).model_dump(exclude=shared)
     for arm in others:
@@ -141,13 +117,45 @@ def test_arms_differ_in_nothing_but_their_own_sections() -> None:
     assert skills_of(1) == skills_of(7) != skills_of(2)
 
 
-def test_unlike_nodes_differ_in_size_strength_and_pace() -> None:
-    plan = PopulationPlan(4, 4, "embedded", unlike=True)
-    starts = [config_of(arms_of(SPLITS)[0], 0, plan, number).policy.warm_start for number in range(4)]
-    assert [start.size for start in starts] == ["normal", "small", "normal", "small"]
-    assert [max(start.skills.values()) for start in starts] == [0.6, 0.6, 0.3, 0.3]
-    assert [plan.pace_of(number) for number in range(4)] == [1, 1, 1, 2]
+@pytest.mark.parametrize(
+    ("arm", "beside", "section", "change"),
+    [
+        ("4/4 positive", "4/4", "sampler", {"external_advantages": "positive"}),
+        ("4/4 adaptive", "4/4 positive", "sampler", {"split": "adaptive"}),
+        ("4/4 relief", "4/4 positive", "sampler", {"retry_unsolved": 0.25}),
+        ("4/4 positive filtered", "4/4 positive", "strategy", {"keep_zero_advantage": False}),
+        ("8/0 filtered", "8/0", "strategy", {"keep_zero_advantage": False}),
+    ],
+)
+def test_an_arm_changes_one_thing_of_the_arm_beside_it(
+    arm: str, beside: str, section: str, change: dict[str, object]
+) -> None:
+    by_name = {each.name: each for each in arms_of(SPLITS)}
+    mine, other = (config_of(by_name[name], 0, PLAN, 0).model_dump() for name in (arm, beside))
+    other[section] |= change
+    assert mine == other
+
+
+def test_the_silos_of_the_tables_are_the_strongest_that_the_product_has() -> None:
+    strategies = {arm.name: config_of(arm, 0, PLAN, 0).strategy for arm in arms_of(SPLITS) if not arm.shares}
+    resampled, dars = strategies["8/0 resampled"], strategies["8/0 dars"]
+    assert isinstance(resampled, GrpoSettings) and resampled.replace == 3.0
+    assert isinstance(dars, DarsSettings) and (dars.rollouts, dars.max_rollouts) == (8, 64)
+
+
+def test_populations_differ_as_their_names_say() -> None:
+    def starts(population: str) -> list[Any]:
+        plan = PopulationPlan(4, 4, "embedded", population)
+        return [config_of(arms_of(SPLITS)[0], 0, plan, number).policy.warm_start for number in range(4)]
+
+    unlike = starts("unlike")
+    assert [start.size for start in unlike] == ["normal", "small", "normal", "small"]
+    assert [max(start.skills.values()) for start in unlike] == [0.6, 0.6, 0.3, 0.3]
+    assert [PopulationPlan(4, 4, "embedded", "unlike").pace_of(number) for number in range(4)] == [1, 1, 1, 2]
     assert {PLAN.pace_of(number) for number in range(4)} == {1}
+    alike = starts("alike")
+    assert all(start == alike[0] for start in alike) and set(alike[0].skills.values()) == {0.15}
+    assert len({str(start.skills) for start in starts("specialists")}) == 4
 
 
 def test_a_slow_node_keeps_its_reward_through_rounds_that_it_does_not_play() -> None:
@@ -177,49 +185,3 @@ def test_the_preset_is_the_papers_4_4_arm() -> None:
     assert preset.policy.trainer == measured.policy.trainer
     assert (preset.policy.trainer.epsilon_low, preset.policy.trainer.epsilon_high) == (0.2, 0.28)
     assert {task.name for task in preset.tasks} == {task.name for task in measured.tasks}
-
-
-@pytest.fixture
-def newborn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Policies after a single supervised step, made in a moment."""
-
-    def policy(plan: PopulationPlan, number: int) -> Mapping[str, Any]:
-        start = {"steps": 1, "batch": 6, "skills": skills_of(number)}
-        return {"type": "embedded", "generation": {"max_new_tokens": 4}, "warm_start": start}
-
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(population, "_policy", policy)
-    monkeypatch.setattr(trained_node, "JUDGED", 1)
-
-
-@pytest.mark.usefixtures("newborn")
-def test_nodes_of_a_population_hear_each_other_and_silos_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Whoever guesses gets groups of different rewards: every second completion counts as right.
-    monkeypatch.setattr(
-        "policies.tasks.embedded.EmbeddedTask.score", lambda task, problem, text: len(text) % 2
-    )
-    arms = {arm.name: arm for arm in arms_of(SPLITS)}
-    sharing, silo = (play_cell(arms[name], 0, PLAN, lambda line: None) for name in ("4/4", "8/0"))
-    assert all(node.external > 0 for node in sharing.nodes)
-    assert all(node.external == 0 for node in silo.nodes)
-    assert [node.generated for node in sharing.nodes] == [12, 12]
-    assert [node.generated for node in silo.nodes] == [24, 24]
-    assert all(len(node.rewards) == len(node.cpu) == 3 for node in sharing.nodes)
-    # Nothing was imported: what an update was given is what was generated.
-    assert silo.nodes[0].update_rewards == pytest.approx(silo.nodes[0].rewards)
-
-
-@pytest.mark.usefixtures("newborn")
-def test_a_second_call_plays_only_what_is_missing(tmp_path: Path) -> None:
-    lines: list[str] = []
-    options = BenchOptions(
-        repeats=1, cases=("4/4",), nodes=2, rounds=1, folder=tmp_path / "cells", plot=tmp_path / "plot.svg"
-    )
-    report = run.run(options, lines.append)
-    assert sum(line.startswith("cell ") for line in lines) == 3  # the start, 8/0 and 4/4
-    assert (tmp_path / "plot.svg").read_text().startswith("<svg")
-    lines.clear()
-    again = run.run(options, lines.append)
-    assert lines == []
-    assert json.dumps(again.as_json()) == json.dumps(report.as_json())
-    assert baseline(arms_of(SPLITS)).name == "8/0"
