@@ -5,11 +5,13 @@ A figure without its machine says little; a figure beside the machine's limits s
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -75,6 +77,12 @@ def code_commit() -> str:
     commit = _git(_ROOT, "rev-parse", "--short", "HEAD")
     changed = _git(_ROOT, "status", "--porcelain", "--untracked-files=no", "--", "node", "swarm", "policies")
     return f"{commit}{'-changed' if changed else ''}" if commit else "unknown"
+
+
+def circumstances() -> dict[str, str | int]:
+    """What a run is of and begins under: the commit, the day in UTC, and the processes that wait for a core."""
+    day = datetime.now(UTC).date().isoformat()
+    return {"commit": code_commit(), "date": day, "load": round(os.getloadavg()[0])}
 
 
 def commits_since(root: Path, commit: str, paths: Sequence[str]) -> int | None:

@@ -42,8 +42,8 @@ def run_benchmark(name: str, options: BenchOptions, progress: Progress) -> Repor
     """Runs one benchmark to its end. Raises BenchError before anything is measured, Interrupted on Ctrl-C."""
     refuse_unknown("benchmark", [name], BENCHMARKS)
 
-    from node.bench.kit.machine import best_device, code_commit, machine_facts
+    from node.bench.kit.machine import best_device, circumstances, machine_facts
 
-    known = replace(options, machine=machine_facts(best_device()) | {"commit": code_commit()})
+    known = replace(options, machine=machine_facts(best_device()) | circumstances())
     report: Report = importlib.import_module(BENCHMARKS[name]).run(known, progress)
     return report

@@ -9,7 +9,8 @@ from pathlib import Path
 from node.bench.kit.machine import commits_since
 from node.bench.kit.options import BenchError
 from node.bench.results.plots import PLOTS, READ_ERRORS, draw_plot
-from node.bench.results.tables import TABLES, Report, Table
+from node.bench.results.table import Report, Table, source_of
+from node.bench.results.tables import TABLES
 from node.storage.run_folder import write_atomic
 
 
@@ -23,14 +24,22 @@ def regenerate(root: Path) -> list[str]:
     said: list[str] = []
     for table in TABLES:
         reports = [read_report(kept / f"{name}.json") for name in table.commands]
-        whole = [report for report in reports if report is not None]
         said.append(f"table {table.name}: {_standing(table, reports, root)}")
-        text = replace_table(text, table.name, table.render(whole) if len(whole) == len(reports) else None)
+        text = replace_table(text, table.name, _made(table, reports))
     for picture, source in PLOTS.items():
         said.append(f"plot {picture}: {_draw(picture, kept, root)} results/{source}")
     said.append("plot demo.svg: no cells, it shows one run: murmur demo --picture docs/images/demo.svg")
     write_atomic(page, text)
     return said
+
+
+def _made(table: Table, reports: list[Report | None]) -> str | None:
+    """The table, and under it what made it; None where a report is missing."""
+    whole = [report for report in reports if report is not None]
+    if len(whole) < len(reports):
+        return None
+    sources = [source_of(*pair) for pair in zip(table.commands.values(), whole, strict=True)]
+    return "\n\n".join([table.render(whole), *sources])
 
 
 def replace_table(text: str, name: str, table: str | None) -> str:

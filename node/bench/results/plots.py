@@ -13,7 +13,11 @@ from node.bench.sapo.cell import Cell
 from node.bench.sapo.plot import draw_curves
 
 # Picture under docs/images -> what it is drawn from, under results/.
-PLOTS: Mapping[str, str] = {"sapo.svg": "sapo", "sapo-long.svg": "sapo-400", "branch.svg": "branch.json"}
+PLOTS: Mapping[str, str] = {
+    "sapo-specialists.svg": "sapo-specialists",
+    "sapo-alike.svg": "sapo-alike",
+    "branch.svg": "branch.json",
+}
 
 
 def draw_plot(picture: str, kept: Path) -> str | None:

@@ -19,8 +19,11 @@ from node.bench.kit.machine import code_commit
 from node.bench.kit.options import BenchError
 from node.bench.kit.trained_node import HeldOutScore
 from node.bench.results.page import regenerate, replace_table
-from node.bench.results.tables import TABLES, Column, Table
+from node.bench.results.table import Column, Table, source_of
+from node.bench.results.tables import TABLES
+from node.bench.sapo.arms import SPLITS, arms_of
 from node.bench.sapo.cell import Cell, NodeCourse
+from node.bench.sapo.compare import comparison_rows
 from node.bench.sapo.population import PopulationPlan
 from node.bench.sapo.report import rows as sapo_rows
 from node.bench.step.cases import CASES
@@ -32,9 +35,8 @@ BY_NAME = {table.name: table for table in TABLES}
 
 
 def cell(arm: str, *rewards: float) -> Cell:
-    course = NodeCourse(
-        HeldOutScore(0.3, 0.5, {"sort@1": 0.3}), list(rewards), [{}] * 2, list(rewards), [1.0, 2.0], [10, 10]
-    )
+    by_task = dict.fromkeys(("sort@2", "reverse@2", "maximum@2", "shift@2", "add@2", "binary@2"), 0.3)
+    course = NodeCourse(HeldOutScore(0.3, 0.5, by_task), list(rewards), list(rewards), [1.0, 2.0], [10, 10])
     return Cell(arm, 0, PopulationPlan(1, 2, "embedded"), [course])
 
 
@@ -52,7 +54,10 @@ def rows_of(name: str) -> list[Any]:
     score = HeldOutScore(0.2, 0.5)
     points = [Point(n, 0.5 + n / 10, 0.6, 1.0, 2.0, 100, 50) for n in range(3)]
     made: dict[str, Any] = {
-        "sapo": lambda: sapo_rows([cell("8/0", 0.1, 0.2), cell("4/4", 0.2, 0.4)], "8/0"),
+        "sapo": lambda: [
+            *sapo_rows(cells := [cell("8/0", 0.1, 0.2), cell("4/4", 0.2, 0.4)], arms_of(SPLITS)),
+            *comparison_rows(cells, arms_of(SPLITS), "8/0"),
+        ],
         "strategies": lambda: compare.rows(
             [compare.StrategyCourse("grpo", score, score, score, 5, 6, 0.5, 0, 0)]
         ),
@@ -94,17 +99,19 @@ def test_the_page_has_marks_for_every_table_and_without_cells_stays_as_it_is(tmp
     assert sum("plot" in line for line in said) == 4
 
 
-@pytest.mark.parametrize("name", ["sapo", "strategies", "branch", "gossip", "step"])
-def test_a_table_has_every_column_of_what_its_benchmark_reports(name: str) -> None:
-    lines = BY_NAME[name].render([report(name)]).splitlines()
+@pytest.mark.parametrize(
+    ("name", "benchmark"),
+    [("sapo-alike", "sapo"), ("sapo-alike-pairs", "sapo"), ("sapo-specialists-tasks", "sapo")]
+    + [(name, name) for name in ("strategies", "branch", "gossip", "step")],
+)
+def test_a_table_has_every_column_of_what_its_benchmark_reports(name: str, benchmark: str) -> None:
+    lines = BY_NAME[name].render([report(benchmark)]).splitlines()
     assert len({line.count("|") for line in lines}) == 1 and len(lines) >= 3
     filled = [
         any(cell.strip() for cell in column)
         for column in zip(*(x.split("|")[1:-1] for x in lines[2:]), strict=True)
     ]
-    assert all(filled) or (
-        name == "sapo" and filled.count(False) == 1
-    )  # the paper has no figure for these arms
+    assert all(filled)
 
 
 def test_kept_cells_are_written_between_their_marks_and_nowhere_else(tmp_path: Path) -> None:
@@ -165,13 +172,13 @@ def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
 
 def test_cells_of_a_plot_are_drawn_or_refused(tmp_path: Path) -> None:
     root = checkout(tmp_path)
-    (root / "results" / "sapo").mkdir()
-    file = root / "results" / "sapo" / "8-0-0.json"
+    (root / "results" / "sapo-alike").mkdir()
+    file = root / "results" / "sapo-alike" / "8-0-0.json"
     file.write_text(json.dumps(cell("8/0", 0.1, 0.2).as_json()))
     regenerate(root)
-    assert (root / "docs/images/sapo.svg").read_text().startswith("<svg")
+    assert (root / "docs/images/sapo-alike.svg").read_text().startswith("<svg")
     file.write_text("{}")
-    with pytest.raises(BenchError, match=r"sapo\.svg cannot be read"):
+    with pytest.raises(BenchError, match=r"sapo-alike\.svg cannot be read"):
         regenerate(root)
 
 
@@ -184,6 +191,8 @@ def test_cells_of_a_plot_are_drawn_or_refused(tmp_path: Path) -> None:
         (Column("t", "x", percent=True), [{"x": 0.5}], "+50 %"),
         (Column("t", "x", 0), [{"x": 12345}], "12,345"),
         (Column("t", "x"), [{"x": None}, {}], ""),
+        (Column("t", "x", signed=True), [{"x": 0.1, "x_low": -0.1, "x_high": 0.3}], "+0.10 (-0.10 to +0.30)"),
+        (Column("t", "x", signed=True), [{"x": 0.1, "x_low": None, "x_high": None}], "+0.10"),
     ],
 )
 def test_a_cell_holds_the_median_and_its_range(
@@ -196,6 +205,13 @@ def test_a_table_of_several_reports_tells_them_apart_by_the_machine_s_facts() ->
     table = Table("t", {"a": "", "b": ""}, (), ("rounds", "arm"), (Column("r", "r", 0),))
     reports = [{"machine": {"rounds": n}, "rows": [{"arm": "8/0", "r": n}, {"other": 1}]} for n in (200, 400)]
     assert table.render(reports).splitlines()[2:] == ["| 200 | 8/0 | 200 |", "| 400 | 8/0 | 400 |"]
+
+
+def test_a_table_says_what_made_it() -> None:
+    facts = {"commit": "abc", "date": "2026-11-27", "cores": 2, "cpu": "AMD EPYC", "load": 7}
+    assert source_of("step", {"machine": facts, "rows": []}) == (
+        "`murmur bench step`, 2026-11-27, commit abc, 2 cores of AMD EPYC, a load of 7 as it began."
+    )
 
 
 def test_a_report_says_which_commit_it_is_of() -> None:
