@@ -1,4 +1,4 @@
-"""What a cell of `murmur bench sapo` came to, as single figures and as a curve."""
+"""Figures of a cell of `murmur bench sapo`, single ones and the curve of its rounds."""
 
 from __future__ import annotations
 
