@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from node.report.extras import REQUIREMENTS, missing
+from node.report.samples import Sample
 from node.report.trackers import Tracker
 
 logger = logging.getLogger(__name__)
 
 WAITING = 256  # rounds that a slow tracker may lag behind; later ones are left out
 LAST_SECONDS = 15.0  # for what is left to be written at the end of a run
+_Line = tuple[int, Mapping[str, float], Sequence[Sample]]
 
 
 class BackgroundTracker:
@@ -22,18 +24,18 @@ class BackgroundTracker:
 
     def __init__(self, kind: str, make: Callable[[], Tracker]) -> None:
         self._kind, self._make = kind, make
-        self._queue: queue.Queue[tuple[int, Mapping[str, float]] | None] = queue.Queue(WAITING)
+        self._queue: queue.Queue[_Line | None] = queue.Queue(WAITING)
         self._words: list[str] = []
         self._lagging = self._failed = self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"tracker {kind}", daemon=True)
         self._thread.start()
 
-    def log(self, round_number: int, figures: Mapping[str, float]) -> None:
+    def log(self, round_number: int, figures: Mapping[str, float], samples: Sequence[Sample] = ()) -> None:
         """Returns at once."""
         if self._failed:
             return
         try:
-            self._queue.put_nowait((round_number, figures))
+            self._queue.put_nowait((round_number, figures, samples))
         except queue.Full:
             if not self._lagging:
                 self._say(f"lags {WAITING} rounds behind: rounds are left out of it")
@@ -59,7 +61,10 @@ class BackgroundTracker:
         try:
             tracker = self._make()
             while (item := self._queue.get()) is not None:
-                tracker.log(*item)
+                number, figures, samples = item
+                tracker.log(number, figures)
+                if samples:
+                    tracker.log_samples(number, samples)
             tracker.close()
         except Exception as error:  # noqa: BLE001  a library's own errors, of any kind: the run goes on without it
             lacks = isinstance(error, ImportError) and self._kind in REQUIREMENTS

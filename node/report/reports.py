@@ -10,6 +10,7 @@ from node.config.schema import Config
 from node.report.background import BackgroundTracker
 from node.report.figures import of_evaluation, of_round
 from node.report.monitor import Monitor
+from node.report.samples import Sample, samples_of
 from node.report.trackers import TRACKERS, TrackedRun
 from node.storage.events import EvaluationEvent, RoundEvent
 from node.storage.run_folder import RunFolder
@@ -34,8 +35,18 @@ class Reports:
 
     def on_round(self, event: RoundEvent, network: TransportStatus) -> None:
         self._guarded(lambda: self._monitor.on_round(event, network))
+        samples = self._samples(event.round)
         for tracker in self._trackers:
-            self._guarded(partial(tracker.log, event.round, of_round(event)))
+            self._guarded(partial(tracker.log, event.round, of_round(event), samples))
+
+    def _samples(self, round_number: int) -> list[Sample]:
+        """Rollouts of a round that has them to be shown. A store that cannot be read costs them alone."""
+        found: list[Sample] = []
+        settings = self._config.tracking
+        if self._trackers and settings.samples and round_number % settings.samples_every == 0:
+            read = partial(samples_of, self._folder.events, round_number, settings.samples)
+            self._guarded(lambda: found.extend(read()))
+        return found
 
     def on_evaluation(self, event: EvaluationEvent) -> None:
         self._guarded(lambda: self._monitor.on_evaluation(event))

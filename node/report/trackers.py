@@ -5,20 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from node.config.reading import resolved_json
 from node.config.schema import Config
 from node.report.rounds_file import RoundsFile
+from node.report.samples import COLUMNS, Sample
+
+SAMPLES = "samples"  # the name under which rollouts stand beside the figures
 
 
 class Tracker(Protocol):
     """Takes the figures of rounds, in order, in one thread of its own. May raise whatever its library does."""
 
     def log(self, round_number: int, figures: Mapping[str, float]) -> None: ...
+
+    def log_samples(self, round_number: int, samples: Sequence[Sample]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -67,6 +72,10 @@ class TensorBoard:
             self._writer.add_scalar(name, value, round_number)
         self._writer.flush()
 
+    def log_samples(self, round_number: int, samples: Sequence[Sample]) -> None:
+        self._writer.add_text(SAMPLES, "\n\n".join(map(as_markdown, samples)), round_number)
+        self._writer.flush()
+
     def close(self) -> None:
         self._writer.close()
 
@@ -92,6 +101,12 @@ class WeightsAndBiases:
     def log(self, round_number: int, figures: Mapping[str, float]) -> None:
         self._run.log(dict(figures), step=round_number)
 
+    def log_samples(self, round_number: int, samples: Sequence[Sample]) -> None:
+        import wandb
+
+        table = wandb.Table(columns=list(COLUMNS), data=[sample.row for sample in samples])
+        self._run.log({SAMPLES: table}, step=round_number)
+
     def close(self) -> None:
         self._run.finish()
 
@@ -115,8 +130,28 @@ class Trackio:
     def log(self, round_number: int, figures: Mapping[str, float]) -> None:
         self._trackio.log(dict(figures), step=round_number)
 
+    def log_samples(self, round_number: int, samples: Sequence[Sample]) -> None:
+        """Its page takes cells for Markdown, so texts stand as code."""
+        import pandas
+
+        shown = [replace(each, prompt=_code(each.prompt), text=_code(each.text)) for each in samples]
+        frame = pandas.DataFrame([sample.row for sample in shown], columns=list(COLUMNS))
+        self._trackio.log({SAMPLES: self._trackio.Table(dataframe=frame)}, step=round_number)
+
     def close(self) -> None:
         self._trackio.finish()
+
+
+def as_markdown(sample: Sample) -> str:
+    """A line of figures, prompt and text; what was written stands as code, which nothing in it ends."""
+    fate = f"advantage {sample.advantage:+.3f}" if sample.advantage is not None else sample.reason
+    head = f"{sample.id}, {sample.origin}, {sample.task} {sample.seed}: reward {sample.reward:.3f}, {fate}"
+    return "\n\n".join(map(_code, (head, sample.prompt, sample.text)))
+
+
+def _code(text: str) -> str:
+    """Four spaces before each line: Markdown reads nothing in it."""
+    return "\n".join(f"    {line}" for line in text.split("\n"))
 
 
 TRACKERS: Mapping[str, Callable[[TrackedRun], Tracker]] = {

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import struct
 import threading
 import time
 import tomllib
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from kept_rollouts import make_run
 from sample_events import ROUND
 
 from node.config.reading import load_config
@@ -24,6 +23,7 @@ from node.report.background import BackgroundTracker
 from node.report.extras import REQUIREMENTS
 from node.report.reports import Reports
 from node.report.rounds_file import RoundsFile
+from node.report.samples import Sample
 from node.report.trackers import TRACKERS, Tracker
 from node.storage.events import EvaluationEvent
 from node.storage.run_folder import RunFolder
@@ -38,9 +38,11 @@ def needs(library: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(find_spec(library) is None, reason=reason)
 
 
-def play(folder: Path, kinds: list[str], first: int = 1, last: int = 3) -> list[str]:
+def play(
+    folder: Path, kinds: list[str], first: int = 1, last: int = 3, settings: Sequence[str] = ()
+) -> list[str]:
     """Reports of rounds `first` to `last`, and what they had to say."""
-    config = load_config("tiny", [f"tracking.kinds={json.dumps(kinds)}", "seed=1"])
+    config = load_config("tiny", [f"tracking.kinds={json.dumps(kinds)}", "seed=1", *settings])
     reports = Reports(config, RunFolder(folder))
     reports.begin(first - 1)
     if first == 1:
@@ -145,16 +147,17 @@ def wandb_records(data: bytes) -> Iterator[bytes]:
 
 
 @needs("trackio")
-def test_trackio_keeps_the_run_in_its_folder(tmp_path: Path) -> None:
-    assert play(tmp_path, ["trackio"]) == []
-    (file,) = (tmp_path / "tracking" / "trackio").glob("*.db")
-    with closing(sqlite3.connect(file)) as db:
-        rows = db.execute("SELECT step, metrics FROM metrics ORDER BY step").fetchall()
-    assert [(step, json.loads(told)["reward"]) for step, told in rows if step] == [
-        (1, 0.1),
-        (2, 0.2),
-        (3, 0.3),
-    ]
+def test_trackio_reads_the_rounds_and_the_samples_of_its_folder(tmp_path: Path) -> None:
+    """One test: the library settles its folder as it is imported, and a process plays one run."""
+    make_run(tmp_path)
+    assert play(tmp_path, ["trackio"], settings=["tracking.samples_every=2", "tracking.samples=16"]) == []
+    from trackio.sqlite_storage import SQLiteStorage
+
+    logs = SQLiteStorage.get_logs("murmuration", tmp_path.name)
+    assert {log["step"]: log["reward"] for log in logs if "reward" in log} == {1: 0.1, 2: 0.2, 3: 0.3}
+    (table,) = (log["samples"]["_value"] for log in logs if "samples" in log)
+    assert len(table) == 9 and all(row["text"].startswith("    ") for row in table)
+    assert (tmp_path / "tracking" / "trackio").is_dir()
 
 
 @pytest.mark.parametrize("kind", sorted(set(TRACKERS) - {"jsonl"}))
@@ -185,6 +188,9 @@ class Odd:
             raise RuntimeError("no\nnetwork")
         if not self.fails:
             self.go.wait(60)
+
+    def log_samples(self, round_number: int, samples: Sequence[Sample]) -> None:
+        """None of these tests has any."""
 
     def close(self) -> None:
         self.seen.append(-1)
