@@ -12,12 +12,18 @@ from node.ui import interrupts
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
 
 
-def export(
+def export(  # noqa: PLR0913
     run: Annotated[Path, typer.Argument(help="Folder of a run, as it was printed at its start.")],
     folder: Annotated[Path, typer.Argument(help="Folder to write; it must not exist, or be empty.")],
     merge: Annotated[
         bool, typer.Option("--merge", help="Add a LoRA adapter to its base: a whole model, not an adapter.")
     ] = False,
+    gguf: Annotated[
+        bool, typer.Option("--gguf", help="Also write one file for llama.cpp, where the family allows it.")
+    ] = False,
+    push: Annotated[
+        str | None, typer.Option(help="Upload the folder to this repository of the hub, OWNER/NAME.")
+    ] = None,
     round_number: Annotated[
         int | None, typer.Option("--round", help="Of the checkpoints that are kept. Default: the newest.")
     ] = None,
@@ -27,10 +33,10 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write a run's model as an ordinary Hugging Face folder: weights, tokenizer, generation config, model card."""
-    from node.export.command import export_run, show_export
+    from node.export.command import Form, export_run, show_export
 
     interrupts.raise_stopped()
-    facts = export_run(run, folder, merge=merge, round_number=round_number, best=best)
+    facts = export_run(run, folder, Form(merge, gguf, push), round_number=round_number, best=best)
     show_export(facts, as_json=as_json)
 
 

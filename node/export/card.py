@@ -14,7 +14,9 @@ MOST_EVALUATIONS = 12  # rows; of a longer run, the first and the last ones
 TAGS = ("murmuration", "reinforcement-learning", "grpo")
 
 
-def card_of(lineage: Lineage, name: str, usage: str, *, adapter: bool, base_id: str | None) -> str:
+def card_of(
+    lineage: Lineage, name: str, usage: str, *, adapter: bool, base_id: str | None, gguf: bool = False
+) -> str:
     """`usage`: Python that loads the model; `base_id`: the base's id on the hub, where it came from there."""
     parts = [
         _metadata(name, adapter=adapter, base_id=base_id),
@@ -23,6 +25,13 @@ def card_of(lineage: Lineage, name: str, usage: str, *, adapter: bool, base_id: 
         "murmuration. What its base may be used for holds for it too.",
         "## Use",
         f"```python\n{usage}\n```",
+        *(
+            [
+                f"`{name}.gguf` holds the same weights for llama.cpp, whose `llama-quantize` makes smaller files of it."
+            ]
+            if gguf
+            else ()
+        ),
         *_speaking(lineage),
         "## How it came to be",
         _facts(lineage),

@@ -16,7 +16,9 @@ from node.config.schema import Config
 from node.config.sections.policy import EmbeddedPolicyConfig, TextPolicyConfig
 from node.export.card import card_of
 from node.export.errors import ExportError
-from node.export.lineage import hub_id, lineage_of, write_lineage
+from node.export.gguf_file import add_gguf, require_gguf
+from node.export.lineage import Lineage, hub_id, lineage_of, write_lineage
+from node.export.push import push_folder, require_push
 from node.export.usage import base_path, usage_of
 from node.storage.best_checkpoint import find_best
 from node.storage.checkpoint import Checkpoints, round_of, sync_folder, sync_tree
@@ -24,7 +26,7 @@ from node.storage.events import History
 from node.storage.run_folder import RunFolder, find_run
 from policies.tasks import build_task
 from policies.tasks.task import TaskError
-from policies.text.export import (
+from policies.text.export.folder import (
     CARD,
     copy_adapter,
     copy_model,
@@ -50,38 +52,61 @@ class Source:
         return self.checkpoint / "policy" / WEIGHTS_FOLDER
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What an export is to be."""
+
+    merge: bool = False  # an adapter added to its base
+    gguf: bool = False  # a GGUF file beside the weights
+    push: str | None = None  # repository of the hub to upload it to
+
+
 def export_run(
-    run: Path, folder: Path, *, merge: bool, round_number: int | None, best: bool = False
+    run: Path, folder: Path, form: Form = Form(), *, round_number: int | None = None, best: bool = False
 ) -> dict[str, Any]:
     """Writes `folder` and returns what it holds, as plain values.
 
-    Raises ExportError, RunFolderError, ConfigError, CheckpointError, PolicyError, StoreError, OSError.
+    What stands against it is found before weights are loaded. Raises ExportError, RunFolderError, ConfigError,
+    CheckpointError, PolicyError, StoreError, OSError.
     """
     source = find_source(run, round_number, best=best)
-    adapter = is_adapter(source.weights) and not merge
+    saved_adapter = is_adapter(source.weights)
+    adapter = saved_adapter and not form.merge
+    base = base_path(source.policy) if adapter and isinstance(source.policy, TextPolicyConfig) else None
+    refuse_taken(folder)
+    if form.gguf:
+        require_gguf(source.weights, source.policy, whole=not adapter, adapter=saved_adapter)
+    if form.push:
+        require_push(form.push, base)
     with draft_of(folder) as draft:
         _write_weights(source, draft, adapter=adapter)
         example = _example(source.config)
         alike = reads_alike(draft, example)
-        lineage = lineage_of(
-            source.config,
-            source.policy,
-            History(source.run.events),
-            round_of(source.checkpoint),
-            _judged(source),
-        )
+        off = add_gguf(draft, folder.name) if form.gguf else None
+        lineage = _lineage(source)
         write_lineage(lineage, draft)
-        usage = usage_of(source.policy, folder.name, example, adapter=adapter)
-        card = card_of(lineage, folder.name, usage, adapter=adapter, base_id=hub_id(source.policy))
+        where = form.push or folder.name
+        usage = usage_of(source.policy, where, example, adapter=adapter)
+        card = card_of(
+            lineage,
+            folder.name,
+            usage,
+            adapter=adapter,
+            base_id=hub_id(source.policy),
+            gguf=form.gguf,
+        )
         (draft / CARD).write_text(card, encoding="utf-8")
+    page = push_folder(folder, form.push, f"Round {lineage.round}") if form.push else None
     return {
         "folder": str(folder),
         "round": lineage.round,
         "kind": "adapter" if adapter else "model",
-        "base": base_path(source.policy) if adapter and isinstance(source.policy, TextPolicyConfig) else None,
+        "base": base,
         "prompt": dict(lineage.prompt),
         "tokenizer_read_alike": alike,
         "files": sorted(path.name for path in folder.iterdir()),
+        "gguf_logprobs_off": off,
+        "pushed": page,
     }
 
 
@@ -109,14 +134,15 @@ def find_source(run: Path, round_number: int | None, *, best: bool = False) -> S
     return Source(folder, config, policy, found)
 
 
-@contextmanager
-def draft_of(folder: Path) -> Iterator[Path]:
-    """A folder to fill that becomes `folder` at the end, whole; nothing is left of it where filling it fails.
-
-    Raises ExportError where something is in the way.
-    """
+def refuse_taken(folder: Path) -> None:
+    """Raises ExportError where something is in the way."""
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ExportError(f"{folder} is there and not empty: name a new folder, or move it away")
+
+
+@contextmanager
+def draft_of(folder: Path) -> Iterator[Path]:
+    """A folder to fill that becomes `folder` at the end, whole; nothing is left of it where filling it fails."""
     draft = folder.absolute().with_name(f".draft-{folder.absolute().name}")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -141,7 +167,11 @@ def show_export(facts: dict[str, Any], *, as_json: bool) -> None:
     else:
         typer.echo(f"{folder} holds the adapter after round {facts['round']}; its base is {facts['base']}")
         typer.echo("  in Python: as its README.md shows; --merge writes a whole model in its place")
+    if facts["gguf_logprobs_off"] is not None:
+        typer.echo(f"  for llama.cpp: {Path(folder) / Path(folder).name}.gguf, read back and compared")
     typer.echo(f"  its card: {Path(folder) / CARD}")
+    if facts["pushed"]:
+        typer.echo(f"  pushed to {facts['pushed']} (a repository that was made for it is private)")
     if not facts["tokenizer_read_alike"]:
         typer.echo(
             "  of this family AutoTokenizer rebuilds the tokenizer by rules that are not this one's: load it with "
@@ -164,6 +194,11 @@ def _write_weights(source: Source, draft: Path, *, adapter: bool) -> None:
         copy_adapter(source.weights, base_path(policy), draft)
     else:
         write_merged(source.weights, policy.model, draft, source.config.run_seed)
+
+
+def _lineage(source: Source) -> Lineage:
+    history, at = History(source.run.events), round_of(source.checkpoint)
+    return lineage_of(source.config, source.policy, history, at, _judged(source))
 
 
 def _example(config: Config) -> str:

@@ -59,7 +59,7 @@ def test_a_run_is_judged_against_its_start_and_an_exported_folder_as_the_run(
     assert {tuple(text["answers"]) for text in first["texts"]} == {("start", "round 1")}
     assert [text["seed"] for text in first["texts"]] == [FIRST_SEED, FIRST_SEED]
 
-    export_run(run.path, tmp_path / "out", merge=False, round_number=None)
+    export_run(run.path, tmp_path / "out")
     assert "### Judged by `murmur eval`" in (tmp_path / "out" / "README.md").read_text()
     assert evaluate(asked(tmp_path / "out"), as_json=True) == 0
     alone = lines_of(told(capsys))
@@ -76,7 +76,7 @@ def test_an_adapter_is_judged_on_its_base(tmp_path: Path, capsys: pytest.Capture
     run, _ = trained_run(
         tmp_path / "run", {**text_policy(base, lora={"rank": 2}), "prompt": {"system": "Be brief."}}
     )
-    export_run(run.path, tmp_path / "out", merge=False, round_number=None)
+    export_run(run.path, tmp_path / "out")
     subject, start = contenders(asked(tmp_path / "out", base=str(base)))
     assert start is not None
     models = [contender.config.model_dump()["policy"]["model"] for contender in (subject, start)]

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from trained_run import EMBEDDED, PEER, config_of, text_policy, tiny_llama, trained_run
 
 from node.config.schema import parse_config
-from node.export.command import draft_of, export_run
+from node.export.command import Form, draft_of, export_run
 from node.export.errors import ExportError
 from node.runtime.session import run_session
 from node.storage.checkpoint import CheckpointError
@@ -23,7 +23,7 @@ from node.storage.run_folder import RunFolder, RunFolderError
 from node.ui.round_columns import columns_for
 from node.ui.run_view import RunView
 from policies.policy import PolicyError
-from policies.text.export import reads_alike
+from policies.text.export.folder import reads_alike
 from policies.text.policy import TextPolicy
 
 LORA = {"lora": {"rank": 4}}
@@ -77,7 +77,7 @@ def test_plain_libraries_read_the_policy_as_it_was(kind: str, tmp_path: Path) ->
     adapter = kind in ("merged", "adapter")
     section = EMBEDDED if kind == "embedded" else text_policy(base, **(LORA if adapter else {}))
     run, policy = trained_run(tmp_path / "run", section)
-    facts = export_run(run.path, tmp_path / "out", merge=kind == "merged", round_number=None)
+    facts = export_run(run.path, tmp_path / "out", Form(merge=kind == "merged"))
     assert facts["kind"] == ("adapter" if kind == "adapter" else "model")
     assert (facts["base"] == str(base)) is (kind == "adapter")
     printed = fresh(
@@ -100,7 +100,7 @@ def test_plain_libraries_read_the_policy_as_it_was(kind: str, tmp_path: Path) ->
 def test_the_card_tells_the_lineage_and_its_python_runs(merge: bool, tmp_path: Path) -> None:
     base = tiny_llama(tmp_path / "base")
     run, _ = trained_run(tmp_path / "run", {**text_policy(base, **LORA), **PROMPT}, rounds=2)
-    export_run(run.path, tmp_path / "sums", merge=merge, round_number=None)
+    export_run(run.path, tmp_path / "sums", Form(merge=merge))
     card = (tmp_path / "sums" / "README.md").read_text()
     for words in (
         "| rounds | 2 |",
@@ -127,20 +127,20 @@ def test_a_tokenizer_that_transformers_would_rebuild_is_told_of(tmp_path: Path) 
 
 def test_an_exported_folder_is_the_start_of_another_run(tmp_path: Path) -> None:
     run, _ = trained_run(tmp_path / "run", text_policy(tiny_llama(tmp_path / "base")))
-    export_run(run.path, tmp_path / "out", merge=False, round_number=None)
+    export_run(run.path, tmp_path / "out")
     config = config_of(text_policy(tmp_path / "out"), rounds=1, evaluation={"problems": 0})
     folder = RunFolder(tmp_path / "next")
     folder.create(config)
     node = run_session(config, folder, RunView("json", "next", columns_for(config)), resumed=False)
     assert node.round == 1
-    export_run(folder.path, tmp_path / "again", merge=False, round_number=None)
+    export_run(folder.path, tmp_path / "again")
 
 
 def test_a_round_is_chosen_and_those_that_are_not_kept_are_named(tmp_path: Path) -> None:
     run, _ = trained_run(tmp_path / "run", text_policy(tiny_llama(tmp_path / "base")), rounds=3)
-    assert export_run(run.path, tmp_path / "two", merge=False, round_number=2)["round"] == 2
+    assert export_run(run.path, tmp_path / "two", round_number=2)["round"] == 2
     with pytest.raises(CheckpointError, match="no checkpoint of round 1, only of 2, 3"):
-        export_run(run.path, tmp_path / "one", merge=False, round_number=1)
+        export_run(run.path, tmp_path / "one", round_number=1)
     assert not (tmp_path / "one").exists()
 
 
@@ -153,13 +153,13 @@ def test_a_run_keeps_its_best_checkpoint_and_export_takes_it(tmp_path: Path) -> 
     run_session(config, folder, RunView("json", "run", columns_for(config)), resumed=False)
     # A random model answers nothing right, so that the first of two equals stays.
     assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["best-00000001", "round-00000002"]
-    facts = export_run(folder.path, tmp_path / "out", merge=False, round_number=None, best=True)
+    facts = export_run(folder.path, tmp_path / "out", best=True)
     assert facts["round"] == 1
     with pytest.raises(ExportError, match="leave one out"):
-        export_run(folder.path, tmp_path / "other", merge=False, round_number=1, best=True)
+        export_run(folder.path, tmp_path / "other", round_number=1, best=True)
     plain, _ = trained_run(tmp_path / "plain", section)
     with pytest.raises(ExportError, match="keep_best=true"):
-        export_run(plain.path, tmp_path / "other", merge=False, round_number=None, best=True)
+        export_run(plain.path, tmp_path / "other", best=True)
 
 
 def test_what_is_in_the_way_is_left_alone(tmp_path: Path) -> None:
@@ -168,11 +168,11 @@ def test_what_is_in_the_way_is_left_alone(tmp_path: Path) -> None:
     taken.mkdir()
     (taken / "mine.txt").write_text("mine")
     with pytest.raises(ExportError, match="not empty"):
-        export_run(run.path, taken, merge=False, round_number=None)
+        export_run(run.path, taken)
     (tmp_path / "empty").mkdir()
-    export_run(run.path, tmp_path / "empty", merge=False, round_number=None)
+    export_run(run.path, tmp_path / "empty")
     with pytest.raises(ExportError, match="not empty"):
-        export_run(run.path, tmp_path / "empty" / "config.json", merge=False, round_number=None)
+        export_run(run.path, tmp_path / "empty" / "config.json")
 
 
 def test_a_failure_half_way_leaves_nothing(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_damaged_checkpoint_is_named(lora: bool, damage: str, tmp_path: Path) 
     else:
         (weights / "tokenizer.json").unlink()
     with pytest.raises((PolicyError, ExportError), match="round-00000001"):
-        export_run(run.path, tmp_path / "out", merge=False, round_number=None)
+        export_run(run.path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -205,10 +205,10 @@ def test_runs_that_hold_no_language_model_are_refused(tmp_path: Path) -> None:
     empty = RunFolder(tmp_path / "empty")
     empty.create(config_of(EMBEDDED))
     with pytest.raises(CheckpointError, match="no checkpoint yet"):
-        export_run(empty.path, tmp_path / "out", merge=False, round_number=None)
+        export_run(empty.path, tmp_path / "out")
     images = RunFolder(tmp_path / "images")
     images.create(parse_config({"seed": 1, "tasks": [{"name": "digits"}], "policy": {"type": "diffusion"}}))
     with pytest.raises(ExportError, match="makes images"):
-        export_run(images.path, tmp_path / "out", merge=False, round_number=None)
+        export_run(images.path, tmp_path / "out")
     with pytest.raises(RunFolderError, match="holds no run"):
-        export_run(tmp_path / "nowhere", tmp_path / "out", merge=False, round_number=None)
+        export_run(tmp_path / "nowhere", tmp_path / "out")

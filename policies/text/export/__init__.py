@@ -1,0 +1,1 @@
+"""A trained model as others read it: a Hugging Face folder, and a GGUF file."""
