@@ -8,7 +8,7 @@ result is plain attention up to rounding.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -16,22 +16,9 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from policies.text.engine.cache import Pair, Table
+from policies.text.engine.cache import Pair, Table, Terms
 
 ATTENTION = "murmur_shared_prompt"
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """A layer's own terms of attention."""
-
-    scaling: float
-    window: int | None = None  # places that a query sees, its own among them
-    softcap: float | None = None
-    # Scores, one a query head, that take weight from all places and give nothing for it.
-    sinks: torch.Tensor | None = None
-    # Of layers that keep latents, as DeepSeek's do: keys and values from what the tables hold.
-    expand: Callable[[torch.Tensor, torch.Tensor], Pair] | None = None
 
 
 class UnsupportedError(Exception):
@@ -92,7 +79,7 @@ class PromptView:
         return new
 
     def attend(self, layer: int, query: torch.Tensor, states: Pair, terms: Terms) -> torch.Tensor:
-        self._prompts.windows[layer] = terms.window
+        self._prompts.terms[layer] = terms
         if terms.window is None and terms.softcap is None and terms.sinks is None:
             return scaled_dot_product_attention(
                 query, *states, is_causal=True, scale=terms.scaling, enable_gqa=True
@@ -112,6 +99,7 @@ class SlotGrid:
     prompt_lengths: torch.Tensor  # (n,) tokens
     prompts: int
     slots: int
+    whole: bool = False  # every cell is some row's, in the order of the rows
 
     @classmethod
     def of(cls, prompt_of: Sequence[int], lengths: Sequence[int], device: torch.device) -> SlotGrid:
@@ -128,6 +116,7 @@ class SlotGrid:
             torch.tensor(own_lengths, device=device),
             prompts=max(prompt_of) + 1,
             slots=slots,
+            whole=cells == list(range((max(prompt_of) + 1) * slots)),
         )
 
 
@@ -155,30 +144,40 @@ class RolloutView:
 
     def attend(self, layer: int, query: torch.Tensor, states: Pair, terms: Terms) -> torch.Tensor:
         packed = _packed(query, states[0].shape[1]) * terms.scaling
-        kept = self.prompts.layer(layer)
-        keys, values = (x[: self.grid.prompts, :, : self.prompt_width] for x in kept)
-        shared = (keys, values) if terms.expand is None else terms.expand(keys, values)
-        scores = [self._by_prompt(packed, shared[0].mT), packed @ states[0].mT]
-        weights = _softmax(scores, self._bias(terms.window, query.dtype), terms)
-        out = self._by_prompt(weights[..., : self.prompt_width], shared[1])
+        kept = self.shared(layer)
+        shared = kept if terms.expand is None else terms.expand(*kept)
+        scores = [self.by_prompt(packed, shared[0].mT), packed @ states[0].mT]
+        weights = _softmax(scores, self.bias(terms.window, query.dtype), terms)
+        out = self.by_prompt(weights[..., : self.prompt_width], shared[1])
         out = out + weights[..., self.prompt_width :] @ states[1]
         return _unpacked(out, query)
 
-    def _by_prompt(self, rows: torch.Tensor, shared: torch.Tensor) -> torch.Tensor:
+    def shared(self, layer: int) -> Pair:
+        """What the prompts' table holds for the rows: (prompts, heads, prompt width, dim) each."""
+        keys, values = (x[: self.grid.prompts, :, : self.prompt_width] for x in self.prompts.layer(layer))
+        return keys, values
+
+    def by_prompt(self, rows: torch.Tensor, shared: torch.Tensor) -> torch.Tensor:
         """rows (n, h, r, a) times their prompts' (prompts, h, a, b): (n, h, r, b), each prompt read once."""
         n, heads, queries, inner = rows.shape
         prompts, slots = self.grid.prompts, self.grid.slots
-        if prompts == 1 and slots == n:  # every cell in its place already
-            product = rows.transpose(0, 1).reshape(1, heads, n * queries, inner) @ shared
-            return product.view(heads, n, queries, -1).transpose(0, 1)
+        if self.grid.whole or (prompts == 1 and slots == n):
+            product = self._grid_product(rows, shared)
+            return product[0] if prompts == 1 else product.reshape(n, heads, queries, -1)
         grid = rows.new_zeros(prompts * slots, heads, queries, inner)
         grid[self.grid.cells] = rows
-        grid = grid.view(prompts, slots, heads, queries, inner).transpose(1, 2)
-        product = grid.reshape(prompts, heads, slots * queries, inner) @ shared
-        product = product.view(prompts, heads, slots, queries, -1).transpose(1, 2)
+        product = self._grid_product(grid, shared)
         return product.reshape(prompts * slots, heads, queries, -1)[self.grid.cells]
 
-    def _bias(self, window: int | None, dtype: torch.dtype) -> torch.Tensor:
+    def _grid_product(self, rows: torch.Tensor, shared: torch.Tensor) -> torch.Tensor:
+        """As `by_prompt`, for rows in the order of the grid's cells: (prompts, slots, h, r, b)."""
+        prompts, slots = self.grid.prompts, self.grid.slots
+        _, heads, queries, inner = rows.shape
+        grid = rows.reshape(prompts, slots, heads, queries, inner).transpose(1, 2)
+        product = torch.bmm(grid.reshape(prompts * heads, slots * queries, inner), shared.flatten(0, 1))
+        return product.view(prompts, heads, slots, queries, -1).transpose(1, 2)
+
+    def bias(self, window: int | None, dtype: torch.dtype) -> torch.Tensor:
         """The mask of one kind of layer, made once a pass: (n, 1, q, prompt width + width)."""
         if window not in self._biases:
             device = self.columns.device

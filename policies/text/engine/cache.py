@@ -6,12 +6,27 @@ its `View` (see attention.py), which stands behind transformers' cache interface
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 Pair = tuple[torch.Tensor, torch.Tensor]  # keys and values, each (rows, heads, places, dim)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A layer's own terms of attention."""
+
+    scaling: float
+    window: int | None = None  # places that a query sees, its own among them
+    softcap: float | None = None
+    # Scores, one a query head, that take weight from all places and give nothing for it.
+    sinks: torch.Tensor | None = None
+    # Of layers that keep latents, as DeepSeek's do: keys and values from what the tables hold.
+    expand: Callable[[torch.Tensor, torch.Tensor], Pair] | None = None
 
 
 class Table:
@@ -21,7 +36,7 @@ class Table:
         self.rows = rows
         self.width = width
         self._layers: dict[int, Pair] = {}
-        self.windows: dict[int, int | None] = {}  # with which window each layer attended to it
+        self.terms: dict[int, Terms] = {}  # by which each layer attended to it last
 
     def layer(self, index: int, like: Pair | None = None) -> Pair:
         """The layer's tensors, made at first use in the likeness of new keys and values.

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from policies.text.engine.attention import PromptView, RolloutView, SlotGrid
 from policies.text.engine.cache import Table, View, ViewCache
+from policies.text.engine.lean_step import LeanModel
 
 
 class Step(Protocol):
@@ -25,8 +26,12 @@ class Step(Protocol):
 class Decoder:
     """A model with the tables of one call. Computes; what is sampled is the engine's business."""
 
-    def __init__(self, model: PreTrainedModel, prompts: Table, rollouts: Table) -> None:
+    def __init__(
+        self, model: PreTrainedModel, prompts: Table, rollouts: Table, lean: LeanModel | None = None
+    ) -> None:
+        """`lean`: what computes the steps in place of the model's own forward pass."""
         self._model = model
+        self._lean = lean
         self._layers: int = model.config.get_text_config().num_hidden_layers
         self.prompts = prompts
         self.rollouts = rollouts
@@ -55,7 +60,10 @@ class Decoder:
     def step(self, tokens: torch.Tensor, columns: torch.Tensor, grid: SlotGrid, width: int) -> torch.Tensor:
         """See `Step`. Every shape follows from those given, so that the pass can be captured."""
         view = self._rollout_view(grid, 0, columns[:, None], width)
-        return self._forward(tokens[:, None], self._positions(columns[:, None], grid), view)
+        positions = self._positions(columns[:, None], grid)
+        if self._lean is not None:
+            return self._lean.step(tokens, positions, view)
+        return self._forward(tokens[:, None], positions, view)
 
     def _rollout_view(self, grid: SlotGrid, first: int, columns: torch.Tensor, width: int) -> RolloutView:
         return RolloutView(

@@ -24,6 +24,8 @@ from policies.text.engine.cache import Table
 from policies.text.engine.cuda_graphs import BucketedSteps, bucket, cuda_graph
 from policies.text.engine.decoder import Decoder, Step
 from policies.text.engine.hf_fallback import GenerateFallback
+from policies.text.engine.lean_step import LeanModel
+from policies.text.engine.packed import can_pack
 from policies.text.engine.probe import (
     FOREIGN,
     brief,
@@ -68,6 +70,7 @@ class Engine:
         self._budget = memory_budget
         self._dtype = weights.arithmetic_for(model, arithmetic)
         self._longest = exact_length(model)
+        self._lean: LeanModel | None = None
         with moved_adapters(model):
             probe_trained(model)
             self._model = self._own_or_trained()
@@ -157,7 +160,9 @@ class Engine:
         prompts = min(plan.prompts, slots)
         captured = self._model.device.type == "cuda"
         rows = (bucket(prompts), bucket(slots)) if captured else (prompts, slots)
-        decoder = Decoder(self._model, Table(rows[0], plan.prompt_width), Table(rows[1], plan.width))
+        decoder = Decoder(
+            self._model, Table(rows[0], plan.prompt_width), Table(rows[1], plan.width), self._lean
+        )
         step: Step = BucketedSteps(decoder, cuda_graph) if captured else decoder.step
         batch.install(decoder, step, slots)
 
@@ -186,22 +191,27 @@ class Engine:
                 "no room for a working copy of the weights: sampling from the trained ones themselves"
             )
             return self._trained
-        try:
-            working = weights.working_copy(self._trained, self._dtype)
-            weights.refresh(working, self._trained)
-            with narrowed_windows(working, self._trained):
-                probe_copy(working, self._trained)
-        except (UnsupportedError, UnmergeableError, *FOREIGN) as error:
-            logger.warning(
-                "sampling from the trained weights themselves, as a copy is not exact: %s", brief(error)
-            )
-            return self._trained
+        ways = (True, False) if can_pack(self._trained.device, self._dtype) else (False,)
+        for packed in ways:
+            try:
+                return self._own(packed=packed)
+            except (UnsupportedError, UnmergeableError, *FOREIGN) as error:
+                what = "weights that lie as in the file" if packed else "the trained weights themselves"
+                logger.warning("sampling from %s, as a copy is not exact: %s", what, brief(error))
+        return self._trained
+
+    def _own(self, *, packed: bool) -> PreTrainedModel:
+        working = weights.working_copy(self._trained, self._dtype, packed=packed)
+        weights.refresh(working, self._trained)
+        with narrowed_windows(working, self._trained):
+            probe_copy(working, self._trained)
         return working
 
     def _probed(self) -> tuple[memory_plan.Footprint, GenerateFallback | None]:
         """The engine, else `generate` on padded rows, else on one row at a time. Raises PolicyError beyond that."""
         try:
-            return memory_plan.Footprint.of(self._model, probe_engine(self._model, self._trained)), None
+            self._lean, token_bytes = self._probed_lean()
+            return memory_plan.Footprint.of(self._model, token_bytes), None
         except UnsupportedError as error:
             name, self.refusal = type(self._model).__name__, str(error)
             logger.warning("%s is sampled by transformers' generate, which is slower: %s", name, error)
@@ -217,6 +227,20 @@ class Engine:
         raise PolicyError(
             f"{name} cannot be sampled as it is trained ({refused}); choose another model, or another adapter"
         )
+
+    def _probed_lean(self) -> tuple[LeanModel | None, int]:
+        """The lean step where the model has its form and it is exact, and bytes of a token's keys and values.
+
+        Only of a working copy on a CPU: elsewhere the steps of the general forward pass are captured as graphs.
+        Raises UnsupportedError where the general one is not exact either.
+        """
+        if self._model is not self._trained and self._model.device.type == "cpu":
+            try:
+                lean = LeanModel(self._model)
+                return lean, probe_engine(self._model, self._trained, lean)
+            except (UnsupportedError, *FOREIGN) as error:
+                logger.info("rollouts take the general decode step: %s", brief(error))
+        return None, probe_engine(self._model, self._trained)
 
     def _autocast(self) -> AbstractContextManager[None]:
         """Only the trained weights themselves may be of another type than the arithmetic."""

@@ -19,6 +19,7 @@ from policies.text.engine.cache import Table
 from policies.text.engine.decoder import Decoder
 from policies.text.engine.falcon import falcon_attention
 from policies.text.engine.hf_fallback import GenerateFallback, in_evaluation
+from policies.text.engine.lean_step import LeanModel
 from policies.text.engine.request import Request, Sampling
 from policies.text.engine.windows import exact_length, sliding_window, widest_window
 
@@ -83,7 +84,7 @@ def probe_copy(working: PreTrainedModel, trained: PreTrainedModel) -> None:
 
 
 @torch.no_grad()
-def probe_engine(model: PreTrainedModel, trained: PreTrainedModel) -> int:
+def probe_engine(model: PreTrainedModel, trained: PreTrainedModel, lean: LeanModel | None = None) -> int:
     """Bytes of one token's keys and values in all layers. Raises UnsupportedError where the engine is not exact."""
     config = model.config.get_text_config()
     if model.config.is_encoder_decoder:
@@ -95,12 +96,12 @@ def probe_engine(model: PreTrainedModel, trained: PreTrainedModel) -> int:
     expected = torch.cat([_plain(trained, (*prompt, *begun))[-1:] for prompt in prompts])
     try:
         with shared_attention(model):
-            decoder = Decoder(model, Table(2, len(prompts[0])), Table(2, len(begun)))
+            decoder = Decoder(model, Table(2, len(prompts[0])), Table(2, len(begun)), lean)
             found = _through_views(decoder, prompts, begun)
     except FOREIGN as error:
         raise UnsupportedError(f"{type(error).__name__}: {brief(error)}") from error
     window = sliding_window(model)
-    if window is not None and window not in decoder.prompts.windows.values():
+    if window is not None and window not in {terms.window for terms in decoder.prompts.terms.values()}:
         raise UnsupportedError(f"its sliding window of {window} tokens does not reach its attention function")
     _compare(found, expected, _tolerance(model, trained))
     return decoder.prompts.bytes // (2 * len(prompts[0]))

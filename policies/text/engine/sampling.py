@@ -22,6 +22,8 @@ _GOLDEN = -7046029254386353131
 _MULTIPLIERS = (-4658895280553007687, -7723592293110705685)
 _SHIFTS = (30, 27, 31)
 _RUN_LENGTHS = (256, 128, 64)
+# Probabilities at a time: in a CPU's cache, and in memory that is used again, 128 x 49,152 take a third of the time.
+CACHED_NUMBERS = 2**20
 
 
 def choose(
@@ -32,15 +34,22 @@ def choose(
     `positions` count from the completion's start. The log-prob is that of the tempered distribution before
     top-k and top-p, as the trainer recomputes it; at temperature 0 that of the untempered one.
     """
-    scores = logits.float()
-    if sampling.temperature not in (0.0, 1.0):
-        scores = scores / sampling.temperature
-    logprobs = torch.log_softmax(scores, dim=-1)
+    rows = max(1, CACHED_NUMBERS // logits.shape[1]) if logits.device.type == "cpu" else len(logits)
+    parts = [slice(start, start + rows) for start in range(0, len(logits), rows)]
+    chosen = [_choose(logits[part], keys[part], positions[part], sampling) for part in parts]
+    return torch.cat([tokens for tokens, _ in chosen]), torch.cat([logprobs for _, logprobs in chosen])
+
+
+def _choose(
+    logits: torch.Tensor, keys: torch.Tensor, positions: torch.Tensor, sampling: Sampling
+) -> tuple[torch.Tensor, torch.Tensor]:
+    scores = logits if sampling.temperature in (0.0, 1.0) else logits.float() / sampling.temperature
+    probabilities = torch.softmax(scores, dim=-1, dtype=torch.float32)
     if sampling.temperature == 0.0:
         tokens = scores.argmax(dim=-1)
     else:
-        tokens = race(_truncated(logprobs.exp(), sampling), keys, positions)
-    return tokens, logprobs.gather(1, tokens[:, None]).squeeze(1)
+        tokens = race(_truncated(probabilities, sampling), keys, positions)
+    return tokens, probabilities.gather(1, tokens[:, None]).squeeze(1).log()
 
 
 def race(weights: torch.Tensor, keys: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:

@@ -51,7 +51,7 @@ def test_logprobs_are_those_of_a_teacher_forced_pass(name: str, temperature: flo
         requests, Engine(model, (), slots=5).run(requests, Sampling(temperature)), strict=True
     ):
         expected = teacher_forced(model, request, found.token_ids, temperature)
-        assert found.logprobs == pytest.approx(expected.tolist(), abs=1e-4)
+        assert found.logprobs == pytest.approx(expected.tolist(), abs=2e-4)
         assert len(found.token_ids) == request.max_new_tokens
 
 
