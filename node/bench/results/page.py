@@ -17,7 +17,8 @@ from node.storage.run_folder import write_atomic
 def regenerate(root: Path) -> list[str]:
     """Writes every table and plot whose cells are kept under `root`/results; returns a line on each of all.
 
-    A table without cells stays as it is. Raises BenchError for cells that cannot be read, or a page without the marks.
+    A table has the rows of those of its cells that are kept; without any it stays as it is. Raises BenchError for
+    cells that cannot be read, or a page without the marks.
     """
     kept, page = root / "results", root / "docs" / "results.md"
     text = page.read_text(encoding="utf-8")
@@ -34,12 +35,13 @@ def regenerate(root: Path) -> list[str]:
 
 
 def _made(table: Table, reports: list[Report | None]) -> str | None:
-    """The table, and under it what made it; None where a report is missing."""
-    whole = [report for report in reports if report is not None]
-    if len(whole) < len(reports):
+    """The table, and under it a line on what made each part of it; None where nothing is kept."""
+    pairs = zip(table.commands.values(), reports, strict=True)
+    kept = [(options, report) for options, report in pairs if report is not None]
+    if not kept:
         return None
-    sources = [source_of(*pair) for pair in zip(table.commands.values(), whole, strict=True)]
-    return "\n\n".join([table.render(whole), *sources])
+    rows = table.render([report for _, report in kept])
+    return "\n\n".join([rows, "<br>\n".join(source_of(*pair) for pair in kept)])
 
 
 def replace_table(text: str, name: str, table: str | None) -> str:
@@ -76,12 +78,13 @@ def read_report(path: Path) -> Report | None:
 
 
 def _standing(table: Table, reports: list[Report | None], root: Path) -> str:
-    names = list(table.commands)
-    missing = [name for name, report in zip(names, reports, strict=True) if report is None]
-    if missing:
-        how = "; ".join(f"murmur bench {table.commands[n]} --json > results/{n}.json" for n in missing)
+    pairs = list(zip(table.commands, reports, strict=True))
+    missing = [name for name, report in pairs if report is None]
+    how = "; ".join(f"murmur bench {table.commands[n]} --json > results/{n}.json" for n in missing)
+    if len(missing) == len(pairs):
         return f"no kept cells, left as it is. Make them: {how}"
-    return "; ".join(_age(table, report, root) for report in reports if report is not None)
+    ages = [f"{name} {_age(table, report, root)}" for name, report in pairs if report is not None]
+    return "; ".join(ages) + (f"; not kept, make them: {how}" if missing else "")
 
 
 def _age(table: Table, report: Report, root: Path) -> str:

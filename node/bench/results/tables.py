@@ -15,6 +15,7 @@ _SHARING = (
 _POPULATIONS = ("specialists", "alike")
 _TASKS = ("sort", "reverse", "maximum", "shift", "add", "binary")
 _ARMS = (
+    Column("seeds", "seeds", 0),
     Column("own reward", "own_reward", 1),
     Column("held-out, 1 try", "pass_1"),
     Column("in 8", "pass_8"),
@@ -33,6 +34,11 @@ _AGAINST = (
 )
 
 
+def _by_case(benchmark: str, *cases: str) -> dict[str, str]:
+    """A cell for each case, so that a table can be made piece by piece."""
+    return {f"{benchmark}-{case}": f"{benchmark} --case {case}" for case in cases}
+
+
 def _sharing(population: str) -> tuple[Table, ...]:
     """The tables of one population of `murmur bench sapo`."""
     name = f"sapo-{population}"
@@ -49,7 +55,7 @@ TABLES = (
     *(table for population in _POPULATIONS for table in _sharing(population)),
     Table(
         "strategies",
-        {"strategies": "strategies"},
+        _by_case("strategies", "grpo", "brorl", "brorl-pods", "dars", "dars-b", "april", "april-dars"),
         ("policies/strategies", "policies/text", "node/runtime"),
         ("strategy",),
         (
@@ -84,14 +90,14 @@ TABLES = (
     ),
     Table(
         "step",
-        {"step": "step"},
+        _by_case("step", "prompt57", "prompt256"),
         ("policies/text", "node/bench/step"),
         ("case",),
         (Column("TRL, s", "trl_s", 1), Column("ours, s", "ours_s", 1), Column("ratio", "ratio", 1)),
     ),
     Table(
         "gossip",
-        {"gossip": "gossip"},
+        _by_case("gossip", "n4", "n8", "n16", "n32", "n64", "cliff"),
         ("swarm", "node/bench/gossip"),
         ("case", "nodes", "side"),
         (Column("MB a node and round", "mb"), Column("delivered", "delivered")),

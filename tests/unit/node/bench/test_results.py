@@ -115,7 +115,7 @@ def test_a_table_has_every_column_of_what_its_benchmark_reports(name: str, bench
 
 
 def test_kept_cells_are_written_between_their_marks_and_nowhere_else(tmp_path: Path) -> None:
-    root = checkout(tmp_path, gossip=report("gossip"), branch=report("branch"))
+    root = checkout(tmp_path, **{"gossip-n8": report("gossip"), "branch": report("branch")})
     before = (root / "docs/results.md").read_text()
     said = regenerate(root)
     after = (root / "docs/results.md").read_text()
@@ -127,15 +127,18 @@ def test_kept_cells_are_written_between_their_marks_and_nowhere_else(tmp_path: P
         == replace_table(before, "gossip", "x").split("x")[-1]
     )
     assert (root / "docs/images/branch.svg").read_text().startswith("<svg")
-    assert any(line.startswith("table gossip: written") and "nobody can tell" in line for line in said)
+    (line,) = [line for line in said if line.startswith("table gossip: gossip-n8 written")]
+    assert "nobody can tell" in line
+    assert "not kept, make them: murmur bench gossip --case n4 --json > results/gossip-n4.json" in line
+    assert "`murmur bench gossip --case n8`, undated, commit unknown." in after
     regenerate(root)
     assert (root / "docs/results.md").read_text() == after
 
 
 @pytest.mark.parametrize("change", [{"complete": False}, {"rows": []}])
 def test_a_benchmark_that_was_broken_off_is_no_cell(tmp_path: Path, change: dict[str, Any]) -> None:
-    root = checkout(tmp_path, gossip={**report("gossip"), **change})
-    with pytest.raises(BenchError, match=r"gossip\.json was broken off before all was measured"):
+    root = checkout(tmp_path, **{"gossip-n8": {**report("gossip"), **change}})
+    with pytest.raises(BenchError, match=r"gossip-n8\.json was broken off before all was measured"):
         regenerate(root)
     assert (root / "docs/results.md").read_bytes() == (ROOT / "docs/results.md").read_bytes()
 
@@ -149,22 +152,22 @@ def test_cells_older_than_the_code_that_they_measure_are_named(tmp_path: Path) -
     git(root, "add", "-A")
     git(root, "commit", "-qm", "one")
     first = git(root, "rev-parse", "--short", "HEAD")
-    for name in ("gossip", "step"):
-        (root / "results" / f"{name}.json").write_text(json.dumps(report(name, first)))
+    for name, case in (("gossip", "n8"), ("step", "prompt57")):
+        (root / "results" / f"{name}-{case}.json").write_text(json.dumps(report(name, first)))
     (root / "swarm" / "a.py").write_text("2")
     git(root, "commit", "-qam", "two")
     said = regenerate(root)
-    assert any(
-        s.startswith("table gossip: written, but OLDER than the code: 1 commits to swarm") for s in said
-    )
-    assert f"table step: written, of commit {first}: as new as the code that it measures" in said
+    older = "table gossip: gossip-n8 written, but OLDER than the code: 1 commits to swarm"
+    assert any(line.startswith(older) for line in said)
+    fresh = f"table step: step-prompt57 written, of commit {first}: as new as the code that it measures"
+    assert any(line.startswith(fresh) for line in said)
 
 
 def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
     root = checkout(tmp_path)
     for text in ("{", "[]", '{"rows": [1], "machine": {}}'):
-        (root / "results" / "gossip.json").write_text(text)
-        with pytest.raises(BenchError, match=r"gossip\.json is no report"):
+        (root / "results" / "gossip-n4.json").write_text(text)
+        with pytest.raises(BenchError, match=r"gossip-n4\.json is no report"):
             regenerate(root)
     with pytest.raises(BenchError, match="no marks for its table 'x'"):
         replace_table("text", "x", None)
@@ -223,5 +226,11 @@ def test_a_report_says_which_commit_it_is_of() -> None:
 def test_the_page_names_the_command_of_every_cell() -> None:
     page = (ROOT / "docs" / "results.md").read_text()
     commands = {name: options for table in TABLES for name, options in table.commands.items()}
-    missing = [n for n, c in commands.items() if f"`murmur bench {c} --json > results/{n}.json`" not in page]
+    written = {
+        name: f"`murmur bench {options} --json > results/{name}.json`" for name, options in commands.items()
+    }
+    cases = {name: options.split()[-1] for name, options in commands.items() if "--case" in options}
+    written |= {name: written[name].replace(case, "CASE") for name, case in cases.items()}
+    missing = [name for name, line in written.items() if line not in page]
+    missing += [case for case in cases.values() if case not in page]
     assert commands and missing == []
