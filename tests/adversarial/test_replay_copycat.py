@@ -121,6 +121,17 @@ def test_a_copy_of_short_answers_counts_once_too() -> None:
     assert outcomes(verifier(), *sent)[1] == (Outcome.KNOWN, 2, 2)
 
 
+def test_a_copy_of_short_answers_in_another_order_counts_once_where_there_are_three() -> None:
+    """Of two distinct answers an order is all that tells a copy from what honest peers write."""
+    for answers, outcome in (
+        (["8", "9", "10", "8"], Outcome.KNOWN),
+        (["8", "9", "9", "8"], Outcome.ACCEPTED),
+    ):
+        turned = group(7, [*answers[2:], *answers[:2]])
+        sent = offer(body([group(7, answers)], BOB)), offer(body([turned], MALLORY))
+        assert outcomes(verifier(), *sent)[1][0] is outcome
+
+
 def test_a_copy_of_hundreds_of_rollouts_counts_once() -> None:
     original = group(7, thoughts(7, *range(8, 136)))
     sent = offer(body([original], BOB)), offer(body([original], MALLORY))
