@@ -240,11 +240,11 @@ def test_lies_about_rewards_are_counted_and_change_nothing() -> None:
 
 @pytest.mark.parametrize("names", [*SYBILS[:-1], pytest.param(SYBILS[-1], marks=pytest.mark.slow)])
 def test_names_at_one_address_share_a_place(names: int) -> None:
-    """Beside six honest peers: 0.24 to 0.35 in runs, where a place for each name would be 0.5 to 0.87."""
+    """Beside six honest peers: 0.12 to 0.20 in runs, where a place for each name would be 0.5 to 0.87."""
     door = Door.open(f"sybils_{names}", honest=6)
     door.play(30)
     share = sum(door.drawn[peer] for peer in door.gang.peers) / door.drawn.total()
-    assert share <= 0.4, share
+    assert share <= 0.25, share
 
 
 @pytest.mark.slow
