@@ -48,11 +48,20 @@ def arena(
     folder: Annotated[
         Path | None, typer.Option("--dir", help="Keep finished cells here, and go on from them.")
     ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, help="Cells at a time; by default one a core.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Attacks on nodes that really train. What hostile peers teach them, undefended and defended."""
     options = BenchOptions(
-        cases=tuple(attacks), malicious=malicious, nodes=nodes, repeats=seeds, rounds=rounds, folder=folder
+        cases=tuple(attacks),
+        malicious=malicious,
+        nodes=nodes,
+        repeats=seeds,
+        rounds=rounds,
+        folder=folder,
+        jobs=jobs,
     )
     _run("arena", options, as_json=as_json)
 

@@ -14,7 +14,9 @@ from node.bench.kit.report import Check, Row, spread
 COUNTS = 0.6  # success against undefended nodes from which an attack is one
 # Success against the default, from which the issue speaks of a miss; of `longest_correct` the added length.
 GOALS = {"text_injection": 0.05, "code_injection": 0.05, "wrong_step": 0.15, "longest_correct": 0.2}
-HONEST_LOSS, PEER_RANKING = 0.03, 0.9
+# What all defences may cost nodes that nobody attacks: shares of the undefended nodes' held-out reward, bytes and CPU.
+HONEST_COSTS = {"honest_loss": 0.03, "honest_bytes": 0.05, "honest_cpu": 0.05}
+PEER_RANKING = 0.9
 PLANTED = "text_injection"  # the attack by whose author usefulness is judged
 
 
@@ -58,10 +60,15 @@ class Arena:
         """By seed, 1 where the default's nodes agree that the attacker is the least useful peer of all."""
         return [float(cell.last == 1.0) for cell in self.of(attack, DEFAULT.name) if cell.last is not None]
 
-    def honest_losses(self, defence: str) -> list[float]:
-        """Held-out reward that the defence costs where nobody attacks, by seed."""
+    def honest_costs(self, defence: str) -> dict[str, list[float]]:
+        """What the defence costs where nobody attacks, by seed, as shares; the names are those of HONEST_COSTS."""
         open_ones = {cell.seed: cell for cell in self.of(CALM, UNDEFENDED.name)}
-        return [lost(cell, open_ones[cell.seed]) for cell in self.of(CALM, defence) if cell.seed in open_ones]
+        pairs = [(c, open_ones[c.seed]) for c in self.of(CALM, defence) if c.seed in open_ones]
+        return {
+            "honest_loss": [lost(cell, against) for cell, against in pairs],
+            "honest_bytes": [cell.bytes / against.bytes - 1.0 for cell, against in pairs],
+            "honest_cpu": [cell.cpu / against.cpu - 1.0 for cell, against in pairs],
+        }
 
 
 def lost(cell: ArenaCell, against: ArenaCell) -> float:
@@ -82,8 +89,9 @@ def checks(arena: Arena) -> list[Check]:
         if figures := arena.successes(name, DEFAULT.name):
             words = "-" if arena.counts(name) is not False else "under 0.6 undefended: says nothing"
             found.append(Check.of(name, figures, paper=words, ceiling=most))
-    if losses := arena.honest_losses(DEFAULT.name):
-        found.append(Check.of("honest_loss", losses, ceiling=HONEST_LOSS))
+    for name, shares in arena.honest_costs(DEFAULT.name).items():
+        if shares:
+            found.append(Check.of(name, shares, ceiling=HONEST_COSTS[name]))
     if ranked := arena.ranked_last(PLANTED):
         found.append(Check.of("peer_ranking", [statistics.fmean(ranked)], floor=PEER_RANKING))
     return found
@@ -94,7 +102,7 @@ def _row(arena: Arena, attack: str, defence: str) -> Row:
     successes = arena.successes(attack, defence) if attack != CALM else []
     losses = [lost(cell, calm) for cell in cells if (calm := arena.calm(cell))]
     if attack == CALM:
-        losses = arena.honest_losses(defence)
+        losses = arena.honest_costs(defence)["honest_loss"]
     return {
         "attack": attack,
         "defence": defence,

@@ -1,12 +1,16 @@
 """`murmur arena`: attacks on honest nodes with real training, undefended and defended, in one run.
 
-Cells (attack, defence, seed) that are finished are kept in a folder; a second call with the same one goes on.
+Cells (attack, defence, seed) that are finished are kept in a folder; a second call with the same one goes on. They are
+played one a core at a time, each in a process of its own.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 from node.bench.arena.attacks import ATTACKS, Attack
@@ -31,6 +35,7 @@ class Experiment:
     seeds: int
     plan: ArenaPlan
     store: CellStore[ArenaCell]
+    jobs: int
 
     @classmethod
     def of(cls, options: BenchOptions) -> Experiment:
@@ -45,7 +50,9 @@ class Experiment:
             )
         attacks = [ATTACKS[name] for name in options.cases or ATTACKS]
         store = CellStore(options.folder or FOLDER, plan, ArenaCell.from_json)
-        return cls(attacks, options.repeats or SEEDS, plan, store)
+        return cls(
+            attacks, options.repeats or SEEDS, plan, store, options.jobs or len(os.sched_getaffinity(0))
+        )
 
     def wanted(self) -> Iterator[tuple[Attack | None, Defence, int]]:
         """Seed by seed, both sides of a claim next to each other, so that what is early done can be compared."""
@@ -67,12 +74,34 @@ def run(options: BenchOptions, progress: Progress) -> Report:
 
 
 def _play_missing(experiment: Experiment, progress: Progress) -> None:
-    wanted = list(experiment.wanted())
-    for done, (attack, defence, seed) in enumerate(wanted):
-        name = attack.name if attack else CALM
-        if experiment.store.get(arm_of(name, defence.name), seed) is None:
-            progress(f"cell {done + 1} of {len(wanted)}: {name}, {defence.name}, seed {seed}")
-            experiment.store.put(play_cell(attack, defence, seed, experiment.plan, progress))
+    missing = [
+        (attack.name if attack else CALM, defence.name, seed)
+        for attack, defence, seed in experiment.wanted()
+        if experiment.store.get(arm_of(attack.name if attack else CALM, defence.name), seed) is None
+    ]
+    if missing:
+        progress(f"{len(missing)} cells to play, {experiment.jobs} at a time")
+    if experiment.jobs == 1:
+        for cell in missing:
+            experiment.store.put(_play(*cell, experiment.plan, progress))
+        return
+    with ProcessPoolExecutor(experiment.jobs, mp_context=get_context("spawn")) as processes:
+        playing = {processes.submit(_play, *cell, experiment.plan): cell for cell in missing}
+        try:
+            for done, finished in enumerate(as_completed(playing), start=1):
+                experiment.store.put(finished.result())
+                attack, defence, seed = playing[finished]
+                progress(f"cell {done} of {len(missing)}: {attack}, {defence}, seed {seed}")
+        finally:
+            processes.shutdown(wait=False, cancel_futures=True)
+
+
+def _play(
+    attack: str, defence: str, seed: int, plan: ArenaPlan, progress: Progress = lambda line: None
+) -> ArenaCell:
+    """One cell by its names, which another process can be told."""
+    chosen = next(one for one in (UNDEFENDED, DEFAULT, *SINGLE) if one.name == defence)
+    return play_cell(ATTACKS.get(attack), chosen, seed, plan, progress)
 
 
 def _report(experiment: Experiment, options: BenchOptions) -> Report:

@@ -32,6 +32,7 @@ class BenchOptions:
     plot: Path | None = None  # an SVG file to write
     page: Path | None = None  # a Markdown file to write
     folder: Path | None = None  # of what a second call goes on from
+    jobs: int | None = None  # cells that are played at a time, each in a process of its own
     # Facts on the machine, for the report; filled in by `run_benchmark`.
     machine: Mapping[str, str | int] = field(default_factory=dict)
 

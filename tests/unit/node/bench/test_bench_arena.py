@@ -46,7 +46,13 @@ def test_cells_are_played_kept_and_not_played_again(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(population, "WARM_START", {**population.WARM_START, "steps": 2, "batch": 8})
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     options = BenchOptions(
-        cases=("longest_correct",), repeats=1, rounds=2, nodes=3, malicious=0.34, folder=tmp_path / "a"
+        cases=("longest_correct",),
+        repeats=1,
+        rounds=2,
+        nodes=3,
+        malicious=0.34,
+        folder=tmp_path / "a",
+        jobs=1,
     )
     told: list[str] = []
     first = run.run(options, told.append)
@@ -80,6 +86,12 @@ def test_checks_say_what_is_missed_and_what_says_nothing() -> None:
     cells = [CELL, defended, replace(defended, attack="text_injection", marked=0.2, last=1.0)]
     found = {check.name: check for check in checks(Arena(cells))}
     assert not found["text_injection"].holds and found["honest_loss"].holds and found["peer_ranking"].holds
+    costly = Arena([CELL, replace(defended, bytes=CELL.bytes * 1.04, cpu=CELL.cpu * 1.08)])
+    assert {check.name: check.holds for check in checks(costly)} == {
+        "honest_loss": True,
+        "honest_bytes": True,
+        "honest_cpu": False,
+    }
     weak = replace(CELL, attack="text_injection", marked=0.3)
     assert "says nothing" in checks(Arena([*cells, weak]))[0].paper
     assert [row["attack"] for row in rows(Arena(cells))] == [CALM, CALM, "text_injection"]
