@@ -19,7 +19,7 @@ from swarm.admission.verdict import Outcome, Verdict
 from swarm.sampling.newcomer_places import fair_select
 
 HALF_LIFE = 1800.0  # seconds
-KNOWN_GROUPS = 2.0  # good groups that make a peer known
+KNOWN_GROUPS = 1.75  # good groups that make a peer known: two, which fade from the moment in which they came
 # Faults, and refusals that nobody is to blame for, from which a peer may have to rest; and those for each group that
 # passed that are too many.
 RESTING_FAULTS, FAULTS_FOR_A_GROUP = 4.0, 2.0

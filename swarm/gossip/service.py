@@ -254,13 +254,16 @@ class Gossip:
         wanted = self.settings.fetches if len(self._pool) < self.settings.enough else 0
         records = self._verifier.records
         chosen = select_bodies(found, self._may_fetch, records, _TRIES_A_BODY * wanted, self._generator)
-        self._fetchers.gather(chosen, wanted, self.settings.deadline, self._take, self._patience(chosen))
+        self._fetchers.gather(chosen, wanted, self.settings.deadline, self._take, self._patience(found))
         self._heard.note_looked()
 
-    def _patience(self, chosen: Sequence[Announcement]) -> Callable[[str], float]:
-        """Where some peers are known to deliver, the cycle waits briefly for others; for those that failed, always."""
+    def _patience(self, found: Sequence[Announcement]) -> Callable[[str], float]:
+        """Where some peers are known to deliver, the cycle waits briefly for others; for those that failed, always.
+
+        Also while no known peer has anything new: a cycle that waits for a crowd misses what comes meanwhile.
+        """
         settings, records = self.settings, self._verifier.records
-        usual = settings.brief if any(self._is_known(a.peer) for a in chosen) else settings.patience
+        usual = settings.brief if any(self._is_known(a.peer) for a in found) else settings.patience
 
         def patience_with(peer: str) -> float:
             if fails_to_deliver(records, peer):

@@ -6,6 +6,8 @@ Loaded in the transport's own process only.
 from __future__ import annotations
 
 import threading
+from collections import Counter
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -21,12 +23,15 @@ from hivemind.utils.timed_storage import ValueWithExpiration
 from swarm.discovery.announcement_filter import AnnouncementFilter, AnnouncementReason, AnnouncementRefused
 from swarm.errors import DecodeError
 from swarm.limits import MAX_ANNOUNCEMENT
+from swarm.network.dht_protocol import refused
 from swarm.network.dht_storage import MAX_SHARD_RECORDS, BoundedStorage
 from swarm.wire.announcement import Announcement, shard_key
 from swarm.wire.fields import refuse
 from swarm.wire.identity import PEER_ID_SIZE, peer_bytes
 
 MAX_NESTING = 16  # of msgpack extension types; hivemind's own messages nest 2 deep
+# Of the answer that the running task reads: how many records were taken (True), and how many were not.
+_ANSWER: ContextVar[Counter[bool] | None] = ContextVar("_ANSWER", default=None)
 
 
 class AnnouncementValidator(RecordValidatorBase):
@@ -39,6 +44,9 @@ class AnnouncementValidator(RecordValidatorBase):
         self._filter = announcement_filter
 
     def validate(self, record: DHTRecord) -> bool:
+        return _noted(self._admits(record))
+
+    def _admits(self, record: DHTRecord) -> bool:
         try:
             announcement = self._filter.admit(_unpack_value(record.value))
         except AnnouncementRefused:
@@ -47,6 +55,13 @@ class AnnouncementValidator(RecordValidatorBase):
             self._filter.refused[AnnouncementReason.RECORD] += 1
             return False
         return True
+
+
+def _noted(taken: bool) -> bool:
+    """Counts a record of the answer that is being read."""
+    if (answer := _ANSWER.get()) is not None:
+        answer[taken] += 1
+    return taken
 
 
 def _unpack_value(value: object) -> bytes:
@@ -100,6 +115,7 @@ def harden(node: DHTNode) -> None:
     - A dictionary came with its sender's capacity, which could evict everybody else's entries when merged.
     - An answer that claimed to expire at infinity ended the search at that replica.
     - An answer that named this node among the nearest ended its stores with a failed assertion.
+    - Whoever answered with nothing that holds was asked again at every look, for megabytes each time.
     - Storage had no bound.
     """
     protocol = node.protocol
@@ -119,13 +135,12 @@ def _host_of(value: bytes) -> str:
 def _keep_valid(protocol: DHTProtocol, key: bytes, dictionary: DictionaryDHTValue) -> bool:
     """Stands in for `DHTProtocol._validate_dictionary`: drops invalid entries; says whether any are left."""
     if len(dictionary.data) > MAX_SHARD_RECORDS:
-        return False  # before a signature is checked
+        return _noted(False)  # before a signature is checked
     dictionary.maxsize = MAX_SHARD_RECORDS
     with dictionary.freeze():
         for subkey, (value, expiration) in list(dictionary.items()):
-            if not _is_owner(subkey) or not protocol._validate_record(
-                key, msgpack.packb(subkey), value, expiration
-            ):
+            owned = _is_owner(subkey) or _noted(False)
+            if not (owned and protocol._validate_record(key, msgpack.packb(subkey), value, expiration)):
                 del dictionary[subkey]
     expirations = [entry.expiration_time for entry in dictionary.data.values()]
     dictionary.latest_expiration_time = max(expirations, default=float("-inf"))
@@ -137,8 +152,20 @@ def _is_owner(subkey: object) -> bool:
 
 
 async def _find(original: Any, own: DHTID, peer: Any, keys: Any) -> Any:
-    """Stands in for `DHTProtocol.call_find`: peers do not say when a dictionary expires, nor point back here."""
-    answer = await original(peer, keys)
+    """Stands in for `DHTProtocol.call_find`: peers do not say when a dictionary expires, nor point back here.
+
+    An answer of which most does not hold counts as none: hivemind then leaves the peer out for seconds, twice as long
+    each time.
+    """
+    records = Counter[bool]()
+    reading = _ANSWER.set(records)
+    try:
+        answer = await original(peer, keys)
+    finally:
+        _ANSWER.reset(reading)
+    if records[False] > records[True]:
+        refused["answer"] += 1
+        return None
     for key, (found, nearest) in (answer or {}).items():
         if found is not None and isinstance(found.value, DictionaryDHTValue):
             found = ValueWithExpiration(found.value, found.value.latest_expiration_time)

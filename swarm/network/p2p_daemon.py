@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -196,11 +196,15 @@ class Daemon:
 
     async def is_connected(self, peer: str) -> bool:
         """Whether there is a connection: also one that the peer opened, or a relay carries."""
+        return bool(await self.connected([peer]))
+
+    async def connected(self, peers: Iterable[str]) -> set[str]:
+        """Those of `peers` that there is a connection with."""
         try:
-            connected = await self._p2p.list_peers()
+            linked = {info.peer_id for info in await self._p2p.list_peers()}
         except DAEMON_ERRORS:
-            return False
-        return any(info.peer_id == _peer(peer) for info in connected)
+            return set()
+        return {peer for peer in peers if _peer(peer) in linked}
 
     async def connect(self, addresses: Sequence[Address]) -> None:
         """Makes the nodes at `addresses` and this one know each other, as far as they answer."""

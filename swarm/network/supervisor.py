@@ -64,6 +64,9 @@ _CLOCKS = 3
 _READ_SHARE, _LOOK_SHARE = 0.4, 0.75
 _ROWS_READ = 4.0  # seconds of a call for rows in which members are looked for, while none is heard of
 _ROWS_HOLDERS = 8
+_STRANGERS = (
+    8  # announcements that a node which knows nobody is handed of peers that it is not connected with
+)
 _MAX_RETURNED = 1024  # announcements by one call: 1 MiB at most
 
 
@@ -148,7 +151,17 @@ class PeerSupervisor:
         found = self._shard_reader.candidates(want)[:_MAX_RETURNED]
         if not found and self.counters["read_timeouts"] > timeouts:
             raise TimeoutError
-        return found
+        return found if known else await self._linked_first(daemon, found)
+
+    async def _linked_first(self, daemon: Daemon, found: list[Announcement]) -> list[Announcement]:
+        """While nobody is known: peers that this node has a connection with, and few others.
+
+        Names that announce cost nothing. Among a hundred that lead nowhere a newcomer did not come to the few that do.
+        """
+        linked = await daemon.connected(a.peer for a in found)
+        others = [a for a in found if a.peer not in linked]
+        count = min(len(others), max(_STRANGERS // 2, _STRANGERS - len(linked)))
+        return [a for a in found if a.peer in linked] + random.sample(others, count)
 
     async def _look(self, daemon: Daemon, want: int) -> None:
         """Reads the DHT, and asks peers where that brings nothing new of known ones."""

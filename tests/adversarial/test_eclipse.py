@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Network:
     def __init__(self) -> None:
         self.replicas: Callable[[], list[object]] = list
         self.hang = False
+        self.linked: set[str] = set()  # peers that there is a connection with
         self.asked: list[str] = []
         self.servers: dict[str, AnnouncementServer] = {}
         self._serving: set[asyncio.Task[None]] = set()
@@ -63,6 +64,9 @@ class Network:
 
     async def is_connected(self, peer: str) -> bool:
         return False
+
+    async def connected(self, peers: Iterable[str]) -> set[str]:
+        return self.linked & set(peers)
 
     async def dial(self, protocol: str, peer: str, addresses: Sequence[str]) -> tuple[Stream, Address | None]:
         assert protocol == "/murmur/announcements/1" and addresses

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 from announcing import MANIFEST, NOW, announce
@@ -25,6 +26,7 @@ from swarm.network.dht_protocol import GuardedProtocol, refused
 from swarm.network.dht_validator import AnnouncementValidator, _keep_valid
 from swarm.network.ipc import DhtSettings
 from swarm.network.peer_cache import PeerCache
+from swarm.network.supervisor import PeerSupervisor
 from swarm.wire.announcement import shard_key
 from swarm.wire.identity import Identity, peer_bytes
 from swarm.wire.multiaddr import parse_known
@@ -154,3 +156,22 @@ def test_what_liars_answer_is_refused_and_counted_or_is_announcements_that_serve
     assert len(left) <= len(crowd)
     if behaviour == "forged":
         assert not left and admitted.refused.total() > 0
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_newcomer_among_a_crowd_tries_those_it_is_connected_with_first(tmp_path: Path, known: bool) -> None:
+    """Of a hundred names that lead nowhere it tried a dozen a cycle, and honest peers by chance."""
+
+    class Network:
+        async def connected(self, peers: Iterable[str]) -> set[str]:
+            return {HONEST[0].peer_id, HONEST[1].peer_id} & set(peers)
+
+    found = [announce(peer) for peer in (*CROWD[:100], *HONEST)]
+    Identity(bytes([3]) * 32).save(tmp_path / "key")
+    node = PeerSupervisor(DhtSettings(MANIFEST), tmp_path / "key")
+    node._daemon = cast(Any, Network())
+    node._look = cast(Any, AsyncMock())
+    node._shard_reader.candidates = cast(Any, lambda want: found)
+    told = asyncio.run(node.announcements(24, (), [HONEST[0].peer_id] if known else []))
+    assert {HONEST[0].peer_id, HONEST[1].peer_id} <= {a.peer for a in told}
+    assert len(told) == (len(found) if known else 8), "of all there are only who knows somebody"

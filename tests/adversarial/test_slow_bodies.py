@@ -147,3 +147,18 @@ def test_peers_whose_fetches_failed_come_last(net: Dripping) -> None:
     gossip.step()
     assert net.asked[0] == ALICE
     assert pool.counts() == {ALICE: 1}
+
+
+def test_a_crowd_is_waited_for_briefly_while_known_peers_have_nothing_new(net: Dripping) -> None:
+    """Cycles of 15 s among fresh names that lead nowhere missed half of what came meanwhile."""
+    gossip, _ = node_on(net, brief=0.02, patience=SECONDS, deadline=SECONDS)
+    for seed in (100, 200):
+        net.offers = []
+        net.announce(ALICE, "198.51.100.1", seed)
+        gossip.step()
+    net.announce("12D3Sybil", "203.0.113.9", 300)
+    crowd = net.offers[-1][0]
+    patience = gossip._patience([announcement for announcement, _ in net.offers])
+    assert not gossip._may_fetch(net.offers[0][0]) and gossip._may_fetch(crowd)
+    assert patience(crowd.peer) == 0.02 and patience(ALICE) == SECONDS
+    assert gossip._patience([crowd])(crowd.peer) == SECONDS, "where nobody else is heard of"

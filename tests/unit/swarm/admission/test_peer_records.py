@@ -43,6 +43,16 @@ def test_good_groups_make_a_peer_known_until_they_fade() -> None:
     assert records.standing(BOB) is Standing.NEWCOMER
 
 
+def test_two_groups_make_a_peer_known_for_some_minutes_and_one_does_not() -> None:
+    """A body of two was forgotten in the moment it came, as time fades what it brings."""
+    clock = Clock()
+    records = PeerRecords(clock)
+    records.note_delivered(EVE, HOST, _passed(count=1))
+    records.note_delivered(BOB, HOST, _passed(count=2))
+    clock.now += 300.0
+    assert (records.standing(BOB), records.standing(EVE)) == (Standing.KNOWN, Standing.NEWCOMER)
+
+
 def test_groups_without_a_signal_make_nobody_known() -> None:
     records = PeerRecords(Clock())
     records.note_delivered(BOB, HOST, _passed(Outcome.SET_ASIDE, 50))

@@ -22,6 +22,7 @@ from swarm.discovery import announcement_filter as filter_module
 from swarm.discovery.announcement_filter import AnnouncementFilter, AnnouncementRefused
 from swarm.errors import DecodeError
 from swarm.limits import CLOCK_SKEW, MAX_LIFETIME
+from swarm.network.dht_protocol import refused
 from swarm.network.dht_storage import MAX_SHARD_RECORDS, STORER, BoundedStorage
 from swarm.network.dht_validator import MAX_NESTING, AnnouncementValidator, harden, install_depth_guard
 from swarm.wire.announcement import Announcement, shard_key
@@ -239,3 +240,25 @@ def test_a_dictionary_larger_than_a_shard_is_refused_before_its_signatures_are_c
         dictionary.store(index.to_bytes(38, "big"), b"value", 4e9)
     monkeypatch.setattr(protocol, "_validate_record", None)
     assert not protocol._validate_dictionary(bytes(20), dictionary)
+
+
+@pytest.mark.parametrize(("lies", "taken"), [(0, True), (1, True), (2, False), (64, False)])
+def test_an_answer_of_which_most_does_not_hold_is_none(
+    protocol: SimpleNamespace, lies: int, taken: bool
+) -> None:
+    """hivemind then asks that peer no more for a while; before, it was asked at every look."""
+    honest = record(announce(ALICE))
+    dictionary = DictionaryDHTValue(maxsize=100)
+    dictionary.store(peer_bytes(ALICE.peer_id), honest.value, honest.expiration_time)
+    for number in range(lies):
+        dictionary.store(peer_bytes(Identity(bytes([9, number]) * 16).peer_id), honest.value, 4e9)
+
+    async def find(peer: object, keys: object) -> Any:
+        assert protocol._validate_dictionary(honest.key, dictionary)
+        return {DHTID(7): (ValueWithExpiration(dictionary, 4e9), {})}
+
+    protocol.call_find = find
+    harden(SimpleNamespace(protocol=protocol))
+    before = refused["answer"]
+    answer = asyncio.run(protocol.call_find("peer", [DHTID(7)]))
+    assert (answer is not None) is taken and refused["answer"] - before == (not taken)
