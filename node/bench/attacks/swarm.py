@@ -173,6 +173,7 @@ class HonestSwarm:
         node.transport.close()
         self.nodes[number] = self._node(number, bootstrap, node.place)
         self.nodes[number].records.restore(node.records.snapshot())
+        self.nodes[number].round = node.round  # what it published before would be a replay
         self.nodes[number].gossip.start()
         return self.nodes[number]
 
