@@ -146,7 +146,7 @@ def play_round(node: Node) -> RoundEvent:
     keep(node, outcome, event, node.notices.new_refused_values(network.refused_values))
     node.transport_cpu += event.transport_cpu_seconds
     node.notices.after_round(event, phase.groups, exchanged.verdicts, taken_over)
-    node.notices.after_look(node.round, network.warnings)
+    node.notices.after_look(node.round, {**network.warnings, **node.gossip.warnings})
     return event
 
 

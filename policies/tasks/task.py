@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
-from policies.rollout import Group, Image, Problem
+from policies.rollout import Group, Image, Problem, Rollout
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +100,11 @@ def score_group(task: Task, group: Group) -> Group:
         rewards = list(_scores(task, group))
     scored = zip(group.rollouts, rewards, strict=True)
     return replace(group, rollouts=tuple(r.scored(_finite(task, reward)) for r, reward in scored))
+
+
+def score_text(task: TextTask, problem: Problem, rollout: Rollout) -> Rollout:
+    """One rollout of text with its reward, as `score_group` gives it."""
+    return rollout.scored(_finite(task, task.score(problem, rollout.text)))
 
 
 def _scores(task: TextTask, group: Group) -> Iterator[float | None]:

@@ -190,9 +190,10 @@ class Habits:
 
 def right_rollouts(group: Group) -> list[Rollout]:
     """Those that a group recommends: better than its mean, or all of a group that has nothing but reward."""
+    mean = group.mean_reward
     if group.zero_advantage:
-        return list(group.rollouts) if group.mean_reward > 0.0 else []
-    return [r for r, reward in zip(group.rollouts, group.rewards, strict=True) if reward > group.mean_reward]
+        return list(group.rollouts) if mean > 0.0 else []
+    return [r for r, reward in zip(group.rollouts, group.rewards, strict=True) if reward > mean]
 
 
 def _habits(

@@ -13,29 +13,33 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from policies.rollout import Group
-from policies.tasks.task import HELD_OUT_SEED, Task
+from policies.tasks.task import HELD_OUT_SEED, ImageTask, Task
 from policies.workers.line_process import thread_seconds
 from policies.workers.turns import for_peers
 from swarm.admission.group_reader import (
     LEAST_ROLLOUTS,
+    PROMPT_ROLLOUTS,
     Encode,
     Fit,
     GroupReader,
     Late,
     ReadGroup,
     contents_of,
+    in_time,
     opened_bytes,
     whole,
+    worth_of,
 )
 from swarm.admission.habits import Habits, HabitSettings
 from swarm.admission.peer_records import PeerRecords
 from swarm.admission.refusal import Reason, Refusal
 from swarm.admission.replay_guard import ReplayGuard
+from swarm.admission.thread_work import ThreadWork
 from swarm.admission.verdict import Outcome, Verdict
 from swarm.errors import DecodeError
 from swarm.limits import CLOCK_SKEW, MAX_BODY, MAX_BODY_PIXELS, MAX_TASKS_ANNOUNCED
 from swarm.wire.announcement import Announcement
-from swarm.wire.body import Body, PackedGroup, SharedGroup
+from swarm.wire.body import Body, PackedGroup, SharedGroup, SharedRollout
 from swarm.wire.body_codec import decode_body
 
 log = logging.getLogger(__name__)
@@ -49,9 +53,10 @@ CLAIM_TOLERANCE = 1e-6
 MAX_REFUSALS = 8
 BODY_SECONDS = 0.02
 GROUP_SECONDS = 0.01  # for reading a group of text, and again for scoring it, beyond its first rollouts
-# What a group that can be trained on may cost: about five times what it takes on an idle machine, 2 ms for eight
-# rollouts of 512 tokens.
-SECONDS_A_GROUP, SECONDS_A_TOKEN, SECONDS_A_PIXEL = 0.002, 2e-6, 0.02 / 2**20
+# Beyond that, a large group that showed that there is something to learn from it may cost what its rollouts are worth,
+# up to this: 256 of 64 tokens take 12 ms on an idle machine, and are read whole where that is three times as much.
+MOST_EARNED = 0.025
+SECONDS_A_GROUP = 0.002  # that a group which can be trained on may cost beyond the worth of its rollouts
 # Rollouts of one body without a verdict, after which the rest of it is not looked at: each may cost a verifier's whole
 # time, and 2,048 of them would keep a node from all other peers for minutes.
 MAX_UNJUDGED_OF_BODY = 16
@@ -115,6 +120,7 @@ class RolloutVerifier:
             return [(Verdict.refused(announcement.peer, refusal.reason, refusal.detail), None)]
         verified: list[Verified] = []
         pixels_left, unjudged, over = MAX_BODY_PIXELS, 0, 0.0
+        worked = thread_seconds()
         for place, shared in enumerate(body.groups):
             refused = sum(verdict.outcome is Outcome.REFUSED for verdict, _ in verified)
             left = f"{len(body.groups) - place} further groups were not looked at"
@@ -122,10 +128,10 @@ class RolloutVerifier:
                 return [*verified, (Verdict(Outcome.UNUSABLE, body.sender, detail=left), None)]
             if refused >= MAX_REFUSALS or over > BODY_SECONDS:
                 return [*verified, (_broken_off(body.sender, verified, left), None)]
-            started = thread_seconds()
             verified.append(self._verify_group(body.sender, shared, pixels_left))
+            before, worked = worked, thread_seconds()
             if not verified[-1][0].no_verdict:  # those have a bound of their own, and are held against nobody
-                over += max(0.0, thread_seconds() - started - _price(*verified[-1]))
+                over += max(0.0, worked - before - _price(*verified[-1]))
             pixels_left -= opened_bytes(shared)
             unjudged += verified[-1][0].no_verdict
         return verified
@@ -233,25 +239,45 @@ class RolloutVerifier:
             raise Refusal(Reason.FAULT, f"a check failed with {type(error).__name__}") from error
 
     def _rescore(self, task: Task, peer: str, shared: SharedGroup) -> ReadGroup:
-        limits = self.settings
-        late_to_read, late_to_score = _late_after(GROUP_SECONDS), _late_after(2 * GROUP_SECONDS)
-        reader = GroupReader(self._encode, limits.max_characters, limits.fit, late_to_read)
-        return reader.read(task, peer, shared).scored(task, late_to_score)
+        earned = MOST_EARNED if self._shows_a_lesson(task, peer, shared) else 0.0
+        work = ThreadWork()
+        reader = self._reader(lambda worth: work.exceeds(GROUP_SECONDS + min(worth, earned)))
+        read = reader.read(task, peer, shared)
+        return read.scored(task, lambda worth: work.exceeds(2 * GROUP_SECONDS + min(worth, earned)))
+
+    def _reader(self, late: Late) -> GroupReader:
+        return GroupReader(self._encode, self.settings.max_characters, self.settings.fit, late)
+
+    def _shows_a_lesson(self, task: Task, peer: str, shared: SharedGroup) -> bool:
+        """Whether two rollouts of a large group of text have unlike rewards, and at least half of it is new.
+
+        Its sender's claims say which two; what they are worth is judged here.
+        """
+        if len(shared.rollouts) <= PROMPT_ROLLOUTS or isinstance(task, ImageTask):
+            return False
+        known = self.guard.known(peer, shared.task, shared.seed, [r.text for r in shared.rollouts])
+        fresh = [rollout for rollout, is_known in zip(shared.rollouts, known, strict=True) if not is_known]
+        if 2 * len(fresh) < len(shared.rollouts):
+            return False
+        extremes = (min(fresh, key=_claim), max(fresh, key=_claim))
+        if _claim(extremes[0]) == _claim(extremes[1]):
+            return False
+        try:
+            pair = self._reader(in_time).read(task, peer, replace(shared, rollouts=extremes))
+            return not pair.scored(task, in_time).group.zero_advantage
+        except Refusal:
+            return False
 
 
-def _late_after(seconds: float) -> Late:
-    """Becomes true when this thread has worked for so long from now on."""
-    end = thread_seconds() + seconds
-    return lambda: thread_seconds() > end
+def _claim(rollout: SharedRollout) -> float:
+    return rollout.claimed_reward
 
 
 def _price(verdict: Verdict, group: Group | None) -> float:
     """Processor seconds that a group is worth: none where there is nothing to learn from it."""
     if group is None or verdict.outcome is not Outcome.ACCEPTED:
         return 0.0
-    tokens = sum(len(rollout.token_ids) for rollout in group.rollouts)
-    pixels = sum(len(rollout.image.pixels) for rollout in group.rollouts if rollout.image)
-    return SECONDS_A_GROUP + SECONDS_A_TOKEN * tokens + SECONDS_A_PIXEL * pixels
+    return SECONDS_A_GROUP + sum(map(worth_of, group.rollouts))
 
 
 def _broken_off(peer: str, verified: Sequence[Verified], left: str) -> Verdict:

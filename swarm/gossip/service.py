@@ -98,6 +98,7 @@ class Gossip:
         self._verdicts: deque[Verdict] = deque(maxlen=_KEPT_VERDICTS)
         self._set_aside: deque[Group] = deque(maxlen=_KEPT_SET_ASIDE)
         self._counters: Counter[str] = Counter()
+        self._warnings: dict[str, str] = {}
         # By peer too: whoever announces another's digest must not use up the tries of its owner.
         self._tries: OrderedDict[tuple[str, bytes], int] = OrderedDict()
         self._declined: list[Announcement] = []  # of the last look: they shall make room for others
@@ -154,6 +155,11 @@ class Gossip:
         """Events since the start: published, fetched, accepted, refused_<reason>, claim_mismatch, ..."""
         with self._lock:
             return dict(self._counters)
+
+    @property
+    def warnings(self) -> dict[str, str]:
+        """What the owner should know of what is shared, by kind."""
+        return dict(self._warnings)
 
     @property
     def shares(self) -> bool:
@@ -238,6 +244,10 @@ class Gossip:
             self._count(**{f"withheld_{kind}": count for kind, count in told.items()})
             what = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in told.items())
             log.warning("not published, as larger than peers take: %s", what)
+            self._warnings["withheld"] = (
+                f"{what} of this round stayed at home, as larger than peers take: fewer rollouts of a problem, or "
+                "shorter answers, are shared whole"
+            )
 
     def _enqueue(self, rounds: Sequence[OwnRound], *, before: bool = False) -> None:
         if dropped := self._outbox.add(rounds, before=before):

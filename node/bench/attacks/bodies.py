@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -54,6 +55,23 @@ def honest(sender: Sender, groups: int = 32, seed: int = 0) -> Offer:
         written[0] = task.problem(number).answer
         made.append(group(TEXT_TASK, number, written))
     return sender.offer(made)
+
+
+def honest_large(sender: Sender) -> Offer:
+    """Eight groups of 256 completions of 64 tokens, one in eight right: of a node that samples as BroRL does."""
+    return sender.offer([_with_right(number, texts(224, 63, number), 32) for number in range(8)])
+
+
+def bought_lesson(sender: Sender) -> Offer:
+    """One right completion, for whose sake 200 that are slow to read and to judge might be looked at."""
+    return sender.offer([_with_right(7, [" " * LONGEST] * 200, 1)])
+
+
+def _with_right(number: int, wrong: Sequence[str], right: int) -> SharedGroup:
+    """A group with so many right completions, whose claims are true."""
+    answers = group(TEXT_TASK, number, [FAMILIES["sort"].problem(number).answer] * right, claim=1.0)
+    others = group(TEXT_TASK, number, wrong)
+    return replace(others, rollouts=(*others.rollouts, *answers.rollouts))
 
 
 def blanks(sender: Sender) -> Offer:
@@ -199,6 +217,8 @@ TEXT_BODIES: Mapping[str, Build] = MappingProxyType(
             equal_groups,
             bought_time,
             large_group,
+            honest_large,
+            bought_lesson,
             large_groups_of_blanks,
             duplicates,
             huge_numbers,

@@ -25,13 +25,13 @@ from fakes import (
     shared_group,
     verifier,
 )
+from slow_work import Work
 
 from policies.rollout import Finish, Problem
-from swarm.admission.group_reader import PROMPT_ROLLOUTS, RETOKENIZED
+from swarm.admission.group_reader import RETOKENIZED
 from swarm.admission.refusal import Reason
 from swarm.admission.rollout_verifier import (
     BODY_SECONDS,
-    GROUP_SECONDS,
     MAX_REFUSALS,
     SECONDS_A_GROUP,
     RolloutVerifier,
@@ -319,28 +319,6 @@ def test_groups_to_learn_from_pay_for_themselves_and_for_no_others(monkeypatch: 
     assert verdicts_where({20}) <= useless
 
 
-def test_one_group_of_many_texts_costs_no_more_than_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body was looked at between its groups only: one of 1,024 rollouts had all the time it wanted."""
-    work = Work(monkeypatch, encoding=GROUP_SECONDS / 20)
-    many = shared_group(7, ("it is 8", 1.0), *((f"it is {n}", 0.0) for n in range(20, 520)))
-    [(verdict, accepted)] = work.verifier.verify(*offer(body_of([many], ALICE)))
-    assert verdict.outcome is Outcome.ACCEPTED and accepted is not None
-    assert PROMPT_ROLLOUTS < len(accepted.rollouts) < 30 > work.encoded
-    assert verdict.left_out == (Reason.WASTE,) * (501 - len(accepted.rollouts))
-
-
-def test_scoring_a_group_ends_in_time_and_a_small_one_is_always_whole(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    work = Work(monkeypatch, scoring=GROUP_SECONDS)
-    many = shared_group(7, ("it is 8", 1.0), *((f"it is {n}", 0.0) for n in range(20, 60)))
-    few = shared_group(8, *((f"it is {n}", 0.0) for n in range(9, 9 + PROMPT_ROLLOUTS)))
-    results = work.verifier.verify(*offer(body_of([many], ALICE)))
-    results += work.verifier.verify(*offer(body_of([few], BOB)))
-    assert [len(group.rollouts) for _, group in results if group] == [PROMPT_ROLLOUTS] * 2
-    assert results[0][0].left_out == (Reason.WASTE,) * (41 - PROMPT_ROLLOUTS) and not results[1][0].left_out
-
-
 def test_rollouts_without_a_verdict_are_left_out_and_held_against_nobody() -> None:
     node = verifier()
     [(verdict, accepted)] = node.verify(
@@ -371,24 +349,3 @@ def test_a_body_that_no_verifier_comes_to_an_end_with_is_given_up() -> None:
     assert (
         len(asked) == 8
     )  # then the group's others have no verdict either, and the body's other groups are left
-
-
-class Work:
-    """A verifier whose encoding and scoring take as many processor seconds as given; all else takes none."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, encoding: float = 0.0, scoring: float = 0.0) -> None:
-        self.seconds, self.encoded = 0.0, 0
-        monkeypatch.setattr("swarm.admission.rollout_verifier.thread_seconds", lambda: self.seconds)
-        work = self
-
-        class Slow(Addition):
-            def score(self, problem: Problem, completion: str) -> float | None:
-                work.seconds += scoring
-                return super().score(problem, completion)
-
-        def slow_encode(text: str, finish: Finish) -> tuple[int, ...]:
-            work.seconds += encoding
-            work.encoded += 1
-            return encode(text, finish)
-
-        self.verifier = RolloutVerifier(SWARM, NODE, {Addition.name: Slow()}, slow_encode, ManualClock())

@@ -52,9 +52,11 @@ def test_what_is_too_large_to_be_published_is_told(caplog: pytest.LogCaptureFixt
     large = group(2)
     overlong = replace(large.rollouts[0], text="x" * (MAX_TEXT + 1))
     alice.publish([group(1), replace(large, rollouts=(overlong, large.rollouts[1]))], 1, 5, "tiny")
+    assert not alice.warnings
     alice.step()
     alice.step()
     assert alice.counters()["published_groups"] == 1
+    assert alice.warnings["withheld"].startswith("1 overlong rollouts of this round stayed at home")
     assert alice.counters()["withheld_overlong_rollouts"] == 1
     assert caplog.messages.count("not published, as larger than peers take: 1 overlong rollouts") == 1
     alice.publish([group(3)], 2, 5, "tiny")
