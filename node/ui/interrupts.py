@@ -8,8 +8,8 @@ its round (`RunView`). Other commands get KeyboardInterrupt, so that they close 
 from __future__ import annotations
 
 import os
+import select
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
@@ -69,11 +69,19 @@ def leave(number: int) -> None:
     for act in _last_acts:
         with suppress(OSError):
             act()
-    with suppress(OSError, ValueError):
-        sys.stdout.flush()
-    with suppress(OSError):
-        os.write(2, f"{ending(number)}\n".encode())
+    tell(ending(number))
     os._exit(128 + number)
+
+
+def tell(line: str) -> None:
+    """One line on standard error, from a signal's handler.
+
+    Nothing is waited for: neither for a lock, which a thread may hold that writes to a reader who does not read, as
+    `less` does, nor for such a reader of standard error itself.
+    """
+    with suppress(OSError, ValueError):
+        if select.select([], [2], [], 0)[1]:
+            os.write(2, f"{line}\n".encode())
 
 
 def _raise(number: int, frame: FrameType | None) -> None:

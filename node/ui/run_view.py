@@ -173,7 +173,9 @@ class RunView(Screen):
         if self._stop:
             interrupts.leave(number)
         self._stop = True
-        self.say("stopping after this round and saving; press Ctrl-C again to stop at once")
+        # A live table makes room for the line; other output may stand in a write that its reader lets wait.
+        told = self.say if self.style == "live" else interrupts.tell
+        told("stopping after this round and saving; press Ctrl-C again to stop at once")
 
     def _table(self) -> Table:
         title = f"{self._title}  {sparkline(self._rewards)}"
