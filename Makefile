@@ -3,8 +3,10 @@
 PYTHON ?= python3
 UV ?= uv
 BIN := .venv/bin
+GPU_PYTHON ?= $(BIN)/python
+GPU_DEVICE ?= cuda
 
-.PHONY: demo test test-unit lint types contracts check coverage docs results dist locked lock clean
+.PHONY: demo test test-unit lint types contracts check coverage docs results gpu-proof dist locked lock clean
 
 demo: .venv/.installed-run
 	$(BIN)/murmur demo
@@ -36,6 +38,11 @@ coverage: .venv/.installed-dev
 	$(BIN)/coverage html --quiet --directory build/coverage
 	$(BIN)/coverage json --quiet -o build/coverage/coverage.json
 	$(BIN)/python scripts/coverage_floor.py build/coverage/coverage.json
+
+# What only a machine with a GPU can show, into build/gpu-proof/gpu-proof.json; a call that was cut off goes on where it was.
+# No network is needed, and with GPU_PYTHON=python3.12 no .venv: PYTHONPATH may name a folder of installed libraries.
+gpu-proof:
+	PYTHONPATH=$(CURDIR):$$PYTHONPATH $(GPU_PYTHON) -m node bench gpu --dir build/gpu-proof --device $(GPU_DEVICE)
 
 # A wheel and a source distribution, of the version that the tag says.
 dist: .venv/.installed-dev

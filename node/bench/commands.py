@@ -182,6 +182,24 @@ def gossip(cases: CasesOption = [], seeds: SeedsOption = None, as_json: JsonOpti
 
 
 @bench_app.command()
+def gpu(
+    cases: Annotated[list[str], typer.Option("--case", help="Only this part; may be repeated.")] = [],
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir", help="Keep finished parts here, and go on from them. Default: build/gpu-proof."
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="cpu tries the way through with tiny shapes.")
+    ] = "cuda",
+    as_json: JsonOption = False,
+) -> None:
+    """What only a GPU shows. Its tests, and engine, step and round at three sizes, in parts that resume."""
+    _run("gpu", BenchOptions(cases=tuple(cases), folder=folder, device=device), as_json=as_json)
+
+
+@bench_app.command()
 def memory(cases: CasesOption = [], as_json: JsonOption = False) -> None:
     """The memory plan of small models, against what they take."""
     _run("memory", BenchOptions(cases=tuple(cases)), as_json=as_json)

@@ -33,6 +33,7 @@ class BenchOptions:
     page: Path | None = None  # a Markdown file to write
     folder: Path | None = None  # of what a second call goes on from
     jobs: int | None = None  # cells that are played at a time, each in a process of its own
+    device: str | None = None  # cuda or cpu
     # Facts on the machine, for the report; filled in by `run_benchmark`.
     machine: Mapping[str, str | int] = field(default_factory=dict)
 

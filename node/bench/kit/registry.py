@@ -25,6 +25,7 @@ BENCHMARKS: Mapping[str, str] = MappingProxyType(
             "families",
             "faults",
             "gossip",
+            "gpu",
             "memory",
             "sapo",
             "start",

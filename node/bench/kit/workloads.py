@@ -1,4 +1,4 @@
-"""The work of `murmur bench engine`: which rollouts are wanted, how long they get, and APRIL's rounds over them.
+"""The work of benchmarks of text policies: which rollouts are wanted, how long they get, and APRIL's rounds over them.
 
 Prompts are drawn from the vocabulary and lengths are set by caps: what a token is does not change what it costs.
 """
@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from policies.policy import Stop, never
-from policies.rollout import Finish
+from policies.policy import RolloutRequest, Stop, never
+from policies.rollout import Finish, Group, Problem, Rollout, TrainGroup
 from policies.seeds import derive_generator, derive_seed
 from policies.text.engine import Continuation, Request
 from policies.text.engine.weights import Arithmetic
@@ -249,3 +249,16 @@ def _played(requests: Sequence[Request], continuations: Sequence[Continuation]) 
         steps=max(counts),
         context=sum(context_tokens(start, count) for start, count in zip(starts, counts, strict=True)),
     )
+
+
+def requests_for(problems: Sequence[Problem], group: int) -> list[RolloutRequest]:
+    """`group` rollouts of each problem, the problems in turn."""
+    return [RolloutRequest(problem, key) for key, problem in enumerate([*problems] * group)]
+
+
+def taught_at_random(problems: Sequence[Problem], rollouts: Sequence[Rollout]) -> list[TrainGroup]:
+    """What `requests_for` came to, as groups whose advantages are made up: all of them train."""
+    groups = [Group(problem, tuple(rollouts[at :: len(problems)])) for at, problem in enumerate(problems)]
+    return [
+        TrainGroup(group, tuple((-1.0) ** index for index in range(len(group.rollouts)))) for group in groups
+    ]

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from node.bench.families.models import make_model
-from policies.policy import RolloutRequest
-from policies.rollout import Group, Problem, TrainGroup
+from node.bench.kit.workloads import requests_for, taught_at_random
+from policies.rollout import Problem
 from policies.text.engine.memory_plan import free_bytes
 from policies.text.memory.estimate import Load, estimate
 from policies.text.memory.shape import shape_of
@@ -64,17 +64,11 @@ def main(kind: str, trained: str) -> None:
 def _round(policy: TextPolicy) -> tuple[int, int, int]:
     """Peaks while it samples and while it updates, and the tokens of a prompt."""
     problems = [Problem("memory@1", seed, f"{seed} {PROMPT}", "") for seed in range(GROUPS)]
-    requests = [RolloutRequest(problem, key) for key, problem in enumerate(problems * GROUP)]
     reset_peak()
-    rollouts = policy.sample(requests)
+    rollouts = policy.sample(requests_for(problems, GROUP))
     sampling = peak()
-    groups = []
-    for place, problem in enumerate(problems):
-        own = rollouts[place::GROUPS]
-        advantages = tuple((-1.0) ** index for index in range(GROUP))
-        groups.append(TrainGroup(Group(problem, tuple(own)), advantages))
     reset_peak()
-    policy.update(groups)
+    policy.update(taught_at_random(problems, rollouts))
     return sampling, peak(), len(policy._encoding.prompt(problems[0].prompt))
 
 
