@@ -29,7 +29,26 @@ from node.config.sections.swarm import SiloConfig
 from node.rows.kept import with_kept_rows
 from node.start import Resumption
 from node.storage.run_folder import RunFolder
-from swarm.errors import InviteError
+from swarm.discovery.named_invite import NamedInvite, is_named
+from swarm.errors import InviteError, TransportDown
+
+
+def invite_text(text: str) -> str:
+    """An invite as it is pasted, or what lies behind its name. Raises InviteError, TransportDown."""
+    return NamedInvite.parse(text).fetch().encode() if is_named(text) else text
+
+
+def with_invite(addresses: Sequence[str], *, resumed: bool) -> list[str]:
+    """What a node joins by, with the invite in place of its name. A run that is resumed knows peers of before, so a
+    name that cannot be asked is told and left. Raises InviteError, TransportDown.
+    """
+    try:
+        return [invite_text(address) for address in addresses]
+    except (InviteError, TransportDown) as error:
+        if not resumed or not any(map(is_named, addresses)):
+            raise
+        typer.echo(f"murmur: {error}; the run goes on with the peers that it knows", err=True)
+        return []
 
 
 def run_config(source: str, overrides: Sequence[str], rounds: int | None) -> Config:

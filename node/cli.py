@@ -196,7 +196,10 @@ def silo(
 @app.command()
 def join(
     addresses: Annotated[
-        list[str] | None, typer.Argument(help="An invite, or multiaddrs ending in /p2p/<PeerID>.")
+        list[str] | None,
+        typer.Argument(
+            help="An invite, its name (https://... or dns:...), or multiaddrs ending in /p2p/<PeerID>."
+        ),
     ] = None,
     config: Annotated[
         str | None, typer.Option(help=f"TOML file or preset: what to train. Default: {DEFAULT}.")
@@ -212,18 +215,20 @@ def join(
     as_json: JsonOption = False,
 ) -> None:
     """Run as a node of the swarm that an invite names."""
-    from node.arguments import holds_run, join_config, joined_config, repeated, resumption
+    from node.arguments import holds_run, join_config, joined_config, repeated, resumption, with_invite
     from node.rows.taking import take_rows
     from node.start import resume as go_on
     from node.start import start
 
-    if resume_or_start and holds_run(run_dir, resume=resume):
-        today = partial(joined_config, addresses or (), config or DEFAULT, overrides)
-        return go_on(repeated(today, rounds, run_dir, addresses or ()), as_json=as_json)
+    again = resume_or_start and holds_run(run_dir, resume=resume)
+    ways = with_invite(addresses or (), resumed=resume or again)
+    if again:
+        today = partial(joined_config, ways, config or DEFAULT, overrides)
+        return go_on(repeated(today, rounds, run_dir, ways), as_json=as_json)
     if resume:
-        asked = resumption("join", config, overrides, rounds, run_dir, addresses or (), command="join")
+        asked = resumption("join", config, overrides, rounds, run_dir, ways, command="join")
         return go_on(asked, as_json=as_json)
-    chosen, secret = join_config(addresses or (), config or DEFAULT, overrides, rounds)
+    chosen, secret = join_config(ways, config or DEFAULT, overrides, rounds)
     chosen = take_rows(chosen, secret, accept=accept_data)
     start(chosen, "join", run_dir, secret, as_json=as_json)
 
@@ -244,9 +249,10 @@ def bootstrap(
     as_json: JsonOption = False,
 ) -> None:
     """Run a peer that others join through; prints the invite and serves until Ctrl-C."""
-    from node.arguments import bootstrap_config
+    from node.arguments import bootstrap_config, invite_text
     from node.runtime.serve_bootstrap import serve_bootstrap
 
+    beside = invite_text(beside) if beside else None
     chosen = bootstrap_config(config, overrides, beside)
     serve_bootstrap(chosen, run_dir, beside, private=private, as_json=as_json)
 
@@ -261,9 +267,10 @@ def peers(
     as_json: JsonOption = False,
 ) -> None:
     """Who is in the swarm, what they offer, and what came of it here."""
+    from node.arguments import invite_text
     from node.ui.peers import show_peers
 
-    show_peers(invite, run_dir, watch=watch, as_json=as_json)
+    show_peers(invite_text(invite) if invite else None, run_dir, watch=watch, as_json=as_json)
 
 
 @app.command()
@@ -309,12 +316,12 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Check this machine: Python, torch, device, memory, disk, network, the p2p daemon. Each finding has its fix."""
-    from node.arguments import run_config
+    from node.arguments import invite_text, run_config
     from node.doctor import examine, show_findings
     from swarm.wire.invite import Invite
 
     planned = run_config(config, (), None) if config else None
-    findings = examine(Invite.decode(invite) if invite else None, planned)
+    findings = examine(Invite.decode(invite_text(invite)) if invite else None, planned)
     raise typer.Exit(show_findings(findings, as_json=as_json))
 
 

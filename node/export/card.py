@@ -8,10 +8,16 @@ from typing import Any
 
 from node.export.lineage import Lineage
 from node.export.markdown import markdown_table
+from node.storage.influence import Influence
 from policies.tasks.verifiers.answer_format import AnswerFormat
 
 MOST_EVALUATIONS = 12  # rows; of a longer run, the first and the last ones
 TAGS = ("murmuration", "reinforcement-learning", "grpo")
+INFLUENCE = (
+    "Useful: whether a peer's groups pulled the policy where the node's own did, from -1 to 1, as last measured. "
+    "Own reward: mean of the rounds whose updates had the peer's groups, and of the rounds after them; other peers' "
+    "groups were in the same updates."
+)
 
 
 def card_of(
@@ -97,12 +103,23 @@ def _shares(lineage: Lineage) -> str:
     total = lineage.own_groups + sum(lineage.peer_groups.values())
     if not total:
         return "The run's event store has no update in it."
-    members = [
-        ("this node", lineage.own_groups),
-        *((f"`{peer}`", n) for peer, n in lineage.peer_groups.items()),
+    brought = {part.peer: part for part in lineage.influence}
+    rows = [("this node", lineage.own_groups, f"{lineage.own_groups / total:.1%}", "", "")]
+    rows += [
+        (f"`{peer}`", groups, f"{groups / total:.1%}", *_brought(brought.get(peer)))
+        for peer, groups in lineage.peer_groups.items()
     ]
-    rows = [(who, groups, f"{groups / total:.1%}") for who, groups in members]
-    return markdown_table(("node", "groups trained on", "share"), rows)
+    heads = ("node", "groups trained on", "share", "useful", "own reward before and after")
+    return f"{markdown_table(heads, rows)}\n\n{INFLUENCE}"
+
+
+def _brought(part: Influence | None) -> tuple[str, str]:
+    """Usefulness and rewards of a peer's row; `-` for what was not measured."""
+    if part is None:
+        return "-", "-"
+    useful = "-" if part.usefulness is None else f"{part.usefulness:+.2f}"
+    known = part.reward_before is not None and part.reward_after is not None
+    return useful, f"{part.reward_before:.3f}, {part.reward_after:.3f}" if known else "-"
 
 
 def _evaluations(lineage: Lineage) -> Iterator[str]:

@@ -18,6 +18,7 @@ from node.config.sections.policy import EmbeddedPolicyConfig, TextPolicyConfig
 from node.config.sections.swarm import DhtConfig
 from node.config.sections.tasks import TaskConfig
 from node.storage.events import EvaluationEvent, History
+from node.storage.influence import Influence, influences
 from policies.tasks import build_task
 from policies.tasks.task import TaskError
 from swarm.version import find_version
@@ -49,6 +50,7 @@ class Lineage:
     swarm: str  # digest of the swarm's manifest; empty for a silo
     own_groups: int  # groups of the node's own that its updates trained on
     peer_groups: Mapping[str, int]  # those of each peer, most first
+    influence: tuple[Influence, ...]  # what the groups of each peer brought, the most helpful first
     evaluations: tuple[EvaluationEvent, ...]  # pass@1 on held-out problems, oldest first
     evaluated_on: int  # held-out problems of each task
     max_new_tokens: int
@@ -80,6 +82,7 @@ def lineage_of(
         swarm=manifest_of(config).swarm_id if isinstance(config.swarm, DhtConfig) else "",
         own_groups=sum(event.trained_local for event in rounds),
         peer_groups=dict(peers.most_common()),
+        influence=tuple(influences(history, at)),
         evaluations=tuple(event for event in history.evaluations() if event.round <= at),
         evaluated_on=config.evaluation.problems,
         max_new_tokens=policy.generation.max_new_tokens,

@@ -7,6 +7,7 @@ experiment: other peers' groups were in the same updates. `murmur demo` and `sil
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -50,17 +51,20 @@ class Influence:
         return f"{self.trained_on} of its groups were in {self.updates} updates ({self.share:.0%} of all groups){pull}"
 
 
-def influences(history: History) -> list[Influence]:
-    """A row for each peer that anything was received from or trained on, the most helpful first. Raises StoreError."""
-    rounds = history.rounds()
+def influences(history: History, until: int | None = None) -> list[Influence]:
+    """A row for each peer that anything was received from or trained on, the most helpful first; of rounds up to
+    `until` alone. Raises StoreError.
+    """
+    last = math.inf if until is None else until
+    rounds = [event for event in history.rounds() if event.round <= last]
     useful: dict[str, float] = {}
     received = Counter[str]()
-    for event in history.peers():
+    for event in (event for event in history.peers() if event.round <= last):
         received[event.peer] += event.received
         if event.usefulness is not None:
             useful[event.peer] = event.usefulness
     given: dict[str, list[int]] = defaultdict(list)
-    for group in history.external():
+    for group in (group for group in history.external() if group.round <= last):
         given[group.peer].append(group.round)
     total = sum(event.trained_local + event.trained_external for event in rounds)
     rows = [

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 READS_BYTES = re.compile(
     r"fields\.unpack\(|msgpack\.unpackb\(|msgpack\.Unpacker\(|HEADER\.unpack\(|struct\.unpack|decompressobj\(|stream_reader\(|read_request\("
-    r"|read_varint\(|protobuf\.(?:read|values)\("
+    r"|read_varint\(|opener\.open\(|protobuf\.(?:read|values)\("
 )
 # Frames between processes of one node: no stranger writes them.
 OWN_PROCESSES = {"swarm/network/ipc.py", "swarm/observer/ipc.py", "swarm/transport/ipc_client.py"}
