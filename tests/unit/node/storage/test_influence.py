@@ -54,8 +54,8 @@ def test_groups_alone_decide_where_nothing_was_measured(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rewards", "state"),
     [
-        ([0.1, 0.2] * 20 + [0.6, 0.7] * 20, "rising"),
-        ([0.6, 0.7] * 20 + [0.1, 0.2] * 20, "falling"),
+        ([0.1, 0.2] * 10 + [0.6, 0.7] * 10, "rising"),
+        ([0.6, 0.7] * 10 + [0.1, 0.2] * 10, "falling"),
         ([0.1, 0.9, 0.4] * 20, "level"),
         ([0.1, 0.9], "unknown"),
     ],
