@@ -17,7 +17,8 @@ from swarm.wire.multiaddr import Address
 
 PERIOD = 60.0  # seconds in which the budgets below come back
 OF_TARGET = 4  # dials to one host and port that never spoke
-OF_HOST = 16  # dials to ports of one host at which nothing ever spoke
+OF_HOST = 16  # dials to ports of one host at which nothing ever spoke, in whichever minute
+OF_HOST_AT_ONCE = 6  # of them, after a pause; the others come back over the minute
 OF_ANNOUNCER = 12  # dials to targets that never spoke, for one peer's announcements: four of three addresses
 TOLD_SECONDS = 120.0  # that libp2p remembers where a peer is said to be
 _MAX_SPOKEN = 4096  # targets that are remembered; the longest unheard of is forgotten first
@@ -37,7 +38,7 @@ class DialBudget:
             OrderedDict()
         )  # until when, by peer and target
         self._targets = PeerBuckets(OF_TARGET / PERIOD, OF_TARGET, clock)
-        self._hosts = PeerBuckets(OF_HOST / PERIOD, OF_HOST, clock)
+        self._hosts = PeerBuckets((OF_HOST - OF_HOST_AT_ONCE) / PERIOD, OF_HOST_AT_ONCE, clock)
         self._announcers = PeerBuckets(OF_ANNOUNCER / PERIOD, OF_ANNOUNCER, clock)
         self._configured = {(a.host, a.port) for a in configured}
         self._spoken: OrderedDict[tuple[str, int], None] = OrderedDict()
