@@ -100,6 +100,7 @@ class UpdateReport:
     agreement: SamplerAgreement | None = None  # None: nothing fresh was scored
     implausible: int = 0  # tokens of peers under `UpdateSpec.external_floor`
     shortage: str | None = None  # what the update did about too little memory, and what to set
+    peak_bytes: int | None = None  # of memory, beyond what was in use before the update; None: not measured
 
 
 class RolloutSource(Protocol):

@@ -130,6 +130,7 @@ def describe_round(outcome: RoundOutcome, watch: Stopwatch) -> RoundEvent:
         no_verdict=phase.effort.no_verdict,
         skipped_prompts=outcome.skipped_prompts,
         shortage=update.shortage if update else None,
+        update_peak_bytes=update.peak_bytes if update else None,
         **_agreement(update.agreement if update else None),
     )
 

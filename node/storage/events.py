@@ -67,6 +67,7 @@ class RoundEvent:
     fresh_clipped: float | None = None
     disagreement: str | None = None  # what to do, where they differ by more than rounding
     shortage: str | None = None  # what the update did about too little memory, and what to set
+    update_peak_bytes: int | None = None  # of memory, beyond what was in use before the update
     phases: dict[str, float] = field(default_factory=dict)  # wall seconds, by `PHASES` of node.runtime
     no_verdict: int = 0  # own rollouts that their verifier came to no end with; left out of their groups
     skipped_prompts: int = (

@@ -61,7 +61,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Rows that go through the model together, all with or all without known log-probs."""
+    """Rows that go through the model together."""
 
     rows: tuple[Row, ...]
     shared_prompt: tuple[int, ...] | None = None  # computed once for all micro-batches that share it
@@ -112,8 +112,7 @@ def rows_of(
 def pack(rows: Sequence[Row], token_budget: int, least_saving: float = math.inf) -> list[MicroBatch]:
     """Splits rows into micro-batches that cost at most `token_budget` tokens; see `cost`.
 
-    A row that costs more makes a micro-batch of its own. Rows with and without known log-probs never share
-    one: TRL takes the field for all rows or for none. A prompt is shared where that spares `least_saving`
+    A row that costs more makes a micro-batch of its own. A prompt is shared where that spares `least_saving`
     tokens; its micro-batches follow each other.
     Sorted by length, so that little is padding; by prompt first, so that a group stays together.
     """
@@ -148,7 +147,8 @@ def collate(
 
     B rows, P prompt tokens, C completion tokens: prompt_ids and prompt_mask (B, P) padded on the left,
     completion_ids, completion_mask, old_per_token_logps and tool_mask (B, C) padded on the right, advantages
-    (B,). tool_mask is 0 at tokens that are not trained on. `normaliser` divides the sum of the loss over all
+    (B,). tool_mask is 0 at tokens that are not trained on. known_rows (B, 1) is there where some rows have
+    old_per_token_logps and others do not: see `ScoringTrainer`. `normaliser` divides the sum of the loss over all
     tokens; being that of the whole step, the losses of unequal micro-batches add up to the loss of the step.
     """
     prompt_ids, prompt_mask = _pad([row.prompt_ids for row in rows], pad_id, left=True)
@@ -161,9 +161,12 @@ def collate(
         "advantages": torch.tensor([row.advantage for row in rows], dtype=torch.float32),
         "num_items_in_batch": torch.tensor(float(normaliser)),
     }
-    known = [row.logprobs for row in rows if row.logprobs is not None]
-    if known:
-        fields["old_per_token_logps"] = _pad_right(known, torch.zeros(completion_ids.shape))
+    known = [row.logprobs is not None for row in rows]
+    if any(known):
+        behaviour = [row.logprobs or () for row in rows]
+        fields["old_per_token_logps"] = _pad_right(behaviour, torch.zeros(completion_ids.shape))
+    if any(known) and not all(known):
+        fields["known_rows"] = torch.tensor(known)[:, None]
     references = [row.reference for row in rows if row.reference is not None]
     if references:
         fields["ref_per_token_logps"] = _pad_right(references, torch.zeros(completion_ids.shape))
@@ -181,12 +184,11 @@ def _stale(group: Group, rollout: Rollout, version: int) -> tuple[bool, ...] | N
 
 
 def _filled(rows: Sequence[Row], budget: int, shared_prompt: tuple[int, ...] | None) -> list[MicroBatch]:
-    ordered = sorted(rows, key=lambda row: (row.logprobs is None, len(row.prompt_ids), len(row.token_ids)))
+    ordered = sorted(rows, key=lambda row: (len(row.prompt_ids), len(row.token_ids)))
     filled: list[list[Row]] = []
     for row in ordered:
         current = filled[-1] if filled else []
-        alike = bool(current) and (current[0].logprobs is None) == (row.logprobs is None)
-        if alike and cost([*current, row], shared_prompt) <= budget:
+        if current and cost([*current, row], shared_prompt) <= budget:
             current.append(row)
         else:
             filled.append([row])

@@ -196,6 +196,7 @@ class TextPolicy:
             agreement=step.accumulated.agreement,
             shortage=step.shortage,
             implausible=step.implausible,
+            peak_bytes=step.peak_bytes,
         )
 
     def alignment(

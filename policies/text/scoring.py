@@ -24,6 +24,7 @@ from policies.policy import PolicyError
 from policies.randomness import seeded
 from policies.text.agreement import EXACT
 from policies.text.batching import MicroBatch, Row, collate, cost, pack
+from policies.text.engine.memory_plan import PeakMeter
 from policies.text.engine.probe import FOREIGN, SAMPLED, brief, probe_texts
 from policies.text.loading.quantised import require_bitsandbytes
 from policies.text.loading.weights import parameters_of
@@ -80,6 +81,8 @@ class ScoringTrainer(GRPOTrainer):
         self._costliest, self._most_rows = 0, 0  # of the micro-batches that were packed last
         self._pad_id = tokenizer.pad_token_id
         self._rounding = rounding
+        self._inputs: dict[str, torch.Tensor] = {}  # of the micro-batch whose loss is computed
+        self._meter = PeakMeter(device)
         self._scored = torch.empty(0)  # log-probs of the last micro-batch
         self._with_gradient: tuple[torch.Tensor, torch.Tensor | None] | None = None  # and its entropies
         switch_off_noise(model)
@@ -227,7 +230,11 @@ class ScoringTrainer(GRPOTrainer):
         """TRL has just set training mode."""
         if self._quiet:
             quieten(self.model)
-        loss: torch.Tensor = super().compute_loss(model, inputs, *args, **options)
+        self._inputs = inputs
+        try:
+            loss: torch.Tensor = super().compute_loss(model, inputs, *args, **options)
+        finally:
+            self._inputs = {}
         return (
             loss - self._settings.entropy_bonus * self._entropy(inputs)
             if self._settings.entropy_bonus
@@ -277,7 +284,19 @@ class ScoringTrainer(GRPOTrainer):
             aux_loss = self._scorer.balance
         self._scored = logprobs.detach()
         self._with_gradient = logprobs, entropy
+        self._complete_behaviour()
+        self._meter.read()  # while all that the backward pass needs is in memory
         return logprobs, entropy, aux_loss
+
+    def _complete_behaviour(self) -> None:
+        """Gives rows of unknown behaviour the scores that they have just got: their ratios start at 1.
+
+        TRL, which asks for the field after this, takes it for all rows or for none, and peers' rows have none.
+        """
+        known = self._inputs.get("known_rows")
+        if known is not None:
+            recorded = self._inputs["old_per_token_logps"]
+            self._inputs["old_per_token_logps"] = torch.where(known, recorded, self._scored)
 
     def _scores_of_logits(
         self, model: torch.nn.Module, rows: RightPadded

@@ -24,7 +24,7 @@ from policies.randomness import seeded
 from policies.seeds import derive_seed
 from policies.text.agreement import AgreementMeter
 from policies.text.batching import Row
-from policies.text.engine.memory_plan import is_shortage, release
+from policies.text.engine.memory_plan import PeakMeter, is_shortage, release
 from policies.text.engine.probe import brief
 from policies.text.noise import adapter_drops
 from policies.text.scoring import ScoringTrainer
@@ -62,6 +62,7 @@ class Step:
     learning_rate: float
     shortage: str | None = None  # what became of the micro-batches where memory was short
     implausible: int = 0  # tokens of peers under the floor
+    peak_bytes: int = 0  # of memory, beyond what was in use before it
 
 
 class GroupTrainer(ScoringTrainer):
@@ -82,6 +83,7 @@ class GroupTrainer(ScoringTrainer):
             self._prepared.parameters(),
             derive_seed(self._seed, "update", self.state.global_step),
         )
+        self._meter = PeakMeter(self.accelerator.device)
         undoable = all_or_nothing(parameters, self.optimizer) if spec.epochs > 1 else nullcontext()
         with (
             seeded(seed, self.accelerator.device),
@@ -103,7 +105,9 @@ class GroupTrainer(ScoringTrainer):
         first = epochs[0][0]
         accumulated = replace(first, clipped_share=clipped, agreement=apart or first.agreement)
         shortage, self._shortage = self._shortage, None
-        return Step(accumulated, max(norm for _, norm in epochs), learning_rate, shortage, implausible)
+        self._meter.read()
+        norm = max(norm for _, norm in epochs)
+        return Step(accumulated, norm, learning_rate, shortage, implausible, self._meter.peak)
 
     def accumulate(self, rows: Sequence[Row], constant_length: int | None = None) -> Accumulated:
         """Adds the gradient of the loss over `rows` to the parameters' gradients, in micro-batches.

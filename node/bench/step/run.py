@@ -21,6 +21,7 @@ from node.bench.kit.options import BenchOptions, refuse_unknown
 from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
 from node.bench.step.cases import CASES, StepCase, draw_rows
 from node.bench.step.memory_peak import MEMORY_CASE, measure_memory
+from node.bench.step.sharing import SHARING_CASE, measure_sharing
 from policies.text import batching
 from policies.text import model as models
 from policies.text.settings import ModelSettings, TrainerSettings
@@ -72,8 +73,9 @@ class TrlStep(GRPOTrainer):
 
 
 def run(options: BenchOptions, progress: Progress) -> Report:
-    """Memory first, then the pairs of each case. Raises BenchError, or Interrupted with what there is on Ctrl-C."""
-    refuse_unknown("case", options.cases, [MEMORY_CASE.name, *(case.name for case in CASES)])
+    """Memory, sharing on and off, then the pairs with TRL. Raises BenchError, or Interrupted with what there is."""
+    named = [MEMORY_CASE.name, SHARING_CASE.name, *(case.name for case in CASES)]
+    refuse_unknown("case", options.cases, named)
     device = best_device()
     machine = dict(options.machine or machine_facts(device))
     model = options.model or DEFAULT_MODEL
@@ -87,6 +89,11 @@ def run(options: BenchOptions, progress: Progress) -> Report:
             measured = measure_memory(model, bf16, progress)
             rows += measured[0]
             checks += measured[1]
+        if not options.cases or SHARING_CASE.name in options.cases:
+            progress(f"{SHARING_CASE.name}: loading {model}")
+            shared = measure_sharing(model, seeds, progress)
+            rows += shared[0]
+            checks += shared[1]
         for case in CASES:
             if options.cases and case.name not in options.cases:
                 continue

@@ -130,8 +130,8 @@ def _weights(shape: Shape, model: ModelSettings) -> int:
 
 def _copy(shape: Shape, settings: TextSettings, *, cuda: bool) -> int:
     size = _sampling_itemsize(shape, settings)
-    # On a CPU in float32 the head gets weights of its own, laid out for few rows.
-    untied = shape.vocabulary * shape.hidden if shape.tied and not cuda and size == 4 else 0
+    # On a CPU the head gets weights of its own, packed for its products.
+    untied = shape.vocabulary * shape.hidden if shape.tied and not cuda else 0
     return (shape.numbers + untied) * size
 
 

@@ -36,7 +36,7 @@ def test_loss_and_gradient_equal_a_hand_written_grpo(
     trainer = trainer_of(model, settings.model_copy(update={"token_budget": token_budget}), temperature)
     accumulated = trainer.accumulate(ROWS)
 
-    assert accumulated.micro_batches == {1: 17, 90: 5, 4096: 2}[token_budget]
+    assert accumulated.micro_batches == {1: 17, 90: 5, 4096: 1}[token_budget]
     assert accumulated.loss == pytest.approx(expected.item(), rel=ROUNDING, abs=1e-7)
     assert largest_relative_difference(gradients(model), gradients(reference)) < ROUNDING
 
@@ -75,12 +75,29 @@ def test_entropy_and_clipped_share_are_means_over_tokens() -> None:
     assert accumulated.clipped_share == pytest.approx(clipped / tokens, abs=1e-6)
 
 
-def test_rows_with_and_without_behaviour_logprobs_never_share_a_micro_batch() -> None:
+def test_rows_with_and_without_behaviour_logprobs_give_apart_what_they_give_together() -> None:
+    known = [row for row in ROWS if row.logprobs is not None]
+    unknown = [row for row in ROWS if row.logprobs is None]
+    together, apart = tiny_model(), tiny_model()
+    whole = trainer_of(together).accumulate(ROWS)
+    trainer = trainer_of(apart)
+    tokens = whole.tokens
+    parts = [trainer.accumulate(rows) for rows in (known, unknown)]
+    assert whole.micro_batches == 1 and all(part.tokens for part in parts)
+    assert whole.loss == pytest.approx(sum(p.loss * p.tokens for p in parts) / tokens, rel=ROUNDING, abs=1e-7)
+    again = tiny_model()
+    trainer = trainer_of(again)
+    for rows, part in zip((known, unknown), parts, strict=True):
+        share = part.tokens / tokens
+        trainer.accumulate([replace(row, advantage=row.advantage * share) for row in rows])
+    assert largest_relative_difference(gradients(together), gradients(again)) < ROUNDING
+
+
+def test_micro_batches_hold_every_row_within_their_budget() -> None:
     for token_budget in (1, 90, 4096):
         batches = [batch.rows for batch in pack(ROWS, token_budget)]
         assert sorted(map(id, ROWS)) == sorted(id(row) for batch in batches for row in batch)
         for batch in batches:
-            assert len({row.logprobs is None for row in batch}) == 1
             width = max(len(r.prompt_ids) for r in batch) + max(len(r.token_ids) for r in batch)
             assert len(batch) == 1 or len(batch) * width <= token_budget
 

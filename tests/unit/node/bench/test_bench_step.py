@@ -17,6 +17,7 @@ from node.bench.kit.report import Interrupted
 from node.bench.step import memory_peak, run
 from node.bench.step.cases import CASES, draw_rows
 from node.bench.step.memory_peak import measure_memory, peak_of_step
+from node.bench.step.sharing import measure_sharing
 from policies.text import scoring
 
 SMALL = tuple(replace(case, prompt_tokens=80, new_tokens=4, rollouts=6, batch_rows=3) for case in CASES)
@@ -79,14 +80,33 @@ def test_the_report_has_the_checks_that_the_issue_names(model: str, monkeypatch:
     monkeypatch.setattr(run, "CASES", SMALL)
     monkeypatch.setattr(memory_peak, "COUNTS", (16,))
     report = run.run(BenchOptions(model=model, repeats=2), lambda _: None)
-    assert [(check.name, check.floor, check.ceiling) for check in report.checks[1:]] == [
+    assert [check.name for check in report.checks[1:4]] == [
+        "prompt36_groups8",
+        "prompt36_groups8_loss",
+        "prompt36_groups8_gradient",
+    ]
+    assert (report.checks[1].floor, report.checks[2].holds, report.checks[3].holds) == (1.8, True, True)
+    assert [(check.name, check.floor, check.ceiling) for check in report.checks[4:]] == [
         ("prompt57", 1.5, float("inf")),
         ("prompt256", 2.5, float("inf")),
     ]
     assert (report.checks[0].name, report.checks[0].ceiling) == ("memory_512", 1.15)
-    assert [row["case"] for row in report.rows] == ["memory_512"] + ["prompt57"] * 2 + ["prompt256"] * 2
+    assert [row["case"] for row in report.rows] == [
+        *["memory_512", *["prompt36_groups8"] * 2],
+        *["prompt57"] * 2,
+        *["prompt256"] * 2,
+    ]
     assert list(report.seeds) == [0, 1]
     assert report.machine["model"] == model
+
+
+def test_sharing_changes_how_a_round_is_split_and_not_what_it_teaches(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "LEAST_SAVING_ON_CPU", 0)
+    (pair,), checks = measure_sharing(model, [0], lambda _: None)
+    assert (pair["ours_micro_batches"], pair["unshared_micro_batches"]) == (6, 1)
+    assert all(check.holds for check in checks if not check.name.endswith("groups8"))
 
 
 def test_more_rollouts_are_more_micro_batches(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +174,7 @@ def test_ctrl_c_keeps_what_was_measured(model: str, monkeypatch: pytest.MonkeyPa
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run, "measure_memory", lambda *_: ([{"case": "memory_512"}], []))
-    monkeypatch.setattr(run, "measure_pairs", interrupted)
+    monkeypatch.setattr(run, "measure_sharing", interrupted)
     with pytest.raises(Interrupted) as caught:
         run.run(BenchOptions(model=model), lambda _: None)
     assert [row["case"] for row in caught.value.report.rows] == ["memory_512"]
