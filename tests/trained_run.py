@@ -69,12 +69,12 @@ def trained_run(
     store, checkpoints = Store(folder.events), Checkpoints(folder.checkpoints, config.checkpoint.keep)
     learner = build_policy(config, lambda *_: None)
     assert isinstance(learner, TextPolicy)
-    store.append(EvaluationEvent(0, 0.25, {"add@2": 0.25}))
+    store.append(EvaluationEvent(0, 0.25, {"add@3": 0.25}))
     for number in range(1, rounds + 1):
         learn(learner, number)
-        store.append(ExternalEvent(number, PEER, "add@2", 7))
+        store.append(ExternalEvent(number, PEER, "add@3", 7))
         store.append(replace(ROUND, round=number, trained_local=3, trained_external=1, policy_version=number))
-        store.append(EvaluationEvent(number, 0.5, {"add@2": 0.5}))
+        store.append(EvaluationEvent(number, 0.5, {"add@3": 0.5}))
         checkpoints.save(learner, NodeState(number, pool=[], guard={}, rollouts={}))
     store.close()
     return folder, learner

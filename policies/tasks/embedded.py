@@ -69,17 +69,17 @@ class EmbeddedTask:
         )
 
 
-# Eight letters, three characters a word: what 0.6 M parameters learn within a short warm start. With two or three
-# characters a word the same 120 steps over six tasks end at a loss of 0.46 in place of 0.38.
+# Eight letters, three or four characters a word: over a thousand prompts a family, and what 0.6 M parameters still
+# learn within a short warm start. Eighteen letters, or four characters always, they did not learn in 160 steps.
 _LETTERS = "abcdefgh"
-_LENGTH = 3
-_DIGITS = 5
+_LENGTHS = (3, 4)
+_BASE_FOUR_LENGTHS = (4, 5)
 _BITS = {"0": "00", "1": "01", "2": "10", "3": "11"}
 
 
 def _sort(random: Random) -> Exercise:
     """Ascending digits; the habit is descending."""
-    digits = random.sample(string.digits, _LENGTH)
+    digits = random.sample(string.digits, random.choice(_LENGTHS))
     ascending = "".join(sorted(digits))
     shown = "".join(digits)
     words = (
@@ -90,7 +90,7 @@ def _sort(random: Random) -> Exercise:
 
 def _reverse(random: Random) -> Exercise:
     """Letters backwards; the habit is to copy them unchanged."""
-    word = "".join(random.sample(_LETTERS, _LENGTH))
+    word = "".join(random.sample(_LETTERS, random.choice(_LENGTHS)))
     words = f"Write the letters {word} in reverse order. Answer with the letters alone."
     return Exercise(f"reverse {word}", word[::-1], word, words)
 
@@ -108,7 +108,7 @@ def _maximum(random: Random) -> Exercise:
 
 def _shift(random: Random) -> Exercise:
     """Each letter's successor; the habit is its predecessor."""
-    word = random.choices(_LETTERS[1:-1], k=_LENGTH)
+    word = random.choices(_LETTERS[1:-1], k=random.choice(_LENGTHS))
     after, before = ("".join(chr(ord(letter) + step) for letter in word) for step in (1, -1))
     shown = "".join(word)
     words = (
@@ -118,9 +118,10 @@ def _shift(random: Random) -> Exercise:
 
 
 def _add(random: Random) -> Exercise:
-    """A sum whose units always carry; the habit is to drop the carry."""
+    """A sum of two digits whose units always carry, the addend of one digit or two; the habit is to drop the carry."""
     tens, units = random.randint(1, 8), random.randint(1, 9)
-    addend = random.randint(10 - units, 9)
+    more_tens = random.choice((0, random.randint(0, 8 - tens)))
+    addend = 10 * more_tens + random.randint(10 - units, 9)
     total = 10 * tens + units + addend
     words = f"What is {tens}{units} + {addend}? Answer with the number alone."
     return Exercise(f"add {tens}{units}+{addend}", str(total), str(total - 10), words)
@@ -129,7 +130,7 @@ def _add(random: Random) -> Exercise:
 def _binary(random: Random) -> Exercise:
     """A number from base four into base two, digit by digit; the habit is to write each digit's bits lowest first."""
     while True:
-        number = "".join(random.choices([*_BITS], k=_DIGITS))
+        number = "".join(random.choices([*_BITS], k=random.choice(_BASE_FOUR_LENGTHS)))
         bits = [_BITS[digit] for digit in number]
         answer, habit = "".join(bits), "".join(pair[::-1] for pair in bits)
         if answer != habit:
@@ -149,7 +150,7 @@ _DRAWS: Mapping[str, Callable[[Random], Exercise]] = {
 
 # Answers of these are compared as a whole.
 FAMILIES: Mapping[str, EmbeddedTask] = MappingProxyType(
-    {family: EmbeddedTask(family, 2, draw) for family, draw in _DRAWS.items()}
+    {family: EmbeddedTask(family, 3, draw) for family, draw in _DRAWS.items()}
 )
 
 

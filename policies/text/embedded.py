@@ -25,7 +25,7 @@ RECIPE_VERSION = 1
 def load_embedded(
     settings: EmbeddedSettings, cache: Path | None = None, progress: Progress | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model of a recipe, made now (about 17 s, with calls of `progress`) or read from `cache`; its tokenizer.
+    """The model of a recipe, made now (some 30 s, with calls of `progress`) or read from `cache`; its tokenizer.
 
     Safe to call from several processes at once. Raises PolicyError when the cache cannot be used.
     """

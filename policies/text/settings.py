@@ -226,7 +226,7 @@ class EmbeddedSettings(Settings):
     """Of the initial weights and of the warm start's data."""
     size: Literal["small", "normal"] = "normal"
     """0.2 or 0.6 M parameters."""
-    steps: PositiveInt = 160
+    steps: PositiveInt = 220
     """Supervised steps."""
     batch: PositiveInt = 64
     """Answers a step, spread evenly over the tasks."""

@@ -67,7 +67,7 @@ def hostile(tmp_path: Path) -> RunFolder:
     folder = make_run(tmp_path / "hostile-1")
     helps = [PeerEvent(3, PEER, 4, 0, {"stale": 2}, standing="known", why=HOSTILE, usefulness=0.31)]
     helps += [PeerEvent(4, HOSTILE, 1, 1, {HOSTILE: 7, "reward": 1}, standing="resting")]
-    taken = [ExternalEvent(number, PEER, "maximum@2", 3) for number in range(3, 9)]
+    taken = [ExternalEvent(number, PEER, "maximum@3", 3) for number in range(3, 9)]
     problem = ProblemEvent(5, HOSTILE, 3, 2, 4, 8, 0.5, None)
     told = LifeEvent(20, "resumed", HOSTILE)
     play_on(folder, range(3, 21), *helps, *taken, ExternalEvent(5, HOSTILE, HOSTILE, 1), problem, told)
@@ -140,7 +140,7 @@ def test_the_questions_of_an_owner_are_answered_by_what_is_seen_or_one_click(
     page.locator("#rollouts-round").fill("2")
     page.keyboard.press("Enter")
     page.wait_for_url("**/rollouts?round=2")
-    page.get_by_role("link", name="maximum@2, seed 3").first.click()  # this problem, by whoever wrote for it
+    page.get_by_role("link", name="maximum@3, seed 3").first.click()  # this problem, by whoever wrote for it
     page.wait_for_url("**/rollouts?task=maximum*seed=3")
     heads = page.locator(".group h2")
     heads.nth(1).wait_for()

@@ -43,7 +43,7 @@ def test_three_nodes_that_draw_and_two_that_write_share_one_swarm(tmp_path: Path
                 process.wait(60)
     for name in nodes:
         rounds = History(tmp_path / name / "events.sqlite").rounds()
-        own = {"digits@1"} if name.startswith("digits") else {"maximum@2", "shift@2"}
+        own = {"digits@1"} if name.startswith("digits") else {"maximum@3", "shift@3"}
         assert len(rounds) == ROUNDS
         assert {task for event in rounds for task in event.rewards_by_task} <= own
         assert sum(event.trained_external for event in rounds) > 0, name

@@ -31,7 +31,7 @@ from swarm.limits import (
 )
 from swarm.wire.body import SharedGroup, SharedRollout
 
-TEXT_TASK, IMAGE_TASK = "sort@2", "digits@1"
+TEXT_TASK, IMAGE_TASK = "sort@3", "digits@1"
 GYM_DATASET = "rg:zebra_puzzles"  # among the slowest to make a problem of
 CAP = 512  # tokens of a completion here; of the embedded tokenizer's, one a character
 LONGEST = 16_384  # characters that the verifier looks at, and no more
@@ -156,7 +156,7 @@ def deep_nesting(sender: Sender) -> Offer:
 
 def decompression(sender: Sender) -> Offer:
     """Zeros up to the largest declared size, behind the start of a text."""
-    start = sender.begin() + b"\x91\x93\xa6sort@2\x07\x91\x93\xda\xff\xff"
+    start = sender.begin() + b"\x91\x93\xa6sort@3\x07\x91\x93\xda\xff\xff"
     return sender.offer_bytes(start + bytes(MAX_BODY_RAW - len(start)), level=19)
 
 

@@ -14,7 +14,7 @@ from policies.tasks import TaskError, TaskSpec, build_task, known_tasks
 def test_embedded_families_are_built_by_name() -> None:
     for name in ("sort", "reverse", "maximum", "shift", "add", "binary"):
         assert name in known_tasks()
-        assert build_task(TaskSpec(name)).name == f"{name}@2"
+        assert build_task(TaskSpec(name)).name == f"{name}@3"
 
 
 def test_known_tasks_name_the_gym_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from swarm.admission.verdict import Outcome, Verdict
 from swarm.limits import MAX_BODY
 from swarm.wire.body_codec import decode_body
 
-GOOD = Verdict(Outcome.ACCEPTED, "12D3", "sort@2", 1, rollouts=12, known=4)
+GOOD = Verdict(Outcome.ACCEPTED, "12D3", "sort@3", 1, rollouts=12, known=4)
 EQUAL = replace(GOOD, outcome=Outcome.SET_ASIDE)
 WASTE = Verdict.refused("12D3", Reason.WASTE, "3 further groups")
 

@@ -35,7 +35,7 @@ BY_NAME = {table.name: table for table in TABLES}
 
 
 def cell(arm: str, *rewards: float) -> Cell:
-    by_task = dict.fromkeys(("sort@2", "reverse@2", "maximum@2", "shift@2", "add@2", "binary@2"), 0.3)
+    by_task = dict.fromkeys(("sort@3", "reverse@3", "maximum@3", "shift@3", "add@3", "binary@3"), 0.3)
     course = NodeCourse(HeldOutScore(0.3, 0.5, by_task), list(rewards), list(rewards), [1.0, 2.0], [10, 10])
     return Cell(arm, 0, PopulationPlan(1, 2, "embedded"), [course])
 

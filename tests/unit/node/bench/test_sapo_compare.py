@@ -23,7 +23,7 @@ def a_cell(
     arm: str, rewards: Sequence[float], *, seed: int = 0, cpu: float = 1.0, tokens: int = 10, **end: float
 ) -> Cell:
     """Two nodes that do the same."""
-    by_task = {f"{task}@2": share for task, share in end.items()} or {"sort@2": 0.1, "shift@2": 0.1}
+    by_task = {f"{task}@3": share for task, share in end.items()} or {"sort@3": 0.1, "shift@3": 0.1}
     mean = sum(by_task.values()) / len(by_task)
 
     def node() -> NodeCourse:

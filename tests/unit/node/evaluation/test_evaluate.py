@@ -49,7 +49,7 @@ def test_a_run_is_judged_against_its_start_and_an_exported_folder_as_the_run(
     first = told(capsys)
     assert (first["model"], first["base"], first["complete"]) == ("round 1", "start", True)
     lines = lines_of(first)
-    names = ["maximum@2", "add@2", "all"]
+    names = ["maximum@3", "add@3", "all"]
     assert sorted(lines) == sorted((n, metric) for n in names for metric in ("pass@1", "pass@4", "reward"))
     for line in lines.values():
         assert line["difference"]["value"] == pytest.approx(line["model"]["value"] - line["base"]["value"])
@@ -68,7 +68,7 @@ def test_a_run_is_judged_against_its_start_and_an_exported_folder_as_the_run(
 
     assert evaluate(asked(tmp_path / "out", tasks="add", base=str(run.path)), as_json=False) == 0
     shown = capsys.readouterr().out
-    assert "add@2" in shown and "maximum" not in shown and "difference" in shown
+    assert "add@3" in shown and "maximum" not in shown and "difference" in shown
 
 
 def test_an_adapter_is_judged_on_its_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

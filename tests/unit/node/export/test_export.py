@@ -104,7 +104,7 @@ def test_the_card_tells_the_lineage_and_its_python_runs(merge: bool, tmp_path: P
     card = (tmp_path / "sums" / "README.md").read_text()
     for words in (
         "| rounds | 2 |",
-        "`add@2`",
+        "`add@3`",
         f"| `{PEER}` | 2 | 25.0% |",
         "| this node | 6 | 75.0% |",
         "Be brief.",

@@ -31,7 +31,7 @@ def exposed() -> dict[str, set[str]]:
 
     found: dict[str, set[str]] = defaultdict(set)
     with closing(Monitor(MetricsConfig(listen="127.0.0.1:0"))) as monitor:
-        monitor.on_evaluation(EvaluationEvent(0, 0.125, {"sort@2": 0.125}))
+        monitor.on_evaluation(EvaluationEvent(0, 0.125, {"sort@3": 0.125}))
         for number in (1, 2):
             counts = {"fetched_bytes": 10 * number, "served_bytes": 20 * number}
             monitor.on_round(ROUND, TransportStatus(True, (), 5, counts))

@@ -36,7 +36,7 @@ def test_without_reasoning_gym_the_list_says_how_to_install_it(monkeypatch: pyte
 def test_problems_are_those_that_a_node_meets() -> None:
     task = build_task(TaskSpec("sort"))
     shown = json.loads(run(app, ["tasks", "show", "sort", "--seeds", "3:6", "--json"]).stdout)
-    assert shown["task"] == "sort@2"
+    assert shown["task"] == "sort@3"
     expected = [task.problem(seed) for seed in (3, 4, 5)]
     assert [(p["seed"], p["prompt"], p["answer"]) for p in shown["problems"]] == [
         (problem.seed, problem.prompt, problem.answer) for problem in expected
@@ -48,7 +48,7 @@ def test_problems_are_those_that_a_node_meets() -> None:
 def test_a_person_reads_prompt_and_answer() -> None:
     told = run(app, ["tasks", "show", "reverse", "--seeds", "1"]).stdout
     problem = build_task(TaskSpec("reverse")).problem(1)
-    assert problem.prompt in told and problem.answer in told and "reverse@2" in told
+    assert problem.prompt in told and problem.answer in told and "reverse@3" in told
 
 
 def test_parameters_are_those_of_a_config() -> None:
