@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from node.bench.engine.hf_generation import ContinuousBatching, PlainGeneration
-from node.bench.engine.report import CHECKED_DTYPE, ENGINE, RIVALS, Timing
+from node.bench.engine.hf_generation import ContinuousBatching, DynamicInt8, PlainGeneration
+from node.bench.engine.products import LibraryProducts
+from node.bench.engine.report import CHECKED_DTYPE, ENGINE, FINE, PRODUCTS, RIVALS, Timing
 from node.bench.engine.trl_generation import TrlGeneration
+from node.bench.kit.machine import clock_of
 from node.bench.kit.report import Progress
 from node.bench.kit.workloads import AprilRounds, EnginePlan, Workload, count_tokens, draw_requests, play
 from policies.policy import Stop
 from policies.text.engine import Continuation, Engine, Request, Sampling
 
 PAIRS = 3
-OTHERS = ("generate", "batching")
+OTHERS = ("generate", "batching", "int8")
 WARM_UP_SEED = 1_000_000  # of requests that no measured run plays
 WARM_UP = (Request((0, 1, 2, 3), key=0, max_new_tokens=3), Request((0, 1, 2, 3), key=1, max_new_tokens=3))
 
@@ -41,12 +42,12 @@ def rival_runs(case: Workload, dtype: str, device: torch.device, asked: int | No
     """How often each rival runs a case; the engine's plans run beside every one of them.
 
     On a CPU without bf16 units one run takes 20 to 200 s, so there only TRL's path in bfloat16, which the checks
-    are about, is repeated, and the other two show in one case that they are no faster.
+    are about, and the products alone are repeated; the others show in one case that they are no faster.
     """
     checked = dtype == CHECKED_DTYPE
     if device.type != "cpu":
-        return dict.fromkeys(RIVALS, asked or PAIRS)
-    runs = {"trl": asked or (PAIRS if checked else 1)}
+        return dict.fromkeys((*FINE, PRODUCTS), asked or PAIRS)
+    runs = dict.fromkeys(("trl", PRODUCTS), asked or (PAIRS if checked else 1))
     return runs if checked and case.name != "equal16" else runs | dict.fromkeys(OTHERS, 1)
 
 
@@ -60,6 +61,7 @@ class Comparison:
         self._vocabulary = int(model.config.get_text_config().vocab_size)
         self._dtype = str(model.dtype).removeprefix("torch.")
         self._rivals: dict[str, Rival] = {}
+        self._clock = clock_of(model.device)
 
     def compete(self, case: Workload, runs: Mapping[str, int], progress: Progress) -> Iterator[Timing]:
         """Timings as they come, `runs[name]` of each rival and one of every plan beside each of them.
@@ -81,7 +83,9 @@ class Comparison:
         return [plan for plan in case.plans if plan.arithmetic in ("auto", self._dtype)]
 
     def _plan_runner(self, case: Workload, plan: EnginePlan) -> Runner:
-        engine = Engine(self._model, (), slots=plan.slots, arithmetic=plan.arithmetic)
+        # `auto` may round float32 weights, and a comparison is in equal arithmetic.
+        arithmetic = "float32" if self._dtype == "float32" else plan.arithmetic
+        engine = Engine(self._model, (), slots=plan.slots, arithmetic=arithmetic)
         rounds = AprilRounds(case, plan, 0, self._vocabulary) if plan.in_flight else None
 
         def sample(requests: Sequence[Request], stop: Stop) -> list[Continuation]:
@@ -89,9 +93,9 @@ class Comparison:
 
         def measure(seed: int) -> Timing:
             requests = draw_requests(case, seed, self._vocabulary)
-            start = time.perf_counter()
+            start = self._clock()
             played = rounds.play(sample) if rounds else play(requests, sample)
-            seconds = time.perf_counter() - start
+            seconds = self._clock() - start
             arithmetic = str(engine.figures["arithmetic"])
             return Timing(case.name, ENGINE, plan.name, self._dtype, arithmetic, seed, seconds, played)
 
@@ -103,9 +107,9 @@ class Comparison:
 
         def measure(seed: int) -> Timing:
             requests = draw_requests(case, seed, self._vocabulary)
-            start = time.perf_counter()
+            start = self._clock()
             lengths = rival.complete(requests)
-            seconds = time.perf_counter() - start
+            seconds = self._clock() - start
             if any(
                 length < request.max_new_tokens for request, length in zip(requests, lengths, strict=True)
             ):
@@ -127,6 +131,10 @@ class Comparison:
             return TrlGeneration(copy.deepcopy(self._model), self._tokenizer, never_sampled)
         if name == PlainGeneration.name:
             return PlainGeneration(self._model, never_sampled)
+        if name == DynamicInt8.name:
+            return DynamicInt8(self._model, never_sampled)
+        if name == LibraryProducts.name:
+            return LibraryProducts(self._model)
         return ContinuousBatching(self._model, never_sampled)
 
     def _warm_up(self, case: Workload) -> Sequence[Request]:

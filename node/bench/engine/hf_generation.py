@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -34,6 +35,21 @@ class PlainGeneration:
             generation_config=_sampling(longest, self._never_sampled),
         )
         return [len(row) for row in sequences[:, prompts.shape[1] :].tolist()]
+
+
+class DynamicInt8(PlainGeneration):
+    """`generate` on torch's dynamic int8: the one line that a user would add. Its log-probs are coarse."""
+
+    name = "int8"
+
+    def __init__(self, model: PreTrainedModel, never_sampled: int) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch means to move it to another package
+            quantised = torch.ao.quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
+                copy.deepcopy(model).float(), {torch.nn.Linear}, dtype=torch.qint8
+            )
+        super().__init__(quantised, never_sampled)
+        self.arithmetic = "int8"
 
 
 class ContinuousBatching:

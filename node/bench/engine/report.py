@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel
@@ -13,7 +13,12 @@ from node.bench.kit.report import Check, Row
 from node.bench.kit.workloads import CASES, Played
 
 ENGINE = "engine"
-RIVALS = ("generate", "batching", "trl")
+PRODUCTS = "products"  # the library's matrix products alone, which do no rollouts
+RIVALS = ("generate", "batching", "int8", "trl", PRODUCTS)
+FINE = ("generate", "batching", "trl")  # those whose log-probs are within 0.05 nats of the policy's
+BEST_RIVAL_FLOOR = 1.1  # over the fastest of them
+# Cases whose share of the library's products is checked, and the least of it.
+PRODUCT_SHARES = {"equal16": ("matmul_share16", 0.6), "one_prompt_128": ("matmul_share128", 0.8)}
 ITEM_BYTES = {"float32": 4, "bfloat16": 2}
 CHECKED_DTYPE = "bfloat16"
 
@@ -80,7 +85,28 @@ def checks_of(timings: Sequence[Timing]) -> list[Check]:
         figures = ratios("trl", [timing for timing in chosen if timing.plan == plan.name], chosen)
         if figures and plan.floor is not None:
             checks.append(Check.of(plan.name, figures, paper="TRL 1.16: 1", floor=plan.floor))
+    return [*checks, *_share_checks(chosen), *_best_rival(chosen)]
+
+
+def _share_checks(timings: Sequence[Timing]) -> list[Check]:
+    """The products' seconds over ours."""
+    checks = []
+    for case, (name, floor) in PRODUCT_SHARES.items():
+        ours = [timing for timing in timings if timing.plan == case]
+        if figures := ratios(PRODUCTS, ours, timings):
+            checks.append(Check.of(name, figures, paper="the library's products alone: 1", floor=floor))
     return checks
+
+
+def _best_rival(timings: Sequence[Timing]) -> list[Check]:
+    """Of the first run, which all of FINE play: the seconds of the fastest over ours."""
+    first = [timing for timing in timings if timing.seed == 0]
+    ours = [timing for timing in first if timing.plan == "equal16"]
+    found = {name: ratios(name, ours, first) for name in FINE}
+    if not all(found.values()):
+        return []
+    best = min(found, key=lambda name: found[name][0])
+    return [Check.of("equal16_best_rival", found[best], paper=f"{best}: 1", floor=BEST_RIVAL_FLOOR)]
 
 
 def ratios(rival: str, ours: Iterable[Timing], timings: Sequence[Timing]) -> list[float]:
@@ -103,13 +129,22 @@ def _row(runs: Sequence[Timing], timings: Sequence[Timing], cost: Cost, limits: 
         "mean_length": statistics.fmean(length for run in runs for length in run.played.finished),
         "rollouts_per_s": statistics.median(1 / run.seconds_a_rollout for run in runs),
         "tokens_per_s": statistics.median(run.played.tokens / run.seconds for run in runs),
-        "matmul_share": statistics.median(cost.matmul_share(run, limits) for run in runs),
-        "bandwidth_share": statistics.median(cost.bandwidth_share(run, limits) for run in runs),
+        "matmul_share": _median_share(cost.matmul_share, runs, limits),
+        "bandwidth_share": _median_share(cost.bandwidth_share, runs, limits),
     }
     for rival in RIVALS:
         figures = ratios(rival, runs, timings) if first.contender == ENGINE else []
         row[f"over_{rival}"] = statistics.median(figures) if figures else None
     return row
+
+
+def _median_share(
+    share: Callable[[Timing, Limits], float], runs: Sequence[Timing], limits: Limits
+) -> float | None:
+    """None in an arithmetic whose limit was not measured."""
+    if runs[0].arithmetic not in limits.matmul_gflop_s:
+        return None
+    return statistics.median(share(run, limits) for run in runs)
 
 
 def _who(timing: Timing) -> tuple[str, str, str, str | None]:

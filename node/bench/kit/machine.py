@@ -108,6 +108,11 @@ def measure_limits(device: torch.device) -> Limits:
     return Limits(_read_rate(device), rates)
 
 
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Processor seconds on a CPU where torch has one thread, which other programs disturb least; else wall seconds."""
+    return time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+
+
 def synchronize(device: torch.device) -> None:
     """Waits until the device has done what it was given; a CPU always has."""
     if device.type != "cpu":

@@ -68,7 +68,7 @@ CASES = (
         prompt_tokens=57,
         new_tokens=None,
         plans=(
-            EnginePlan("longtail", slots=16, floor=2.0),
+            EnginePlan("longtail", slots=16, floor=2.5),
             EnginePlan("longtail_april", slots=32, in_flight=32, floor=6.0),
             EnginePlan("longtail_april_3x", slots=48, in_flight=48),
         ),
@@ -79,7 +79,7 @@ CASES = (
         per_prompt=128,
         prompt_tokens=57,
         new_tokens=32,
-        plans=(EnginePlan("one_prompt_128", slots=128, floor=2.0),),
+        plans=(EnginePlan("one_prompt_128", slots=128, floor=3.0),),
     ),
     Workload(
         "long_prompt_64",
@@ -87,7 +87,7 @@ CASES = (
         per_prompt=64,
         prompt_tokens=512,
         new_tokens=16,
-        plans=(EnginePlan("long_prompt_64", slots=64, floor=8.0),),
+        plans=(EnginePlan("long_prompt_64", slots=64, floor=15.0),),
     ),
 )
 

@@ -40,7 +40,7 @@ def _load_policy(overrides: list[str]) -> None:
     from node.config.reading import load_config
     from node.runtime.build import build_policy
 
-    build_policy(load_config("smollm2", overrides), lambda *_: None)
+    build_policy(load_config("smollm2", ["seed=0", *overrides]), lambda *_: None)
 
 
 def _run_verb(arguments: list[str]) -> None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from policies.policy import PolicyError
 from policies.text.batching import CACHED_TOKEN_COST
 from policies.text.engine.memory_plan import Footprint, plan
+from policies.text.engine.weights import chosen_arithmetic
 from policies.text.head import CACHED_NUMBERS, KEPT_BYTES, REUSED_NUMBERS
 from policies.text.memory.shape import Shape
 from policies.text.scoring import least_saving
@@ -104,7 +107,9 @@ def estimate(
     copy = 0 if model.four_bit else _copy(shape, settings, cuda=cuda)
     if weights + copy + reserved > free:
         copy = 0
-    sampled = _sampling(shape, settings, load, int((free - weights - copy - optimiser - overhead) * 0.5))
+    sampled = _sampling(
+        shape, settings, load, int((free - weights - copy - optimiser - overhead) * 0.5), cuda=cuda
+    )
     return Estimate(
         weights=weights,
         copy=copy,
@@ -129,14 +134,15 @@ def _weights(shape: Shape, model: ModelSettings) -> int:
 
 
 def _copy(shape: Shape, settings: TextSettings, *, cuda: bool) -> int:
-    size = _sampling_itemsize(shape, settings)
+    size = _sampling_itemsize(shape, settings, cuda=cuda)
     # On a CPU the head gets weights of its own, packed for its products.
     untied = shape.vocabulary * shape.hidden if shape.tied and not cuda else 0
     return (shape.numbers + untied) * size
 
 
-def _sampling_itemsize(shape: Shape, settings: TextSettings) -> int:
-    return {"bfloat16": 2, "float32": 4}.get(settings.arithmetic, shape.itemsize)
+def _sampling_itemsize(shape: Shape, settings: TextSettings, *, cuda: bool) -> int:
+    stored = torch.bfloat16 if shape.itemsize == 2 else torch.float32
+    return chosen_arithmetic(stored, shape.numbers, settings.arithmetic, cpu=not cuda).itemsize
 
 
 def micro_batch_of(shape: Shape, settings: TextSettings, load: Load, *, cuda: bool) -> MicroBatch:
@@ -175,9 +181,11 @@ def _update_logits(shape: Shape, settings: TextSettings, scored: int) -> int:
     return kept + buffer + piece
 
 
-def _sampling(shape: Shape, settings: TextSettings, load: Load, room: int) -> tuple[int, int, int]:
+def _sampling(
+    shape: Shape, settings: TextSettings, load: Load, room: int, *, cuda: bool
+) -> tuple[int, int, int]:
     """Bytes of keys and values, bytes of a pass, and rollouts in flight: as many as there is room for."""
-    size = _sampling_itemsize(shape, settings)
+    size = _sampling_itemsize(shape, settings, cuda=cuda)
     footprint = Footprint.counted(
         token=shape.states * size,
         vocabulary=shape.vocabulary,

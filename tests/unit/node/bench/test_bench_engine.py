@@ -159,6 +159,14 @@ def test_checks_take_the_median_pair_with_bfloat16_weights() -> None:
     assert checks_of([dataclasses.replace(each, dtype="float32") for each in TIMINGS]) == []
 
 
+def test_the_best_rival_is_the_fastest_that_is_not_coarse_and_products_are_none() -> None:
+    others = [timing("batching", 0, 9.0), timing("int8", 0, 1.0), timing("products", 0, 1.5)]
+    found = {check.name: check for check in checks_of([*TIMINGS, *others])}
+    best, share = found["equal16_best_rival"], found["matmul_share16"]
+    assert (best.paper, best.ours, best.floor) == ("generate: 1", 3.0, 1.1)
+    assert (share.ours, share.floor) == (0.75, 0.6)
+
+
 def test_rows_hold_medians_and_shares_of_the_limits() -> None:
     cost = Cost(weights=1_000_000, kv_values=1000)
     limits = Limits(read_gb_s=0.5, matmul_gflop_s={"float32": 0.1, "bfloat16": 0.05})
@@ -214,17 +222,19 @@ def test_cost_counts_what_a_token_is_multiplied_with() -> None:
 def test_everybody_plays_every_run_that_is_asked_for() -> None:
     said: list[str] = []
     model = llama().to(torch.bfloat16)
-    runs = {"generate": 1, "batching": 1, "trl": 2}
+    runs = {"generate": 1, "batching": 1, "int8": 1, "trl": 2, "products": 2}
     timings = list(Comparison(model, tokenizer()).compete(SMALL, runs, said.append))
     who = [(each.plan or each.contender, each.seed) for each in timings]
-    first = ["generate", "batching", "trl", "equal16", "equal16_bf16"]
-    assert who == [(name, 0) for name in first] + [(name, 1) for name in ("equal16_bf16", "equal16", "trl")]
+    first = ["generate", "batching", "int8", "trl", "products", "equal16", "equal16_bf16"]
+    again = ("equal16_bf16", "equal16", "products", "trl")
+    assert who == [(name, 0) for name in first] + [(name, 1) for name in again]
     assert len(said) == len(timings) and said[0] == "bfloat16 equal16, run 1 of 2: generate"
     assert all(each.seconds > 0 and each.played.finished == (3,) * 4 for each in timings)
     assert {each.played for each in timings if each.seed == 0} == {
         Played((3,) * 4, tokens=12, prompt_tokens=10, steps=3, context=4 * (5 + 6 + 7))
     }
-    assert [check.name for check in checks_of(timings)] == ["equal16"]
+    named = ["equal16", "matmul_share16", "equal16_best_rival"]
+    assert [check.name for check in checks_of(timings)] == named
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
 
@@ -257,10 +267,12 @@ def test_ctrl_c_keeps_the_timings_so_far(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_rivals_run_often_only_where_a_check_needs_them() -> None:
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     equal, longtail = CASES[0], LONGTAIL
-    assert rival_runs(equal, "bfloat16", cpu, None) == {"trl": 3, "generate": 1, "batching": 1}
-    assert rival_runs(longtail, "bfloat16", cpu, 5) == {"trl": 5}
-    assert rival_runs(longtail, "float32", cpu, None) == {"trl": 1, "generate": 1, "batching": 1}
-    assert rival_runs(longtail, "bfloat16", cuda, None) == {"generate": 3, "batching": 3, "trl": 3}
+    others = {"generate": 1, "batching": 1, "int8": 1}
+    assert rival_runs(equal, "bfloat16", cpu, None) == {"trl": 3, "products": 3} | others
+    assert rival_runs(longtail, "bfloat16", cpu, 5) == {"trl": 5, "products": 5}
+    assert rival_runs(longtail, "float32", cpu, None) == {"trl": 1, "products": 1} | others
+    all_but_int8 = {"generate": 3, "batching": 3, "trl": 3, "products": 3}
+    assert rival_runs(longtail, "bfloat16", cuda, None) == all_but_int8
 
 
 def test_memory_is_reported_against_the_budget() -> None:

@@ -10,9 +10,10 @@ import torch
 from tiny_models import asked, made, teacher_forced
 from torch.nn.functional import linear
 
-from policies.text.engine import Engine, Sampling, lean_step, packed
+from policies.text.engine import Engine, Sampling, lean_step, packed, weights
 from policies.text.engine.packed import PackedLinear, can_pack, product_plus, product_times
 from policies.text.engine.sampling import CACHED_NUMBERS, choose
+from policies.text.engine.weights import chosen_arithmetic
 
 FORMED = ["llama", "smollm2", "mistral", "qwen2", "qwen3", "gemma2", "gemma3"]
 CPU = torch.device("cpu")
@@ -133,3 +134,28 @@ def test_tokens_drawn_a_few_rows_at_a_time_are_those_of_all_at_once() -> None:
         choose(logits[i : i + 1], keys[i : i + 1], positions[i : i + 1], Sampling(0.9))[0] for i in range(8)
     ]
     assert torch.equal(tokens, torch.cat(singly))
+
+
+@pytest.mark.parametrize(
+    ("units", "dtype", "parameters", "cpu", "chosen"),
+    [
+        (True, torch.float32, 135_000_000, True, torch.bfloat16),
+        (True, torch.float32, 600_000, True, torch.float32),
+        (True, torch.bfloat16, 600_000, True, torch.bfloat16),
+        (False, torch.float32, 135_000_000, True, torch.float32),
+        (False, torch.bfloat16, 135_000_000, True, torch.float32),
+        (False, torch.bfloat16, 135_000_000, False, torch.bfloat16),
+        (True, torch.float32, 135_000_000, False, torch.float32),
+    ],
+)
+def test_auto_weighs_what_the_processor_can_do(
+    monkeypatch: pytest.MonkeyPatch,
+    units: bool,
+    dtype: torch.dtype,
+    parameters: int,
+    cpu: bool,
+    chosen: torch.dtype,
+) -> None:
+    monkeypatch.setattr(weights, "_cpu_multiplies_bfloat16", lambda: units)
+    assert chosen_arithmetic(dtype, parameters, "auto", cpu=cpu) == chosen
+    assert chosen_arithmetic(dtype, parameters, "float32", cpu=cpu) == torch.float32
