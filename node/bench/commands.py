@@ -138,6 +138,22 @@ def compare(
 
 
 @bench_app.command()
+def curriculum(
+    cases: CasesOption = [],
+    model: ModelOption = None,
+    seeds: SeedsOption = None,
+    rounds: RoundsOption = None,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Keep finished cells here, and go on from them.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """SmolLM2 on tasks that are too hard for it: hard ones alone, with easier ones, adaptively."""
+    options = BenchOptions(cases=tuple(cases), model=model, repeats=seeds, rounds=rounds, folder=folder)
+    _run("curriculum", options, as_json=as_json)
+
+
+@bench_app.command()
 def dars(seeds: SeedsOption = None, as_json: JsonOption = False) -> None:
     """DARS on a tabular bandit: do hard problems stay solvable?"""
     _run("dars", BenchOptions(repeats=seeds), as_json=as_json)

@@ -31,6 +31,7 @@ from policies.tasks.curriculum import Curriculum, take_all
 from policies.tasks.data_task import DataTask
 from policies.tasks.form_check import form_fault
 from policies.tasks.image_reward import ImageRewardTask
+from policies.tasks.success_rates import SuccessRates
 from policies.tasks.task import HELD_OUT_SEED, Task
 from policies.text.arithmetic import has_bfloat16, prepare_device
 from policies.text.embedded import load_embedded
@@ -85,7 +86,8 @@ def build_node(
         config.run_seed, "gossip", time.time_ns()
     )  # what peers offer repeats in no run
     takes = policy.takes if isinstance(policy, TextPolicy) else take_all
-    curriculum = Curriculum(tasks, [task.weight for task in chosen], config.run_seed, takes)
+    rates = SuccessRates() if config.sampler.problems == "adaptive" else None
+    curriculum = Curriculum(tasks, [task.weight for task in chosen], config.run_seed, takes, rates)
     if isinstance(policy, TextPolicy):
         own_rows = [task for task in tasks if isinstance(task, DataTask)]
         _check_answer_forms(config, tasks)

@@ -107,10 +107,10 @@ def play_round(node: Node) -> RoundEvent:
 
     with watch.phase("exchange"):
         node.verifier.habits.note(phase.groups)
+        node.curriculum.note(phase.groups)
         if phase.groups:  # none where no verifier came to an end
             node.gossip.publish(phase.groups, node.round, node.policy.version, node.policy.fingerprint)
         exchanged = node.gossip.drain()  # since the last round; accepted groups are in the pool by now
-
     generator = derive_generator(node.config.run_seed, "sample", node.round)
     # The strategy chose the own groups; all of them train.
     mix = Mix(
@@ -291,6 +291,7 @@ def save(node: Node) -> Path:
             node.feedback.snapshot(),
             node.verifier.records.snapshot(),
             node.verifier.habits.snapshot(),
+            node.curriculum.rates.snapshot() if node.curriculum.rates else None,
         ),
     )
 
@@ -307,6 +308,8 @@ def resume(node: Node) -> int:
     node.feedback = SwarmFeedback.restored(state.feedback)
     node.verifier.records.restore(state.peers or {})
     node.verifier.habits.restore(state.habits or {})
+    if node.curriculum.rates is not None:
+        node.curriculum.rates.restore(state.rates)
     return node.store.rewind(state.round)
 
 

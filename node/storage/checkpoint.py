@@ -33,6 +33,7 @@ class NodeState:
     feedback: Any = None  # what `SwarmFeedback.snapshot` gave
     peers: Any = None  # what `PeerRecords.snapshot` gave
     habits: Any = None  # what `Habits.snapshot` gave
+    rates: Any = None  # what `SuccessRates.snapshot` gave, of an adaptive draw
     format: int = FORMAT
 
 

@@ -72,6 +72,10 @@ class DataTask:
         prompt, answer = rows[place % len(rows)]
         return Problem(self.name, seed, prompt, answer)
 
+    def row(self, seed: int) -> int:
+        """The number of a training seed's row."""
+        return seed % len(self.training)
+
     def longest(self, count: int) -> list[Problem]:
         """The problems of the longest prompts to train on: what does not fit into a model is known before a run."""
         places = sorted(range(len(self.training)), key=lambda place: -len(self.training[place][0]))

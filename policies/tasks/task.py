@@ -73,6 +73,15 @@ class TextTask(ProblemSource, Protocol):
 
 
 @runtime_checkable
+class RowTask(TextTask, Protocol):
+    """A task of finitely many rows, of which each seed meets one."""
+
+    def row(self, seed: int) -> int:
+        """The number of a training seed's row."""
+        ...
+
+
+@runtime_checkable
 class ImageTask(ProblemSource, Protocol):
     """Asks for images. `score_images` is pure: with equal scorers, rewards are equal up to rounding."""
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
-from policies.rollout import Problem
+from policies.rollout import Finish, Group, Problem, Rollout
 from policies.seeds import derive_generator, derive_seed
 from policies.tasks import build_task
 from policies.tasks.curriculum import Curriculum
+from policies.tasks.success_rates import SuccessRates
 from policies.tasks.task import HELD_OUT_SEED, TRAIN_SEEDS, TaskSpec, TaskTimeoutError
 
 TASKS = [build_task(TaskSpec("sort")), build_task(TaskSpec("reverse"))]
@@ -78,3 +80,48 @@ def test_a_seed_that_no_problem_is_made_of_is_passed_over() -> None:
 def test_a_task_that_makes_no_problem_says_so() -> None:
     with pytest.raises(TaskTimeoutError, match="takes too long"):
         Curriculum([Fussy(lambda seed: True)], [1.0], 5).draw(1, 0, 1)
+
+
+@dataclass(frozen=True)
+class Rows(Fussy):
+    """Ten rows."""
+
+    def row(self, seed: int) -> int:
+        return seed % 10
+
+
+def met(task: Rows, seed: int, reward: float) -> Group:
+    return Group(task.problem(seed), (Rollout("", (), Finish.STOP, reward=reward),))
+
+
+def test_an_adaptive_draw_prefers_what_is_neither_always_nor_never_solved() -> None:
+    levels = [Rows(lambda seed: False, f"level{n}@1") for n in range(3)]
+    rates = SuccessRates()
+    adaptive = Curriculum(levels, [1.0, 1.0, 2.0], 5, rates=rates)
+    even = Counter(problem.task for problem in adaptive.draw(1, 0, 2000))
+    assert abs(even["level2@1"] - 1000) < 100, "what was never met is drawn by weight"
+    for task, reward in zip(levels, (1.0, 0.5, 0.0), strict=True):
+        rates.note([met(task, 0, reward)], {task.name: task})
+    shares = Counter(problem.task for problem in adaptive.draw(1, 0, 2000))
+    assert abs(shares["level1@1"] - 2000 * 1 / 1.6) < 100 and shares["level0@1"] > 150
+
+    one = Curriculum(levels[:1], [1.0], 5, rates=rates)  # row 0 of it is always solved
+    for row in range(1, 10):
+        rates.note([met(levels[0], row, row / 10)], {levels[0].name: levels[0]})
+    drawn = Counter(levels[0].row(problem.seed) for problem in one.draw(1, 0, 2000))
+    assert 0 < drawn[0] < 90 and min(drawn[row] for row in range(1, 10)) > 150
+    again = SuccessRates()
+    again.restore(json.loads(json.dumps(rates.snapshot())))
+    assert Curriculum(levels, [1.0, 1.0, 2.0], 5, rates=again).draw(9, 0, 50) == adaptive.draw(9, 0, 50)
+
+
+def test_rates_move_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("policies.tasks.success_rates.MAX_ROWS", 3)
+    task, rates = Rows(lambda seed: False), SuccessRates()
+    assert rates.of_task(task) == rates.of_seed(task, 0) == 1.0
+    for seed in (0, 1, 2, 0, 3):
+        rates.note([met(task, seed, 0.0)], {task.name: task})
+    assert set(rates.rows) == {f"fussy@1 {row}" for row in (2, 0, 3)} and rates.of_seed(task, 0) < 1.0
+    for _ in range(8):
+        rates.note([met(task, 0, 0.8)], {task.name: task})
+    assert rates.of_task(task) == rates.of_seed(task, 0) == 1.0

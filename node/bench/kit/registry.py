@@ -21,6 +21,7 @@ BENCHMARKS: Mapping[str, str] = MappingProxyType(
             "arena",
             "attacks",
             "branch",
+            "curriculum",
             "engine",
             "families",
             "faults",

@@ -18,6 +18,9 @@ class SamplerConfig(Settings):
     """I: own groups that a round decides on; how many it opens for that is the strategy's choice."""
     external: int = Field(default=0, ge=0, le=MAX_GROUPS)
     """J: groups of peers a round. The paper's best split is I = J = 4; a silo has none."""
+    problems: Literal["uniform", "adaptive"] = "uniform"
+    """Which own problems: uniform over seeds and, by weight, tasks; or adaptive, those tasks and rows more often at
+    which the own success rate is between 0.1 and 0.9. Difficulties of a dataset are several `[[tasks]]`."""
     draw: Literal["peers", "uniform"] = "peers"
     """Which external groups: peers: fair to networks, four fifths of the places for peers with a record. uniform:
     over groups, as published."""

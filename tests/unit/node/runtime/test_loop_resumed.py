@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fakes import ALICE, BOB
 from loop_nodes import SWARM, TASK, DivergesOnce, Quiet, node_of, pair
 
-from node.runtime.loop import MAX_DIVERGED_ROUNDS, play_round, resume, run, save
+from node.runtime.loop import MAX_DIVERGED_ROUNDS, Node, play_round, resume, run, save
 from node.storage.events import History
 from node.storage.rollout_history import RolloutHistory
 from node.storage.rollout_rows import RolloutQuery
@@ -17,6 +18,7 @@ from policies.policy import (
 )
 from policies.rollout import Finish, Rollout, Segment
 from policies.strategies.open_groups import UNBEGUN, OpenGroup
+from policies.tasks.success_rates import SuccessRates
 from swarm.transport.in_memory import MemoryHub
 from swarm.transport.silo import SiloTransport
 
@@ -123,3 +125,19 @@ def test_own_partials_are_carried_on_after_a_resumption(tmp_path: Path) -> None:
     resume(again)
     assert again.rollouts.partials == alice.rollouts.partials and len(again.rollouts.partials) == 2
     assert again.rollouts.snapshot() == alice.rollouts.snapshot()
+
+
+def test_a_resumed_node_draws_by_the_success_rates_of_before(tmp_path: Path) -> None:
+    def adaptive() -> Node:
+        node = node_of(tmp_path, ALICE, SiloTransport(), external=0)
+        node.curriculum = replace(node.curriculum, rates=SuccessRates())
+        return node
+
+    node = adaptive()
+    node.round = 1
+    play_round(node)
+    assert node.curriculum.rates is not None and node.curriculum.rates.tasks == {TASK.name: 0.5}
+    save(node)
+    again = adaptive()
+    resume(again)
+    assert again.curriculum.rates == node.curriculum.rates
