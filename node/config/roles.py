@@ -13,6 +13,7 @@ from policies.tasks import asks_for_sandbox
 from policies.tasks.code_task import CODE_SOURCE, is_code
 from policies.tasks.data_task import is_data
 from policies.tasks.task import TaskSpec
+from policies.tasks.verifiers.own import own_packages
 from swarm.errors import InviteError
 from swarm.wire.invite import Invite
 from swarm.wire.manifest import Manifest
@@ -104,7 +105,7 @@ def _joined_task(spec: TaskSpec, mine: Mapping[tuple[str, str], TaskConfig]) -> 
     own = mine.get(task.key)
     if is_data(spec.name):
         try:
-            return joined(spec, own, TaskConfig)
+            return _without_code(joined(spec, own, TaskConfig), own)
         except ValueError as error:
             raise ConfigError(f"the invite's task {spec.name}: {error}: ask for a new invite") from None
     if is_code(spec.name) and (set(spec.params) != {CODE_SOURCE} or own is None or not own.code):
@@ -114,6 +115,18 @@ def _joined_task(spec: TaskSpec, mine: Mapping[tuple[str, str], TaskConfig]) -> 
             f"--config FILE.toml in which [[tasks]] has name = {spec.name!r} and code = 'FILE.py:Class'"
         )
     return own.model_copy(update={"params": task.params}) if own else task
+
+
+def _without_code(task: TaskConfig, own: TaskConfig | None) -> TaskConfig:
+    """Raises ConfigError for a verifier that is code and that this node's own config does not name."""
+    packages = own_packages(task.verifier)
+    if packages and not (own and "verifier" in own.model_fields_set):
+        raise ConfigError(
+            f"the invite's task {task.name} is scored by code of {', '.join(packages)}, and a node runs only what its "
+            f"own config names: read it, pip install it, and join with --config FILE.toml in which [[tasks]] has "
+            f"name = {task.name!r} and the same verifier, {task.verifier!r}"
+        )
+    return task
 
 
 def _sharing(config: Config) -> SamplerConfig:

@@ -40,8 +40,8 @@ class TaskConfig(Settings):
     answer: str = "{answer}"
     """Of a data task: the right answer, likewise."""
     verifier: str | dict[str, Any] | list[dict[str, Any]] = "exact"
-    """Of a data task: `exact`, `number`, `choice`, `regex` or `json`; with options a table of `name` and those; a sum
-    is a list of tables, each with a `weight`."""
+    """Of a data task: `exact`, `number`, `choice`, `regex`, `json` or `math`; with options a table of `name` and those;
+    a sum is a list of tables, each with a `weight`; one of an installed package has `name` and `package`."""
 
     share: bool = False
     """Of a data task: whoever joins by the swarm's invite may have its rows, from this node and from others that got

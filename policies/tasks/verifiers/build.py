@@ -13,17 +13,27 @@ from pydantic import ValidationError
 
 from policies.tasks.verifiers.answer_format import Form
 from policies.tasks.verifiers.json_value import JsonValue
+from policies.tasks.verifiers.math import Math
 from policies.tasks.verifiers.number import Number
+from policies.tasks.verifiers.own import PACKAGE, Own
 from policies.tasks.verifiers.regex import Regex
 from policies.tasks.verifiers.text import Choice, Exact
 from policies.tasks.verifiers.verifier import Verifier, VerifierError
 from policies.tasks.verifiers.weighted import Weighted
 
 MAX_PARTS = 8  # of a weighted sum
-Named = Exact | Number | Choice | Regex | JsonValue | Form
+Named = Exact | Number | Choice | Regex | JsonValue | Math | Form | Own
 Kind = type[Named]
 KINDS: Mapping[str, Kind] = MappingProxyType(
-    {"exact": Exact, "number": Number, "choice": Choice, "regex": Regex, "json": JsonValue, "format": Form}
+    {
+        "exact": Exact,
+        "number": Number,
+        "choice": Choice,
+        "regex": Regex,
+        "json": JsonValue,
+        "math": Math,
+        "format": Form,
+    }
 )
 Described = str | Mapping[str, Any] | Sequence[Mapping[str, Any]]  # as a config has it
 
@@ -52,15 +62,21 @@ def _part(table: Mapping[str, Any]) -> tuple[Named, float]:
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
         raise VerifierError(f"a verifier's weight must be a number above 0; it is {weight!r}")
     name = options.get("name")
+    if PACKAGE in options and name not in KINDS:
+        return _made(Own, options), float(weight)
     if name not in KINDS:
         near = difflib.get_close_matches(str(name), KINDS, n=1)
-        hint = f"the nearest is {near[0]!r}" if near else f"there are {', '.join(KINDS)}"
+        others = f"there are {', '.join(KINDS)}, and those of packages, which package = 'NAME' says"
+        hint = f"the nearest is {near[0]!r}" if near else others
         raise VerifierError(f"no verifier is called {name!r}; {hint}")
-    kind = KINDS[str(name)]
+    return _made(KINDS[str(name)], options), float(weight)
+
+
+def _made(kind: Kind, options: Mapping[str, Any]) -> Named:
     try:
-        return kind.model_validate(options), float(weight)
+        return kind.model_validate(options)
     except ValidationError as error:
-        raise VerifierError(f"verifier {name}: {_in_words(error, kind)}") from None
+        raise VerifierError(f"verifier {options['name']}: {_in_words(error, kind)}") from None
 
 
 def _in_words(error: ValidationError, kind: Kind) -> str:

@@ -1,4 +1,8 @@
-"""Verifier of JSON: the last value that a completion gives is the row's, whatever its spacing and order of keys."""
+"""Verifier of JSON: the last value that a completion gives is the row's, whatever its spacing and order of keys.
+
+Depth has a bound of ours, far below the interpreter's: which values can be read must not hang on how deep in calls, or
+on which Python, a node reads them.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +15,19 @@ from policies.tasks.verifiers.verifier import VerifierError
 
 SCANNED_CHARACTERS = 16_384
 # Characters that are read in all: a bracket that begins no value is read up to its first fault, and so is the next.
-MAX_READ = 16 * SCANNED_CHARACTERS
-MAX_DEPTH_READ = 4096  # counted for a value that is nested too deeply to be read
+MAX_READ = 32 * SCANNED_CHARACTERS
+MAX_DEPTH = 64  # of brackets in one another
 NOTHING = object()
 
 
 class JsonValue(Settings):
-    """Objects and lists; 1 and 1.0 are equal, 1 and true are not. Read with no more than the library's own depth."""
+    """Objects and lists of at most 64 levels; 1 and 1.0 are equal, 1 and true are not."""
 
     name: Literal["json"] = "json"
 
     @property
     def version(self) -> int:
-        return 1
+        return 2
 
     def check_answer(self, answer: str) -> None:
         """Raises VerifierError."""
@@ -35,12 +39,7 @@ class JsonValue(Settings):
     def score(self, completion: str, answer: str) -> float:
         """1.0 or 0.0."""
         written = last_value(completion)
-        if written is NOTHING:
-            return 0.0
-        try:
-            return float(_same(written, last_value(answer)))
-        except RecursionError:
-            return 0.0
+        return 0.0 if written is NOTHING else float(_same(written, last_value(answer)))
 
 
 def last_value(text: str) -> Any:
@@ -49,15 +48,19 @@ def last_value(text: str) -> Any:
     found: Any = NOTHING
     place = read = 0
     while read < MAX_READ and (start := _next_bracket(part, place)) is not None:
+        place = start + 1
+        end, deep = _scanned(part, start)
+        read += end - start
+        if deep:
+            place = end
+            continue
         try:
             found, place = _DECODER.raw_decode(part, start)
             read += place - start
         except json.JSONDecodeError as error:
             read += error.pos - start + 1
-            place = start + 1
-        except (ValueError, RecursionError):
-            read += MAX_DEPTH_READ
-            place = start + 1
+        except ValueError:  # a number of thousands of digits, or NaN
+            read += len(part) - start
     return found
 
 
@@ -66,11 +69,25 @@ def _next_bracket(text: str, place: int) -> int | None:
     return found.start() if found else None
 
 
+def _scanned(text: str, start: int) -> tuple[int, bool]:
+    """Where a value that begins at `start` ends, should it be one, or goes too deep; and whether it does."""
+    depth, quoted = 0, False
+    for token in _TOKEN.finditer(text, start):
+        if quoted or token[0] == '"':
+            quoted = quoted != (token[0] == '"')
+            continue
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
+        if not 0 < depth <= MAX_DEPTH:
+            return token.end(), depth > MAX_DEPTH
+    return len(text), False
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
 _BRACKET = re.compile(r"[\[{]")
+_TOKEN = re.compile(r'\\.|["\[\]{}]', re.DOTALL)  # in a text a quote may stand behind a backslash
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 

@@ -13,8 +13,8 @@ class Verifier(Protocol):
     """Pure in its arguments and options; peers that agree on those and on the version agree on every reward."""
 
     @property
-    def version(self) -> int:
-        """Raised whenever any completion would get another reward than before."""
+    def version(self) -> int | str:
+        """Another whenever any completion would get another reward than before."""
         ...
 
     def check_answer(self, answer: str) -> None:
