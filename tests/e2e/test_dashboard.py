@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from browser import Opened, chromium, in_a_browser, opened
 from kept_rollouts import PEER, make_run
-from murmur_command import murmur, start
+from murmur_command import QUICK, murmur, start
 from sample_events import ROUND
 
 from node.baseline.uplift import Uplift
@@ -24,6 +25,7 @@ from node.storage.events import (
     EvaluationEvent,
     Event,
     ExternalEvent,
+    History,
     LifeEvent,
     PeerEvent,
     ProblemEvent,
@@ -239,6 +241,40 @@ def test_the_uplift_is_shown_with_both_sides(shown: Opened, tmp_path: Path) -> N
         assert shown.page.locator("#held-out canvas").count() == 1
         shown.page.get_by_label("CPU seconds").check()
         assert held_out.get_attribute("aria-label").startswith("Held-out reward by CPU seconds.")  # type: ignore[union-attr]
+
+
+@in_a_browser
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_node_that_really_trains_is_followed_to_its_end(shown: Opened, tmp_path: Path) -> None:
+    """Its own process writes the store; what hostile peers would have left there is written beside it."""
+    process = start("silo", "tiny", "--rounds", "4", "--run-dir", "live", *QUICK, cwd=tmp_path)
+    run = RunFolder(tmp_path / "live")
+    try:
+        until(lambda: bool(History(run.events).rounds()))
+        with closing(Store(run.events)) as store:
+            store.append(PeerEvent(1, HOSTILE, 1, 0, {HOSTILE: 3}, why=HOSTILE))
+        with closing(DashboardServer(run, 0)) as serving:
+            shown.open(serving.url)
+            shown.until("round 4 of 4")
+            shown.until("finished")
+            shown.page.get_by_role("link", name="Rollouts", exact=True).click()
+            shown.page.locator(".rollout").first.wait_for()
+            shown.open(f"{serving.url}swarm")
+            shown.until("document.title='owned'")
+            assert shown.page.title() == "Swarm · live · murmur" and shown.complaints == []
+            assert [address for address in shown.requests if not address.startswith(serving.url)] == []
+    finally:
+        process.terminate()
+        process.communicate(timeout=90)
+
+
+def until(holds: Callable[[], bool], seconds: float = 240.0) -> None:
+    """Waits until something holds."""
+    ended = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < ended, "it never came about"
+        time.sleep(0.2)
 
 
 def test_the_command_serves_the_newest_run_until_ctrl_c(tmp_path: Path) -> None:
