@@ -47,7 +47,7 @@ def run(options: BenchOptions, progress: Progress) -> Report:
 
 def _served(folder: RunFolder, amid: int) -> list[Check]:
     """Seconds of the first look, each with a server of its own, and of what a reader asks for then."""
-    first, news = [], []
+    first, news, spent = [], [], []
     asked: dict[str, list[float]] = {}
     questions = {
         "rollouts": "rollouts.json",
@@ -57,7 +57,9 @@ def _served(folder: RunFolder, amid: int) -> list[Check]:
     }
     for _ in range(REPEATS):
         with closing(DashboardServer(folder, 0)) as server:
+            began = time.process_time()
             first.append(sum(_seconds(f"{server.url}{path}") for path in FIRST))
+            spent.append(time.process_time() - began)
             news.append(_seconds(f"{server.url}data.json"))
             for name, path in questions.items():
                 asked.setdefault(name, []).append(_seconds(f"{server.url}{path}"))
