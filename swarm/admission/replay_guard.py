@@ -123,7 +123,23 @@ class ReplayGuard:
 
         Short texts coincide by nature, so a group of such alone is known as a whole or not at all.
         """
-        sketch, giver = _sketch(task, seed, texts), _digest(peer)
+        return self._known(_sketch(task, seed, texts), peer, task, seed, texts)
+
+    def remember(self, peer: str, task: str, seed: int, texts: Sequence[str]) -> None:
+        """From now on the problem counts as given by this peer, and texts that nobody gave before as its own."""
+        self._remember(_sketch(task, seed, texts), peer, task, seed)
+
+    def meet(self, peer: str, task: str, seed: int, texts: Sequence[str]) -> list[bool]:
+        """What of these is `known`, which are then remembered."""
+        sketch = _sketch(task, seed, texts)
+        known = self._known(sketch, peer, task, seed, texts)
+        self._remember(sketch, peer, task, seed)
+        return known
+
+    def _known(
+        self, sketch: Sequence[bytes], peer: str, task: str, seed: int, texts: Sequence[str]
+    ) -> list[bool]:
+        giver = _digest(peer)
         with self._lock:
             told = {text for text in sketch if self._texts.owner(text) not in (None, giver)}
         if not told:
@@ -134,9 +150,8 @@ class ReplayGuard:
             return [True] * len(texts)  # a large group, of which no more was remembered
         return [_tells(text) and _digest(task, seed, text) in told for text in texts]
 
-    def remember(self, peer: str, task: str, seed: int, texts: Sequence[str]) -> None:
-        """From now on the problem counts as given by this peer, and texts that nobody gave before as its own."""
-        sketch, giver = _sketch(task, seed, texts), _digest(peer)
+    def _remember(self, sketch: Sequence[bytes], peer: str, task: str, seed: int) -> None:
+        giver = _digest(peer)
         with self._lock:
             self._groups.keep(_digest(peer, task, seed), giver)
             for text in sketch:

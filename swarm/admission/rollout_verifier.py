@@ -211,8 +211,7 @@ class RolloutVerifier:
             read = self._rebuild(peer, shared)
         except Refusal as refusal:
             return _about(Verdict.refused(peer, refusal.reason, refusal.detail), shared), None
-        known = self.guard.known(peer, shared.task, shared.seed, read.contents)
-        self.guard.remember(peer, shared.task, shared.seed, read.contents)
+        known = self.guard.meet(peer, shared.task, shared.seed, read.contents)
         if not read.judged:
             return _no_verdict(peer, shared), None
         fresh = read.without(known)

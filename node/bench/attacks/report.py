@@ -74,12 +74,34 @@ class AttackOutcome:
         return min(map(self._joined, self.joiners)) if self.joiners else self.during / self.before
 
     def _joined(self, joiner: str) -> float:
-        nodes = {d.receiver for d in self.deliveries if self.begun <= d.at < self._calm}
-        stayed = nodes - set(self.joiners)
-        usual = self.before / len(nodes) / max(1, len(nodes) - 1)  # of one sender, at one receiver
-        got = [d for d in self.deliveries if d.receiver == joiner and d.sender in stayed]
-        rate = self._rate(min(self.struck + SETTLING, self.ended), self.ended, got)
-        return rate / (usual * len(stayed))
+        stayed = self._nodes - set(self.joiners)
+        return self._got({joiner}, stayed) / (self._usual * len(stayed))
+
+    @property
+    def _stayed(self) -> float:
+        """The same of those who did not join anew, among themselves: a crowded machine takes of them too."""
+        stayed = self._nodes - set(self.joiners)
+        return self._got(stayed, stayed) / max(1e-9, self._usual * len(stayed) * (len(stayed) - 1))
+
+    @property
+    def _nodes(self) -> set[str]:
+        return {d.receiver for d in self.deliveries if self.begun <= d.at < self._calm}
+
+    @property
+    def _usual(self) -> float:
+        """Groups a minute of one sender at one receiver, in peace."""
+        return self.before / len(self._nodes) / max(1, len(self._nodes) - 1)
+
+    def _got(self, receivers: set[str], senders: set[str]) -> float:
+        """Groups a minute under attack, of these at those."""
+        got = [d for d in self.deliveries if d.receiver in receivers and d.sender in senders]
+        return self._rate(min(self.struck + SETTLING, self.ended), self.ended, got)
+
+    def _told_of_joiners(self) -> str:
+        if not self.joiners:
+            return ""
+        each = [f"{name} {self._joined(name):.2f}" for name in self.joiners]
+        return ", ".join([*each, f"the others {self._stayed:.2f}"])
 
     def row(self) -> Row:
         count = len({d.receiver for d in self.deliveries if self.struck + SETTLING <= d.at < self.ended})
@@ -90,7 +112,7 @@ class AttackOutcome:
             "during": self.during,
             "after": self.after,
             "kept": self.kept,
-            "joiners": ", ".join(f"{name} {self._joined(name):.2f}" for name in self.joiners),
+            "joiners": self._told_of_joiners(),
             "attack_s": round(self.ended - self.struck, 1),
             "receivers": count,
             "published": published,

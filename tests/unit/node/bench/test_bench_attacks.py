@@ -96,8 +96,12 @@ def test_with_joiners_what_counts_is_what_they_get_of_those_who_stayed() -> None
     ]
     joined = [Delivery(at + 0.5, "n2", f"n{s}") for at in range(90, 150, 2) for s in range(2)]
     strangers = [Delivery(at + 0.5, "n2", "n3") for at in range(90, 150)]
-    outcome = replace(OUTCOME, deliveries=(*peace, *joined, *strangers), joiners=("n2",))
-    assert outcome.kept == pytest.approx(0.5) and outcome.row()["joiners"] == "n2 0.50"
+    stayed = [
+        Delivery(at + 0.5, "n0", "n1") for at in range(90, 150)
+    ]  # of what n0 and n1 gave each other, half
+    outcome = replace(OUTCOME, deliveries=(*peace, *joined, *strangers, *stayed), joiners=("n2",))
+    assert outcome.kept == pytest.approx(0.5)
+    assert outcome.row()["joiners"] == "n2 0.50, the others 0.50"
     assert replace(outcome, joiners=("n2", "n3")).kept == 0.0, "the worst of them"
 
 
