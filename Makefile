@@ -6,7 +6,7 @@ BIN := .venv/bin
 GPU_PYTHON ?= $(BIN)/python
 GPU_DEVICE ?= cuda
 
-.PHONY: demo test test-unit lint types contracts check coverage docs results gpu-proof dist locked lock clean
+.PHONY: demo test test-unit lint types contracts check coverage mutants docs results gpu-proof dist locked lock clean
 
 demo: .venv/.installed-run
 	$(BIN)/murmur demo
@@ -43,6 +43,11 @@ coverage: .venv/.installed-dev
 # No network is needed, and with GPU_PYTHON=python3.12 no .venv: PYTHONPATH may name a folder of installed libraries.
 gpu-proof:
 	PYTHONPATH=$(CURDIR):$$PYTHONPATH $(GPU_PYTHON) -m node bench gpu --dir build/gpu-proof --device $(GPU_DEVICE)
+
+# Small faults in what decides what is trained on: which do the tests of the same room not notice?
+mutants: .venv/.installed-dev
+	for file in $(filter-out %/__init__.py,$(wildcard swarm/admission/*.py swarm/sampling/*.py policies/strategies/*.py)) policies/advantage.py node/storage/checkpoint.py; do \
+		$(BIN)/python scripts/mutants.py $$file || exit 1; done
 
 # A wheel and a source distribution, of the version that the tag says.
 dist: .venv/.installed-dev
