@@ -175,6 +175,24 @@ def test_stats_tell_phases_rewards_and_peers(folder: RunFolder) -> None:
     assert "sampling" in page and "50%" in page and "lePeer1" in page and "all_wrong 2" in page
 
 
+def test_stats_say_whether_it_learns_and_where_its_weights_are(folder: RunFolder) -> None:
+    assert "weights: none saved yet" in told("stats", "runs/swim-1")
+    for name in ("round-00000002", "best-00000001"):
+        (folder.checkpoints / name).mkdir()
+        (folder.checkpoints / name / "state.json").write_text("{}")
+    page = told("stats", "runs/swim-1")
+    assert "2 rounds are too few to say whether it learns" in page and "0.500 after round 2" in page
+    assert "weights: runs/swim-1/checkpoints/round-00000002, after round 2; the best" in page
+    assert "export runs/swim-1" in page
+    stats = as_json("stats")
+    assert stats["trend"]["state"] == "unknown" and stats["weights"]["best_round"] == 1  # type: ignore[index]
+
+
+def test_one_problem_is_found_by_its_seed(folder: RunFolder) -> None:
+    assert ids("--task", "maximum", "--seed", 3) == [*range(12, 4, -1), 2, 1]  # of the peer, and own ones
+    assert ids("--seed", 99) == []
+
+
 def test_a_replayed_rollout_agrees_or_says_that_it_does_not(folder: RunFolder) -> None:
     assert "the rewards agree" in told("replay", "runs/swim-1", 1)
     wrong = run(app, ["replay", "runs/swim-1", "5"])  # kept with 0.25, which no text of this task earns

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from node.config.reading import load_config
-from node.storage.events import PeerEvent, Store
+from node.storage.events import ExternalEvent, PeerEvent, Store
 from node.storage.run_folder import RunFolder
 from node.ui import peers
 from node.ui.peer_rows import announcements
@@ -165,7 +165,7 @@ def test_a_peer_has_one_short_form_everywhere(
     folder = RunFolder(tmp_path / "run")
     folder.create(load_config("tiny"))
     with closing(Store(folder.events)) as store:
-        store.append(PeerEvent(1, ALICE, 2, 1, {}))
+        store.append(PeerEvent(1, ALICE, 2, 1, {"stale": 3}), ExternalEvent(1, ALICE, "sort@1", 1))
     peers.show_peers(None, folder.path, watch=False, as_json=False)
     shown = capsys.readouterr().out
     assert (
@@ -173,8 +173,12 @@ def test_a_peer_has_one_short_form_everywhere(
         and ALICE[-9:] not in shown
         and "nothing can be learnt" in " ".join(shown.split())
     )
+    answers = " ".join(shown.split())
+    assert f"helps most: {short_peer(ALICE)}: 1 of its groups were in 1 updates" in answers
+    assert f"refused most: {short_peer(ALICE)}: 3 (stale 3)" in answers
     peers.show_peers(None, folder.path, watch=False, as_json=True)
-    assert json.loads(capsys.readouterr().out)[0]["peer"] == ALICE
+    row = json.loads(capsys.readouterr().out)[0]
+    assert (row["peer"], row["updates"], row["reward_after"]) == (ALICE, 1, None)
     shown_once(lambda: peers._announcements_view(LOOK, as_json=False))
     assert short_peer(ALICE) in capsys.readouterr().out
     script = (Path(__file__).parents[4] / "node" / "web" / "page" / "elements.js").read_text()
