@@ -1,0 +1,176 @@
+"""Where admission decides the other way: each bound from both of its sides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from fakes import (
+    ALICE,
+    BOB,
+    NODE,
+    announce,
+    body,
+    body_of,
+    group,
+    offer,
+    packed_group,
+    shared_group,
+    verifier,
+)
+from imagery import grey
+from slow_work import Work
+
+from policies.rollout import Finish, Rollout, Segment
+from policies.tasks.task import HELD_OUT_SEED
+from swarm.admission.group_reader import (
+    PROMPT_ROLLOUTS,
+    SECONDS_A_PIXEL,
+    SECONDS_A_ROLLOUT,
+    SECONDS_A_TOKEN,
+    worth_of,
+)
+from swarm.admission.refusal import Reason
+from swarm.admission.rollout_verifier import (
+    BODY_SECONDS,
+    CLAIM_TOLERANCE,
+    GROUP_SECONDS,
+    MAX_UNJUDGED_OF_BODY,
+)
+from swarm.admission.verdict import Outcome
+from swarm.limits import MAX_TASKS_ANNOUNCED
+from swarm.wire.announcement import TaskSummary
+
+LONG = "counting on from seven gives exactly {}"  # long enough to tell a copy
+
+
+def outcomes(work: Work, *groups: object) -> list[str]:
+    return [verdict.label for verdict, _ in work.verifier.verify(*offer(body_of(groups, ALICE)))]
+
+
+def test_what_came_of_a_body_goes_into_its_peer_s_record_and_habits() -> None:
+    keeper = verifier()
+    keeper.verify(*offer(body([group(7)], ALICE)))
+    assert ALICE in str(keeper.records.snapshot())
+    [(peer, task, _)] = keeper.habits.snapshot()["peers"]
+    assert (peer, task) == (ALICE, "addition@1")
+
+
+def test_a_text_of_as_many_characters_as_may_be_is_read_and_one_more_is_not() -> None:
+    sent = body_of([shared_group(7, ("x" * 98 + " 8", 1.0), ("x" * 100, 0.0), ("x" * 101, 0.0))], ALICE)
+    [(verdict, _)] = verifier(max_characters=100).verify(*offer(sent))
+    assert (verdict.rollouts, verdict.left_out) == (2, (Reason.LENGTH,))
+
+
+def test_a_problem_is_held_out_from_its_first_seed_on() -> None:
+    for seed, reason in ((HELD_OUT_SEED - 1, None), (HELD_OUT_SEED, Reason.HELD_OUT)):
+        [(verdict, _)] = verifier().verify(*offer(body([group(seed)], ALICE)))
+        assert verdict.reason is reason
+
+
+def test_another_fingerprint_than_announced_is_refused() -> None:
+    announcement, wire = offer(body([group(7)], ALICE))
+    other = replace(announcement, summary=replace(announcement.summary, fingerprint="other"))
+    [(verdict, _)] = verifier().verify(other, wire)
+    assert verdict.reason is Reason.SUMMARY
+
+
+def test_a_claim_may_differ_by_rounding() -> None:
+    for off, mismatches in ((CLAIM_TOLERANCE / 2, 0), (2 * CLAIM_TOLERANCE, 1)):
+        [(verdict, _)] = verifier().verify(
+            *offer(body_of([shared_group(7, ("it is 8", 1.0 - off), ("no", 0.0))], ALICE))
+        )
+        assert verdict.claim_mismatches == mismatches
+
+
+def test_what_this_node_published_is_known_when_a_peer_sends_it() -> None:
+    keeper, own = verifier(), group(7, [LONG.format(8), LONG.format(9)])
+    keeper.remember_own([packed_group(own)])
+    [(verdict, _)] = keeper.verify(*offer(body([own], BOB)))
+    assert (verdict.outcome, verdict.known) == (Outcome.KNOWN, 2)
+    assert keeper.guard.is_replay(NODE, own.problem.task, 7)
+
+
+@pytest.mark.parametrize(("new", "outcome"), [(1, Outcome.KNOWN), (2, Outcome.ACCEPTED)])
+def test_a_copy_with_two_texts_of_its_own_counts_for_those(new: int, outcome: Outcome) -> None:
+    keeper, copied = verifier(), [LONG.format(n) for n in (8, 9, 10)]
+    keeper.verify(*offer(body([group(7, copied)], ALICE)))
+    own = ["a text that is nobody else's gives 8", "a text that is nobody else's says no"][:new]
+    [(verdict, taken)] = keeper.verify(*offer(body([group(7, [*copied, *own])], BOB)))
+    assert (verdict.outcome, verdict.known) == (outcome, 3)
+    assert (taken is not None) is (outcome is Outcome.ACCEPTED)
+
+
+def test_a_body_is_of_use_while_one_of_its_tasks_is() -> None:
+    keeper = verifier(unsupported_tasks=frozenset({"digits"}))
+    sent = announce(body([group(7)], ALICE), b"x")
+
+    def of(*names: str) -> bool:
+        tasks = tuple(TaskSummary(name, 8, 0.5) for name in names)
+        return keeper.usable(replace(sent, summary=replace(sent.summary, tasks=tasks)))
+
+    assert of("addition@1") and of("digits@1", "addition@1") and not of("digits@1")
+    drawn = [f"digits@{number}" for number in range(MAX_TASKS_ANNOUNCED)]
+    assert of(*drawn) and not of(*drawn[1:]), "of as many tasks as are named, others may have gone unnamed"
+
+
+def test_rollouts_without_a_verdict_end_a_body_at_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = [(f"{n} slow", 1.0) for n in range(MAX_UNJUDGED_OF_BODY - 1)]
+    mixed = shared_group(2, ("slow", 1.0), ("it is 3", 1.0), ("no", 0.0))
+    good = [shared_group(seed, (f"it is {seed + 1}", 1.0), ("no", 0.0)) for seed in (3, 4)]
+    below = outcomes(Work(monkeypatch), shared_group(1, *slow), good[0], good[1])
+    assert below == ["unusable", "accepted", "accepted"]
+    at = outcomes(Work(monkeypatch), shared_group(1, *slow), mixed, *good)
+    assert at == ["unusable", "accepted", "unusable"]
+
+
+def test_of_a_large_group_without_a_verdict_every_rollout_is_counted() -> None:
+    sent = body_of([shared_group(7, *((f"{n} slow", 1.0) for n in range(20)))], ALICE)
+    [(verdict, _), *_] = verifier().verify(*offer(sent))
+    assert (verdict.no_verdict, verdict.left_out) == (20, ())
+
+
+def test_time_without_a_verdict_is_held_against_no_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = Work(monkeypatch, scoring=BODY_SECONDS)
+    slow = shared_group(1, ("slow", 1.0), ("very slow", 1.0))
+    assert outcomes(work, slow, shared_group(2, ("it is 3", 1.0), ("no", 0.0))) == ["unusable", "accepted"]
+
+
+def test_a_body_may_cost_all_of_its_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = Work(monkeypatch, encoding=BODY_SECONDS / 2)
+    alike = [shared_group(seed, ("no", 0.0), ("no!", 0.0)) for seed in range(5)]
+    assert outcomes(work, *alike) == ["set_aside", "set_aside", "refused_waste"]
+
+
+@pytest.mark.parametrize(("good", "last"), [(1, "unusable"), (0, "refused_waste")])
+def test_a_slow_body_is_held_against_its_peer_where_less_than_half_was_good(
+    monkeypatch: pytest.MonkeyPatch, good: int, last: str
+) -> None:
+    work = Work(monkeypatch, encoding=BODY_SECONDS / 2)
+    groups = [shared_group(n, ("no", 0.0), (f"it is {n + 1}" if n < good else "no!", 0.0)) for n in range(5)]
+    told = outcomes(work, *groups)
+    assert told[:2] == [*["accepted"] * good, *["set_aside"] * 2][:2] and told[-1] == last and len(told) == 3
+
+
+def test_eight_rollouts_are_read_and_judged_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for slow in ({"encoding": 2 * GROUP_SECONDS}, {"scoring": 3 * GROUP_SECONDS}):
+        for count, left_out in ((PROMPT_ROLLOUTS, ()), (PROMPT_ROLLOUTS + 1, (Reason.WASTE,))):
+            work = Work(monkeypatch, **slow)
+            sent = shared_group(7, ("it is 8", 0.0), *((f"no {n}", 0.0) for n in range(1, count)))
+            [(verdict, _)] = work.verifier.verify(*offer(body_of([sent], ALICE)))
+            assert (verdict.rollouts, verdict.left_out) == (PROMPT_ROLLOUTS, left_out)
+
+
+def test_a_group_of_nine_can_show_a_lesson_and_one_of_eight_need_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    for count, shown in ((PROMPT_ROLLOUTS, False), (PROMPT_ROLLOUTS + 1, True)):
+        work = Work(monkeypatch)
+        sent = shared_group(7, ("it is 8", 1.0), *((f"no {n}", 0.0) for n in range(1, count)))
+        assert work.verifier._shows_a_lesson(work.task, ALICE, sent) is shown
+        assert work.encoded == (2 if shown else 0)
+
+
+def test_what_a_rollout_is_worth() -> None:
+    text = Rollout("abc", (Segment(0, (1, 2, 3)),), Finish.STOP)
+    assert worth_of(text) == pytest.approx(SECONDS_A_ROLLOUT + 3 * SECONDS_A_TOKEN)
+    image = Rollout("", (), Finish.STOP, image=grey(100))
+    assert worth_of(image) == pytest.approx(SECONDS_A_ROLLOUT + 64 * SECONDS_A_PIXEL)
