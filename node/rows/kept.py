@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import typer
+
 from node.config.data_manifest import PIECES, content_of
 from node.config.schema import Config
 from node.config.sections.swarm import DhtConfig
@@ -12,6 +14,8 @@ from policies.local_cache import default_cache
 from policies.tasks.data_task import build_with_rows, is_data
 from policies.tasks.task import TaskError
 from swarm.rows.row_store import RowStore
+
+MOST_KEPT = 2 * 2**30  # bytes of rows of all runs; the longest unused give way
 
 
 def row_store() -> RowStore:
@@ -42,6 +46,19 @@ def keep_shared(config: Config) -> None:
             raise TaskError(
                 f"{task.name}: its rows are not those that the swarm shares: take them as they were, or leave out share"
             )
+    make_room(config)
+
+
+def make_room(config: Config) -> None:
+    """Keeps the store within its bound, without rows of this config, and says what went. Raises OSError."""
+    store = row_store()
+    gone = store.make_room(MOST_KEPT, [root for task in config.tasks if (root := root_of(task))])
+    if gone:
+        typer.echo(
+            f"{len(gone)} files of rows that were not used for longest were removed from {store.folder}, which holds "
+            f"at most {MOST_KEPT / 2**30:g} GB; a run that needs them fetches them again",
+            err=True,
+        )
 
 
 def handed_on(config: Config) -> tuple[Path, ...]:

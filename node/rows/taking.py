@@ -15,7 +15,7 @@ from node.config.schema import Config, ConfigError
 from node.config.sections.swarm import DhtConfig
 from node.config.sections.tasks import TaskConfig
 from node.rows.consent import Offer, agree, amount
-from node.rows.kept import root_of, row_store, with_kept_rows
+from node.rows.kept import make_room, root_of, row_store, with_kept_rows
 from node.ui import interrupts
 from node.ui.patience import Patience
 from policies.tasks.data_task import SIZE, SOURCE, build_data_task, is_data
@@ -124,6 +124,7 @@ def _from_swarm(config: Config, secret: bytes) -> Config:
             began = time.monotonic()
             fetch_rows(task, row_store(), transport.rows)
             typer.echo(f"{task.name}: rows taken in {time.monotonic() - began:.1f} s", err=True)
+    make_room(config)
     return with_kept_rows(config)
 
 

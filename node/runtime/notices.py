@@ -25,6 +25,7 @@ MANY_CUT, FEW_CUT = 0.5, 0.25
 
 # Rounds in a row without anything to learn from, after which a notice says what helps.
 ROUNDS_WITHOUT_SIGNAL = 3
+ROUNDS_BETWEEN = 50  # in which it is not said again
 
 Key = TypeVar("Key")
 Place = tuple[str, int]  # a problem's task, by full name, and seed
@@ -77,6 +78,7 @@ class Notices:
     _unjudged: bool = False
     _skipped: bool = False
     _without_signal: int = 0
+    _silent_until: int = 0  # the round before which it is not said again
     _rounds_alone: int = 0
     _rounds: int = 0
     _trained: int = 0
@@ -106,7 +108,8 @@ class Notices:
             self._skipped = True
             self._new.append(LifeEvent(event.round, "skipped", _skipped_note(event.skipped_prompts)))
         self._without_signal = self._without_signal + 1 if _no_signal(event) else 0
-        if self._without_signal == ROUNDS_WITHOUT_SIGNAL:
+        if self._without_signal >= ROUNDS_WITHOUT_SIGNAL and event.round >= self._silent_until:
+            self._silent_until = event.round + ROUNDS_BETWEEN
             self._new.append(LifeEvent(event.round, "no signal", _no_signal_note(event.reward)))
         self._unjudged = self._unjudged or event.no_verdict > 0
         self._cut = event.cut_share >= (FEW_CUT if self._cut else MANY_CUT)
@@ -169,9 +172,9 @@ def _no_signal_note(reward: float) -> str:
     if reward > 0.5:
         return f"{so_far}, and high. The task is learned: take harder rows or parameters, or end the run"
     return (
-        f"{so_far}, and low. What helps: easier rows or parameters; more rollouts of a problem (strategy.rollouts); a "
-        "verifier that gives a part of the reward for a part of the answer or for its form (docs/own-data.md); a model "
-        "that was trained on such answers. `murmur rollouts` shows what is written"
+        f"{so_far}, and low. What helps: easier rows or parameters, and sampler.problems = 'adaptive'; more rollouts "
+        "of a problem (strategy.rollouts); a verifier that gives a part of the reward for a part of the answer or for "
+        "its form (docs/own-data.md); a model that was trained on such answers. `murmur rollouts` shows what is written"
     )
 
 

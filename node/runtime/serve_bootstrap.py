@@ -10,14 +10,13 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 from node.config.roles import as_swarm_node, invite_in, manifest_of
 from node.config.schema import Config, ConfigError
 from node.config.sections.swarm import DhtConfig
 from node.rows.kept import keep_shared, sharing_notices
-from node.runtime.transports import build_transport, lan_notice
+from node.runtime.transports import build_transport, lan_notice, last_invite, on_last_ports
 from node.storage.claim import Undo
 from node.storage.log_file import bound_logs, log_to_file
 from node.storage.run_folder import RunFolder, write_atomic
@@ -30,7 +29,6 @@ from swarm.limits import MAX_LIFETIME
 from swarm.transport.base import Transport
 from swarm.wire.invite import MAX_BOOTSTRAP, Invite
 from swarm.wire.membership import member_key, new_secret
-from swarm.wire.multiaddr import Address, parse_known
 
 INVITE = "invite.txt"
 HEARTBEAT_SECONDS = 30.0
@@ -48,9 +46,9 @@ def serve_bootstrap(
     """
     folder = RunFolder(run_dir)
     with _held(folder):
-        last = _last_invite(run_dir)
+        last = last_invite(folder)
         config = _swarm_of(config, folder, beside, private=private)
-        config = _on_last_ports(config, last)
+        config = on_last_ports(config, last)
         keep_shared(config)
         with closing(build_transport(config, folder)) as transport:
             log_to_file(folder.logs)
@@ -125,22 +123,6 @@ def _swarm_of(config: Config, folder: RunFolder, beside: str | None, *, private:
     if not secret or _dht(config).member_key:
         return config
     return _with_swarm(config, member_key=member_key(secret).hex())
-
-
-def _on_last_ports(config: Config, last: Invite | None) -> Config:
-    """Where the config leaves ports to the system: those of the last start, which invites name."""
-    if last is None or _dht(config).announce:
-        return config
-    ports = {a.family: a.port for a in parse_known(last.bootstrap[:1])}
-    listen = [Address.parse(text) for text in _dht(config).listen]
-    again = (a if a.port else replace(a, port=ports.get(a.family, 0)) for a in listen)
-    return _with_swarm(config, listen=tuple(map(str, again)))
-
-
-def _last_invite(run_dir: Path) -> Invite | None:
-    with suppress(FileNotFoundError, InviteError):
-        return Invite.decode((run_dir / INVITE).read_text(encoding="ascii", errors="replace"))
-    return None
 
 
 def _greet(invite: Invite, addresses: tuple[str, ...], *, as_json: bool) -> None:

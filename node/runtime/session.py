@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import ExitStack, closing
 
 from node.config.roles import manifest_of
-from node.config.schema import Config
+from node.config.schema import Config, ConfigError
 from node.config.sections.swarm import DhtConfig
 from node.report.reports import Reports
 from node.runtime.audience import Audience
 from node.runtime.build import build_node
 from node.runtime.loop import Node, resume, run
-from node.runtime.transports import build_transport, lan_notice
+from node.runtime.transports import build_transport, lan_notice, last_invite, on_last_ports
 from node.storage.checkpoint import CheckpointError
 from node.storage.events import LifeEvent
 from node.storage.log_file import log_to_file
@@ -33,7 +33,7 @@ def run_session(config: Config, folder: RunFolder, view: RunView, *, resumed: bo
         log_to_file(folder.logs)
         reports = stack.enter_context(closing(Reports(config, folder)))
         # The transport joins while the policy loads.
-        transport = stack.enter_context(closing(build_transport(config, folder)))
+        transport = stack.enter_context(closing(_transport(config, folder, view, resumed=resumed)))
         view.patience.begin("loading the policy")
         node = build_node(config, folder, transport, view.progress)
         stack.enter_context(closing(node.store))
@@ -54,6 +54,16 @@ def run_session(config: Config, folder: RunFolder, view: RunView, *, resumed: bo
         audience.tell()
         _report_end(node, folder, view)
     return node
+
+
+def _transport(config: Config, folder: RunFolder, view: RunView, *, resumed: bool) -> Transport:
+    """Of a node that goes on it listens where invites of before lead, as long as that port is free."""
+    if resumed:
+        try:
+            return build_transport(on_last_ports(config, last_invite(folder)), folder)
+        except ConfigError as error:
+            view.say(f"{error}. Invites of before lead there: whoever joins from now on needs a new one")
+    return build_transport(config, folder)
 
 
 def _resume(node: Node, folder: RunFolder) -> int:

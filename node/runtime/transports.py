@@ -6,6 +6,8 @@ import errno
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 from node.config.roles import manifest_of
 from node.config.schema import Config, ConfigError
@@ -23,7 +25,7 @@ from swarm.transport.dht import DhtTransport
 from swarm.transport.silo import SiloTransport
 from swarm.wire.invite import Invite
 from swarm.wire.manifest import Manifest
-from swarm.wire.multiaddr import Address
+from swarm.wire.multiaddr import Address, parse_known
 
 # Rounds' worth of external groups in the pool at which fetching rests: more would only grow old.
 ENOUGH_ROUNDS = 8
@@ -54,6 +56,24 @@ def build_transport(config: Config, folder: RunFolder) -> Transport:
         log=folder.logs / "transport.log",
     )
     return DhtTransport(settings, folder.identity(config))
+
+
+def last_invite(folder: RunFolder) -> Invite | None:
+    """What the node of this folder last invited others with; None where it never did, or the file is damaged."""
+    with suppress(FileNotFoundError, InviteError):
+        return Invite.decode(folder.invite.read_text(encoding="ascii", errors="replace"))
+    return None
+
+
+def on_last_ports(config: Config, last: Invite | None) -> Config:
+    """The config that listens where `last` leads, as far as it leaves ports to the system."""
+    swarm = config.swarm
+    if last is None or not isinstance(swarm, DhtConfig) or swarm.announce:
+        return config
+    ports = {a.family: a.port for a in parse_known(last.bootstrap[:1])}
+    listen = [Address.parse(text) for text in swarm.listen]
+    again = (a if a.port else replace(a, port=ports.get(a.family, 0)) for a in listen)
+    return config.model_copy(update={"swarm": swarm.model_copy(update={"listen": tuple(map(str, again))})})
 
 
 def check_ports(listen: Sequence[str]) -> None:

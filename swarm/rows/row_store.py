@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import BinaryIO
 from swarm.limits import ROWS_PIECE
 from swarm.rows.pieces import PieceList
 
-ENDING = ".jsonl"
+ENDING, PARTIAL = ".jsonl", ".part"
 _PRIVATE = 0o600
 
 
@@ -36,11 +36,12 @@ class RowStore:
         return self.folder / f"{root.hex()}{ENDING}"
 
     def find(self, root: bytes) -> Path | None:
-        """The file of these rows if it is here and whole. Raises OSError."""
+        """The file of these rows if it is here and whole; counts as a use of it. Raises OSError."""
         path = self.path(root)
-        if not path.is_file():
+        if not path.is_file() or PieceList.of(path.read_bytes()).root != root:
             return None
-        return path if PieceList.of(path.read_bytes()).root == root else None
+        os.utime(path)
+        return path
 
     def put(self, content: bytes) -> Path:
         """Keeps `content` under its own digest. Raises OSError."""
@@ -52,12 +53,29 @@ class RowStore:
                 draft.add(content[number * ROWS_PIECE : (number + 1) * ROWS_PIECE])
             return draft.land()
 
+    def make_room(self, most: int, keep: Collection[bytes] = ()) -> list[Path]:
+        """Removes rows, and drafts of them, that were not used for longest, until what is here has `most` bytes.
+
+        Those of the roots `keep` stay. Gives what was removed. Raises OSError.
+        """
+        kept = {self.path(root).stem for root in keep}
+        found = [p for ending in (ENDING, PARTIAL) for p in self.folder.glob(f"*{ending}")]
+        facts = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in found)
+        held = sum(size for _, size, _ in facts)
+        removed = []
+        for _, size, path in facts:
+            if held > most and path.stem not in kept:
+                path.unlink(missing_ok=True)
+                removed.append(path)
+                held -= size
+        return removed
+
     @contextmanager
     def draft(self, pieces: PieceList) -> Iterator[Draft]:
         """What is here of rows that are on their way, held until the block is left. Raises StoreBusy, OSError."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         landed = self.path(pieces.root)
-        partial = landed.with_suffix(".part")
+        partial = landed.with_suffix(PARTIAL)
         descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, _PRIVATE)
         with os.fdopen(descriptor, "r+b") as file:
             try:

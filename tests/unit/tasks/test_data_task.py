@@ -108,7 +108,11 @@ BAD: list[tuple[list[Mapping[str, object]], dict[str, str], str]] = [
     ([{"q": "1", "a": "1"}], {}, "line 1: prompt: there is no column 'question'; there are a, q"),
     ([Q, {"question": "1"}], {}, "line 2: answer: there is no column 'answer'; there are question"),
     ([Q], {"prompt": "{question.upper}"}, "no attributes, indexes or formats; there are answer, question"),
-    ([Q], {"answer": "{answer:10000000}"}, "no attributes, indexes or formats; there are answer, question"),
+    (
+        [Q],
+        {"answer": "{answer:>1000000000}"},
+        "no attributes, indexes or formats; there are answer, question",
+    ),
     ([Q], {"prompt": "{question[0]}"}, "no attributes, indexes or formats"),
     ([Q], {"prompt": "{"}, "prompt: '{' at character 1 names no column"),
     (

@@ -12,7 +12,7 @@ from shared_rows_case import invite, owner
 from node.arguments import join_config
 from node.config.data_manifest import content_of
 from node.config.schema import Config, ConfigError
-from node.rows import consent, taking
+from node.rows import consent, kept, taking
 from node.rows.kept import handed_on, keep_shared, root_of, row_store, sharing_notices
 from node.rows.taking import fetch_rows, take_again, take_rows
 from policies.tasks import build_task
@@ -177,3 +177,13 @@ def test_members_that_are_away_are_waited_for_and_then_given_up_in_words(
         TransportError, match=r"no member gives its rows \(x: not_found\); what came of the rows is"
     ):
         fetch_rows(joining.tasks[0], row_store(), nobody)
+
+
+def test_the_store_is_bounded_and_says_what_went(
+    joining: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = row_store().put(b"of another run")
+    monkeypatch.setattr(kept, "MOST_KEPT", 10)
+    taken = take_rows(joining, b"", accept=True)
+    assert not old.exists() and Path(taken.tasks[0].path).exists()
+    assert "1 files of rows that were not used for longest were removed" in capsys.readouterr().err

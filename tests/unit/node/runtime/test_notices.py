@@ -101,13 +101,13 @@ def test_many_cut_rollouts_are_told_once_with_what_to_do() -> None:
     assert "60% of this round's rollouts were cut at policy.generation.max_new_tokens" in told[0].note
 
 
-def test_three_rounds_without_signal_are_told_once_with_what_helps() -> None:
+def test_three_rounds_without_signal_are_told_now_and_then_with_what_helps() -> None:
     notices, told = Notices(), []
-    courses = [None, None, 0.1, None, None, None, None, 0.1, None, None, None]
+    courses = [None, None, 0.1, None, None, None, None, 0.1, *[None] * 60]
     for number, loss in enumerate(courses):
         notices.after_round(replace(ROUND, round=number, loss=loss, reward=0.0), [], [], set())
         told += [(event.round, event.note) for event in notices.drain() if event.what == "no signal"]
-    assert [number for number, _ in told] == [5, 10]
+    assert [number for number, _ in told] == [5, 55]
     assert all(help in told[0][1] for help in ("easier rows", "a part of the reward", "strategy.rollouts"))
     solved, idle = Notices(), Notices()
     for number in range(3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -67,3 +68,18 @@ def test_a_file_that_changes_while_it_is_served_gives_no_piece(tmp_path: Path) -
     assert shared.read(PIECES.root, 0) is None and shared.read(PIECES.root, 1) is not None
     path.unlink()
     assert shared.read(PIECES.root, 1) is None
+
+
+def test_rows_that_were_not_used_for_longest_give_way(tmp_path: Path) -> None:
+    store = RowStore(tmp_path)
+    paths = [store.put(bytes([n]) * 1000) for n in range(4)]
+    (tmp_path / f"{'0' * 64}.part").write_bytes(b"x" * 1000)
+    (tmp_path / "another").write_bytes(b"x" * 9000)  # not ours
+    for age, path in enumerate([tmp_path / f"{'0' * 64}.part", *paths]):
+        os.utime(path, (age, age))
+    roots = [bytes.fromhex(path.stem) for path in paths]
+    assert store.make_room(5000) == []
+    assert store.find(roots[1]) == paths[1], "which is a use"
+    assert store.make_room(2500, keep=[roots[0]]) == [tmp_path / f"{'0' * 64}.part", paths[2], paths[3]]
+    assert {path.name for path in tmp_path.iterdir()} == {paths[0].name, paths[1].name, "another"}
+    assert RowStore(tmp_path / "none").make_room(0) == []
