@@ -28,7 +28,7 @@ from policies.text.loading.gguf import load_gguf
 from policies.text.loading.library_errors import as_policy_error, brief, hub_fault
 from policies.text.loading.model_folder import check_folder
 from policies.text.loading.package_file import resolve
-from policies.text.loading.quantised import four_bit_config
+from policies.text.loading.quantised import four_bit_config, keep_gradients
 from policies.text.loading.weights import AnyModel, check_adapter
 from policies.text.lora import lora_config
 from policies.text.settings import LoraSettings, ModelSettings
@@ -57,7 +57,9 @@ def load(
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     with as_policy_error(f"cannot put {settings.path} on {device}"):
-        if not settings.four_bit:  # bitsandbytes puts its layers where they belong while it loads
+        if settings.four_bit:  # bitsandbytes puts its layers where they belong while it loads
+            keep_gradients(model)
+        else:
             model.to(device)
     logger.info("loaded %s: %s, %d parameters", settings.path, type(model).__name__, model.num_parameters())
     if settings.adapter is not None:

@@ -59,7 +59,7 @@ class ModelSettings(Settings):
     """Train an adapter in place of all weights."""
     four_bit: bool = False
     """QLoRA (arXiv 2305.14314): the weights under the adapter lie in memory in four bits (NF4), and compute in `dtype`.
-    It needs the package `bitsandbytes` (bitsandbytes) and safetensors weights."""
+    It needs the extra `bitsandbytes` and safetensors weights."""
     adapter: str | None = None
     """Folder of an adapter (peft, safetensors) that was trained before on this model, to train on. Its rank and
     layers are its own: leave `lora` out."""
@@ -144,7 +144,7 @@ class TrainerSettings(Settings):
     schedule_steps: PositiveInt | None = None
     """Update at which linear and cosine reach zero, counted from the start. None: the run's `rounds`."""
     optimizer: Literal["adamw", "adamw_fused", "adamw_8bit", "adafactor"] = "adamw"
-    """`adamw_fused` is faster on a GPU; `adamw_8bit` keeps its state in a quarter of the memory (by `bitsandbytes`);
+    """`adamw_fused` is faster on a GPU; `adamw_8bit` (extra `bitsandbytes`) keeps its state in a quarter of the memory;
     `adafactor` keeps next to none."""
     loss: Literal["dapo", "cispo"] = "dapo"
     """`dapo` clips the ratio as PPO does (arXiv 2503.14476), `cispo` only caps its weight (2506.13585)."""

@@ -103,7 +103,7 @@ def test_rollouts_that_were_cut_are_context_only() -> None:
 
 def test_eight_bit_optimisers_name_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("policies.text.loading.quantised.find_spec", lambda _: None)
-    with pytest.raises(PolicyError, match="pip install bitsandbytes"):
+    with pytest.raises(PolicyError, match=r"pip install 'murmuration\[bitsandbytes\]'"):
         trainer_of(tiny_model(), optimizer="adamw_8bit")
 
 
