@@ -14,7 +14,7 @@ import torch
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Inside, torch draws from `seed` on the CPU and on `device`. Global generators are restored after it."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    devices = [device] if device.type != "cpu" else []
+    devices = [device] if device.type not in ("cpu", "meta") else []
     try:
         with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
             torch.manual_seed(seed)

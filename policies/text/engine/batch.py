@@ -115,9 +115,8 @@ class Batch:
 
     def step(self) -> None:
         """One more token for every sequence in flight."""
-        device = self._decoder.device
-        tokens = torch.tensor([sequence.ids[-1] for sequence in self.running], device=device)
-        columns = torch.tensor([len(sequence.ids) - 1 for sequence in self.running], device=device)
+        fed = [(sequence.ids[-1], len(sequence.ids) - 1) for sequence in self.running]
+        tokens, columns = _uploaded(fed, self._decoder.device)
         width = max(len(sequence.ids) for sequence in self.running)
         logits = self._step(tokens, columns, self._current_grid(), width)
         self.work.decode_steps += 1
@@ -127,10 +126,11 @@ class Batch:
 
     def draw(self, sequences: Sequence[SequenceState], logits: torch.Tensor) -> torch.Tensor:
         """One token for each of `sequences` from its logits (n, V), recorded in them; returns them, (n,)."""
-        keys = torch.tensor([sequence.request.key for sequence in sequences], device=logits.device)
-        positions = torch.tensor([len(sequence.ids) for sequence in sequences], device=logits.device)
+        keys, positions = _uploaded([(s.request.key, len(s.ids)) for s in sequences], logits.device)
         drawn, values = choose(logits, keys, positions, self._sampling)
-        for sequence, token, logprob in zip(sequences, drawn.tolist(), values.tolist(), strict=True):
+        # Read back at once, as each time waits for the device; float32 holds every token's number.
+        told = torch.stack((drawn.float(), values.float())).tolist()
+        for sequence, token, logprob in zip(sequences, map(int, told[0]), told[1], strict=True):
             sequence.ids.append(token)
             sequence.logprobs.append(logprob)
             if token in self._eos_ids or (self._ended is not None and self._ended(sequence.ids)):
@@ -175,6 +175,11 @@ class Batch:
             sequence.prompt.pending -= 1
             if sequence.prompt.pending == 0:
                 self._prompts.remove(sequence.prompt)
+
+
+def _uploaded(pairs: Sequence[tuple[int, int]], device: torch.device) -> torch.Tensor:
+    """(2, n), in one copy to the device."""
+    return torch.tensor(pairs).T.contiguous().to(device, non_blocking=True)
 
 
 def _logits_of(prompt: Prompt) -> torch.Tensor:

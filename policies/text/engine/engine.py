@@ -21,7 +21,7 @@ from policies.text.engine.adapters import UnmergeableError, moved_adapters
 from policies.text.engine.attention import UnsupportedError
 from policies.text.engine.batch import Batch, Ended
 from policies.text.engine.cache import Table
-from policies.text.engine.cuda_graphs import BucketedSteps, bucket, cuda_graph
+from policies.text.engine.cuda_graphs import BucketedSteps, bucket, cuda_graph, row_bucket
 from policies.text.engine.decoder import Decoder, Step
 from policies.text.engine.hf_fallback import GenerateFallback
 from policies.text.engine.lean_step import LeanModel
@@ -159,7 +159,7 @@ class Engine:
         """Fresh tables; they take memory only as they are written."""
         prompts = min(plan.prompts, slots)
         captured = self._model.device.type == "cuda"
-        rows = (bucket(prompts), bucket(slots)) if captured else (prompts, slots)
+        rows = (bucket(prompts), row_bucket(slots)) if captured else (prompts, slots)
         decoder = Decoder(
             self._model, Table(rows[0], plan.prompt_width), Table(rows[1], plan.width), self._lean
         )
