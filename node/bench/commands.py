@@ -148,7 +148,7 @@ def curriculum(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """SmolLM2 on tasks that are too hard for it: hard ones alone, with easier ones, adaptively."""
+    """SmolLM2 on tasks that are too hard for it. Alone, with easier ones, adaptively."""
     options = BenchOptions(cases=tuple(cases), model=model, repeats=seeds, rounds=rounds, folder=folder)
     _run("curriculum", options, as_json=as_json)
 
@@ -225,6 +225,17 @@ def memory(cases: CasesOption = [], as_json: JsonOption = False) -> None:
 def page(rounds: RoundsOption = None, as_json: JsonOption = False) -> None:
     """The dashboard on a run of 100,000 rollouts. Seconds of its first look, CPU of a round's writing."""
     _run("page", BenchOptions(rounds=rounds), as_json=as_json)
+
+
+@bench_app.command(name="round")
+def whole_round(
+    model: ModelOption = None,
+    rounds: RoundsOption = None,
+    seeds: SeedsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Whole rounds of SmolLM2, prompts shared and not. CPU seconds and memory."""
+    _run("round", BenchOptions(model=model, rounds=rounds, repeats=seeds), as_json=as_json)
 
 
 @bench_app.command()

@@ -28,6 +28,7 @@ BENCHMARKS: Mapping[str, str] = MappingProxyType(
             "gossip",
             "gpu",
             "memory",
+            "round",
             "sapo",
             "start",
             "step",

@@ -11,10 +11,10 @@ from node.bench.kit.machine import best_device, synchronize
 from node.bench.kit.report import Check, Progress, Row
 from node.bench.step.cases import StepCase, draw_rows
 from policies.text import model as models
-from policies.text.settings import ModelSettings, TrainerSettings
+from policies.text.settings import LoraSettings, ModelSettings, TrainerSettings
 from policies.text.trainer import GroupTrainer, Step
 
-# A round of the preset `smollm2`: groups of 8 behind prompts of 36 tokens.
+# A round of the preset `smollm2`: groups of 8 behind prompts of 36 tokens, which train an adapter.
 GROUPS = 6
 SHARING_CASE = StepCase(
     "prompt36_groups8", prompt_tokens=36, new_tokens=12, rollouts=8, batch_rows=8, floor=1.8
@@ -37,7 +37,7 @@ def measure_sharing(
 ) -> tuple[list[Row], list[Check]]:
     """One pair a seed, in float32; who goes first alternates. Processor seconds where torch has one thread."""
     device = best_device()
-    loaded, tokenizer = models.load(ModelSettings(path=model), device)
+    loaded, tokenizer = models.load(ModelSettings(path=model, lora=LoraSettings()), device)
     vocabulary = loaded.config.get_text_config().vocab_size
     settings = TrainerSettings(learning_rate=LEARNING_RATE, bf16=False)
     copy = deepcopy(loaded)  # before TRL binds a forward pass to the model

@@ -157,6 +157,7 @@ def test_an_option_that_a_benchmark_cannot_follow_is_refused(
         "families": "family seeds page",
         "faults": "case",
         "gossip": "case seeds",
+        "round": "model rounds seeds",
         "sapo": "case seeds nodes splits rounds policy population first-seed rates plot dir",
         "step": "model case seeds",
         "store": "rounds",
