@@ -57,7 +57,7 @@ class GossipSettings:
     parallel: int = 4  # fetches at a time
     patience: float = 4.0  # seconds for a fetch, after which another publisher gets its turn too
     brief: float = (
-        0.5  # the same for a publisher that did not deliver of late, or is new where others are known
+        0.2  # the same for a publisher that did not deliver of late, or is new where others are known
     )
     deadline: float = 15.0  # seconds for all fetches of a cycle
     tries: int = 3  # fetches of one announcement before it is given up
