@@ -16,14 +16,14 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPMessage
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import urlsplit
-
-import dns.exception
-import dns.resolver
 
 from swarm.errors import InviteError, TransportDown
 from swarm.wire.invite import MAX_BOOTSTRAP, Invite
+
+if TYPE_CHECKING:
+    import dns.resolver
 
 MAX_TEXT: Final = 64 * 2**10  # bytes
 MAX_LINES: Final = 256
@@ -167,6 +167,10 @@ def _bounded(address: str, read: Callable[[int], bytes], ended: float) -> bytes:
 
 def _records(name: str, resolver: dns.resolver.Resolver | None) -> list[str]:
     """Raises TransportDown, InviteError."""
+    # Every verb loads this module, and dnspython brings QUIC and trio: half a second for a name that few look up.
+    import dns.exception
+    import dns.resolver
+
     if not _DNS_NAME.fullmatch(name) or len(name) > 240:
         raise InviteError(f"{name[:80]!r} is no DNS name")
     record = f"{RECORD}.{name}"

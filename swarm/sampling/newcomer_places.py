@@ -12,8 +12,10 @@ import ipaddress
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 # Peers that an address, and a subnet, count as at most. With more than one, a second name brings its owner more: six
 # names at one address took 0.34 of what each of three nodes trained on, where one peer's share is a third.
@@ -113,6 +115,8 @@ def _systematic(weights: Mapping[str, float], count: int, generator: np.random.G
 
     Drawing one after the other would not do: those of a crowded host gain as others leave the draw.
     """
+    import numpy as np  # views load this module, and draw nothing
+
     chances = _chances(weights, count)
     order = [str(peer) for peer in generator.permutation(sorted(weights))]
     edges = np.cumsum([chances[peer] for peer in order])
