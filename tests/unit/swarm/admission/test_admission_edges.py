@@ -26,8 +26,8 @@ from fakes import (
 from imagery import Brightness, grey, image_group
 from slow_work import Work
 
-from policies.rollout import Finish, Problem, Rollout, Segment
-from policies.tasks.task import HELD_OUT_SEED
+from policies.rollout import Finish, Group, Problem, Rollout, Segment
+from policies.tasks.task import HELD_OUT_SEED, MAX_UNJUDGED
 from swarm.admission.group_reader import (
     PROMPT_ROLLOUTS,
     SECONDS_A_PIXEL,
@@ -46,6 +46,7 @@ from swarm.admission.rollout_verifier import (
 from swarm.admission.verdict import Outcome
 from swarm.limits import MAX_TASKS_ANNOUNCED
 from swarm.wire.announcement import TaskSummary
+from swarm.wire.body import SharedGroup
 
 LONG = "counting on from seven gives exactly {}"  # long enough to tell a copy
 
@@ -134,6 +135,13 @@ def test_of_a_large_group_without_a_verdict_every_rollout_is_counted() -> None:
     sent = body_of([shared_group(7, *((f"{n} slow", 1.0) for n in range(20)))], ALICE)
     [(verdict, _), *_] = verifier().verify(*offer(sent))
     assert (verdict.no_verdict, verdict.left_out) == (20, ())
+
+
+def test_rollouts_behind_many_without_a_verdict_have_none_either() -> None:
+    slow = [(f"{n} slow", 1.0) for n in range(MAX_UNJUDGED + 3)]
+    sent = body_of([shared_group(7, ("it is 8", 1.0), ("no", 0.0), *slow)], ALICE)
+    [(verdict, _)] = verifier().verify(*offer(sent))
+    assert (verdict.rollouts, verdict.no_verdict, verdict.left_out) == (2, MAX_UNJUDGED + 3, ())
 
 
 def test_time_without_a_verdict_is_held_against_no_body(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,3 +237,18 @@ def test_a_task_that_fails_to_make_its_problem_is_logged(caplog: pytest.LogCaptu
     keeper = RolloutVerifier(SWARM, NODE, {Addition.name: Broken()}, encode, ManualClock())
     [(verdict, _)] = keeper.verify(*offer(body([group(7)], ALICE)))
     assert verdict.reason is Reason.FAULT and "RecursionError" in caplog.text
+
+
+def test_an_image_travels_without_a_text_and_never_as_one() -> None:
+    task = Brightness()
+    keeper = RolloutVerifier(SWARM, NODE, {task.name: task}, encode, ManualClock())
+    whole = share_of(image_group(7, [grey(10), grey(100), grey(200)]))
+    image, *others = whole.rollouts
+    for wrong in (replace(image, text="and a text"), replace(image, text="a text", image=b"")):
+        sent = replace(whole, seed=whole.seed + len(wrong.image), rollouts=(wrong, *others))
+        [(verdict, _)] = keeper.verify(*offer(body_of([sent], ALICE)))
+        assert (verdict.rollouts, verdict.left_out) == (2, (Reason.MEDIUM,))
+
+
+def share_of(own: Group) -> SharedGroup:
+    return packed_group(own).shared()

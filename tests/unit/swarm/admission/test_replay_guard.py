@@ -148,3 +148,25 @@ def test_a_full_memory_takes_from_whoever_has_most(kept: list[tuple[int, int]]) 
                 assert counts[who] == max(counts.values()), "the largest, or the one beyond its quota"
                 assert key_lost == next(k for k, w in before if w == who), "its oldest"
         assert len(memory.items()) <= 40 and max(Counter(w for _, w in memory.items()).values()) <= 30
+
+
+def test_what_is_restored_takes_the_place_of_what_was_there() -> None:
+    old, new = ReplayGuard(), ReplayGuard()
+    old.remember_body(b"old", "alice")
+    new.remember_body(b"new", "alice")
+    old.restore(new.snapshot())
+    assert old.knows_body(b"new") and not old.knows_body(b"old")
+
+
+def test_owners_that_are_forgotten_leave_nothing_behind() -> None:
+    memory = _Memory(8)
+    for number in range(100):
+        memory.keep(b"key %d" % number, b"owner %d" % number)
+    assert len(memory.items()) == 8
+    assert sum(map(len, memory._of_size.values())) <= 8 == len(memory._keys)
+
+
+def test_one_copied_text_that_tells_makes_no_copy_of_a_short_one_beside_it() -> None:
+    guard, copied = ReplayGuard(), "x" * TELLING_TEXT
+    guard.remember("alice", "sort@1", 7, [copied, "41"])
+    assert guard.known("bob", "sort@1", 7, [copied, "42"]) == [True, False]
