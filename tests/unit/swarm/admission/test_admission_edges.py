@@ -176,6 +176,7 @@ def test_eight_rollouts_are_read_and_judged_however_long_it_takes(monkeypatch: p
             sent = shared_group(7, ("it is 8", 0.0), *((f"no {n}", 0.0) for n in range(1, count)))
             [(verdict, _)] = work.verifier.verify(*offer(body_of([sent], ALICE)))
             assert (verdict.rollouts, verdict.left_out) == (PROMPT_ROLLOUTS, left_out)
+            assert work.encoded == (PROMPT_ROLLOUTS if "encoding" in slow else count)
 
 
 def test_a_group_of_nine_can_show_a_lesson_and_one_of_eight_need_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,9 @@ from swarm.admission.replay_guard import (
     CAPACITY,
     MANY_KEYS,
     PEERS_THAT_FILL,
+    SKETCH,
     TELLING_TEXT,
+    TELLING_VARIETY,
     ReplayGuard,
     _Memory,
 )
@@ -159,11 +161,45 @@ def test_what_is_restored_takes_the_place_of_what_was_there() -> None:
 
 
 def test_owners_that_are_forgotten_leave_nothing_behind() -> None:
-    memory = _Memory(8)
-    for number in range(100):
-        memory.keep(b"key %d" % number, b"owner %d" % number)
-    assert len(memory.items()) == 8
-    assert sum(map(len, memory._of_size.values())) <= 8 == len(memory._keys)
+    memory = _Memory(8 * PEERS_THAT_FILL)
+    for number in range(600):
+        memory.keep(b"key %d" % number, b"owner %d" % (number // (1 + number // 100)))
+        sizes = Counter(len(keys) for keys in memory._keys.values() if len(keys) > 1)
+        assert {size: len(owners) for size, owners in memory._of_size.items()} == sizes
+    assert len(memory.items()) == 8 * PEERS_THAT_FILL
+
+
+@pytest.mark.parametrize("keys", [MANY_KEYS - 1, MANY_KEYS])
+def test_who_has_many_keys_makes_room_and_who_has_fewer_does_not(keys: int) -> None:
+    memory = _Memory(MANY_KEYS * PEERS_THAT_FILL)
+    for number in range(MANY_KEYS * PEERS_THAT_FILL - keys):
+        memory.keep(b"single %d" % number, b"owner %d" % number)
+    for number in range(keys):
+        memory.keep(b"many %d" % number, b"greedy")
+    memory.keep(b"one more", b"newcomer")
+    gone = b"many 0" if keys == MANY_KEYS else b"single 0"
+    assert memory.owner(gone) is None
+    assert sum(memory.owner(key) is None for key in (b"many 0", b"single 0")) == 1
+
+
+@pytest.mark.parametrize(
+    ("texts", "told", "whole"),
+    [(SKETCH, SKETCH // 2, True), (SKETCH, SKETCH // 2 - 1, False), (SKETCH - 1, 40, False)],
+)
+def test_a_large_group_is_a_copy_as_a_whole_where_half_of_what_is_kept_of_it_is(
+    texts: int, told: int, whole: bool
+) -> None:
+    guard = ReplayGuard()
+    sent = [f"a text that is long enough to tell {number}" for number in range(texts)]
+    guard.remember("alice", "sort@1", 7, sent[:told])
+    assert guard.known("bob", "sort@1", 7, sent) == [whole or place < told for place in range(texts)]
+
+
+@pytest.mark.parametrize(("distinct", "known"), [(TELLING_VARIETY - 1, False), (TELLING_VARIETY, True)])
+def test_short_answers_in_another_order_are_a_copy_where_they_are_many(distinct: int, known: bool) -> None:
+    guard, sent = ReplayGuard(), [str(40 + number) for number in range(distinct)]
+    guard.remember("alice", "sort@1", 7, sent)
+    assert guard.known("bob", "sort@1", 7, sent[::-1]) == [known] * distinct
 
 
 def test_one_copied_text_that_tells_makes_no_copy_of_a_short_one_beside_it() -> None:
