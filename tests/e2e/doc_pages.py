@@ -167,10 +167,15 @@ class Terminal:
             )
 
     def wait_for_words(self) -> None:
+        """Waits for the first line that is no word of patience, as a slow machine makes them: those ask to wait."""
         deadline = time.monotonic() + FIRST_WORDS_SECONDS
-        while self.process.poll() is None and not self._output.stat().st_size:
+        while self.process.poll() is None and not self._has_said_something():
             assert time.monotonic() < deadline, self.report()
             time.sleep(0.1)
+
+    def _has_said_something(self) -> bool:
+        lines = self._output.read_text(encoding="utf-8", errors="replace").splitlines()
+        return any(line.strip() and not line.startswith("still ") for line in lines)
 
     def expect(self, *codes: int) -> None:
         try:
