@@ -38,14 +38,13 @@ class RolloutHistory:
 
     def find(self, query: RolloutQuery) -> list[KeptRollout]:
         """At most `query.limit` rollouts. Raises StoreError."""
-        conditions, values = _conditions(query, "g.origin")
-        if query.external is not None:
-            conditions.append(f"g.origin IS {'NOT ' if query.external else ''}NULL")
-        if query.group is not None:
-            conditions.append("g.id = ?")
-            values.append(query.group)
-        where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+        where, values = _rollouts_where(query)
         return self._select(f"{where}ORDER BY {_ORDERS[query.order]} LIMIT ?", [*values, query.limit])
+
+    def fitting(self, query: RolloutQuery) -> int:
+        """How many rollouts a query fits, without its limit. Raises StoreError."""
+        where, values = _rollouts_where(query)
+        return self._count(f"rollouts AS r JOIN rollout_groups AS g ON g.id = r.group_id {where}", values)
 
     def get(self, number: int) -> KeptRollout | None:
         """The rollout of this id; None where it is not (or no longer) there. Raises StoreError."""
@@ -60,8 +59,7 @@ class RolloutHistory:
 
     def refused(self, query: RolloutQuery) -> list[RefusedGroup]:
         """At most `query.limit` refused groups, newest first. Raises StoreError."""
-        conditions, values = _conditions(query, "g.peer")
-        where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+        where, values = _where(*_conditions(query, "g.peer"))
         columns = "round, peer, task, seed, rollouts, reason, detail"
         with self._reading() as db:
             query_text = (
@@ -69,6 +67,11 @@ class RolloutHistory:
             )
             rows = db.execute(query_text, [*values, query.limit]).fetchall() if db else []
         return [RefusedGroup(*row) for row in rows]
+
+    def refused_fitting(self, query: RolloutQuery) -> int:
+        """How many refused groups a query fits, without its limit. Raises StoreError."""
+        where, values = _where(*_conditions(query, "g.peer"))
+        return self._count(f"refused_groups AS g {where}", values)
 
     def holdings(self) -> Holdings:
         """Raises StoreError."""
@@ -81,6 +84,10 @@ class RolloutHistory:
             first = db.execute("SELECT MIN(round) FROM rollout_rounds WHERE size > 0").fetchone()[0]
             thinned = db.execute("SELECT MAX(round) FROM rollout_rounds WHERE dropped > 0").fetchone()[0]
         return Holdings(int(kept), int(dropped), first, thinned, int(size))
+
+    def _count(self, rows: str, values: list[Any]) -> int:
+        with self._reading() as db:
+            return int(db.execute(f"SELECT COUNT(*) FROM {rows}", values).fetchone()[0]) if db else 0
 
     def _select(self, condition: str, values: list[Any]) -> list[KeptRollout]:
         """Figures first, for as many rows as are shown, and then their texts: no text is read in vain."""
@@ -98,6 +105,20 @@ class RolloutHistory:
 
     def _reading(self) -> AbstractContextManager[sqlite3.Connection | None]:
         return reading(self._path, "rollout_texts")
+
+
+def _rollouts_where(query: RolloutQuery) -> tuple[str, list[Any]]:
+    conditions, values = _conditions(query, "g.origin")
+    if query.external is not None:
+        conditions.append(f"g.origin IS {'NOT ' if query.external else ''}NULL")
+    if query.group is not None:
+        conditions.append("g.id = ?")
+        values.append(query.group)
+    return _where(conditions, values)
+
+
+def _where(conditions: list[str], values: list[Any]) -> tuple[str, list[Any]]:
+    return (f"WHERE {' AND '.join(conditions)} " if conditions else ""), values
 
 
 def _conditions(query: RolloutQuery, peer_column: str) -> tuple[list[str], list[Any]]:

@@ -120,9 +120,11 @@ def _answers(rows: Sequence[PeerHistoryRow], parts: Sequence[Influence]) -> list
         if best
         else "nobody yet: no group of a peer was in an update"
     )
-    lines = [f"helps most: {helps}"]
-    if worst.refused:
-        lines.append(f"refused most: {short_peer(worst.peer)}: {format_refused(worst.refused)}")
+    refusals = f"{short_peer(worst.peer)}: {format_refused(worst.refused)}"
+    lines = [
+        f"helps most: {helps}",
+        f"refused most: {refusals if worst.refused else 'nobody: nothing of a peer was refused'}",
+    ]
     return [one_line(line, 400) for line in lines]
 
 

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 from node.storage.rollout_history import RolloutHistory
 from node.storage.rollout_rows import KeptRollout, Order, RefusedGroup, RolloutQuery
+from node.ui.inspect.empty_answer import why_no_rollouts, why_nothing_refused
 from node.ui.inspect.png import png_of
 from node.ui.visible_text import visible
 from node.web.errors import QueryError
@@ -26,17 +27,23 @@ ORDERS: Final[Mapping[str, Order]] = {"newest": "newest", "best": "best", "worst
 
 
 def look_up(store: Path, query_string: str) -> dict[str, Any]:
-    """What FILTERS find, all that were written for one problem among them. Raises QueryError, StoreError."""
+    """What FILTERS find, of how many that fit, and why it is nothing where it is. Raises QueryError, StoreError."""
     given, history = fields_of(query_string, FILTERS), RolloutHistory(store)
     kind, query = given.get("kind", "all"), _query(given)
-    found: dict[str, Any] = {"rollouts": [], "refused": [], "holdings": asdict(history.holdings())}
+    found: dict[str, Any] = {"rollouts": [], "refused": [], "holdings": asdict(history.holdings()), "why": ""}
     if kind == "refused":
         found["refused"] = [plain_refused(each) for each in history.refused(query)]
+        found["fitting"] = history.refused_fitting(query)
+        found["why"] = "" if found["refused"] else why_nothing_refused(store, query)
     elif "id" in given:
         one = history.get(number_of(given["id"], MAX_ID))
         found["rollouts"] = [] if one is None else _with_group(history, one)
+        found["fitting"] = len(found["rollouts"])
+        found["why"] = "" if one else f"No rollout {given['id']} is kept."
     else:
         found["rollouts"] = [_rollout(each) for each in history.find(query)]
+        found["fitting"] = history.fitting(query)
+        found["why"] = "" if found["rollouts"] else why_no_rollouts(store, query)
     return found
 
 

@@ -13,12 +13,13 @@ from rich.text import Text
 from node.storage.rollout_history import RolloutHistory
 from node.storage.rollout_rows import Holdings, KeptRollout, RefusedGroup, RolloutQuery
 from node.storage.run_folder import RunFolder
+from node.ui.inspect.empty_answer import why_no_rollouts, why_nothing_refused
 from node.ui.invocation import murmur
 from node.ui.run_view import new_console
 from node.ui.short_names import short_peer
 from node.ui.visible_text import one_line, plain_json
 
-COLUMNS = ("id", "round", "from", "task", "reward", "advantage", "finish", "tokens", "text")
+COLUMNS = ("id", "round", "from", "task", "seed", "reward", "advantage", "finish", "tokens", "text")
 REFUSED_COLUMNS = ("round", "from", "task", "seed", "rollouts", "reason", "detail")
 LEGEND = (
     "advantage: what the update was told of it, or why it was not trained on; own: written by this run's policy, "
@@ -33,27 +34,34 @@ def show_rollouts(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> N
     found, holdings = history.find(query), history.holdings()
     console = new_console()
     if as_json:
-        told = {"rollouts": [plain_rollout(each) for each in found], "holdings": asdict(holdings)}
+        told = {
+            "rollouts": [plain_rollout(each) for each in found],
+            "fitting": history.fitting(query),
+            "holdings": asdict(holdings),
+        }
         return console.out(plain_json(told), highlight=False)
-    if found:
-        console.print(_table(str(folder.path), COLUMNS, [_cells(each) for each in found]))
-        console.print(LEGEND)
-    _print_holdings(console, len(found), holdings)
-    if found:
-        hint = murmur("rollouts", "show", found[0].id, folder.path)
-        console.print(f"One of them whole, with its problem: {hint}", soft_wrap=True)
+    if not found:
+        console.print(why_no_rollouts(folder.events, query))
+        return _print_holdings(console, holdings)
+    console.print(_table(str(folder.path), COLUMNS, [_cells(each) for each in found]))
+    console.print(LEGEND)
+    console.print(_shown(len(found), history.fitting(query)))
+    _print_holdings(console, holdings)
+    hint = murmur("rollouts", "show", found[0].id, folder.path)
+    console.print(f"One of them whole, with its problem: {hint}", soft_wrap=True)
 
 
 def show_refused(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> None:
     """Prints the groups of peers that were refused. Raises StoreError."""
-    found = RolloutHistory(folder.events).refused(query)
-    console = new_console()
+    history = RolloutHistory(folder.events)
+    found, console = history.refused(query), new_console()
     if as_json:
         return console.out(plain_json({"refused": [asdict(each) for each in found]}), highlight=False)
     if not found:
-        return console.print(f"{folder.path}: no group was refused that fits")
+        return console.print(f"{folder.path}: {why_nothing_refused(folder.events, query)}", soft_wrap=True)
     rows = [[one_line(cell) for cell in _refused_cells(each)] for each in found]
     console.print(_table(str(folder.path), REFUSED_COLUMNS, rows))
+    console.print(_shown(len(found), history.refused_fitting(query)))
     console.print("What was refused is not kept; a group without a task is a whole body.")
 
 
@@ -82,7 +90,13 @@ def origin_cell(rollout: KeptRollout) -> str:
 
 def _cells(rollout: KeptRollout) -> list[str]:
     figures = (advantage_cell(rollout), rollout.finish.value, str(rollout.tokens))
-    first = (str(rollout.id), str(rollout.round), origin_cell(rollout), one_line(rollout.task))
+    first = (
+        str(rollout.id),
+        str(rollout.round),
+        origin_cell(rollout),
+        one_line(rollout.task),
+        str(rollout.seed),
+    )
     return [*first, f"{rollout.reward:.3f}", *figures, text_cell(rollout)]
 
 
@@ -103,11 +117,17 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
     return table
 
 
-def _print_holdings(console: Console, shown: int, held: Holdings) -> None:
-    if not held.kept and not held.dropped:
-        console.print("No rollouts are kept here: the run is of before, or store.rollout_bytes is 0.")
-        return
-    console.print(f"{shown} of the {held.kept:,} rollouts that are kept, {held.size / 1e6:.1f} MB.")
+def _shown(shown: int, fitting: int) -> str:
+    if shown == fitting:
+        return f"{shown} that fit, all shown."
+    return f"{shown} of {fitting:,} that fit; --limit N shows more."
+
+
+def _print_holdings(console: Console, held: Holdings) -> None:
+    """Nothing where nothing was ever kept: why nothing was found has said so."""
+    if held.kept or held.dropped:
+        size = f"{held.size / 1e6:.1f} MB" if held.size >= 10**5 else f"{held.size / 1e3:.1f} kB"
+        console.print(f"In all {held.kept:,} rollouts are kept, {size}.")
     if held.dropped:
         console.print(
             f"{held.dropped:,} rollouts of rounds up to {held.thinned_to} were dropped for room, what is left begins "

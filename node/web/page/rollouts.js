@@ -45,11 +45,10 @@ function refusal(refused) {
   return make("li", { class: "card" }, source(refused.peer), make("bdi", {}, facts));
 }
 
-function told({ rollouts, refused, holdings }) {
-  const count = rollouts.length + refused.length;
+function told({ rollouts, refused, fitting, holdings, why }) {
   const dropped = holdings.dropped ? `; ${holdings.dropped} of rounds up to ${holdings.thinned_to} were dropped for room` : "";
-  if (!holdings.kept && !holdings.dropped) return "No rollouts are kept: the run is of before, or store.rollout_bytes is 0.";
-  return `${count} shown, ${holdings.kept} rollouts kept${dropped}.`;
+  const kept = holdings.kept || holdings.dropped ? `${holdings.kept} rollouts are kept in all${dropped}.` : "";
+  return `${why || `${rollouts.length + refused.length} shown of ${fitting} that fit.`} ${kept}`;
 }
 
 async function look(chosen) {

@@ -7,13 +7,17 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from kept_rollouts import HOSTILE, IMAGE, PEER, TASK, make_run
+from sample_events import ROUND
 from typer.testing import CliRunner
 
 from node.cli import app
+from node.config.reading import load_config
+from node.storage.events import Store
 from node.storage.run_folder import RunFolder
 from node.ui.visible_text import UNSAFE_CATEGORIES, one_line, plain_json, visible
 
@@ -207,9 +211,50 @@ def test_a_run_of_before_has_no_rollouts_and_says_so(folder: RunFolder) -> None:
         ).fetchall()
         for (name,) in names:
             db.execute(f"DROP TABLE {name}")
-    assert "No rollouts are kept here" in told("rollouts") and "no group was refused" in told(
-        "rollouts", "--refused"
-    )
+    assert "No rollouts are kept here" in told("rollouts")
+    assert "4 records of peers were refused, and none of them is kept here" in told("rollouts", "--refused")
+
+
+def test_the_list_names_problems_and_counts_what_fits_the_filters(folder: RunFolder) -> None:
+    page = told("rollouts", "--round", 1, "--limit", 3)
+    assert "3 of 4 that fit; --limit N shows more." in page and "In all 13 rollouts are kept" in page
+    columns = [line.split()[:5] for line in page.splitlines() if line.startswith(("4 ", "2 ", "id"))]
+    assert columns == [
+        ["id", "round", "from", "task", "seed"],
+        ["4", "1", "own", TASK.name, "4"],
+        ["2", "1", "own", TASK.name, "3"],
+    ]
+    assert "4 that fit, all shown." in told("rollouts", "--round", 1)
+    assert as_json("rollouts", "--round", 1, "--limit", 3)["fitting"] == 4
+    assert "1 that fit, all shown." in told("rollouts", "--refused")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--external --round 3", "No group of a peer was in the update of round 3."),
+        ("--round 9", "Round 9 was not played: the newest is 3."),
+        (
+            "--external --task digits",
+            "None of the 13 rollouts that are kept is of a peer and of task digits.",
+        ),
+        ("--refused --round 3", "Nothing of a peer was refused in round 3."),
+        ("--refused --peer nobody", "No group that was refused is from nobody."),
+    ],
+)
+def test_an_empty_answer_says_why(folder: RunFolder, arguments: str, words: str) -> None:
+    with closing(Store(folder.events)) as store:
+        store.append(replace(ROUND, round=3, trained_external=0, refused={}))
+    assert words in told("rollouts", *arguments.split())
+
+
+def test_a_run_without_peers_says_that_nothing_came_or_was_refused(folder: RunFolder) -> None:
+    alone = RunFolder(Path("runs/alone-1"))
+    alone.create(load_config("tiny"))
+    with closing(Store(alone.events)) as store:
+        store.append(replace(ROUND, trained_external=0, refused={}))
+    assert "Nothing of a peer was refused at all." in told("rollouts", alone.path, "--refused")
+    assert "No group of a peer was in any update so far." in told("rollouts", alone.path, "--external")
 
 
 def test_nothing_heavy_is_loaded(folder: RunFolder) -> None:

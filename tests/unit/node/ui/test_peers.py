@@ -176,6 +176,7 @@ def test_a_peer_has_one_short_form_everywhere(
     answers = " ".join(shown.split())
     assert f"helps most: {short_peer(ALICE)}: 1 of its groups were in 1 updates" in answers
     assert f"refused most: {short_peer(ALICE)}: 3 (stale 3)" in answers
+    assert "refused most: nobody" not in answers
     peers.show_peers(None, folder.path, watch=False, as_json=True)
     row = json.loads(capsys.readouterr().out)[0]
     assert (row["peer"], row["updates"], row["reward_after"]) == (ALICE, 1, None)
@@ -183,3 +184,14 @@ def test_a_peer_has_one_short_form_everywhere(
     assert short_peer(ALICE) in capsys.readouterr().out
     script = (Path(__file__).parents[4] / "node" / "web" / "page" / "elements.js").read_text()
     assert f"peer.slice(-{SHOWN})" in script and len(short_peer(ALICE)) - 1 == SHOWN
+
+
+def test_where_nobody_was_refused_the_table_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create(load_config("tiny"))
+    with closing(Store(folder.events)) as store:
+        store.append(PeerEvent(1, ALICE, 2, 1, {}))
+    peers.show_peers(None, folder.path, watch=False, as_json=False)
+    assert "refused most: nobody: nothing of a peer was refused" in capsys.readouterr().out

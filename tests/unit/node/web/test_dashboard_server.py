@@ -220,6 +220,9 @@ def test_rollouts_are_filtered_by_the_query_string(hostile: DashboardServer) -> 
     assert ids("?peer=%E2%80%A6lePeer1&order=worst")[0] == 12 and ids("?peer=%27%20OR%201=1--") == []
     refused = found(hostile, "?kind=refused")
     assert refused["rollouts"] == [] and refused["refused"][0]["task"] == r"task\x1b[0m"
+    assert (refused["fitting"], refused["why"], found(hostile, "?round=1")["fitting"]) == (1, "", 4)
+    assert found(hostile, "?kind=external&round=5")["why"] == "Round 5 was not played: the newest is 2."
+    assert found(hostile, "?kind=refused&peer=me")["why"] == "No group that was refused is from me."
 
 
 def test_texts_of_peers_come_visible_and_bounded(hostile: DashboardServer, tmp_path: Path) -> None:
@@ -268,8 +271,9 @@ def test_the_page_opens_with_its_filters_and_a_run_of_before_has_no_rollouts(
 ) -> None:
     for path in ("/?x=1", "/learning?round=1", "/swarm?peer=me", "/rollouts?kind=own&round=1"):
         assert ask(hostile, path)[1] == (PAGE / "index.html").read_bytes()
-    assert found(server) == {"rollouts": [], "refused": [], "holdings": {
-        "kept": 0, "dropped": 0, "first_round": None, "thinned_to": None, "size": 0}}  # fmt: skip
+    assert found(server) == {"rollouts": [], "refused": [], "fitting": 0, "holdings": {
+        "kept": 0, "dropped": 0, "first_round": None, "thinned_to": None, "size": 0},
+        "why": "No rollouts are kept here: the run is of before, or store.rollout_bytes is 0."}  # fmt: skip
 
 
 def test_no_script_of_the_page_reads_markup() -> None:
