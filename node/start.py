@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -48,7 +49,11 @@ def start(config: Config, stem: str, run_dir: Path | None, secret: bytes = b"", 
             build_task(task.spec)
 
     def guard(folder: RunFolder, undo: Callable[[], None]) -> None:
-        interrupts.on_leaving(lambda: saved(folder), undo)
+        def last_act(cause: str) -> None:
+            undo()
+            write_cause(folder, cause)
+
+        interrupts.on_leaving(lambda: saved(folder), last_act)
 
     with claimed_new(run_dir, stem, config, secret, guard) as (folder, settled):
         _play(settled, folder, resumed=False, as_json=as_json)
@@ -84,13 +89,19 @@ def resume(asked: Resumption, *, as_json: bool) -> None:
     with closing(folder.lock()):
         config = _with_rounds(config, asked.rounds, folder)
         joined = _with_addresses(config, asked.addresses, folder)
-        interrupts.on_leaving(lambda: saved(folder))
+        interrupts.on_leaving(lambda: saved(folder), partial(write_cause, folder))
         if not asked.silo:
             joined = take_again(joined, folder.read_secret())
             keep_shared(joined)
         if asked.rounds is not None:
             write_atomic(folder.config, resolved_json(config))
         _play(as_silo(config) if asked.silo else joined, folder, resumed=True, as_json=as_json)
+
+
+def write_cause(folder: RunFolder, cause: str) -> None:
+    """Keeps what ended a run at once, for whoever looks at it later; nothing where the folder holds no run."""
+    if folder.config.exists():
+        write_atomic(folder.cause, f"{cause}\n")
 
 
 def saved(folder: RunFolder) -> str:
@@ -133,6 +144,7 @@ def _with_addresses(config: Config, addresses: Sequence[str], folder: RunFolder)
 
 
 def _play(config: Config, folder: RunFolder, *, resumed: bool, as_json: bool) -> None:
+    folder.cause.unlink(missing_ok=True)  # of the session before
     view = RunView(output_style(as_json=as_json), str(folder.path), columns_for(config))
     view.say(f"run folder {folder.path}")
     for notice in sharing_notices(config):

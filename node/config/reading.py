@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import tomllib
 from collections.abc import Sequence
@@ -42,7 +43,9 @@ def find_config(source: str | Path) -> Path:
         ):
             return preset
     known = sorted({path.stem for folder in PRESETS for path in folder.glob("*.toml")})
-    raise ConfigError(f"no config file or preset {str(source)!r}; presets: {', '.join(known)}")
+    near = difflib.get_close_matches(given.name.removesuffix(".toml"), known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ConfigError(f"no config file or preset {str(source)!r}; {hint}presets: {', '.join(known)}")
 
 
 def resolved_json(config: Config) -> str:

@@ -6,8 +6,6 @@ Its run folder gives it the same PeerID, port, swarm and secret after a restart:
 from __future__ import annotations
 
 import json
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -59,10 +57,7 @@ def serve_bootstrap(
             ways = tuple(dict.fromkeys((*addresses, *_dht(config).bootstrap)))[:MAX_BOOTSTRAP]
             invite = Invite(manifest_of(config), ways, folder.read_secret())
             write_atomic(run_dir / INVITE, invite.encode() + "\n", mode=0o600)
-            stop = threading.Event()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: stop.set())
-            signal.signal(signal.SIGHUP, lambda *_: stop.set())
+            stop = interrupts.StopRequest()
             _greet(invite, addresses, as_json=as_json)
             for line in [] if as_json else sharing_notices(config):
                 new_console().print(line)
@@ -72,6 +67,8 @@ def serve_bootstrap(
                 bound_logs(folder.path, folder.logs)
                 if not as_json:
                     new_console().print(standing(transport))
+        again = murmur("bootstrap", "--run-dir", run_dir)
+        stop.tell(f"nodes that have met go on, others join through here again after: {again}")
 
 
 def standing(transport: Transport) -> str:
@@ -93,7 +90,7 @@ def standing(transport: Transport) -> str:
 def _held(folder: RunFolder) -> Iterator[None]:
     """The folder, made and locked; what this start made of it goes again if it never came to an invite."""
     undo = Undo(folder, lambda made: made.invite.exists())
-    interrupts.on_leaving(lambda: "", undo)
+    interrupts.on_leaving(lambda: "", lambda _: undo())
     try:
         folder.logs.mkdir(parents=True, exist_ok=True)
         with closing(folder.lock()):

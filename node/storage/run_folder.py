@@ -64,6 +64,18 @@ class RunFolder:
     def secret(self) -> Path:
         return self.path / "member.secret"
 
+    @property
+    def cause(self) -> Path:
+        """What ended the run in the middle of a round, in a line; not there where nothing could tell of it."""
+        return self.path / "ended.txt"
+
+    def read_cause(self) -> str:
+        """Empty where the end of the run was not told of."""
+        try:
+            return self.cause.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
+            return ""
+
     def identity(self, config: Config) -> Path:
         return Path(config.identity).expanduser() if config.identity else self.path / "identity.key"
 

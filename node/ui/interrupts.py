@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
@@ -19,7 +20,7 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "a closed terminal"}
 
 _advice: list[Callable[[], str]] = []  # what was saved and how to go on
-_last_acts: list[Callable[[], None]] = []  # before the process ends without unwinding
+_last_acts: list[Callable[[str], None]] = []  # before the process ends without unwinding; given what ended it
 
 
 class Stopped(KeyboardInterrupt):
@@ -45,8 +46,8 @@ def handle(handler: Callable[[int, FrameType | None], None]) -> None:
     _handle(handler)
 
 
-def on_leaving(advice: Callable[[], str], last_act: Callable[[], None] | None = None) -> None:
-    """What the last line says of the run that is under way, and what is put away first."""
+def on_leaving(advice: Callable[[], str], last_act: Callable[[str], None] | None = None) -> None:
+    """What the last line says of the run that is under way, and what is put away first, given `cause`."""
     _advice[:] = [advice]
     _last_acts[:] = [last_act] if last_act else []
 
@@ -58,17 +59,38 @@ def advice() -> str:
     return ""
 
 
+def cause(number: int) -> str:
+    """`stopped by Ctrl-C`, or by another signal."""
+    return f"stopped by {NAMES.get(signal.Signals(number), f'signal {number}')}"
+
+
 def ending(number: int) -> str:
     """The last line of a command that a signal ended."""
-    said = f"stopped by {NAMES.get(signal.Signals(number), f'signal {number}')}"
-    return f"murmur: {said}; {more}" if (more := advice()) else f"murmur: {said}"
+    return f"murmur: {cause(number)}; {more}" if (more := advice()) else f"murmur: {cause(number)}"
+
+
+class StopRequest(threading.Event):
+    """Set by the first signal that asks a command to stop serving."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number: int = signal.SIGINT
+        _handle(self._come)
+
+    def tell(self, rest: str) -> None:
+        """The last line of the command: what ended it, and `rest`."""
+        tell(f"murmur: {cause(self.number)}; {rest}")
+
+    def _come(self, number: int, _: FrameType | None) -> None:
+        self.number = number
+        self.set()
 
 
 def leave(number: int) -> None:
     """Ends the process now. Whatever was half written is a draft under another name; children end with it."""
     for act in _last_acts:
         with suppress(OSError):
-            act()
+            act(cause(number))
     tell(ending(number))
     os._exit(128 + number)
 

@@ -11,18 +11,17 @@ STANDINGS: Final = ("started", "resumed", "joined", "finished", "stopped", "dive
 
 
 def standing(
-    life: Sequence[LifeEvent], rounds: Sequence[RoundEvent], *, in_use: bool, resumption: str
+    life: Sequence[LifeEvent], rounds: Sequence[RoundEvent], *, in_use: bool, resumption: str, cause: str = ""
 ) -> tuple[str, str]:
     """starting, running, finished, stopped, diverged or ended early; and a note.
 
-    `in_use`: a process holds the run's folder; `resumption`: the command that goes on with the run.
+    `in_use`: a process holds the run's folder; `resumption`: the command that goes on with the run; `cause`: what
+    ended it at once, as `RunFolder.read_cause` has it.
     """
     state, note = _told(life, rounds)
     if state in ("starting", "running") and not in_use:
-        return (
-            "ended early",
-            f"No process runs it any more: it was killed, or failed. It goes on with: {resumption}",
-        )
+        why = f"it was {cause}" if cause else "it was killed, or failed"
+        return "ended early", f"No process runs it any more: {why}. It goes on with: {resumption}"
     return state, note
 
 

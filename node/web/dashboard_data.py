@@ -39,6 +39,7 @@ class Source:
     resumption: str = ""  # the command that goes on with it
     in_use: bool = True  # a process holds the run's folder
     folder: RunFolder | None = None
+    cause: str = ""  # what ended it at once, where that is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,8 @@ def _parts(history: History) -> list[PeerPart]:
 def _track(source: Source, now: float) -> Track:
     rounds, evaluations = source.history.rounds(), source.history.evaluations()
     written = source.history.last_written()
-    state, note = standing(source.history.life(), rounds, in_use=source.in_use, resumption=source.resumption)
+    life, goes_on = source.history.life(), source.resumption
+    state, note = standing(life, rounds, in_use=source.in_use, resumption=goes_on, cause=source.cause)
     own = curve(rounds)
     return Track(
         state=state,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import signal
+import os
 import socket
 import threading
 from contextlib import closing
@@ -12,6 +13,8 @@ from typing import Final
 import uvicorn
 
 from node.storage.run_folder import RunFolder
+from node.ui.interrupts import StopRequest
+from node.ui.invocation import murmur
 from node.ui.run_view import new_console
 from node.web.app import build_app
 from node.web.errors import DashboardError
@@ -30,9 +33,7 @@ def serve_dashboard(folder: RunFolder, port: int, *, as_json: bool) -> None:
     """
     folder.read_config()
     with closing(DashboardServer(folder, port)) as server:
-        stop = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
+        stop = StopRequest()
         console = new_console()
         if as_json:
             ready = {"event": "ready", "url": server.url, "run": str(folder.path)}
@@ -40,6 +41,7 @@ def serve_dashboard(folder: RunFolder, port: int, *, as_json: bool) -> None:
         else:
             console.out(f"{folder.path}: {server.url}  (Ctrl-C ends it)", highlight=False)
         stop.wait()
+    stop.tell(f"the run is as it was, the page comes back with: {murmur('dashboard', folder.path)}")
 
 
 class DashboardServer:
@@ -84,6 +86,12 @@ def _listen(port: int) -> socket.socket:
     try:
         return socket.create_server((ADDRESS, port))
     except OSError as error:
+        number = error.errno or 0  # the error's own text nests another
+        said = (
+            "is taken: end what uses it"
+            if number == errno.EADDRINUSE
+            else f"is not to be had ({os.strerror(number)})"
+        )
         raise DashboardError(
-            f"port {port} of {ADDRESS} is not to be had ({error.strerror}): choose another --port, or leave it out"
+            f"port {port} of {ADDRESS} {said}, or choose another --port, or leave it out"
         ) from error

@@ -70,4 +70,4 @@ class Watched:
     def _source(self, run: RunFolder) -> Source:
         """A resumed run may have more rounds to play, so its config is read each time."""
         resumption = murmur("run", "--resume", "--run-dir", run.path)
-        return Source(run.read_config(), self._history(run), resumption, run.in_use(), run)
+        return Source(run.read_config(), self._history(run), resumption, run.in_use(), run, run.read_cause())

@@ -29,7 +29,8 @@ def serving(*arguments: str, cwd: Path) -> Iterator[dict[str, Any]]:
         yield json.loads(process.stdout.readline())
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        rest, _ = process.communicate(timeout=60)
+        assert process.returncode == 0 and "murmur: stopped by Ctrl-C; nodes that have met go on" in rest
 
 
 def test_a_private_bootstrap_is_itself_again_after_a_restart(tmp_path: Path) -> None:

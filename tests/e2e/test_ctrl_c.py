@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from node.cli import app
 from node.storage.events import History
+from node.storage.run_folder import RunFolder
 from node.ui.interrupts import NUMBERS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
@@ -150,6 +151,7 @@ def goes_on(folder: Path, output: str) -> None:
         return
     more = resumed(folder / "run")
     assert more.exit_code == 0 and not more.stderr, more.stderr
+    assert not RunFolder(folder / "run").read_cause()
     [after] = re.findall(r"resumed after round (\d+)", more.stdout)
     assert int(after) >= said_saved(output), (output, more.stdout)
     assert [event.round for event in History(folder / "run" / "events.sqlite").rounds()] == [1, 2, 3, 4]
@@ -245,3 +247,4 @@ def test_ctrl_c_while_nobody_reads_the_output(tmp_path: Path, style: tuple[str, 
         code, said = process.wait(PATIENCE), process.stderr.read()
     assert code == 128 + signal.SIGINT, said
     assert "Traceback" not in said and said.count("murmur: stopped by Ctrl-C; ") == 1
+    assert RunFolder(tmp_path / "run").read_cause() == "stopped by Ctrl-C"

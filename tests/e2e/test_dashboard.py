@@ -269,6 +269,13 @@ def test_a_node_that_really_trains_is_followed_to_its_end(shown: Opened, tmp_pat
         process.communicate(timeout=90)
 
 
+@in_a_browser
+def test_small_figures_are_not_nought_at_an_axis(server: DashboardServer, shown: Opened) -> None:
+    shown.open(server.url + "learning")
+    marks = "import('/charts.js').then(({ tick }) => [0, 0.0005, -0.00075, 0.00125, 0.5, 100].map(tick))"
+    assert shown.page.evaluate(marks) == ["0", "5e-4", "-7.5e-4", "0.00125", "0.5", "100"]
+
+
 def until(holds: Callable[[], bool], seconds: float = 240.0) -> None:
     """Waits until something holds."""
     ended = time.monotonic() + seconds
@@ -287,7 +294,8 @@ def test_the_command_serves_the_newest_run_until_ctrl_c(tmp_path: Path) -> None:
         assert json.load(answer)["node"]["round"] == 20
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=60)
-    assert (process.returncode, rest) == (0, "")
+    assert process.returncode == 0 and rest.startswith("murmur: stopped by Ctrl-C; the run is as it was,")
+    assert rest.rstrip().endswith("dashboard runs/join-1")
 
 
 def test_what_cannot_be_served_is_told_with_a_way_out(tmp_path: Path) -> None:

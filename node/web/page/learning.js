@@ -16,6 +16,7 @@ const CHARTS = {
   "Groups without a lesson": [["equal_rewards", "share of own groups not trained on"]],
   "Part of peers in updates": [["external_share", "share of the groups"]],
 };
+const SHARES = ["Answers cut at the limit", "Groups without a lesson", "Part of peers in updates"];
 const column = (points, key) => points.map((point) => point[key]);
 
 function rewards({ node, baseline, learning }) {
@@ -29,7 +30,7 @@ function rewards({ node, baseline, learning }) {
     held.push(line(baseline, "held_out", "silo baseline", "dotted", "--baseline"));
     own.push(line(baseline, "recent", "silo baseline, mean of 5", "dashed", "--baseline"));
   }
-  if (key === "round") own.push({ label: "groups of peers", x: learning.rounds, y: learning.curves.external_reward, style: "thin", colour: "--third" });
+  if (key === "round") own.push({ label: "groups of peers", x: learning.rounds, y: learning.curves.external_reward, style: "dashdot", colour: "--third" });
   plot(byId("held-out"), { title: "Held-out reward", across, lines: held, pick });
   plot(byId("rewards"), { title: "Reward of own rollouts", across, lines: own, pick });
 }
@@ -43,7 +44,7 @@ function others({ learning }) {
   const hosts = [...host.querySelectorAll(".plot")];
   wanted.forEach((title, place) => {
     const lines = CHARTS[title] ? CHARTS[title].map(([name, label]) => ({ label, y: values[name] })) : Object.entries(learning.by_task).map(([label, y]) => ({ label, y }));
-    plot(hosts[place], { title, across: "round", lines: lines.map((line) => ({ ...line, x: learning.rounds })), pick: (round) => go(pathOf("learning", { round })) });
+    plot(hosts[place], { title, share: SHARES.includes(title), across: "round", lines: lines.map((line) => ({ ...line, x: learning.rounds })), pick: (round) => go(pathOf("learning", { round })) });
   });
 }
 

@@ -58,6 +58,7 @@ REFUSED = [
     (["run", "--resume", "--run-dir", "kept", "--rounds", "0"], "--rounds 0: it counts all rounds of a run"),
     (["run", "tiny", "--set", "policy.generation.max_new_tokens=1000000"], "must be at most 131072"),
     (["run", "tiny", "--set", "strategy.rollouts=5000"], "set 1024 at most"),
+    (["silo", "tinny"], "no config file or preset 'tinny'; did you mean 'tiny'? presets: "),
     (["run", "dars", "--set", "strategy.max_rollouts=5000"], "set 1024 at most"),
     (["peers", "--run-dir", "nowhere"], "holds no run"),
     (["dashboard", "nowhere"], "holds no run"),

@@ -119,6 +119,21 @@ def test_a_folder_in_use_is_refused_before_torch_is_imported(tmp_path: Path) -> 
     assert done.stdout.strip() == "False"
 
 
+def test_what_ended_a_run_at_once_is_kept_for_who_looks_later(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create(load_config("tiny"))
+    script = (
+        "import os, signal, sys; from functools import partial; from pathlib import Path\n"
+        "from node.start import RunFolder, interrupts, write_cause\n"
+        "interrupts.on_leaving(lambda: '', partial(write_cause, RunFolder(Path(sys.argv[1]))))\n"
+        "interrupts.end_at_once(); os.kill(os.getpid(), signal.SIGTERM)"
+    )
+    for path in (folder.path, tmp_path):  # the second holds no run, and gets no file
+        done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, check=False)
+        assert done.returncode == 128 + 15 and done.stderr == b"murmur: stopped by SIGTERM\n"
+    assert folder.read_cause() == "stopped by SIGTERM" and not RunFolder(tmp_path).cause.exists()
+
+
 def test_a_port_that_is_taken_is_named(
     played: Played, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

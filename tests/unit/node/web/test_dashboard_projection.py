@@ -209,6 +209,8 @@ def test_a_run_that_nobody_plays_any_more_says_so_and_how_to_go_on(tmp_path: Pat
     left = source(tmp_path / "own", config(4), *rounds(2, 1.0))
     killed = project("a", replace(left, in_use=False, resumption="murmur run --resume"), None, NOW).node
     assert killed.state == "ended early" and killed.note.endswith("murmur run --resume")
+    stopped = replace(left, in_use=False, cause="stopped by Ctrl-C")
+    assert "it was stopped by Ctrl-C. It goes on" in project("a", stopped, None, NOW).node.note
     ended = source(tmp_path / "ended", config(2), *rounds(2, 1.0), LifeEvent(2, "finished", "finished"))
     assert project("b", replace(ended, in_use=False), None, NOW).node.state == "finished"
     assert project("c", left, None, NOW).node.state == "running"

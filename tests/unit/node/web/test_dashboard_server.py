@@ -167,8 +167,11 @@ def test_the_page_is_on_loopback_alone_and_a_taken_port_is_told(
     assert server.url == f"http://127.0.0.1:{server.port}/"
     with pytest.raises(OSError):
         socket.create_connection((other_address(), server.port), timeout=5)
-    with pytest.raises(DashboardError, match=f"port {server.port} .* choose another --port"):
+    with pytest.raises(DashboardError) as refused:
         DashboardServer(RunFolder(tmp_path / "run-1"), server.port)
+    assert str(refused.value) == (
+        f"port {server.port} of 127.0.0.1 is taken: end what uses it, or choose another --port, or leave it out"
+    )
 
 
 def test_a_folder_without_a_run_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
