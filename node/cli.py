@@ -49,7 +49,7 @@ ConfigArgument = Annotated[
 SetOption = Annotated[list[str], typer.Option("--set", help="Override one key: --set sampler.local=6.")]
 RoundsOption = Annotated[int | None, typer.Option(help="Rounds to run in all; the same as --set rounds=N.")]
 RunDirOption = Annotated[
-    Path | None, typer.Option(help="Run folder. Default: the next free runs/<config>-<n>.")
+    Path | None, typer.Option(help="Run folder. Default: the next free one under runs/, as runs/join-1.")
 ]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on where the run folder's last checkpoint is.")

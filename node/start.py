@@ -14,18 +14,20 @@ import typer
 from node.config.reading import resolved_json
 from node.config.roles import as_silo, invite_in, manifest_of, wants_baseline
 from node.config.schema import Config, ConfigError
+from node.config.sections.policy import TextPolicyConfig
 from node.config.sections.swarm import DhtConfig
 from node.rows.kept import keep_shared, sharing_notices
 from node.rows.taking import take_again
 from node.storage.checkpoint import Checkpoints
 from node.storage.claim import claimed_new
-from node.storage.run_folder import RunFolder, latest_run_folder, write_atomic
+from node.storage.run_folder import RunFolder, RunFolderInUse, latest_run_folder, write_atomic
 from node.ui import interrupts
 from node.ui.invocation import murmur
 from node.ui.round_columns import columns_for
 from node.ui.run_view import RunView, output_style
 from policies.tasks import build_task
 from policies.tasks.data_task import is_data
+from policies.text.loading.model_path import check_there
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Resumption:
 
 def start(config: Config, stem: str, run_dir: Path | None, secret: bytes = b"", *, as_json: bool) -> None:
     """Plays a new run. Raises what `build_task`, `claimed_new` and `run_session` raise."""
+    if isinstance(config.policy, TextPolicyConfig):
+        check_there(config.policy.model.path)
     keep_shared(config)
     for task in config.tasks:
         if not (
@@ -55,8 +59,12 @@ def start(config: Config, stem: str, run_dir: Path | None, secret: bytes = b"", 
 
         interrupts.on_leaving(lambda: saved(folder), last_act)
 
-    with claimed_new(run_dir, stem, config, secret, guard) as (folder, settled):
-        _play(settled, folder, resumed=False, as_json=as_json)
+    try:
+        with claimed_new(run_dir, stem, config, secret, guard) as (folder, settled):
+            _play(settled, folder, resumed=False, as_json=as_json)
+    except RunFolderInUse:
+        interrupts.on_leaving(lambda: "")  # what that folder keeps is another node's
+        raise
 
 
 def dry_run_of(config: Config, *, as_json: bool) -> int:

@@ -21,6 +21,7 @@ from node.evaluation.statistics import HOW
 from node.runtime.build import build_policy
 from node.storage.checkpoint import CheckpointError, round_of
 from node.storage.run_folder import write_atomic
+from node.ui.patience import Patience
 from node.ui.run_view import new_console
 from policies.policy import Policy, PolicyError
 from policies.rollout import Problem
@@ -29,8 +30,8 @@ from policies.tasks import Task, asks_for_images, build_task
 STOPPED = 130
 
 
-def evaluate(options: Options, *, as_json: bool) -> int:
-    """Judges and shows; returns the exit code, STOPPED where a signal ended it early.
+def evaluate(options: Options, patience: Patience, *, as_json: bool) -> int:
+    """Judges and shows; returns the exit code, STOPPED where a signal ended it early. `patience` tells of long waits.
 
     Raises EvaluationError, RunFolderError, ConfigError, CheckpointError, TaskError, PolicyError.
     """
@@ -41,7 +42,7 @@ def evaluate(options: Options, *, as_json: bool) -> int:
     tasks = {task.name: task for task in (build_task(task.spec) for task in chosen)}
     problems = interleaved([reserved(task, options.problems) for task in tasks.values()])
     order = [subject] if base is None else [base, subject]
-    found = _answers(order, problems, tasks, options)
+    found = _answers(order, problems, tasks, options, patience)
     if not (found and found[-1].groups) or len(found) < len(order):
         raise KeyboardInterrupt
     labels = (subject.label, base.label if base else None)
@@ -65,7 +66,11 @@ def contenders(options: Options) -> tuple[Contender, Contender | None]:
 
 
 def _answers(
-    order: Sequence[Contender], problems: Sequence[Problem], tasks: dict[str, Task], options: Options
+    order: Sequence[Contender],
+    problems: Sequence[Problem],
+    tasks: dict[str, Task],
+    options: Options,
+    patience: Patience,
 ) -> list[Answers]:
     """One after the other, so that one model at a time is in memory; no further than the one that was stopped."""
     found: list[Answers] = []
@@ -75,9 +80,11 @@ def _answers(
             policy = None
             gc.collect()
             typer.echo(f"{contender.label}: loading", err=True)
+            patience.begin(f"loading {contender.label}")
             policy = build_policy(contender.config, lambda *_: None)
         _restore(policy, contender)
         label = contender.label
+        patience.begin(f"answering as {label}")
         found.append(
             answer(
                 policy,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from node.ui import interrupts
+from node.ui.patience import Patience
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
 
@@ -33,10 +34,13 @@ def export(  # noqa: PLR0913
     as_json: JsonOption = False,
 ) -> None:
     """Write a run's model as an ordinary Hugging Face folder: weights, tokenizer, generation config, model card."""
-    from node.export.command import Form, export_run, show_export
+    patience = Patience(_aside)
+    with patience.watching("loading torch"):
+        from node.export.command import Form, export_run, show_export
 
-    interrupts.raise_stopped()
-    facts = export_run(run, folder, Form(merge, gguf, push), round_number=round_number, best=best)
+        interrupts.raise_stopped()
+        patience.begin("exporting")
+        facts = export_run(run, folder, Form(merge, gguf, push), round_number=round_number, best=best)
     show_export(facts, as_json=as_json)
 
 
@@ -63,20 +67,27 @@ def evaluate(  # noqa: PLR0913
     as_json: JsonOption = False,
 ) -> None:
     """Judge a model on problems that no run trains on: pass@k with intervals, paired with what it started from."""
-    from node.evaluation.command import evaluate as judge
-    from node.evaluation.options import options_of
+    patience = Patience(_aside)
+    with patience.watching("loading torch"):
+        from node.evaluation.command import evaluate as judge
+        from node.evaluation.options import options_of
 
-    interrupts.raise_stopped()
-    asked = options_of(
-        model=model,
-        tasks=tasks,
-        rollouts=rollouts,
-        ks=k,
-        problems=problems,
-        base=against,
-        round=round_number,
-        cap=max_new_tokens,
-        seed=seed,
-        show=show,
-    )
-    raise typer.Exit(judge(asked, as_json=as_json))
+        interrupts.raise_stopped()
+        asked = options_of(
+            model=model,
+            tasks=tasks,
+            rollouts=rollouts,
+            ks=k,
+            problems=problems,
+            base=against,
+            round=round_number,
+            cap=max_new_tokens,
+            seed=seed,
+            show=show,
+        )
+        code = judge(asked, patience, as_json=as_json)
+    raise typer.Exit(code)
+
+
+def _aside(line: str) -> None:
+    typer.echo(line, err=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from node.config.sections.policy import EmbeddedPolicyConfig, TextPolicyConfig
 from policies.text.chat.template import spoken
-from policies.text.loading.package_file import resolve
+from policies.text.loading.model_path import resolve
 
 Policy = TextPolicyConfig | EmbeddedPolicyConfig
 

@@ -86,6 +86,7 @@ class Node:
     transport_cpu: float = 0.0  # seconds of the transport that rounds have counted
     feedback: SwarmFeedback = field(default_factory=SwarmFeedback)
     notices: Notices = field(default_factory=Notices)
+    entered: Callable[[str], None] = lambda phase: None  # hears of each phase of a round as it starts
 
 
 def play_round(node: Node) -> RoundEvent:
@@ -93,10 +94,12 @@ def play_round(node: Node) -> RoundEvent:
 
     An update that is not finite is undone by the policy, and the event says so: the round was played all the same.
     """
-    watch, sampler = Stopwatch(node.gossip.transport_status, node.transport_cpu), node.config.sampler
-    local, external = local_external_split(sampler, node.feedback)
+    watch = Stopwatch(node.gossip.transport_status, node.transport_cpu, node.entered)
+    local, external = local_external_split(node.config.sampler, node.feedback)
     step = StepInfo(node.round, node.policy.version, wanted=local)
-    draw = problems_of(node.round, node.curriculum, node.tasks, node.feedback, sampler.retry_unsolved)
+    draw = problems_of(
+        node.round, node.curriculum, node.tasks, node.feedback, node.config.sampler.retry_unsolved
+    )
 
     def scored(group: Group) -> Group:
         with watch.phase("scoring", within="sampling"):
@@ -113,9 +116,7 @@ def play_round(node: Node) -> RoundEvent:
         exchanged = node.gossip.drain()  # since the last round; accepted groups are in the pool by now
     generator = derive_generator(node.config.run_seed, "sample", node.round)
     # The strategy chose the own groups; all of them train.
-    mix = Mix(
-        len(phase.admitted), external, uniform_over_groups if sampler.draw == "uniform" else by_record(node)
-    )
+    mix = Mix(len(phase.admitted), external, selection_of(node))
     batch = draw_batch(phase.admitted, node.pool, mix, generator, node.clock())
     taken_over = {(unsolved.task, unsolved.seed) for unsolved in node.feedback.unsolved}
     node.feedback = updated(node.feedback, phase.groups, batch.external, external, exchanged.verdicts)
@@ -162,8 +163,10 @@ def keep(node: Node, outcome: RoundOutcome, event: RoundEvent, refused_values: M
     )
 
 
-def by_record(node: Node) -> Select:
-    """Which of the pool's groups an update takes: as fair to networks as what is fetched, known peers first."""
+def selection_of(node: Node) -> Select:
+    """How an update draws from the pool: evenly, or as fair to networks as what is fetched, known peers first."""
+    if node.config.sampler.draw == "uniform":
+        return uniform_over_groups
     return lambda waiting, count, generator: node.verifier.records.select(
         [candidate.peer for candidate in waiting], count, generator
     )

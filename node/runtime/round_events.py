@@ -35,9 +35,11 @@ class Stopwatch:
     the transport count from the round before on, so that what it does between two rounds counts too.
     """
 
-    def __init__(self, transport: Callable[[], TransportStatus], told: float) -> None:
-        """`told`: CPU seconds of the transport that earlier rounds counted."""
-        self._transport, self._told = transport, told
+    def __init__(
+        self, transport: Callable[[], TransportStatus], told: float, entered: Callable[[str], None]
+    ) -> None:
+        """`told`: CPU seconds of the transport that earlier rounds counted. `entered` hears of each phase's start."""
+        self._transport, self._told, self._entered = transport, told, entered
         self._wall, self._own = time.perf_counter(), _own_cpu_seconds(transport())
         self.wall = self.own = self.transport = 0.0
         self.phases = dict.fromkeys(PHASES, 0.0)
@@ -45,6 +47,8 @@ class Stopwatch:
     @contextmanager
     def phase(self, name: str, within: str | None = None) -> Iterator[None]:
         """Counts the wall seconds of a phase; those of one `within` another are not the other's."""
+        if within is None:
+            self._entered(name)
         began = time.perf_counter()
         try:
             yield

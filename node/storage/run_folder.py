@@ -22,6 +22,10 @@ class RunFolderError(ValueError):
     """A run folder that is taken, missing or in use; the message says what to do."""
 
 
+class RunFolderInUse(RunFolderError):
+    """Another process holds the folder."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunFolder:
     path: Path
@@ -129,7 +133,7 @@ class RunFolder:
             except BlockingIOError:
                 time.sleep(0.05 if attempt + 1 < LOCK_ATTEMPTS else 0.0)
         holder.close()
-        raise RunFolderError(f"{self.path} is in use by another node: stop it, or choose another --run-dir")
+        raise RunFolderInUse(f"{self.path} is in use by another node: stop it, or choose another --run-dir")
 
     def in_use(self) -> bool:
         """Whether a node holds the folder right now."""

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-FIRST_SILENCE = 10.0  # seconds without a line before one is said; each further one waits twice as long
+FIRST_SILENCE = 10.0  # seconds without a line before one is said; each further one waits twice as long,
+LONGEST_SILENCE = 60.0  # up to a minute
 
 
 class Patience:
@@ -48,6 +49,6 @@ class Patience:
     def _watch(self) -> None:
         while not self._over.wait(max(0.01, self._next - time.monotonic())):
             if time.monotonic() >= self._next:
-                self._gap *= 2
+                self._gap = max(self._gap, min(2 * self._gap, LONGEST_SILENCE))
                 self._next = time.monotonic() + self._gap
                 self.say_now()

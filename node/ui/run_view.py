@@ -147,7 +147,11 @@ class RunView(Screen):
                 self.say(legend(self._columns))
             self.say(plain_round(event, self._columns))
         self.redraw(self._table())
-        self.patience.begin(f"at work after round {event.round}")
+        self.wait_between_rounds(event.round)
+
+    def wait_between_rounds(self, done: int) -> None:
+        """From now on a wait is for what stands between the rounds: evaluation and checkpoint."""
+        self.patience.begin(f"judging or saving after round {done}")
 
     def on_evaluation(self, event: EvaluationEvent) -> None:
         if self.style == "json":

@@ -27,7 +27,7 @@ from policies.randomness import seeded
 from policies.text.loading.gguf import load_gguf
 from policies.text.loading.library_errors import as_policy_error, brief, hub_fault
 from policies.text.loading.model_folder import check_folder
-from policies.text.loading.package_file import resolve
+from policies.text.loading.model_path import check_there, is_gguf, resolve
 from policies.text.loading.quantised import four_bit_config, keep_gradients
 from policies.text.loading.weights import AnyModel, check_adapter
 from policies.text.lora import lora_config
@@ -46,9 +46,10 @@ def load(
 
     Raises PolicyError, with the fix, for anything that is missing, unreachable or refused.
     """
+    check_there(settings.path)
     path = resolve(settings.path)
     dtype = getattr(torch, settings.dtype)
-    if _is_gguf(path):
+    if is_gguf(path):
         if settings.four_bit:
             raise PolicyError(f"model.four_bit takes safetensors weights, and {settings.path} is a GGUF file")
         model, tokenizer = load_gguf(Path(path), dtype)
@@ -88,21 +89,12 @@ def _with_adapter(model: PreTrainedModel, folder: Path) -> AnyModel:
         return PeftModel.from_pretrained(model, str(folder), is_trainable=True)
 
 
-def _is_gguf(path: str) -> bool:
-    return path.lower().endswith(".gguf")
-
-
 def _load_safetensors(
     path: str, settings: ModelSettings, device: torch.device
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     local = Path(path).is_dir()
     if local:
         check_folder(Path(path))
-    elif Path(path).is_absolute() or Path(path).is_file():
-        raise PolicyError(
-            f"cannot load {path}: "
-            + ("give the folder that the file lies in" if Path(path).is_file() else "there is no such folder")
-        )
     revision = settings.revision or "main"  # the library's own word for none
     with _loading(path, "its config.json does not describe a model that transformers can build"):
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)

@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrained
 
 from policies.text.chat.turn_ends import named_ends
 from policies.text.loading.library_errors import as_policy_error
-from policies.text.loading.package_file import resolve
+from policies.text.loading.model_path import resolve
 from policies.text.settings import ModelSettings
 
 

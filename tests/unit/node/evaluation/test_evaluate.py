@@ -15,6 +15,7 @@ from node.evaluation.errors import EvaluationError
 from node.evaluation.options import options_of
 from node.evaluation.report import report_of
 from node.export.command import export_run
+from node.ui.patience import Patience
 from policies.rollout import Finish, Problem, Rollout
 from policies.tasks import TaskSpec, build_task
 from policies.tasks.task import HELD_OUT_SEED, TaskError
@@ -26,6 +27,9 @@ SKILLED = {
 }
 TASKS = [{"name": "maximum"}, {"name": "add"}]
 FEW = {"rollouts": 4, "problems": 3, "seed": 0}
+
+
+UNHEARD = Patience(lambda line: None)
 
 
 def asked(model: Path, tasks: str = "", ks: str = "1,4", **others: Any) -> Any:
@@ -45,7 +49,7 @@ def test_a_run_is_judged_against_its_start_and_an_exported_folder_as_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, _ = trained_run(tmp_path / "run", SKILLED, tasks=TASKS)
-    assert evaluate(asked(run.path, show=2), as_json=True) == 0
+    assert evaluate(asked(run.path, show=2), UNHEARD, as_json=True) == 0
     first = told(capsys)
     assert (first["model"], first["base"], first["complete"]) == ("round 1", "start", True)
     lines = lines_of(first)
@@ -61,12 +65,12 @@ def test_a_run_is_judged_against_its_start_and_an_exported_folder_as_the_run(
 
     export_run(run.path, tmp_path / "out")
     assert "### Judged by `murmur eval`" in (tmp_path / "out" / "README.md").read_text()
-    assert evaluate(asked(tmp_path / "out"), as_json=True) == 0
+    assert evaluate(asked(tmp_path / "out"), UNHEARD, as_json=True) == 0
     alone = lines_of(told(capsys))
     assert alone.keys() == lines.keys() and {line["base"] for line in alone.values()} == {None}
     assert all(alone[key]["model"] == lines[key]["model"] for key in lines)
 
-    assert evaluate(asked(tmp_path / "out", tasks="add", base=str(run.path)), as_json=False) == 0
+    assert evaluate(asked(tmp_path / "out", tasks="add", base=str(run.path)), UNHEARD, as_json=False) == 0
     shown = capsys.readouterr().out
     assert "add@3" in shown and "maximum" not in shown and "difference" in shown
 
@@ -84,7 +88,7 @@ def test_an_adapter_is_judged_on_its_base(tmp_path: Path, capsys: pytest.Capture
     assert [model["adapter"] for model in models] == [str(tmp_path / "out"), None]
     prompts = [contender.config.model_dump()["policy"]["prompt"] for contender in (subject, start)]
     assert [prompt["system"] for prompt in prompts] == ["Be brief.", "Be brief."]
-    assert evaluate(asked(tmp_path / "out", problems=1, base=str(base), show=1), as_json=False) == 0
+    assert evaluate(asked(tmp_path / "out", problems=1, base=str(base), show=1), UNHEARD, as_json=False) == 0
     assert "right:" in capsys.readouterr().out
 
 
@@ -103,7 +107,7 @@ def test_what_cannot_be_judged_is_refused_before_any_model_is_loaded(
     options: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     with pytest.raises(EvaluationError, match=words):
-        evaluate(asked(tmp_path, **options), as_json=True)
+        evaluate(asked(tmp_path, **options), UNHEARD, as_json=True)
 
 
 class Stopped:

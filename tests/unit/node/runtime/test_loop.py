@@ -109,6 +109,13 @@ class CostlySilo(SiloTransport):
         return replace(super().status(), cpu_seconds=self.told, ended_cpu_seconds=self.reaped)
 
 
+def test_a_round_tells_what_it_is_at(tmp_path: Path) -> None:
+    node, told = node_of(tmp_path / "node", ALICE, SiloTransport(), external=0), []
+    node.entered = told.append
+    play_round(node)
+    assert told == ["sampling", "exchange", "update"]
+
+
 def test_a_round_counts_what_its_transport_took_since_the_round_before(tmp_path: Path) -> None:
     transport = CostlySilo()
     node = node_of(tmp_path / "node", ALICE, transport, external=0)

@@ -159,10 +159,14 @@ def test_runs_are_listed_with_state_and_held_out_reward(folder: RunFolder) -> No
         db.execute("DELETE FROM events WHERE data LIKE '%finished%'")
     Path("runs/odd-1").mkdir()
     Path("runs/odd-1/events.sqlite").write_bytes(b"no store")
-    with closing(folder.lock()):
+    starting = RunFolder(Path("runs/new-1"))
+    starting.create(folder.read_config())
+    RunFolder(Path("runs/failed-1")).create(folder.read_config())  # a start that ended before its first event
+    with closing(folder.lock()), closing(starting.lock()):
         rows = {row["run"]: row for row in json.loads(told("runs", "--json"))}
     assert rows["runs/swim-1"]["state"] == "finished" and rows["runs/killed-1"]["state"] == "ended early"
     assert rows["runs/odd-1"]["state"] == "unreadable" and rows["runs/odd-1"]["trouble"]
+    assert rows["runs/new-1"]["state"] == "starting" and "runs/failed-1" not in rows
     swim = rows["runs/swim-1"]
     assert (swim["round"], swim["rounds"], swim["first_held_out"], swim["last_held_out"]) == (2, 2, 0.25, 0.5)
     assert "2 of 2" in told("runs") and "0.250 to 0.500" in told("runs") and "runs/odd-1" in told("runs")

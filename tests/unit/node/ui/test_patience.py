@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import pytest
@@ -28,6 +29,14 @@ def test_a_long_wait_is_told_again_and_again_and_a_new_one_by_its_own_name() -> 
         assert more.wait(30)
     assert said[0].startswith("still loading the policy, ") and said[0].endswith(" s so far")
     assert not any(thread.name == "patience" for thread in threading.enumerate())
+
+
+def test_the_longest_wait_is_told_of_each_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.ui.patience.LONGEST_SILENCE", 0.02)
+    told, tenth = itertools.count(1), threading.Event()
+    patience = Patience(lambda line: tenth.set() if next(told) == 10 else None, first=0.01)
+    with patience.watching("loading the policy"):  # doubled each time, the tenth would come after ten seconds
+        assert tenth.wait(5)
 
 
 def test_nothing_is_said_where_lines_come_by_themselves() -> None:

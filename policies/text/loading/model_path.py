@@ -1,9 +1,10 @@
-"""Files of installed Python packages as models: `package:DISTRIBUTION:GLOB`."""
+"""Model paths: a folder, a .gguf file, a hub id, or a file of an installed package, `package:DISTRIBUTION:GLOB`."""
 
 from __future__ import annotations
 
 from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 
 from policies.policy import PolicyError
 
@@ -29,3 +30,19 @@ def resolve(path: str) -> str:
             f"{len(found)} files of package {name} match {pattern!r}; the pattern must match one"
         )
     return str(found[0].locate())
+
+
+def check_there(path: str) -> None:
+    """Raises PolicyError where `path` is of this machine and nothing lies there. Needs no library that loads models."""
+    file = Path(resolve(path))
+    if is_gguf(str(file)):
+        if not file.is_file():
+            raise PolicyError(f"no GGUF file at {file}: check the path")
+    elif file.is_file():
+        raise PolicyError(f"cannot load {file}: give the folder that the file lies in")
+    elif not file.is_dir() and file.is_absolute():  # else a hub id
+        raise PolicyError(f"cannot load {file}: there is no such folder")
+
+
+def is_gguf(path: str) -> bool:
+    return path.lower().endswith(".gguf")
