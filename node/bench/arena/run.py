@@ -23,8 +23,8 @@ from node.bench.kit.options import BenchError, BenchOptions, refuse_unknown
 from node.bench.kit.report import Interrupted, Progress, Report
 
 NODES, MALICIOUS = 4, 0.25
-# Undefended nodes take a phrase up within a hundred rounds. All cells are three to four CPU hours, half as long on two
-# cores.
+# Within a hundred rounds undefended nodes take a phrase up in one seed of two. All cells are three to four CPU hours,
+# half as long on two cores.
 ROUNDS = 100
 SEEDS, SINGLE_SEEDS = 5, 2  # of the whole against nothing, and of single defences against their own attack
 FOLDER = Path("runs/arena")
