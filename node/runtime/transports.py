@@ -18,7 +18,7 @@ from policies.tasks.task import TaskSpec
 from swarm.errors import InviteError
 from swarm.exchange.body_store import ServeLimits
 from swarm.extras import has_libp2p, missing_libp2p
-from swarm.gossip.service import GossipSettings
+from swarm.gossip.settings import GossipSettings
 from swarm.network.ipc import DhtSettings
 from swarm.transport.base import Transport
 from swarm.transport.dht import DhtTransport

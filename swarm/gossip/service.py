@@ -25,6 +25,7 @@ from swarm.gossip.body_selection import fails_to_deliver, select_bodies
 from swarm.gossip.fetch_pool import FetchPool
 from swarm.gossip.heard_peers import HeardPeers
 from swarm.gossip.outbox import Outbox, OwnRound
+from swarm.gossip.settings import GossipSettings
 from swarm.sampling.external_pool import ExternalPool
 from swarm.transport.base import Transport, TransportStatus
 from swarm.wire.announcement import Announcement, summarise
@@ -40,29 +41,6 @@ _KEPT_SET_ASIDE = 32  # groups between two drains, for whoever looks at rollouts
 _KEPT_PIXELS = 2**18  # bytes of a group's images beyond which it is not one of them
 _TRIES_A_BODY = 2  # publishers to try, at most, for each body that a cycle wants
 _CLOSE_SECONDS = 5.0  # a fetch under way may last longer; it ends when the transport is closed
-
-
-@dataclass(frozen=True, slots=True)
-class GossipSettings:
-    """How eagerly a node exchanges."""
-
-    interval: float = 2.0  # seconds between cycles
-    longest_pause: float = 60.0  # seconds; pauses double up to it while the transport is down
-    late_pause: float = (
-        8.0  # the same while it is up, and the swarm answered too late: the next look may bring something
-    )
-    queue: int = 16  # rounds that wait to be published; the oldest gives way
-    want: int = 24  # announcements to look for in a cycle: three times J = 8; 0 in a silo
-    fetches: int = 8  # good bodies a cycle at most
-    parallel: int = 4  # fetches at a time
-    patience: float = 4.0  # seconds for a fetch, after which another publisher gets its turn too
-    brief: float = (
-        0.2  # the same for a publisher that did not deliver of late, or is new where others are known
-    )
-    deadline: float = 15.0  # seconds for all fetches of a cycle
-    tries: int = 3  # fetches of one announcement before it is given up
-    enough: int = 64  # groups in the pool at which fetching rests
-    alone_after: float = 30.0  # seconds without any peer; a slow one is waited for, by its own rhythm
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ from swarm.admission.habits import Guarded, HabitSettings
 from swarm.admission.peer_records import PeerRecords
 from swarm.admission.rollout_verifier import RolloutVerifier, VerifierLimits
 from swarm.admission.verdict import Outcome
-from swarm.gossip.service import Gossip, GossipSettings
+from swarm.gossip.service import Gossip
+from swarm.gossip.settings import GossipSettings
 from swarm.sampling.external_pool import ExternalPool
 from swarm.sampling.sender_weight import fair_weights, mass
 from swarm.transport.in_memory import MemoryHub

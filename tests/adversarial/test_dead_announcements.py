@@ -15,7 +15,8 @@ from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.discovery.shard_reader import SPARE, ShardReader
 from swarm.errors import FetchFailed
-from swarm.gossip.service import Gossip, GossipSettings
+from swarm.gossip.service import Gossip
+from swarm.gossip.settings import GossipSettings
 from swarm.sampling.external_pool import ExternalPool
 from swarm.transport.base import TransportStatus
 from swarm.wire.announcement import Announcement, Summary

@@ -28,7 +28,8 @@ from swarm.admission.refusal import Reason
 from swarm.admission.replay_guard import CAPACITY, ReplayGuard
 from swarm.admission.rollout_verifier import RolloutVerifier
 from swarm.admission.verdict import Outcome, Verdict
-from swarm.gossip.service import Gossip, GossipSettings
+from swarm.gossip.service import Gossip
+from swarm.gossip.settings import GossipSettings
 from swarm.sampling.external_pool import ExternalPool
 from swarm.transport.in_memory import MemoryHub
 from swarm.wire.body_codec import encode_body

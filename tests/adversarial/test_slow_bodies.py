@@ -12,7 +12,8 @@ from fakes import ALICE, NODE, SWARM, Addition, ManualClock, body, encode, group
 
 from swarm.admission.rollout_verifier import RolloutVerifier
 from swarm.errors import FetchFailed
-from swarm.gossip.service import Gossip, GossipSettings
+from swarm.gossip.service import Gossip
+from swarm.gossip.settings import GossipSettings
 from swarm.sampling.external_pool import ExternalPool
 from swarm.transport.base import TransportStatus
 from swarm.wire.announcement import Announcement, Summary

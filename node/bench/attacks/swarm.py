@@ -29,7 +29,8 @@ from swarm.admission.peer_records import PeerRecords
 from swarm.admission.rollout_verifier import RolloutVerifier, VerifierLimits
 from swarm.admission.verdict import Verdict
 from swarm.errors import TransportDown
-from swarm.gossip.service import Gossip, GossipSettings
+from swarm.gossip.service import Gossip
+from swarm.gossip.settings import GossipSettings
 from swarm.sampling.external_pool import ExternalPool
 from swarm.transport.dht import DhtSettings, DhtTransport
 from swarm.wire.manifest import Manifest

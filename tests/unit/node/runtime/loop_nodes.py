@@ -28,7 +28,8 @@ from policies.tasks import build_task
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import TaskSpec
 from swarm.admission.rollout_verifier import RolloutVerifier
-from swarm.gossip.service import Gossip, GossipSettings
+from swarm.gossip.service import Gossip
+from swarm.gossip.settings import GossipSettings
 from swarm.sampling.external_pool import ExternalPool
 from swarm.transport.base import Transport
 from swarm.transport.in_memory import MemoryHub

@@ -8,7 +8,8 @@ import numpy as np
 from fakes import SWARM, Addition, ManualClock, encode
 
 from swarm.admission.rollout_verifier import RolloutVerifier
-from swarm.gossip.service import Gossip, GossipSettings
+from swarm.gossip.service import Gossip
+from swarm.gossip.settings import GossipSettings
 from swarm.sampling.external_pool import ExternalPool
 from swarm.transport.base import Transport, TransportStatus
 from swarm.wire.announcement import Announcement, Summary
