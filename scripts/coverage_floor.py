@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-FLOORS = {
-    "swarm": 88.0,
-    "policies": 90.0,
-}  # percent of lines and branches; to be raised, never lowered: the aim is 95
+# Percent of lines and branches; to be raised, never lowered: the aim is 95.
+FLOORS = {"swarm": 95.0, "policies": 94.0}
 
 
 def percentages(report: Mapping[str, Any]) -> dict[str, float]:
