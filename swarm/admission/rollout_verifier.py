@@ -280,9 +280,14 @@ def _price(verdict: Verdict, group: Group | None) -> float:
 
 
 def _broken_off(peer: str, verified: Sequence[Verified], left: str) -> Verdict:
-    """On the groups that were not looked at any more. Large good groups are slow too: those are held against nobody."""
-    good = sum(verdict.outcome is Outcome.ACCEPTED for verdict, _ in verified)
-    if 2 * good >= len(verified):
+    """On the groups that were not looked at any more.
+
+    Large good groups are slow too, and of an able peer's many have equal rewards: nobody is to blame where a half was
+    good, or a quarter and nothing was refused.
+    """
+    outcomes = [verdict.outcome for verdict, _ in verified]
+    wanted = 2 if Outcome.REFUSED in outcomes else 4
+    if wanted * outcomes.count(Outcome.ACCEPTED) >= len(outcomes):
         return Verdict(Outcome.UNUSABLE, peer, detail=left)
     return Verdict.refused(peer, Reason.WASTE, left)
 

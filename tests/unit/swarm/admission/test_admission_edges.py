@@ -158,13 +158,13 @@ def test_a_body_may_cost_all_of_its_time_and_no_more(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ("share", "good", "looked_at", "last"),
-    [(2, 1, 2, "unusable"), (2, 0, 2, "refused_waste"), (4, 1, 3, "refused_waste")],
+    [(2, 1, 2, "unusable"), (2, 0, 2, "refused_waste"), (4, 1, 3, "unusable"), (8, 1, 5, "refused_waste")],
 )
-def test_a_slow_body_is_held_against_its_peer_where_less_than_half_was_good(
+def test_a_slow_body_is_held_against_its_peer_where_less_than_a_quarter_was_good(
     monkeypatch: pytest.MonkeyPatch, share: int, good: int, looked_at: int, last: str
 ) -> None:
     work = Work(monkeypatch, encoding=BODY_SECONDS / share)
-    groups = [shared_group(n, ("no", 0.0), (f"it is {n + 1}" if n < good else "no!", 0.0)) for n in range(5)]
+    groups = [shared_group(n, ("no", 0.0), (f"it is {n + 1}" if n < good else "no!", 0.0)) for n in range(9)]
     passed = [*["accepted"] * good, *["set_aside"] * (looked_at - good)]
     assert outcomes(work, *groups) == [*passed, last]
 
