@@ -36,6 +36,21 @@ class Opened:
         """Waits until a reader sees these words."""
         self.page.get_by_text(words).first.wait_for(state="visible")
 
+    def until_read(self, selector: str, *words: str) -> str:
+        """What stands there, once it holds all these words. Raises AssertionError with what stands there instead."""
+        from playwright.sync_api import expect
+
+        place = self.page.locator(selector)
+        for each in words:
+            expect(place).to_contain_text(each, timeout=PATIENCE_MS, use_inner_text=True)
+        return str(place.inner_text())
+
+    def until_each(self, selector: str, *words: str) -> None:
+        """Waits until there are as many such elements as words, and each holds its own. Raises AssertionError."""
+        from playwright.sync_api import expect
+
+        expect(self.page.locator(selector)).to_contain_text(list(words), timeout=PATIENCE_MS)
+
 
 @contextmanager
 def chromium() -> Iterator[Any]:

@@ -121,20 +121,12 @@ def test_the_questions_of_an_owner_are_answered_by_what_is_seen_or_one_click(
 ) -> None:
     page = shown.page
     shown.open(server.url)
-    answers = page.locator("#answers")
-    assert (
-        "is it still learning" in answers.inner_text()
-        and "It is still learning: own reward" in answers.inner_text()
-    )
-    assert "sampling 5" in answers.inner_text()  # where a round's time goes
-    assert (
-        "round-00000020" in answers.inner_text() and "export" in answers.inner_text()
-    )  # where the weights are
+    shown.until_read("#answers", "is it still learning", "It is still learning: own reward")
+    shown.until_read("#answers", "sampling 5")  # where a round's time goes
+    shown.until_read("#answers", "round-00000020", "export")  # where the weights are
     page.get_by_role("link", name="Swarm").click()
-    who = page.locator("#who").inner_text()
-    assert "helps most" in who and "…lePeer1" not in who and PEER[-8:] in who
-    assert "6 of its groups were in 6 updates" in who and "+0.31" in who
-    assert "refused most" in who and "reward 1" in who
+    who = shown.until_read("#who", "helps most", PEER[-8:], "6 of its groups were in 6 updates", "+0.31")
+    assert "refused most" in who and "reward 1" in who and "…lePeer1" not in who
     page.locator("#who").get_by_role("link").first.click()
     page.wait_for_url(f"**/swarm?peer={PEER}")
     shown.until("announced 700 s ago")  # why it was refused
@@ -144,9 +136,7 @@ def test_the_questions_of_an_owner_are_answered_by_what_is_seen_or_one_click(
     page.wait_for_url("**/rollouts?round=2")
     page.get_by_role("link", name="maximum@3, seed 3").first.click()  # this problem, by whoever wrote for it
     page.wait_for_url("**/rollouts?task=maximum*seed=3")
-    heads = page.locator(".group h2")
-    heads.nth(1).wait_for()
-    assert [head.partition(" ")[0] for head in heads.all_inner_texts()] == [f"…{PEER[-8:]}", "own"]
+    shown.until_each(".group h2", f"…{PEER[-8:]}", "own")
     assert shown.complaints == []
 
 
@@ -160,7 +150,7 @@ def test_the_address_keeps_what_is_looked_at(server: DashboardServer, shown: Ope
     page.go_back()
     shown.until("Round 5")
     shown.open(f"{server.url}rollouts?id=2")
-    assert page.locator(".rollout.chosen h3").inner_text().startswith("rollout 2 · reward 0.000")
+    assert shown.until_read(".rollout.chosen h3", "reward 0.000").startswith("rollout 2 · reward 0.000")
     shown.open(f"{server.url}rollouts?kind=own&order=best&round=1")
     assert [page.locator(f"#rollouts-{name}").input_value() for name in ("kind", "order", "round")] == [
         "own",
@@ -211,7 +201,7 @@ def test_a_keyboard_reaches_every_screen(server: DashboardServer, shown: Opened)
     assert page.evaluate("document.activeElement.textContent") == "Swarm"
     page.keyboard.press("Enter")
     page.wait_for_url("**/swarm")
-    assert page.locator("nav a[aria-current=page]").inner_text() == "Swarm"
+    shown.until_each("nav a[aria-current=page]", "Swarm")
     unnamed = page.evaluate(
         "[...document.querySelectorAll('input, select, button, [role=img]')]"
         ".filter(each => !each.labels?.length && !each.textContent && !each.getAttribute('aria-label')).length"

@@ -127,5 +127,10 @@ def test_a_right_answer_is_never_wrong_because_the_machine_is_busy(monkeypatch: 
     verifier, _ = build_verifier([{"name": "regex", "pattern": r"= (?P<answer>\d+)$"}, {"name": "number"}])
     with slow_machine(regex.SEARCHES):
         assert [verifier.score(f"so 3 + {n} = {n + 3}", str(n + 3)) for n in range(20)] == [1.0] * 20
-        monkeypatch.setattr(regex.SEARCHES, "wall_seconds", 0.0)  # a machine that stands still
-        assert [verifier.score("= 3", "3") for _ in range(3)] == [None] * 3
+    still = regex.SEARCHES.process.child
+    assert still is not None
+    still.send_signal(signal.SIGSTOP)
+    with monkeypatch.context() as patch:
+        patch.setattr(regex.SEARCHES, "wall_seconds", 0.05)
+        assert verifier.score("= 3", "3") is None  # on a machine that stands still
+    assert verifier.score("= 3", "3") == 1.0

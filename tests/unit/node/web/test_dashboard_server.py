@@ -61,7 +61,8 @@ def ask(
 def ask_raw(server: DashboardServer, request: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as line:
         line.sendall(request)
-        line.shutdown(socket.SHUT_WR)
+        with suppress(OSError):  # who was refused before the end finds the line closed
+            line.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: line.recv(65536), b""))
 
 
