@@ -52,7 +52,9 @@ CLAIM_TOLERANCE = 1e-6
 # put those with something to learn from first (`shareable`).
 MAX_REFUSALS = 8
 BODY_SECONDS = 0.02
-GROUP_SECONDS = 0.01  # for reading a group of text, and again for scoring it, beyond its first rollouts
+GROUP_SECONDS = (
+    0.01  # of them, for reading a group of text, and again for scoring it, beyond its first rollouts
+)
 # Beyond that, a large group that showed that there is something to learn from it may cost what its rollouts are worth,
 # up to this: 256 of 64 tokens take 12 ms on an idle machine, and are read whole where that is three times as much.
 MOST_EARNED = 0.025
@@ -128,7 +130,7 @@ class RolloutVerifier:
                 return [*verified, (Verdict(Outcome.UNUSABLE, body.sender, detail=left), None)]
             if refused >= MAX_REFUSALS or over > BODY_SECONDS:
                 return [*verified, (_broken_off(body.sender, verified, left), None)]
-            verified.append(self._verify_group(body.sender, shared, pixels_left))
+            verified.append(self._verify_group(body.sender, shared, pixels_left, BODY_SECONDS - over))
             before, worked = worked, thread_seconds()
             if not verified[-1][0].no_verdict:  # those have a bound of their own, and are held against nobody
                 over += max(0.0, worked - before - _price(*verified[-1]))
@@ -200,7 +202,9 @@ class RolloutVerifier:
         ):
             raise Refusal(Reason.SUMMARY, "counts or versions are not the announced ones")
 
-    def _verify_group(self, peer: str, shared: SharedGroup, pixels_left: int) -> Verified:
+    def _verify_group(
+        self, peer: str, shared: SharedGroup, pixels_left: int, seconds_left: float
+    ) -> Verified:
         if self._is_unsupported(shared.task):
             return _about(
                 Verdict(Outcome.UNUSABLE, peer, detail="the own policy makes no such thing"), shared
@@ -208,7 +212,7 @@ class RolloutVerifier:
         try:
             if opened_bytes(shared) > pixels_left:
                 raise Refusal(Reason.IMAGE, f"images of over {MAX_BODY_PIXELS} bytes opened in one body")
-            read = self._rebuild(peer, shared)
+            read = self._rebuild(peer, shared, seconds_left)
         except Refusal as refusal:
             return _about(Verdict.refused(peer, refusal.reason, refusal.detail), shared), None
         known = self.guard.meet(peer, shared.task, shared.seed, read.contents)
@@ -220,7 +224,7 @@ class RolloutVerifier:
             return _about(verdict, shared), None
         return _passed(peer, fresh, sum(known)), fresh.group
 
-    def _rebuild(self, peer: str, shared: SharedGroup) -> ReadGroup:
+    def _rebuild(self, peer: str, shared: SharedGroup, seconds_left: float) -> ReadGroup:
         """The scored group as if this node's policy had written its texts or made its images. Raises Refusal."""
         if shared.seed >= HELD_OUT_SEED:
             raise Refusal(Reason.HELD_OUT, "a problem that is for evaluation alone")
@@ -230,19 +234,20 @@ class RolloutVerifier:
         if task is None:
             raise Refusal(Reason.TASK, "not a task of this swarm")
         try:
-            return self._rescore(task, peer, shared)
+            return self._rescore(task, peer, shared, seconds_left)
         except Refusal:
             raise
         except Exception as error:  # the peer inbox: no text may end it through a faulty task
             log.error("task %s failed on a group of %s: %s", task.name, peer, type(error).__name__)
             raise Refusal(Reason.FAULT, f"a check failed with {type(error).__name__}") from error
 
-    def _rescore(self, task: Task, peer: str, shared: SharedGroup) -> ReadGroup:
+    def _rescore(self, task: Task, peer: str, shared: SharedGroup, seconds_left: float) -> ReadGroup:
         earned = MOST_EARNED if self._shows_a_lesson(task, peer, shared) else 0.0
         work = ThreadWork()
-        reader = self._reader(lambda worth: work.exceeds(GROUP_SECONDS + min(worth, earned)))
+        reading, all_of_it = min(GROUP_SECONDS, seconds_left), min(2 * GROUP_SECONDS, seconds_left)
+        reader = self._reader(lambda worth: work.exceeds(reading + min(worth, earned)))
         read = reader.read(task, peer, shared)
-        return read.scored(task, lambda worth: work.exceeds(2 * GROUP_SECONDS + min(worth, earned)))
+        return read.scored(task, lambda worth: work.exceeds(all_of_it + min(worth, earned)))
 
     def _reader(self, late: Late) -> GroupReader:
         return GroupReader(self._encode, self.settings.max_characters, self.settings.fit, late)

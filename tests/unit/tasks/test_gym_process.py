@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
 from policies.tasks import TaskError, TaskSpec, build_task
 from policies.tasks.gym_process import PROCESS, WORK, GymProcess
+from policies.tasks.gym_work import READ_ONCE
 from policies.tasks.task import TaskTimeoutError
 from policies.workers.line_process import thread_seconds
 from policies.workers.pool import Worker
@@ -42,6 +44,16 @@ def test_a_problem_is_the_library_s(process: GymProcess) -> None:
     question, answer = process.problem("chain_sum", 7, {"max_terms": 2, "max_digits": 1})
     assert question.endswith("6 + 0 =") and answer == "6"
     assert "max_terms" in process.parameters()["chain_sum"]
+
+
+@pytest.mark.parametrize("dataset", sorted(READ_ONCE))
+def test_a_dataset_that_is_read_once_draws_what_a_fresh_one_draws(process: GymProcess, dataset: str) -> None:
+    for params in ({}, {"max_word_len": 5}):
+        drawn = [process.problem(dataset, seed, params) for seed in range(8)]
+        assert len(set(drawn)) > 4
+        fresh = GymProcess(Worker(WORK, cpu_seconds=1.0))
+        with closing(fresh.worker):
+            assert fresh.problem(dataset, 7, params) == drawn[7] == process.problem(dataset, 7, params)
 
 
 def test_what_computes_for_ever_ends_in_words_and_the_next_problem_is_made(process: GymProcess) -> None:

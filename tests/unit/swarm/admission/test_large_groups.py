@@ -57,6 +57,13 @@ def test_a_lesson_buys_no_more_than_its_rollouts_are_worth(monkeypatch: pytest.M
     assert work.seconds < 2 * GROUP_SECONDS + PROMPT_ROLLOUTS * 10 * BUSY
 
 
+def test_a_body_of_many_such_groups_has_no_more_time_than_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second had a group's whole time again, whatever the first had left of its body's."""
+    work = Work(monkeypatch, encoding=BUSY)
+    work.verifier.verify(*offer(body_of([large(seed, right=0, count=1000) for seed in range(2)], MALLORY)))
+    assert work.seconds < BODY_SECONDS + 2 * PROMPT_ROLLOUTS * BUSY
+
+
 @pytest.mark.parametrize(("copied", "bought"), [(10, True), (11, False)])
 def test_a_lesson_of_copies_buys_nothing(monkeypatch: pytest.MonkeyPatch, copied: int, bought: bool) -> None:
     """At least half of a group is its sender's own, or nobody's time is given for it."""
