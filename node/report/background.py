@@ -15,7 +15,9 @@ from node.report.trackers import Tracker
 logger = logging.getLogger(__name__)
 
 WAITING = 256  # rounds that a slow tracker may lag behind; later ones are left out
-LAST_SECONDS = 15.0  # for what is left to be written at the end of a run
+LAST_SECONDS = (
+    60.0  # for what is left to be written at the end of a run; a short one may end before a library is loaded
+)
 _Line = tuple[int, Mapping[str, float], Sequence[Sample]]
 
 

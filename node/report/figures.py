@@ -16,6 +16,7 @@ OF_A_ROUND = {
     "loss": "loss",
     "grad_norm": "grad_norm",
     "entropy": "entropy",
+    "kl": "kl",
     "groups/own": "trained_local",
     "groups/external": "trained_external",
     "groups/missing": "missing_external",

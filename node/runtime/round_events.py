@@ -115,6 +115,7 @@ def describe_round(outcome: RoundOutcome, watch: Stopwatch) -> RoundEvent:
         loss=update.loss if update else None,
         grad_norm=update.grad_norm if update else None,
         entropy=update.entropy if update else None,
+        kl=update.kl if update else None,
         tokens=phase.effort.tokens,
         seconds=watch.wall,
         cpu_seconds=watch.cpu,

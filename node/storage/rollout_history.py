@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from node.storage.rollout_rows import (
+    TRAINED,
+    UNTRAINED,
     Holdings,
     KeptRollout,
     RefusedGroup,
@@ -28,6 +30,11 @@ _COLUMNS: Final = (
     "r.characters, r.place, i.width, i.height"
 )
 DOWN_SAMPLED: Final = "down_sampled"  # left out of a group that was trained on
+_VERDICTS: Final = {  # any other is a group's reason
+    TRAINED: "r.advantage IS NOT NULL",
+    UNTRAINED: "r.advantage IS NULL",
+    DOWN_SAMPLED: "r.advantage IS NULL AND g.reason IS NULL",
+}
 
 
 class RolloutHistory:
@@ -40,6 +47,12 @@ class RolloutHistory:
         """At most `query.limit` rollouts. Raises StoreError."""
         where, values = _rollouts_where(query)
         return self._select(f"{where}ORDER BY {_ORDERS[query.order]} LIMIT ?", [*values, query.limit])
+
+    def newest(self) -> int:
+        """The highest id; 0 where no rollout is kept. Raises StoreError."""
+        with self._reading() as db:
+            found = db.execute("SELECT MAX(id) FROM rollouts").fetchone()[0] if db else None
+        return int(found or 0)
 
     def fitting(self, query: RolloutQuery) -> int:
         """How many rollouts a query fits, without its limit. Raises StoreError."""
@@ -59,7 +72,7 @@ class RolloutHistory:
 
     def refused(self, query: RolloutQuery) -> list[RefusedGroup]:
         """At most `query.limit` refused groups, newest first. Raises StoreError."""
-        where, values = _where(*_conditions(query, "g.peer"))
+        where, values = _refused_where(query)
         columns = "round, peer, task, seed, rollouts, reason, detail"
         with self._reading() as db:
             query_text = (
@@ -70,7 +83,7 @@ class RolloutHistory:
 
     def refused_fitting(self, query: RolloutQuery) -> int:
         """How many refused groups a query fits, without its limit. Raises StoreError."""
-        where, values = _where(*_conditions(query, "g.peer"))
+        where, values = _refused_where(query)
         return self._count(f"refused_groups AS g {where}", values)
 
     def holdings(self) -> Holdings:
@@ -111,9 +124,25 @@ def _rollouts_where(query: RolloutQuery) -> tuple[str, list[Any]]:
     conditions, values = _conditions(query, "g.origin")
     if query.external is not None:
         conditions.append(f"g.origin IS {'NOT ' if query.external else ''}NULL")
-    if query.group is not None:
-        conditions.append("g.id = ?")
-        values.append(query.group)
+    if query.right is not None:
+        conditions.append(f"r.reward {'>=' if query.right else '<'} 1.0")
+    if query.verdict in _VERDICTS:
+        conditions.append(_VERDICTS[query.verdict])
+    elif query.verdict is not None:
+        conditions.append("g.reason = ?")
+        values.append(query.verdict)
+    for column, number in (("g.id = ?", query.group), ("r.id > ?", query.after)):
+        if number is not None:
+            conditions.append(column)
+            values.append(number)
+    return _where(conditions, values)
+
+
+def _refused_where(query: RolloutQuery) -> tuple[str, list[Any]]:
+    conditions, values = _conditions(query, "g.peer")
+    if query.verdict is not None:
+        conditions.append("g.reason = ?")
+        values.append(query.verdict)
     return _where(conditions, values)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from policies.rollout import Finish, Group, Image
 
 MAX_CHARACTERS = 32_768  # of a text, prompt or answer; what is longer is cut, and its whole length is kept
+TRAINED, UNTRAINED = "trained", "untrained"  # verdicts on a rollout, beside the reasons why it was left out
 _LEVEL = 3  # of zlib: half a millisecond a round
 
 Order = Literal["newest", "best", "worst"]
@@ -83,7 +84,10 @@ class RolloutQuery:
     seed: int | None = None  # with the task: one problem
     peer: str | None = None  # PeerID, or its end as tables show it
     external: bool | None = None
+    right: bool | None = None  # whether its reward is whole
+    verdict: str | None = None  # TRAINED, UNTRAINED, or a reason: why it was not trained on, or was refused
     group: int | None = None
+    after: int | None = None  # ids above this one
     order: Order = "newest"
     limit: int = 20
 
@@ -97,6 +101,11 @@ class Holdings:
     first_round: int | None  # from which on something is kept
     thinned_to: int | None  # the last round of which only some groups are left
     size: int  # bytes
+
+
+def verdict_named(words: str) -> str:
+    """A verdict as it is kept, of how people write it: `all wrong`, `All-wrong`."""
+    return words.strip().lower().replace(" ", "_").replace("-", "_")
 
 
 def pack_texts(group: Group) -> bytes:

@@ -25,6 +25,7 @@ FIGURES: Final[Mapping[str, Figure]] = MappingProxyType(
         "loss": lambda event: event.loss,
         "grad_norm": lambda event: event.grad_norm,
         "entropy": lambda event: event.entropy,
+        "kl": lambda event: event.kl,
         "divergence": lambda event: event.logprob_mean,
         "tokens_per_second": lambda event: event.tokens / event.seconds if event.seconds else None,
         "seconds": lambda event: event.seconds,

@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from node.storage.rollout_history import RolloutHistory
-from node.storage.rollout_rows import KeptRollout, Order, RefusedGroup, RolloutQuery
+from node.storage.rollout_rows import KeptRollout, Order, RefusedGroup, RolloutQuery, verdict_named
 from node.ui.inspect.empty_answer import why_no_rollouts, why_nothing_refused
 from node.ui.inspect.png import png_of
 from node.ui.visible_text import visible
@@ -21,8 +21,9 @@ SHOWN_CHARACTERS: Final = 4_000  # of a text
 MAX_QUERY: Final = 512  # characters of a query string
 MAX_ROUND: Final = 10**9
 MAX_ID: Final = 2**63 - 1
-FILTERS: Final = frozenset({"kind", "order", "round", "task", "seed", "peer", "id"})
+FILTERS: Final = frozenset({"kind", "order", "reward", "verdict", "round", "task", "seed", "peer", "id"})
 KINDS: Final[Mapping[str, bool | None]] = {"all": None, "own": False, "external": True, "refused": None}
+REWARDS: Final[Mapping[str, bool | None]] = {"any": None, "right": True, "wrong": False}
 ORDERS: Final[Mapping[str, Order]] = {"newest": "newest", "best": "best", "worst": "worst"}
 
 
@@ -66,7 +67,7 @@ def fields_of(query_string: str, known: Set[str]) -> dict[str, str]:
     if len(query_string) > MAX_QUERY:
         raise QueryError(f"a query string of over {MAX_QUERY} characters")
     try:
-        pairs = parse_qsl(query_string, max_num_fields=8, strict_parsing=bool(query_string), errors="strict",
+        pairs = parse_qsl(query_string, max_num_fields=len(FILTERS), strict_parsing=bool(query_string), errors="strict",
                           keep_blank_values=True)  # fmt: skip
     except ValueError as error:
         raise QueryError("not a query string") from error
@@ -76,15 +77,18 @@ def fields_of(query_string: str, known: Set[str]) -> dict[str, str]:
 
 
 def _query(given: Mapping[str, str]) -> RolloutQuery:
-    kind, order = given.get("kind", "all"), given.get("order", "newest")
-    if kind not in KINDS or order not in ORDERS:
-        raise QueryError(f"kind is one of {', '.join(KINDS)}, order one of {', '.join(ORDERS)}")
+    kind, order, reward = given.get("kind", "all"), given.get("order", "newest"), given.get("reward", "any")
+    for name, value, known in (("kind", kind, KINDS), ("order", order, ORDERS), ("reward", reward, REWARDS)):
+        if value not in known:
+            raise QueryError(f"{name} is one of {', '.join(known)}")
     return RolloutQuery(
         round=number_of(given["round"], MAX_ROUND) if "round" in given else None,
         task=given.get("task"),
         peer=given["peer"].lstrip("…") or None if "peer" in given else None,
         seed=number_of(given["seed"], MAX_ID) if "seed" in given else None,
         external=KINDS[kind],
+        right=REWARDS[reward],
+        verdict=verdict_named(given["verdict"]) if "verdict" in given else None,
         order=ORDERS[order],
         limit=SHOWN,
     )

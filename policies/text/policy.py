@@ -189,6 +189,7 @@ class TextPolicy:
             grad_norm=step.grad_norm,
             learning_rate=step.learning_rate,
             entropy=step.accumulated.entropy,
+            kl=step.accumulated.kl,
             clipped_share=step.accumulated.clipped_share,
             rollouts=len(rows),
             tokens=step.accumulated.tokens,

@@ -51,6 +51,7 @@ class Accumulated:
     tokens: int
     micro_batches: int
     agreement: SamplerAgreement | None = None  # of fresh own tokens with what the sampler recorded
+    kl: float | None = None  # nats a token to the model without its adapter; None where no term asks for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class GroupTrainer(ScoringTrainer):
         )
         batches = self._packed(live)
         self._prepared.train()
-        loss = entropy = clipped = 0.0
+        loss = entropy = clipped = kl = 0.0
         meter = AgreementMeter((self.epsilon_low, self.epsilon_high), self._rounding)
         blurred = adapter_drops(self.model)
         self.beta = self._settings.beta if live[0].reference is not None else 0.0
@@ -137,9 +138,11 @@ class GroupTrainer(ScoringTrainer):
                     figures = self._take_figures()
                     entropy += weight * figures["entropy"]
                     clipped += weight * figures["clipped"]
+                    kl += weight * figures["kl"]
                     if not blurred:
                         meter.add(batch.rows, self._scored.tolist())
-        return Accumulated(loss, entropy, clipped, tokens, len(batches), meter.result())
+        agreement = meter.result()
+        return Accumulated(loss, entropy, clipped, tokens, len(batches), agreement, kl if self.beta else None)
 
     def alignment(self, own: Sequence[Row], theirs: Mapping[str, Sequence[Row]]) -> dict[str, float]:
         """Cosine of the gradient over `own` rows with that over each of `theirs`; some row of each learns."""
@@ -263,6 +266,7 @@ class GroupTrainer(ScoringTrainer):
         metrics = self._metrics["train"]
         clipped = metrics["clip_ratio/region_mean" if self._settings.loss == "dapo" else "cispo_clip_ratio"]
         figures = {"entropy": metrics["entropy"][-1], "clipped": clipped[-1]}
+        figures["kl"] = metrics["kl"][-1] if self.beta else 0.0
         metrics.clear()
         return figures
 

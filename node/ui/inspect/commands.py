@@ -16,6 +16,17 @@ NumberArgument = Annotated[
     int, typer.Argument(metavar="ID", help="Id of a rollout, as murmur rollouts lists it.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
+VerdictOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Only those with this verdict: trained, untrained, or the reason why one was not trained on, as the list "
+        "says it; with --refused, the reason of a refusal."
+    ),
+]
+FollowOption = Annotated[
+    bool,
+    typer.Option("--follow", help="Go on with those of each new round, oldest first, until the run ends."),
+]
 
 
 class RunOrVerb(TyperGroup):
@@ -51,36 +62,59 @@ def rollouts(  # noqa: PLR0913  each filter is an option
     refused: Annotated[
         bool, typer.Option("--refused", help="Groups of peers that were refused, and why.")
     ] = False,
+    verdict: VerdictOption = None,
+    right: Annotated[bool, typer.Option("--right", help="Only those with the whole reward.")] = False,
+    wrong: Annotated[bool, typer.Option("--wrong", help="Only those with less.")] = False,
     best: Annotated[bool, typer.Option("--best", help="Highest rewards first.")] = False,
     worst: Annotated[bool, typer.Option("--worst", help="Lowest rewards first.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = 20,
+    follow: FollowOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """What was written for which problem in a run: own rollouts and those of peers, newest first."""
     if context.invoked_subcommand is not None:
         return
-    from node.storage.rollout_rows import RolloutQuery
+    from node.storage.rollout_rows import RolloutQuery, verdict_named
     from node.storage.run_folder import find_run
-    from node.ui.inspect.errors import InspectError
-    from node.ui.inspect.rollout_list import show_refused, show_rollouts
+    from node.ui.inspect.rollout_list import follow_rollouts, show_refused, show_rollouts
 
-    for one, other, names in ((own, external, "--own or --external"), (best, worst, "--best or --worst")):
-        if one and other:
-            raise InspectError(f"choose {names}, not both")
-    if refused and (own or best or worst):
-        raise InspectError("--refused lists groups that peers sent, and none of them was scored: leave out "
-                           "--own, --best and --worst")  # fmt: skip
+    _refuse_contradictions(
+        own=own,
+        external=external,
+        best=best,
+        worst=worst,
+        right=right,
+        wrong=wrong,
+        refused=refused,
+        follow=follow,
+    )
     query = RolloutQuery(
         round=round_number,
         task=task,
         seed=seed,
         peer=peer.lstrip("…") if peer else None,
         external=True if external else False if own else None,
+        right=True if right else False if wrong else None,
+        verdict=verdict_named(verdict) if verdict else None,
         order="best" if best else "worst" if worst else "newest",
         limit=limit,
     )
-    show = show_refused if refused else show_rollouts
+    show = show_refused if refused else follow_rollouts if follow else show_rollouts
     show(find_run(Path(run) if run else None), query, as_json=as_json)
+
+
+def _refuse_contradictions(**chosen: bool) -> None:
+    """Raises InspectError for options that leave nothing to list."""
+    from node.ui.inspect.errors import InspectError
+
+    for one, other in (("own", "external"), ("best", "worst"), ("right", "wrong")):
+        if chosen[one] and chosen[other]:
+            raise InspectError(f"choose --{one} or --{other}, not both")
+    if chosen["refused"] and any(chosen[name] for name in ("own", "best", "worst", "right", "wrong")):
+        raise InspectError("--refused lists groups that peers sent, and none of them was scored: leave out "
+                           "--own, --best, --worst, --right and --wrong")  # fmt: skip
+    if chosen["follow"] and any(chosen[name] for name in ("refused", "best", "worst")):
+        raise InspectError("--follow lists rollouts as they come: leave out --refused, --best and --worst")
 
 
 @rollouts_app.command("show")
@@ -117,14 +151,28 @@ def stats(run: RunArgument = None, as_json: JsonOption = False) -> None:
 
 def replay(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
-    number: NumberArgument,
+    number: Annotated[
+        int | None, typer.Argument(metavar="[ID]", help="Id of a rollout, as murmur rollouts lists it.")
+    ] = None,
+    round_number: Annotated[int | None, typer.Option("--round", help="A whole round in its place.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a kept rollout again with its task's verifier. Exit code 1 if the reward is another one."""
-    from node.storage.run_folder import find_run
-    from node.ui.inspect.replay import show_replay
+    """A kept rollout, or a whole round, scored again by its task's verifier. Exit code 1 if a reward is another one.
 
-    if not show_replay(find_run(run), number, as_json=as_json):
+    Of a round also its problems, what was drawn of peers, the advantages and the figures of its update.
+    """
+    from node.storage.run_folder import find_run
+    from node.ui.inspect.errors import InspectError
+    from node.ui.inspect.replay import show_replay
+    from node.ui.inspect.round_replay import show_round
+
+    if round_number is not None and number is None:
+        agrees = show_round(find_run(run), round_number, as_json=as_json)
+    elif number is not None and round_number is None:
+        agrees = show_replay(find_run(run), number, as_json=as_json)
+    else:
+        raise InspectError("replay takes the id of a rollout, or --round with the number of a round")
+    if not agrees:
         raise typer.Exit(1)
 
 

@@ -63,5 +63,7 @@ def _filters(query: RolloutQuery) -> str:
         "" if query.task is None else f"of task {one_line(query.task)}",
         "" if query.seed is None else f"of seed {query.seed}",
         "" if query.peer is None else f"from {one_line(short_peer(query.peer))}",
+        "" if query.right is None else "right" if query.right else "wrong",
+        "" if query.verdict is None else f"{one_line(query.verdict).replace('_', ' ')}",
     ]
     return " and ".join(filter(None, asked))

@@ -40,7 +40,8 @@ def show_replay(folder: RunFolder, number: int, *, as_json: bool) -> bool:
     Raises InspectError, StoreError, ConfigError, TaskError.
     """
     history = RolloutHistory(folder.events)
-    replayed = replay(folder.read_config(), find_rollout(history, folder, number), history.image(number))
+    rollout = find_rollout(history, folder, number)
+    replayed = replay(task_of(folder.read_config(), rollout.task), rollout, history.image(number))
     console = new_console()
     if as_json:
         console.out(plain_json(asdict(replayed)), highlight=False)
@@ -53,14 +54,13 @@ def show_replay(folder: RunFolder, number: int, *, as_json: bool) -> bool:
     return replayed.agrees
 
 
-def replay(config: Config, rollout: KeptRollout, image: Image | None) -> Replayed:
-    """Raises InspectError where the rollout is not kept whole, or its task is not one of the run's."""
+def replay(task: Task, rollout: KeptRollout, image: Image | None) -> Replayed:
+    """Raises InspectError where the rollout is not kept whole."""
     if rollout.cut:
         raise InspectError(
             f"rollout {rollout.id} cannot be scored again: the store keeps {len(rollout.text):,} of its "
             f"{rollout.characters:,} characters"
         )
-    task = _task_of(config, rollout)
     problem = task.problem(rollout.seed)
     written = Rollout(rollout.text, (), rollout.finish, image=image)
     (now,) = score_group(task, Group(problem, (written,))).rewards
@@ -69,14 +69,15 @@ def replay(config: Config, rollout: KeptRollout, image: Image | None) -> Replaye
     return Replayed(rollout.id, rollout.task, rollout.seed, rollout.reward, now, same, same_prompt)
 
 
-def _task_of(config: Config, rollout: KeptRollout) -> Task:
-    family = rollout.task.partition("@")[0]
+def task_of(config: Config, name: str) -> Task:
+    """The task of this full name, ready to score. Raises InspectError where it is not one of the run's."""
+    family = name.partition("@")[0]
     candidates = [build_task(task.spec) for task in config.tasks if task.name == family]
-    task = next((task for task in candidates if task.name == rollout.task), None)
+    task = next((task for task in candidates if task.name == name), None)
     if task is None:
         raise InspectError(
-            f"rollout {rollout.id} is of {one_line(rollout.task)}, which this version of murmur has not with the "
-            "parameters of the run's config"
+            f"{one_line(name)} cannot be scored again: this version of murmur has no such task with the parameters "
+            "of the run's config"
         )
     if isinstance(task, ImageRewardTask):
         task.load()

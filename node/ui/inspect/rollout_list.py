@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from rich.console import Console
@@ -26,6 +27,8 @@ LEGEND = (
     "else the peer's name; rewards are this node's own"
 )
 SHOWN_CHARACTERS = 100  # of a text in the list
+FOLLOW_SECONDS = 1.0  # between two looks for what is new
+MOST_NEW = 10_000  # rollouts of one look
 
 
 def show_rollouts(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> None:
@@ -49,6 +52,31 @@ def show_rollouts(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> N
     _print_holdings(console, holdings)
     hint = murmur("rollouts", "show", found[0].id, folder.path)
     console.print(f"One of them whole, with its problem: {hint}", soft_wrap=True)
+
+
+def follow_rollouts(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> None:
+    """Prints the newest rollouts that a query finds, oldest first, and then those that come, until the run ends.
+
+    With `as_json` a line a rollout. Raises StoreError.
+    """
+    history, console = RolloutHistory(folder.events), new_console()
+    seen, query = 0, replace(query, after=0)
+    while True:
+        lives = folder.in_use()  # asked first: what it writes last is read all the same
+        found = history.find(query)[::-1]
+        if as_json:
+            for each in found:
+                console.out(plain_json(plain_rollout(each)), highlight=False)
+        elif found:
+            rows = [_cells(each) for each in found]
+            console.print(_table("" if seen else str(folder.path), COLUMNS, rows, heads=not seen))
+        seen = found[-1].id if found else min(seen, history.newest())  # a resumed run plays rounds again
+        if not lives:
+            break
+        query = replace(query, after=seen, limit=MOST_NEW)
+        time.sleep(FOLLOW_SECONDS)
+    if not as_json:
+        console.print(f"{folder.path}: no process plays this run now, so nothing more comes.")
 
 
 def show_refused(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> None:
@@ -106,9 +134,10 @@ def _refused_cells(refused: RefusedGroup) -> list[str]:
     return [*where, refused.reason, refused.detail]
 
 
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, heads: bool = True) -> Table:
     """Cells as text that nothing interprets; the last column is cut where the terminal ends."""
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=heads, title_justify="left")
+    table.title = Text(title) if title else None
     for name in columns[:-1]:
         table.add_column(name, no_wrap=True)
     table.add_column(columns[-1], no_wrap=True, overflow="ellipsis", ratio=1)

@@ -8,6 +8,7 @@ import { showUplift } from "/uplift.js";
 const CHARTS = {
   Loss: [["loss", "loss"]],
   Entropy: [["entropy", "nats a token"]],
+  "KL divergence": [["kl", "nats a token, to the model without its adapter"]],
   "Gradient norm": [["grad_norm", "gradient norm"]],
   "Sampler against trainer": [["divergence", "mean difference of log-probabilities, nats"]],
   "Length of answers": [["length", "tokens"]],

@@ -2,8 +2,8 @@
 import { go, pathOf } from "/address.js";
 import { ask, byId, figure, link, make, shortName, signed, spoken } from "/elements.js";
 
-const FILTERS = ["kind", "order", "round", "task", "seed", "peer"];
-const PRESET = { kind: "all", order: "newest" };
+const FILTERS = ["kind", "order", "reward", "verdict", "round", "task", "seed", "peer"];
+const PRESET = { kind: "all", order: "newest", reward: "any" };
 const field = (name) => byId(`rollouts-${name}`);
 let asked = 0; // the newest question: answers to older ones are left
 let shown = "";

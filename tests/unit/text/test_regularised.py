@@ -72,6 +72,7 @@ def test_the_kl_term_pulls_an_adapter_back_to_the_model_under_it() -> None:
     live = [replace(row, logprobs=None) for row in ROWS if row.learns]
     tokens = sum(row.trained_tokens for row in live)
     loss = hand_written_loss(reference, live, TrainerSettings(), normaliser=tokens)
+    divergence = 0.0
     for row in live:
         logprobs = token_logprobs(reference, row)
         apart = token_logprobs(start, row).detach() - logprobs
@@ -79,10 +80,12 @@ def test_the_kl_term_pulls_an_adapter_back_to_the_model_under_it() -> None:
             logprobs - logprobs.detach()
         ).exp()  # TRL's correction: the estimate's gradient is the divergence's
         loss = loss + 0.5 * (ratio * (apart.exp() - apart - 1)).sum() / tokens
+        divergence += float((apart.exp() - apart - 1).sum().detach()) / tokens
     loss.backward()
     trainer = trainer_of(model, beta=0.5)
-    trainer.accumulate(trainer._with_reference(live))
+    found = trainer.accumulate(trainer._with_reference(live))
     assert largest_relative_difference(gradients(model), gradients(reference)) < 10 * ROUNDING
+    assert found.kl == pytest.approx(divergence, rel=1e-4) and divergence > 0.001
 
 
 def test_beta_without_an_adapter_is_refused_with_what_to_set() -> None:

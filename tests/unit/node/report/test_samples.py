@@ -6,8 +6,9 @@ import json
 import unicodedata
 from pathlib import Path
 
+import pytest
 from kept_rollouts import HOSTILE, PEER, make_run
-from test_trackers import needs, play
+from test_trackers import needs, patient, play  # noqa: F401  a fixture
 
 from node.report.samples import COLUMNS, SHOWN_CHARACTERS, samples_of
 from node.ui.visible_text import UNSAFE_CATEGORIES
@@ -61,6 +62,7 @@ def test_a_store_that_cannot_be_read_costs_the_samples_alone(tmp_path: Path) -> 
 
 
 @needs("tensorboard")
+@pytest.mark.usefixtures("patient")
 def test_tensorboard_reads_them_as_code(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -74,6 +76,7 @@ def test_tensorboard_reads_them_as_code(tmp_path: Path) -> None:
 
 
 @needs("wandb")
+@pytest.mark.usefixtures("patient")
 def test_wandb_keeps_a_table(tmp_path: Path) -> None:
     make_run(tmp_path)
     assert play(tmp_path, ["wandb"], last=2, settings=EACH_ROUND) == []

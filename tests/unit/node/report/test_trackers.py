@@ -38,6 +38,12 @@ def needs(library: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(find_spec(library) is None, reason=reason)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine takes longer to load a library than a run waits for one at its end."""
+    monkeypatch.setattr(background, "LAST_SECONDS", 600.0)
+
+
 def play(
     folder: Path, kinds: list[str], first: int = 1, last: int = 3, settings: Sequence[str] = ()
 ) -> list[str]:
@@ -95,6 +101,7 @@ def test_the_jsonl_file_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @needs("tensorboard")
+@pytest.mark.usefixtures("patient")
 def test_tensorboard_reads_its_own_files_and_a_resumed_run_replaces_what_it_plays_again(
     tmp_path: Path,
 ) -> None:
@@ -110,6 +117,7 @@ def test_tensorboard_reads_its_own_files_and_a_resumed_run_replaces_what_it_play
 
 
 @needs("wandb")
+@pytest.mark.usefixtures("patient")
 def test_the_offline_folder_of_wandb_is_whole_and_holds_the_rounds(tmp_path: Path) -> None:
     from wandb.proto.wandb_internal_pb2 import Record
 
@@ -147,6 +155,7 @@ def wandb_records(data: bytes) -> Iterator[bytes]:
 
 
 @needs("trackio")
+@pytest.mark.usefixtures("patient")
 def test_trackio_reads_the_rounds_and_the_samples_of_its_folder(tmp_path: Path) -> None:
     """One test: the library settles its folder as it is imported, and a process plays one run."""
     make_run(tmp_path)

@@ -11,15 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kept_rollouts import HOSTILE, IMAGE, PEER, TASK, make_run
+from kept_rollouts import HOSTILE, IMAGE, PEER, TASK, make_run, rollout
 from sample_events import ROUND
 from typer.testing import CliRunner
 
 from node.cli import app
 from node.config.reading import load_config
-from node.storage.events import Store
+from node.storage.events import ProblemEvent, Store
+from node.storage.rollout_rows import RoundRollouts, ScoredGroup
 from node.storage.run_folder import RunFolder
+from node.ui.inspect import rollout_list
 from node.ui.visible_text import UNSAFE_CATEGORIES, one_line, plain_json, visible
+from policies.rollout import Group
 
 run = CliRunner().invoke
 
@@ -53,6 +56,42 @@ def test_the_filters_choose_and_order(folder: RunFolder) -> None:
     )
     assert ids("--own", "--best", "--limit", 2) == [1, 13] and ids("--worst", "--limit", 1) == [4]
     assert ids("--peer", "nobody") == []
+
+
+def test_rollouts_are_chosen_by_reward_and_by_what_became_of_them(folder: RunFolder) -> None:
+    assert ids("--right") == [1] and ids("--wrong", "--own") == [13, 4, 3, 2]
+    assert ids("--verdict", "trained") == [*range(13, 4, -1), 2, 1] and ids("--verdict", "untrained") == [
+        4,
+        3,
+    ]
+    assert ids("--verdict", "All wrong") == [4, 3] and ids("--verdict", "down-sampled") == []
+    assert [each["reason"] for each in as_json("rollouts", "--refused", "--verdict", "stale")["refused"]] == [  # type: ignore[attr-defined]
+        "stale"
+    ]
+    assert as_json("rollouts", "--refused", "--verdict", "reward")["refused"] == []
+    assert "kept is of task digits and wrong and all right." in told(
+        *("rollouts", "--task", "digits", "--wrong", "--verdict", "all_right")
+    )
+
+
+def test_new_rollouts_are_followed_until_no_process_plays_the_run(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder, group = folder.lock(), Group(TASK.problem(5), (rollout("later", 1.0),))
+
+    def play_on(seconds: float) -> None:
+        with closing(Store(folder.events, 10**7)) as store:
+            kept = RoundRollouts(3, [ScoredGroup(group, (0.5,))])
+            store.append(replace(ROUND, round=3), rollouts=kept)
+        holder.close()
+
+    monkeypatch.setattr(rollout_list.time, "sleep", play_on)
+    lines = told("rollouts", "--follow", "--own", "--limit", 2).splitlines()
+    firsts = [line.split(" ")[0] for line in lines]
+    assert firsts == ["runs/swim-1", "id", "4", "13", "14", "runs/swim-1:"]
+    assert "later" in lines[-2] and "no process plays this run now" in lines[-1]
+    followed = told("rollouts", "--follow", "--right", "--json").splitlines()
+    assert [json.loads(line)["id"] for line in followed] == [1, 14]
 
 
 def test_the_list_says_what_was_trained_on_and_why_not(folder: RunFolder) -> None:
@@ -90,7 +129,7 @@ def test_an_image_is_written_as_a_file_that_others_read(folder: RunFolder, tmp_p
         (["rollouts", "--refused", "--best"], "leave out"),
         (["rollouts", "runs/none"], "holds no run"),
         (["replay", "runs/swim-1", "99"], "keeps no rollout 99"),
-        (["replay", "runs/swim-1", "13"], "is of digits@1"),
+        (["replay", "runs/swim-1", "13"], "digits@1 cannot be scored again"),
     ],
 )
 def test_what_cannot_be_shown_is_said(folder: RunFolder, arguments: list[str], words: str) -> None:
@@ -206,6 +245,42 @@ def test_a_replayed_rollout_agrees_or_says_that_it_does_not(folder: RunFolder) -
     wrong = run(app, ["replay", "runs/swim-1", "5"])  # kept with 0.25, which no text of this task earns
     assert wrong.exit_code == 1 and "DIFFER" in wrong.output
     assert json.loads(run(app, ["replay", "runs/swim-1", "5", "--json"]).stdout)["agrees"] is False
+
+
+def test_a_round_is_replayed_with_its_groups_advantages_and_update(folder: RunFolder) -> None:
+    with closing(Store(folder.events)) as store:
+        store.append(ProblemEvent(1, TASK.name, 3, 1, 2, 2, 0.5, None))
+    page = told("replay", folder.path, "--round", 1)
+    for words in (
+        "runs/swim-1, round 1: own reward 0.250, 100 tokens, 1.00 s (sampling 0.50, scoring 0.10",
+        "update: 4 own groups and 2 of peers, 2 missing; loss +0.1000, gradient norm 1.5, entropy 0.7",
+        "4 rollouts scored again: all agree with what is kept",
+    ):
+        assert words in page
+    lines = [" ".join(line.split()) for line in page.splitlines()]
+    assert f"1 own {TASK.name} 3 1 of 2 1 0 +0.50 -0.50 agrees" in lines
+    assert f"3 own {TASK.name} 4 - 0 0 all wrong agrees" in lines
+    second = run(
+        app, ["replay", "runs/swim-1", "--round", "2"]
+    )  # rewards that the texts do not earn; an image
+    assert second.exit_code == 1 and "these DIFFER: 5, 6, 7" in second.stdout
+    assert "refused of peers: 1 (stale 1)" in second.stdout
+    assert "digits@1 cannot be scored again" in second.stdout
+    told_of = json.loads(run(app, ["replay", "runs/swim-1", "--round", "2", "--json"]).stdout)
+    assert [group["agrees"] for group in told_of["groups"]] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--round", "9"], "Round 9 was not played: the newest is 2."),
+        ([], "replay takes the id of a rollout, or --round with the number of a round"),
+        (["1", "--round", "1"], "replay takes the id of a rollout, or --round"),
+    ],
+)
+def test_what_cannot_be_replayed_is_said(folder: RunFolder, arguments: list[str], words: str) -> None:
+    refused = run(app, ["replay", "runs/swim-1", *arguments])
+    assert refused.exit_code == 2 and words in " ".join(refused.output.split())
 
 
 def test_a_run_of_before_has_no_rollouts_and_says_so(folder: RunFolder) -> None:

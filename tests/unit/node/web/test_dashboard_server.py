@@ -220,7 +220,12 @@ def test_rollouts_are_filtered_by_the_query_string(hostile: DashboardServer) -> 
     assert ids("?round=1") == [4, 3, 2, 1] and ids("?kind=own&order=best&round=1") == [1, 4, 3, 2]
     assert ids("?task=digits") == [13] and ids("?kind=external&peer=lePeer1") == list(range(12, 4, -1))
     assert ids("?task=maximum&seed=3") == [*range(12, 4, -1), 2, 1] and ids("?id=2") == [2, 1]
-    assert ids("?id=999") == []
+    assert (
+        ids("?id=999") == []
+        and ids("?reward=right") == [1]
+        and ids("?reward=wrong&kind=own") == [13, 4, 3, 2]
+    )
+    assert ids("?verdict=All%20wrong") == [4, 3] and ids("?verdict=trained&round=1") == [2, 1]
     assert ids("?peer=%E2%80%A6lePeer1&order=worst")[0] == 12 and ids("?peer=%27%20OR%201=1--") == []
     refused = found(hostile, "?kind=refused")
     assert refused["rollouts"] == [] and refused["refused"][0]["task"] == r"task\x1b[0m"
@@ -243,7 +248,7 @@ def test_texts_of_peers_come_visible_and_bounded(hostile: DashboardServer, tmp_p
 @pytest.mark.parametrize(
     "query",
     ["?round=-1", "?round=1e3", "?round=99999999999999999999", "?kind=<script>", "?order=reward%3B--", "?limit=9",
-     "?seed=x", "?id=-1",
+     "?seed=x", "?id=-1", "?reward=1",
      "?task=%ff", "?round=1&round=2", "?=", "?" + "a" * 600, "?a&b&c&d&e&f&g&h&i&j"],
 )  # fmt: skip
 def test_other_queries_are_refused_in_words_that_are_ours(hostile: DashboardServer, query: str) -> None:
