@@ -54,9 +54,9 @@ _WRITTEN = {
 # Each is linear in the text: no part can be read in two ways.
 _FORMS = {
     AnswerFormat.FREE: None,
-    AnswerFormat.ANSWER_TAG: re.compile(r"<answer>[^<]{1,400}+</answer>[.\s]*+$"),
+    AnswerFormat.ANSWER_TAG: re.compile(r"<answer>(?:[^<]|<(?!/?answer>)){1,400}+</answer>[.\s]*+$"),
     AnswerFormat.BOXED: re.compile(r"\\boxed\{[^\n]{1,400}\}[.$)\]\s]*+$"),
-    AnswerFormat.LAST_NUMBER: re.compile(r"(?<![\w.])[-+]?[0-9][0-9,./]{0,60}$"),
+    AnswerFormat.LAST_NUMBER: re.compile(r"(?<![\w.])[-+]?\.?[0-9][0-9,./]{0,60}(?:[eE][-+]?[0-9]{1,9})?$"),
 }
 
 
@@ -69,7 +69,7 @@ class Form(Settings):
 
     @property
     def version(self) -> int:
-        return 1
+        return 2
 
     def check_answer(self, answer: str) -> None:
         """Any answer can be written so."""

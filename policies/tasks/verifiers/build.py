@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +21,7 @@ from policies.tasks.verifiers.verifier import Verifier, VerifierError
 from policies.tasks.verifiers.weighted import Weighted
 
 MAX_PARTS = 8  # of a weighted sum
+MAX_WEIGHT = 1_000_000  # of a part: sums of them stay numbers
 Named = Exact | Number | Choice | Regex | JsonValue | Math | Form | Own
 Kind = type[Named]
 KINDS: Mapping[str, Kind] = MappingProxyType(
@@ -47,6 +47,11 @@ def build_verifier(described: Described) -> tuple[Verifier, str]:
         described = {"name": described}
     if isinstance(described, Mapping):
         described = [described]
+    if not (isinstance(described, list | tuple) and all(isinstance(part, Mapping) for part in described)):
+        raise VerifierError(
+            f"verifier takes a name, a table or a list of tables such as {{ name = 'number', weight = 1 }}; it is "
+            f"{str(described)[:60]!r}"
+        )
     if not 1 <= len(described) <= MAX_PARTS:
         raise VerifierError(f"a sum of {len(described)} verifiers; it takes 1 to {MAX_PARTS}")
     parts = [_part(table) for table in described]
@@ -59,17 +64,27 @@ def build_verifier(described: Described) -> tuple[Verifier, str]:
 def _part(table: Mapping[str, Any]) -> tuple[Named, float]:
     options = dict(table)
     weight = options.pop("weight", 1.0)
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
-        raise VerifierError(f"a verifier's weight must be a number above 0; it is {weight!r}")
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= MAX_WEIGHT:
+        raise VerifierError(
+            f"a verifier's weight must be a number above 0, at most {MAX_WEIGHT:,}; it is {str(weight)[:40]!r}"
+        )
     name = options.get("name")
+    if not isinstance(name, str):
+        raise VerifierError(
+            f"a verifier's table needs name = one of {', '.join(KINDS)}; it has {_keys(table)}"
+        )
     if PACKAGE in options and name not in KINDS:
         return _made(Own, options), float(weight)
     if name not in KINDS:
-        near = difflib.get_close_matches(str(name), KINDS, n=1)
+        near = difflib.get_close_matches(name, KINDS, n=1)
         others = f"there are {', '.join(KINDS)}, and those of packages, which package = 'NAME' says"
         hint = f"the nearest is {near[0]!r}" if near else others
         raise VerifierError(f"no verifier is called {name!r}; {hint}")
-    return _made(KINDS[str(name)], options), float(weight)
+    return _made(KINDS[name], options), float(weight)
+
+
+def _keys(table: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} = {str(value)[:40]!r}" for key, value in list(table.items())[:8]) or "no keys"
 
 
 def _made(kind: Kind, options: Mapping[str, Any]) -> Named:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from typing import Any, Literal
 
 from policies.settings import Settings
@@ -27,7 +28,7 @@ class JsonValue(Settings):
 
     @property
     def version(self) -> int:
-        return 2
+        return 3
 
     def check_answer(self, answer: str) -> None:
         """Raises VerifierError."""
@@ -44,7 +45,7 @@ class JsonValue(Settings):
 
 def last_value(text: str) -> Any:
     """The last object or list in the end of the text; NOTHING without one. Linear in what is read, which is bounded."""
-    part = text[-SCANNED_CHARACTERS:]
+    part = unicodedata.normalize("NFC", text[-SCANNED_CHARACTERS:])
     found: Any = NOTHING
     place = read = 0
     while read < MAX_READ and (start := _next_bracket(part, place)) is not None:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from policies.settings import Settings
 from policies.tasks.verifiers.answer import answer_part
+from policies.tasks.verifiers.plain_math import is_words, plain_math
 from policies.tasks.verifiers.verifier import VerifierError
 from policies.workers.pool import Worker
 
@@ -35,7 +36,7 @@ class Math(Settings):
     def version(self) -> str:
         """Ours and the libraries'. Raises VerifierError where one is missing."""
         try:
-            return " ".join(["1", *(f"{library} {metadata.version(library)}" for library in LIBRARIES)])
+            return " ".join(["2", *(f"{library} {metadata.version(library)}" for library in LIBRARIES)])
         except metadata.PackageNotFoundError as error:
             raise VerifierError(f"verifier math needs the package {error.name}: {INSTALL}") from None
 
@@ -49,8 +50,8 @@ class Math(Settings):
         written, right = _answer_in(completion), _answer_in(answer)
         if written == right:
             return 1.0
-        if not written or len(written) > MAX_ANSWER:
-            return 0.0
+        if not written or len(written) > MAX_ANSWER or is_words(right):
+            return float(is_words(right) and written.casefold() == right.casefold())
         told = COMPARISONS.ask(written=written, right=right)
         if "equal" in told:
             return float(told["equal"])
@@ -59,6 +60,6 @@ class Math(Settings):
 
 
 def _answer_in(text: str) -> str:
-    """The marked part, or what stands behind `####`; of a text without either its last line."""
+    """The marked part, or what stands behind `####`; of several lines the last. Without words round it."""
     lines = answer_part(text).rpartition(FINAL)[2].strip().splitlines()
-    return lines[-1].strip() if lines else ""
+    return plain_math(lines[-1]) if lines else ""

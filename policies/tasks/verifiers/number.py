@@ -10,17 +10,18 @@ from pydantic import Field
 
 from policies.settings import Settings
 from policies.tasks.verifiers.answer import answer_part
+from policies.tasks.verifiers.plain_number import UNSIGNED, is_expression, plain_number
 from policies.tasks.verifiers.verifier import VerifierError
 
 # Of a number that is computed with: `int` takes quadratic time in the digits, and an exponent makes digits.
 # Longer ones are equal where their characters are.
 MAX_DIGITS = 400
 MAX_EXPONENT = 400
-# An optional part is possessive or fixed where it could be read in two ways, so that reading is linear.
-_UNSIGNED = r"(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][-+]?[0-9]{1,9}(?![0-9]))?"
-_NUMBER = re.compile(rf"(?<![\w.])[-+]?{_UNSIGNED}(?:\s?/\s?{_UNSIGNED})?")
-_THOUSANDS = re.compile(r"(?<=[0-9])(?:,|\\,|\{,\})(?=[0-9]{3}(?![0-9]))")
-_FRACTION = re.compile(r"\\[dt]?frac\{([0-9.]{1,80})\}\{([0-9.]{1,80})\}")
+_MIXED = re.compile(r"([-+]?)([0-9]{1,80})\s{1,3}([0-9]{1,80})/([0-9]{1,80})")
+_NUMBER = re.compile(
+    rf"(?<![\w.])(?:[-+]?[0-9]++\s{{1,3}}[0-9]++/[0-9]++(?![\w/]|\.[0-9])|[-+]?{UNSIGNED}(?:\s?/\s?{UNSIGNED})?)"
+)
+_DIGITS = re.compile(r"[0-9]")
 # A final answer behind this mark is one in GSM8K's rows, and what models trained on them write.
 _FINAL = "####"
 
@@ -34,12 +35,23 @@ class Number(Settings):
 
     @property
     def version(self) -> int:
-        return 1
+        return 2
 
     def check_answer(self, answer: str) -> None:
-        """Raises VerifierError."""
+        """Raises VerifierError for an answer that holds no number, or not one alone."""
+        part = _final(answer)
+        if is_expression(part):
+            raise VerifierError(
+                f"the answer {part[:40]!r} is an expression: the verifier math compares those"
+            )
         if last_number(answer) is None:
             raise VerifierError(f"the answer {answer[:40]!r} holds no number")
+        plain = plain_number(part)
+        read = _NUMBER.findall(plain)[-1]
+        if not any(map(str.isalpha, plain)) and len(_DIGITS.findall(read)) < len(_DIGITS.findall(plain)):
+            raise VerifierError(
+                f"the answer {part[:40]!r} would be read as {read}: write one number, such as 1000, 1,000, 3.14 or 1/2"
+            )
 
     def score(self, completion: str, answer: str) -> float:
         """1.0 or 0.0. Both sides are read alike: in the last mark, behind `####`, or else at the end."""
@@ -53,13 +65,21 @@ class Number(Settings):
 
 def last_number(text: str) -> Fraction | str | None:
     """The value of the last number in the answer's place; its characters where it is too long to compute with."""
-    part = answer_part(text).rpartition(_FINAL)[2].replace("\u2212", "-")
-    part = _FRACTION.sub(r"\1/\2", _THOUSANDS.sub("", part))
-    found = _NUMBER.findall(part)
+    found = _NUMBER.findall(plain_number(_final(text)))
     return _value(found[-1]) if found else None
 
 
+def _final(text: str) -> str:
+    return answer_part(text).rpartition(_FINAL)[2].strip()
+
+
 def _value(text: str) -> Fraction | str | None:
+    if mixed := _MIXED.fullmatch(text):
+        sign, whole, over, under = mixed.groups()
+        if 0 < int(over) < int(under):
+            value = int(whole) + Fraction(int(over), int(under))
+            return -value if sign == "-" else value
+        text = f"{over}/{under}"  # two numbers
     over, _, under = text.partition("/")
     parts = [_decimal(part.strip()) for part in (over, under) if part]
     if any(isinstance(part, str) for part in parts):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
+import unicodedata
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from policies.settings import Settings
+from policies.tasks.verifiers.plain_text import plain_text
 from policies.tasks.verifiers.verifier import VerifierError
 from policies.workers.pool import Worker
 
@@ -38,14 +41,15 @@ class Regex(Settings):
     @classmethod
     def _is_a_pattern(cls, pattern: str) -> str:
         try:
-            re.compile(pattern)
+            with warnings.catch_warnings(action="ignore"):  # a stranger's pattern prints nothing here
+                re.compile(pattern)
         except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"no regular expression of Python's: {error}") from None
         return pattern
 
     @property
     def version(self) -> int:
-        return 1
+        return 2
 
     def check_answer(self, answer: str) -> None:
         """Raises VerifierError."""
@@ -56,15 +60,16 @@ class Regex(Settings):
 
     def score(self, completion: str, answer: str) -> float | None:
         """1.0 or 0.0; None where the search took longer than `CPU_SECONDS` or its process ended over it."""
-        found = searched(self.pattern, completion[-SCANNED_CHARACTERS:], ignore_case=self.ignore_case)
+        found = searched(
+            self.pattern,
+            unicodedata.normalize("NFC", completion[-SCANNED_CHARACTERS:]),
+            ignore_case=self.ignore_case,
+        )
         if found is None:
             return None
         if found["answer"] is None:
             return float(found["found"] and not found["grouped"])
-        left, right = (
-            text.strip().casefold() if self.ignore_case else text.strip()
-            for text in (found["answer"], answer)
-        )
+        left, right = (plain_text(text, ignore_case=self.ignore_case) for text in (found["answer"], answer))
         return float(left == right)
 
 

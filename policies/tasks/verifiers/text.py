@@ -10,6 +10,7 @@ from pydantic import Field
 
 from policies.settings import Settings
 from policies.tasks.verifiers.answer import BOX, TAG, answer_part
+from policies.tasks.verifiers.plain_text import plain_text
 from policies.tasks.verifiers.verifier import VerifierError
 
 # Longer right answers are no answers; a completion's part is compared whole, which takes time in its length.
@@ -26,22 +27,20 @@ class Exact(Settings):
 
     @property
     def version(self) -> int:
-        return 1
+        return 2
 
     def check_answer(self, answer: str) -> None:
         """Raises VerifierError."""
-        if len(answer) > MAX_ANSWER:
-            raise VerifierError(f"an answer of {len(answer)} characters; exact takes at most {MAX_ANSWER}")
+        if not 0 < (length := len(self._plain(answer))) <= MAX_ANSWER:
+            raise VerifierError(f"an answer of {length} characters; exact takes 1 to {MAX_ANSWER}")
 
     def score(self, completion: str, answer: str) -> float:
-        """1.0 or 0.0; spaces at the ends do not count, and a run of them counts as one."""
-        marked = TAG in completion or BOX in completion
-        part = answer_part(completion) if marked else completion
-        return float(self._plain(part) == self._plain(answer))
+        """1.0 or 0.0; spaces at the ends do not count, and a run of them counts as one. Both sides are read alike."""
+        return float(self._plain(completion) == self._plain(answer))
 
     def _plain(self, text: str) -> str:
-        plain = " ".join(text.split())
-        return plain.casefold() if self.ignore_case else plain
+        part = answer_part(text) if TAG in text or BOX in text else text
+        return plain_text(part, ignore_case=self.ignore_case)
 
 
 class Choice(Settings):

@@ -20,12 +20,23 @@ RIGHT = [
     ("(0,1]", "the interval is\n$(0,1]$"),
     (r"\sqrt{8}", r"2\sqrt{2}"),
     ("#### 7", r"\boxed{7}"),
+    ("5", "So the answer is **5**."),
+    ("0.5", "Answer: .5"),
+    ("3/2", "1 1/2"),
+    ("1e3", "1000"),
+    ("$5", r"\$5"),
+    ("x^2", "x²"),
+    ("5!", "120"),
+    (r"\text{Paris}", "It is paris."),
 ]
 WRONG = [
     ("12", "#### 13"),
     ("5", ""),
     ("5", "x" * 2000),
     ("5", "none of it"),
+    ("listen", "silent"),
+    ("12", "12 or 13"),
+    ("1/2", "1 1/2"),
     (r"\{1,2\}", r"\boxed{\{1,3\}}"),
 ]
 # The first stay in C, where only the system ends them; a timer ends the last.
