@@ -32,6 +32,7 @@ from policies.text.export.folder import (
     copy_model,
     is_adapter,
     reads_alike,
+    stops_of,
     write_embedded,
     write_merged,
 )
@@ -86,7 +87,8 @@ def export_run(
         lineage = _lineage(source)
         write_lineage(lineage, draft)
         where = form.push or folder.name
-        usage = usage_of(source.policy, where, example, adapter=adapter)
+        stops = stops_of(draft, source.policy.prompt)
+        usage = usage_of(source.policy, where, example, stops, adapter=adapter)
         card = card_of(
             lineage,
             folder.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from node.config.sections.policy import EmbeddedPolicyConfig, TextPolicyConfig
@@ -11,8 +12,8 @@ from policies.text.loading.model_path import resolve
 Policy = TextPolicyConfig | EmbeddedPolicyConfig
 
 
-def usage_of(policy: Policy, where: str, prompt: str, *, adapter: bool) -> str:
-    """`where`: path or hub id of the folder; `prompt`: a problem of the tasks that it was trained on."""
+def usage_of(policy: Policy, where: str, prompt: str, stops: Sequence[str], *, adapter: bool) -> str:
+    """`where`: path or hub id of the folder; `prompt`: a problem of its tasks; `stops`: texts that end an answer."""
     load = (
         _load_adapter(policy, where)
         if adapter
@@ -26,13 +27,19 @@ def usage_of(policy: Policy, where: str, prompt: str, *, adapter: bool) -> str:
         ]
     messages = [{"role": role, "content": text} for role, text in spoken(policy.prompt, prompt)]
     cap = policy.generation.max_new_tokens
+    ending = f", stop_sequence={list(stops)!r}" if stops else ""
     return "\n".join(
         [
             *imports,
             "",
             *load,
             f"messages = {messages!r}",
-            f'print(answer(messages, max_new_tokens={cap})[0]["generated_text"][-1]["content"])',
+            f'text = answer(messages, max_new_tokens={cap}{ending})[0]["generated_text"][-1]["content"]',
+            *(
+                f"text = text.partition({stop!r})[0]  # what it goes on to write behind an answer"
+                for stop in stops
+            ),
+            "print(text)",
         ]
     )
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from policies.policy import PolicyError
 from policies.rollout import Finish, Problem
 from policies.text.chat.control_tokens import control_ids, literal_tokenizer, plain_tokenizer
-from policies.text.chat.plain_template import NEXT_QUESTION, give_template
+from policies.text.chat.plain_template import give_template, stop_texts
 from policies.text.chat.settings import PromptSettings
 from policies.text.chat.stop_strings import StopStrings
 from policies.text.chat.template import ChatTemplate
@@ -45,15 +45,13 @@ class Encoding:
         self._wording = settings.wording
         self._max_tokens = max_tokens
         self._vocabulary = vocabulary
-        plainly = give_template(tokenizer, settings.template_file)
+        give_template(tokenizer, settings.template_file)
         self._template = ChatTemplate(tokenizer, settings)
         self.ends = turn_ends(tokenizer, self._template, generation_eos)
         structural = structural_ids(tokenizer, self._template)
         ends = self.ends.stops & tokenizer.added_tokens_decoder.keys()
         self._control_ids = control_ids(tokenizer, structural | ends)
-        self.stop_strings = StopStrings(
-            settings.stop or ((NEXT_QUESTION,) if plainly else ()), lambda ids: self._written(ids)
-        )
+        self.stop_strings = StopStrings(stop_texts(tokenizer, settings), lambda ids: self._written(ids))
         plain = plain_tokenizer(tokenizer)
         self.fingerprint = hashlib.sha256(plain.to_str().encode()).hexdigest()[:8]
         """Eight hex digits; equal for equal vocabularies, merges and rules."""

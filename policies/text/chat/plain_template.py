@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from policies.policy import PolicyError
-from policies.text.chat.settings import PLAIN
+from policies.text.chat.settings import PLAIN, PromptSettings
 
 MAX_BYTES = 2**20  # of a template's file; published ones have some 10 kB
 NEXT_QUESTION = "Question:"
@@ -20,8 +20,8 @@ _SOURCE = (
 )
 
 
-def give_template(tokenizer: PreTrainedTokenizerBase, template_file: str) -> bool:
-    """Gives the tokenizer the file's template, or the plain one where it has none. Whether it has the plain one now.
+def give_template(tokenizer: PreTrainedTokenizerBase, template_file: str) -> None:
+    """Gives the tokenizer the file's template, or the plain one where it has none.
 
     It is saved and exported with the tokenizer, so that others prompt the model as it was trained. Raises PolicyError
     for a file that cannot be read.
@@ -30,7 +30,12 @@ def give_template(tokenizer: PreTrainedTokenizerBase, template_file: str) -> boo
         tokenizer.chat_template = _read(Path(template_file))
     elif template_file == PLAIN or tokenizer.chat_template is None:
         tokenizer.chat_template = plain_source(tokenizer)
-    return bool(tokenizer.chat_template == plain_source(tokenizer))
+
+
+def stop_texts(tokenizer: PreTrainedTokenizerBase, settings: PromptSettings) -> tuple[str, ...]:
+    """Texts that end a completion: those that are set, or of the plain template its next question."""
+    plainly = tokenizer.chat_template == plain_source(tokenizer)
+    return settings.stop or ((NEXT_QUESTION,) if plainly else ())
 
 
 def plain_source(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -16,6 +16,8 @@ from policies.text.engine.prompt_table import Prompt, PromptTable
 from policies.text.engine.request import Continuation, Request, Sampling
 from policies.text.engine.sampling import choose
 
+# Tokens of a step on a GPU between two looks at which rollouts have ended: each look waits for the device.
+AHEAD = 4
 Ended = Callable[[Sequence[int]], bool]  # whether the last of a completion's tokens ends it
 
 
@@ -79,14 +81,17 @@ class Batch:
         taken, self._finished = self._finished, []
         return taken
 
-    def install(self, decoder: Decoder, step: Step, slots: int) -> None:
-        """Goes on with these tables, which are empty: sequences in flight go back to the head of the queue."""
+    def install(self, decoder: Decoder, step: Step, slots: int, ahead: int = 1) -> None:
+        """Goes on with these tables, which are empty: sequences in flight go back to the head of the queue.
+
+        `ahead`: tokens of every sequence that are drawn before any is looked at.
+        """
         self.waiting.extendleft(reversed(self.running))
         self.running = []
         self._grid = None
         for sequence in self.sequences:
             sequence.prompt.running, sequence.prompt.place, sequence.prompt.logits = 0, None, None
-        self._decoder, self._step, self._slots = decoder, step, slots
+        self._decoder, self._step, self._slots, self._ahead = decoder, step, slots, ahead
         self._prompts = PromptTable(decoder)
 
     def admit(self) -> None:
@@ -114,32 +119,50 @@ class Batch:
                 self._remove_finished()
 
     def step(self) -> None:
-        """One more token for every sequence in flight."""
-        fed = [(sequence.ids[-1], len(sequence.ids) - 1) for sequence in self.running]
-        tokens, columns = _uploaded(fed, self._decoder.device)
-        width = max(len(sequence.ids) for sequence in self.running)
-        logits = self._step(tokens, columns, self._current_grid(), width)
-        self.work.decode_steps += 1
-        self.work.decode_rows += len(self.running)
-        self.draw(self.running, logits)
+        """Some more tokens for every sequence in flight. What is drawn behind a sequence's end is dropped.
+
+        A draw is a function of its rollout and place, so that how many are drawn at once changes none of them.
+        """
+        fed = [(s.ids[-1], len(s.ids) - 1, s.request.key, s.request.max_new_tokens - 1) for s in self.running]
+        tokens, columns, keys, last = _uploaded(fed, self._decoder.device)
+        longest = max(len(sequence.ids) for sequence in self.running)
+        most = max(sequence.request.max_new_tokens - len(sequence.ids) for sequence in self.running)
+        drawn = []
+        for place in range(min(self._ahead, most)):
+            width = min(longest + place, self._decoder.rollouts.width)
+            logits = self._step(tokens, columns, self._current_grid(), width)
+            tokens, logprobs = choose(logits, keys, columns + 1, self._sampling)
+            drawn.append(torch.stack((tokens.float(), logprobs.float())))
+            columns = torch.minimum(columns + 1, last)  # rows that have ended stay inside the table
+        self.work.decode_steps += len(drawn)
+        self.work.decode_rows += len(drawn) * len(self.running)
+        self._record(self.running, torch.stack(drawn))
         self._remove_finished()
 
     def draw(self, sequences: Sequence[SequenceState], logits: torch.Tensor) -> torch.Tensor:
         """One token for each of `sequences` from its logits (n, V), recorded in them; returns them, (n,)."""
         keys, positions = _uploaded([(s.request.key, len(s.ids)) for s in sequences], logits.device)
-        drawn, values = choose(logits, keys, positions, self._sampling)
-        # Read back at once, as each time waits for the device; float32 holds every token's number.
-        told = torch.stack((drawn.float(), values.float())).tolist()
-        for sequence, token, logprob in zip(sequences, map(int, told[0]), told[1], strict=True):
-            sequence.ids.append(token)
-            sequence.logprobs.append(logprob)
-            if token in self._eos_ids or (self._ended is not None and self._ended(sequence.ids)):
-                sequence.finish = Finish.STOP
-            elif len(sequence.ids) >= sequence.request.max_new_tokens:
-                sequence.finish = Finish.LENGTH
-            if sequence.finish is not Finish.UNFINISHED:
-                self._finished.append(sequence.index)
+        drawn, logprobs = choose(logits, keys, positions, self._sampling)
+        self._record(sequences, torch.stack((drawn.float(), logprobs.float()))[None])
         return drawn
+
+    def _record(self, sequences: Sequence[SequenceState], drawn: torch.Tensor) -> None:
+        """`drawn` (tokens, 2, n): numbers, which float32 holds, and log-probs. Read back at once: it waits for the
+        device."""
+        for tokens, logprobs in drawn.tolist():
+            for sequence, token, logprob in zip(sequences, map(int, tokens), logprobs, strict=True):
+                if sequence.finish is Finish.UNFINISHED:
+                    self._append(sequence, token, logprob)
+
+    def _append(self, sequence: SequenceState, token: int, logprob: float) -> None:
+        sequence.ids.append(token)
+        sequence.logprobs.append(logprob)
+        if token in self._eos_ids or (self._ended is not None and self._ended(sequence.ids)):
+            sequence.finish = Finish.STOP
+        elif len(sequence.ids) >= sequence.request.max_new_tokens:
+            sequence.finish = Finish.LENGTH
+        if sequence.finish is not Finish.UNFINISHED:
+            self._finished.append(sequence.index)
 
     def _current_grid(self) -> SlotGrid:
         """Made anew only when a sequence has entered or left."""
@@ -177,9 +200,9 @@ class Batch:
                 self._prompts.remove(sequence.prompt)
 
 
-def _uploaded(pairs: Sequence[tuple[int, int]], device: torch.device) -> torch.Tensor:
-    """(2, n), in one copy to the device."""
-    return torch.tensor(pairs).T.contiguous().to(device, non_blocking=True)
+def _uploaded(rows: Sequence[tuple[int, ...]], device: torch.device) -> torch.Tensor:
+    """A tensor (k, n) of n rows of k numbers, in one copy to the device."""
+    return torch.tensor(rows).T.contiguous().to(device, non_blocking=True)
 
 
 def _logits_of(prompt: Prompt) -> torch.Tensor:

@@ -19,7 +19,7 @@ from policies.policy import PolicyError, Stop, never
 from policies.text.engine import memory_plan, weights
 from policies.text.engine.adapters import UnmergeableError, moved_adapters
 from policies.text.engine.attention import UnsupportedError
-from policies.text.engine.batch import Batch, Ended
+from policies.text.engine.batch import AHEAD, Batch, Ended
 from policies.text.engine.cache import Table
 from policies.text.engine.cuda_graphs import BucketedSteps, bucket, cuda_graph, row_bucket
 from policies.text.engine.decoder import Decoder, Step
@@ -164,7 +164,7 @@ class Engine:
             self._model, Table(rows[0], plan.prompt_width), Table(rows[1], plan.width), self._lean
         )
         step: Step = BucketedSteps(decoder, cuda_graph) if captured else decoder.step
-        batch.install(decoder, step, slots)
+        batch.install(decoder, step, slots, AHEAD if captured else 1)
 
     def _refuse_longer(self, prompt: int, completion: int) -> None:
         if self._longest is not None and prompt + completion > self._longest:

@@ -17,10 +17,13 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     Qwen2ForCausalLM,
 )
 
 from policies.policy import PolicyError
+from policies.text.chat.plain_template import stop_texts
+from policies.text.chat.settings import PromptSettings
 from policies.text.loading.library_errors import as_policy_error, damaged
 from policies.text.loading.model_folder import ADAPTER, CONFIG, TOKENIZERS, WEIGHTS, check_folder
 from policies.text.loading.weights import ADAPTER_FILE, load_adapter
@@ -126,13 +129,22 @@ def reads_alike(folder: Path, text: str) -> bool:
 
     Of some families it rebuilds every tokenizer by the family's own rules.
     """
-    written = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    with as_policy_error(f"cannot read the tokenizer in {folder}"):
-        read = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    written, read = Tokenizer.from_file(str(folder / "tokenizer.json")), _tokenizer(folder)
     return (
         list(read(text, add_special_tokens=False)["input_ids"])
         == written.encode(text, add_special_tokens=False).ids
     )
+
+
+def stops_of(folder: Path, settings: PromptSettings) -> tuple[str, ...]:
+    """Texts at which the policy of an exported folder ends an answer: no generation config can hold them."""
+    return stop_texts(_tokenizer(folder), settings)
+
+
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    with as_policy_error(f"cannot read the tokenizer in {folder}"):
+        read: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return read
 
 
 def _check_adapter(weights: Path) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from fresh_python import fresh, usage_in
 from safetensors.torch import load_file
 from trained_run import EMBEDDED, PEER, config_of, text_policy, tiny_llama, trained_run
 
@@ -22,7 +19,8 @@ from node.storage.checkpoint import CheckpointError
 from node.storage.run_folder import RunFolder, RunFolderError
 from node.ui.round_columns import columns_for
 from node.ui.run_view import RunView
-from policies.policy import PolicyError
+from policies.policy import PolicyError, RolloutRequest
+from policies.tasks import TaskSpec, build_task
 from policies.text.export.folder import reads_alike
 from policies.text.policy import TextPolicy
 
@@ -48,21 +46,6 @@ assert not {"policies", "node", "swarm"} & {name.partition(".")[0] for name in s
 ids = tokenizer.apply_chat_template([{"role": "user", "content": "MAX 8 7"}], add_generation_prompt=True)["input_ids"]
 print("RESULT" + json.dumps({"logits": logits.tolist(), "said": said, "prompt": ids}))
 """
-
-
-def fresh(script: str, *arguments: str, cwd: Path) -> str:
-    """Runs Python in an interpreter that cannot see our tree, and gives what it printed."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        cwd=cwd,
-        env=environment | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=150,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
 
 
 def logits_of(policy: TextPolicy) -> torch.Tensor:
@@ -114,8 +97,22 @@ def test_the_card_tells_the_lineage_and_its_python_runs(merge: bool, tmp_path: P
     assert "| 2 | 0.500 | 0.500 |" in card and "| transformers | 5." in card
     assert f"library_name: {'transformers' if merge else 'peft'}\n" in card and card.startswith("---\n")
     assert card.count(str(tmp_path)) == (0 if merge else 1), "only an adapter names a path: that of its base"
-    usage = re.search(r"```python\n(.*?)```", card, re.S)
-    assert usage is not None and fresh(usage[1], cwd=tmp_path), "it answers, be it with an empty line"
+    assert fresh(usage_in(tmp_path / "sums"), cwd=tmp_path), "it answers, be it with an empty line"
+
+
+def test_the_cards_python_ends_an_answer_where_the_policy_does(tmp_path: Path) -> None:
+    """`generate` knows nothing of stop strings, which a model without an end of its own writes on behind."""
+    problem, greedy = build_task(TaskSpec("add")).problem(0), {"held_out": {"temperature": 0.0}}
+    section = text_policy(tiny_llama(tmp_path / "base")) | {"generation": {"max_new_tokens": 6} | greedy}
+    _, policy = trained_run(tmp_path / "unstopped", section)
+    whole = policy.sample([RolloutRequest(problem, 0)], held_out=True)[0].text
+    assert len(whole) > 3
+    run, policy = trained_run(tmp_path / "run", section | {"prompt": {"stop": [whole[1:3]]}})
+    text = policy.sample([RolloutRequest(problem, 0)], held_out=True)[0].text
+    export_run(run.path, tmp_path / "out")
+    surely = usage_in(tmp_path / "out").replace("max_new_tokens", "do_sample=False, max_new_tokens")
+    assert fresh(surely, cwd=tmp_path) == f"{text}\n"
+    assert text == whole[:1]
 
 
 def test_a_tokenizer_that_transformers_would_rebuild_is_told_of(tmp_path: Path) -> None:

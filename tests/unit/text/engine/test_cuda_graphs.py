@@ -10,7 +10,7 @@ from tiny_models import SHARED, asked, made
 
 from policies.text.engine import Engine
 from policies.text.engine import engine as engine_module
-from policies.text.engine.batch import Batch
+from policies.text.engine.batch import AHEAD, Batch
 from policies.text.engine.cache import Table
 from policies.text.engine.cuda_graphs import BucketedSteps, Replay, bucket, row_bucket
 from policies.text.engine.decoder import Decoder
@@ -23,7 +23,7 @@ def padded_steps(capture: Callable[[Replay], Replay], monkeypatch: pytest.Monkey
     def install(self: Engine, batch: Batch, plan: Plan, slots: int) -> None:
         tables = Table(bucket(plan.prompts), plan.prompt_width), Table(row_bucket(slots), plan.width)
         decoder = Decoder(self._model, *tables)
-        batch.install(decoder, BucketedSteps(decoder, capture), slots)
+        batch.install(decoder, BucketedSteps(decoder, capture), slots, AHEAD)
 
     monkeypatch.setattr(engine_module.Engine, "_install", install)
 

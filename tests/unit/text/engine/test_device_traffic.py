@@ -10,29 +10,39 @@ from test_cuda_graphs import padded_steps
 from tiny_models import asked, made
 
 from policies.text.engine import Engine
+from policies.text.engine.batch import AHEAD
 from policies.text.engine.blank_model import blank_model
 
 
-def test_a_token_is_read_back_once_for_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_tokens_are_read_back_a_few_at_a_time_and_for_all_rows(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read, waits = torch.Tensor.tolist, []
 
     def counted(self: torch.Tensor) -> Any:
         waits.append(self.shape)
         return read(self)
 
-    padded_steps(lambda run: run, monkeypatch)
-    engine = Engine(made("smollm2"), (), slots=7)
     requests = asked(copies=4, most=30)
-    plain = engine.run(requests)
+    ends = Engine(made("smollm2"), (), slots=7).run(requests)[0].token_ids[5:6]  # some of them now end by it
+    plain = Engine(made("smollm2"), ends, slots=7).run(requests)
+    if device == "cpu":
+        padded_steps(lambda run: run, monkeypatch)
+    engine = Engine(made("smollm2").to(device), ends, slots=7)
     with monkeypatch.context() as patched:
         for name in ("item", "__bool__", "__int__", "__float__"):  # each waits for the device too
             patched.setattr(torch.Tensor, name, _refused(name))
         patched.setattr(torch.Tensor, "tolist", counted)
         found = engine.run(requests)
-    assert [one.token_ids for one in found] == [one.token_ids for one in plain]
-    # One a step; and one wherever sequences enter, which draws their first tokens.
-    assert len(waits) <= int(engine.figures["decode_steps"]) + len(requests)
-    assert all(shape[0] == 2 for shape in waits)
+    assert [(one.token_ids, one.finish) for one in found] == [(one.token_ids, one.finish) for one in plain]
+    assert len({one.finish for one in found}) == 2
+    drawn = sum(shape[0] for shape in waits)
+    assert [shape[1] for shape in waits] == [2] * len(waits)
+    # Few at a time; and one wherever sequences enter, which draws their first tokens.
+    steps = int(engine.figures["decode_steps"])
+    assert steps < drawn <= steps + len(requests)
+    assert max(shape[0] for shape in waits) == AHEAD and len(waits) < steps / 2 + len(requests)
 
 
 def _refused(name: str) -> Any:
