@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 NAME = "data"
 _NAME = re.compile(r"data(:[A-Za-z0-9][A-Za-z0-9_.-]{0,39})?")
 LEAST_ROWS = 2  # one to train on, one to evaluate by
-DRAW = 2  # of the rules' digest: raised when a seed meets another row
+DRAW = 3  # of the rules' digest: raised when a seed meets another row
 DIGEST = 16  # hex digits
 SIZE, SOURCE = (
     "size",
@@ -128,7 +128,7 @@ def _built(name: str, settings: DataSettings) -> tuple[DataTask, list[str]]:
         "rules": _digest([settings.prompt, settings.answer, rules, str(DRAW)]),
     }
     _check_digests(name, settings, digests, len(rows))
-    training, held_out = _sides(name, pairs)
+    training, held_out = _sides(pairs)
     full = f"{name}@{digests['rows']}.{digests['rules']}"
     return DataTask(full, digests, training, held_out, verifier), rows
 
@@ -163,12 +163,18 @@ def _pairs(
         kept.add(_canonical(row, wanted))
     if unanswered:
         raise DataError(
-            f"{settings.path}: {len(unanswered)} rows have no answer, the first of them {unanswered[0]}: fill them in, "
-            "or take them out"
+            f"{settings.path}: no answer in {unanswered[0]}{_more(len(unanswered) - 1)}: fill in what is missing, or "
+            "take such rows out"
         )
     if len(seen) < LEAST_ROWS:
-        raise DataError(f"{settings.path}: {len(seen)} different prompts; it takes {LEAST_ROWS} or more")
+        raise DataError(
+            f"{settings.path}: {len(seen)} different prompt{'s' * (len(seen) != 1)}; it takes {LEAST_ROWS} or more"
+        )
     return {question: right for question, (right, _) in seen.items()}, kept
+
+
+def _more(count: int) -> str:
+    return f" and {count} more row{'s' * (count != 1)}" if count else ""
 
 
 def _check_answer(verifier: Verifier, answer: str, place: str) -> None:
@@ -187,9 +193,11 @@ def _digest(parts: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:DIGEST]
 
 
-def _sides(name: str, pairs: Mapping[str, str]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Rows to train on and rows for evaluation. The name is without digests: a changed file moves no row across."""
-    training, held_out = divide(name, pairs)
+def _sides(pairs: Mapping[str, str]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Rows to train on and rows for evaluation. By the prompt alone: another name or a changed file moves no row
+    across, and of two tasks neither trains on what the other is judged by.
+    """
+    training, held_out = divide(NAME, pairs)
     return [(prompt, pairs[prompt]) for prompt in training], [(prompt, pairs[prompt]) for prompt in held_out]
 
 

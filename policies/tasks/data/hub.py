@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from policies.tasks.data.row import DataError, Row, text_of
+from policies.tasks.data.row import DataError, Row, row_of
 
 PREFIX = "hf:"
 
 
-def hub_rows(name: str, subset: str, split: str, revision: str) -> Iterator[Row]:
+def hub_rows(name: str, wanted: Collection[str], subset: str, split: str, revision: str) -> Iterator[Row]:
     """Streamed: no more is fetched than is read. `name` may be a folder of this machine, which needs no revision.
 
     Raises DataError for a revision that may move, and for what the library cannot find or read. The library (from
@@ -22,6 +22,11 @@ def hub_rows(name: str, subset: str, split: str, revision: str) -> Iterator[Row]
         raise DataError(
             f"{PREFIX}{name} needs revision = the 40 hex digits of a commit, as its page on the hub lists them: a "
             "branch's rows may change under a run"
+        )
+    if not local and Path(name).exists():
+        raise DataError(
+            f"{PREFIX}{name} is of the hub, and the library would read the {name!r} that is in this folder: start in "
+            "another folder"
         )
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
@@ -35,8 +40,7 @@ def hub_rows(name: str, subset: str, split: str, revision: str) -> Iterator[Row]
             streaming=True,
         )
         for number, record in enumerate(found, 1):
-            place = f"row {number}"
-            yield Row(place, {key: text_of(value, place, key) for key, value in record.items()})
+            yield row_of(f"row {number}", record, wanted)
     except DataError:
         raise
     except (DatasetsError, ValueError, OSError, KeyError, TypeError, RuntimeError) as error:

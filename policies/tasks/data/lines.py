@@ -1,4 +1,6 @@
-"""Rows of JSONL and CSV, plain or in gzip. Nothing is evaluated: a formula in a CSV is the text that it is."""
+"""Rows of JSONL and CSV, plain or in gzip, whichever the first bytes say. Nothing is evaluated: a formula in a CSV is
+the text that it is.
+"""
 
 from __future__ import annotations
 
@@ -7,45 +9,65 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from policies.tasks.data.row import MAX_BYTES, MAX_ROWS, DataError, Row, checked_text, text_of
+from policies.tasks.data.row import MAX_BYTES, MAX_ROWS, DataError, Row, row_of
 
 MAX_LINE = 4 * 2**20  # bytes
+SEPARATORS = ",;\t"  # as programs of other countries and tables write them
 MAX_LINES = 4 * MAX_ROWS  # a quoted value of CSV may have several; a million take a second
+_ONE_A_LINE = "a file of JSONL has one object a line: jq -c '.[]' makes one of a list"
+_GZIP = b"\x1f\x8b"
+_OTHER_KINDS = {
+    b"PAR1": "it is a Parquet file: let its name end with .parquet",
+    b"PK\x03\x04": "it is an archive or a spreadsheet: save its table as CSV",
+    b"\xff\xfe": "it is in UTF-16: save it as UTF-8",
+    b"\xfe\xff": "it is in UTF-16: save it as UTF-8",
+}
 
 
-def json_rows(path: Path) -> Iterator[Row]:
+def json_rows(path: Path, wanted: Collection[str]) -> Iterator[Row]:
     """One object a line; empty lines are passed over. Raises DataError that names the line."""
     for number, line in _lines(path):
         if line.strip():
             place = f"line {number}"
-            table = _object(line, place)
-            yield Row(place, {key: text_of(value, place, key) for key, value in table.items()})
+            yield row_of(place, _object(line, place), wanted)
 
 
-def csv_rows(path: Path) -> Iterator[Row]:
-    """A header, then rows of as many values. Raises DataError that names the line."""
-    reader = csv.reader((line for _, line in _lines(path)), strict=True)
+def csv_rows(path: Path, wanted: Collection[str]) -> Iterator[Row]:
+    """A header, then rows of as many values, parted as the header is; rows of blanks are passed over.
+
+    Raises DataError that names the line.
+    """
+    csv.field_size_limit(MAX_LINE)  # a column that is not read may be longer than those that are
+    lines = (line for _, line in _lines(path))
+    first = next(lines, "")
+    separator = max(SEPARATORS, key=first.count)
+    reader = csv.reader(chain([first], lines), delimiter=separator, skipinitialspace=True, strict=True)
     header: list[str] | None = None
+    start = 1
     try:
         for values in reader:
-            place = f"line {reader.line_num}"
-            if not values:
+            place, start = f"line {start}", reader.line_num + 1
+            if not any(map(str.strip, values)):
                 continue
             if header is None:
                 header = _header(values)
                 continue
             if len(values) != len(header):
                 raise DataError(
-                    f"{place}: {len(values)} values for {len(header)} columns: put commas in quotes"
+                    f"{place}: {len(values)} values for {len(header)} columns: put values that hold {separator!r} in "
+                    "quotes"
                 )
-            pairs = zip(header, values, strict=True)
-            yield Row(place, {key: checked_text(value, place, key) or None for key, value in pairs})
+            yield row_of(place, dict(zip(header, (value or None for value in values), strict=True)), wanted)
     except csv.Error as error:
-        raise DataError(f"line {reader.line_num}: not CSV ({error}): is a quote not closed?") from None
+        hint = (
+            "save it with line feeds at line ends" if "new-line" in str(error) else "is a quote not closed?"
+        )
+        raise DataError(f"line {start}: not CSV ({str(error).partition(' - ')[0]}): {hint}") from None
 
 
 def _header(values: list[str]) -> list[str]:
@@ -59,19 +81,26 @@ def _header(values: list[str]) -> list[str]:
 
 def _object(line: str, place: str) -> dict[str, Any]:
     try:
-        value = json.loads(line, parse_constant=_refuse_constant)
+        value = json.loads(line, object_pairs_hook=_table)
     except RecursionError:
         raise DataError(f"{place}: nested too deeply to be read") from None
     except ValueError as error:
-        raise DataError(f"{place}: not JSON ({error}); a file of JSONL has one object a line") from None
+        raise DataError(f"{place}: not JSON ({error}); {_ONE_A_LINE}") from None
     if not isinstance(value, dict):
         kind = {"list": "a list", "str": "a text"}.get(type(value).__name__, f"a {type(value).__name__}")
-        raise DataError(f'{place}: {kind} in place of an object such as {{"question": ..., "answer": ...}}')
+        raise DataError(
+            f'{place}: {kind} in place of an object such as {{"question": ..., "answer": ...}}; {_ONE_A_LINE}'
+        )
     return value
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises ValueError for a key that is there twice: which of its values is meant?"""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+    return table
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -96,7 +125,13 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _opened(path: Path) -> BinaryIO:
-    if path.suffix != ".gz":
+    """Unpacked where its first bytes say that it is packed: a browser may change that, and keep the name."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    for magic, what in _OTHER_KINDS.items():
+        if head.startswith(magic):
+            raise DataError(what)
+    if not head.startswith(_GZIP):
         return path.open("rb")
     return io.BufferedReader(cast(io.RawIOBase, gzip.open(path, "rb")))
 

@@ -5,20 +5,24 @@ file may lie about it, they are read in a process whose memory is bounded (`tabl
 from __future__ import annotations
 
 import json
+import math
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from policies.tasks.data.row import MAX_BYTES, MAX_ROWS, DataError, Row, text_of
+from policies.tasks.data.row import MAX_BYTES, MAX_ROWS, DataError, Row, row_of
 
 BATCH = 256  # rows that are unpacked at a time, of small ones
 _TOO_MUCH = (
     "reading it took more memory or computing than it may, as a file does that unpacks to more than it says: write it "
     "anew with smaller values, or as JSONL"
 )
+# Numbers of fewer digits than Python's, by their type: their code in `struct`, and digits that tell all apart.
+_NARROW = {"halffloat": ("e", 6), "float": ("f", 10)}
 _MAX_LINE = 64 * 2**20  # bytes of a row as the child tells it
 
 
@@ -81,18 +85,32 @@ def unpacked_rows(path: Path, wanted: Collection[str]) -> Iterator[Row]:
             there = file.schema_arrow.names
             # A text that rows share is packed once and unpacked for each of them.
             together = max(1, min(BATCH, MAX_BYTES // max(1, size)))
+            narrow = {
+                field.name: _NARROW[str(field.type)]
+                for field in file.schema_arrow
+                if str(field.type) in _NARROW
+            }
             chosen = [name for name in there if name in wanted]
             number = 0
             for batch in file.iter_batches(together, columns=chosen, use_threads=False):
                 for record in batch.to_pylist():
                     number += 1
                     place = f"row {number}"
-                    missing = dict.fromkeys(there)
-                    yield Row(place, missing | {k: text_of(v, place, k) for k, v in record.items()})
+                    shortened = {k: _shortest(v, narrow[k]) if k in narrow else v for k, v in record.items()}
+                    yield row_of(place, dict.fromkeys(there) | shortened, wanted)
     except MemoryError:  # pyarrow's own is one too
         raise DataError(_TOO_MUCH) from None
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"not a whole Parquet file ({str(error)[:200]}): fetch it again") from None
+
+
+def _shortest(value: float | None, kind: tuple[str, int]) -> float | None:
+    """The number with the fewest digits that a column of this kind holds as `value`: 0.1, not 0.10000000149011612."""
+    code, most = kind
+    if value is None or not math.isfinite(value):
+        return value
+    tried = (float(f"{value:.{digits}g}") for digits in range(1, most))
+    return next((short for short in tried if struct.pack(code, short) == struct.pack(code, value)), value)
 
 
 def _checked_size(metadata: Any) -> int:

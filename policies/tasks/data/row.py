@@ -6,7 +6,8 @@ import datetime
 import json
 import math
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -17,6 +18,9 @@ MAX_BYTES = 256 * 2**20
 MAX_ROWS = 1_000_000
 MAX_FIELD = 100_000  # characters of one value; csv's own limit is 131,072
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+_BYTE_ORDER_MARK = "\ufeff"  # at a file's start, and inside one that was joined of several
 
 
 class DataError(ValueError):
@@ -31,6 +35,13 @@ class Row:
     columns: Mapping[str, str | None]
 
 
+def row_of(place: str, record: Mapping[str, Any], wanted: Collection[str]) -> Row:
+    """A record as a row. What is in columns that no template names is not looked at. Raises DataError."""
+    return Row(
+        place, {key: text_of(value, place, key) if key in wanted else None for key, value in record.items()}
+    )
+
+
 def text_of(value: Any, place: str, column: str) -> str | None:
     """A value as a template shows it; lists and tables as JSON. Raises DataError for what has no text."""
     match value:
@@ -41,27 +52,48 @@ def text_of(value: Any, place: str, column: str) -> str | None:
         case bool() | list() | tuple() | dict():
             text = _json(value, place, column)
         case float() if not math.isfinite(value):
-            raise DataError(f"{place}: column {column!r} holds {value}, which is no number")
+            raise DataError(
+                f"{place}: column {column!r} holds {value}, which is no number: fill it in, or take the row out"
+            )
         case int() | float() | Decimal():
             text = str(value)
         case datetime.datetime() | datetime.date() | datetime.time():
             text = value.isoformat()
         case _:
-            raise DataError(f"{place}: column {column!r} holds {type(value).__name__}, which is no text")
+            raise DataError(
+                f"{place}: column {column!r} holds {type(value).__name__}, which is no text: write it as text, or name "
+                "another column"
+            )
     return checked_text(text, place, column)
 
 
 def checked_text(text: str, place: str, column: str) -> str:
-    """The text with plain line ends. Raises DataError for one that is too long or holds what no text does."""
+    """The text with plain line ends, in Unicode's composed form.
+
+    Raises DataError for one that is too long or holds what no text does.
+    """
     if len(text) > MAX_FIELD:
         raise DataError(
             f"{place}: column {column!r} has {len(text)} characters; at most {MAX_FIELD}: shorten it, or leave it out"
         )
-    plain = text.replace("\r\n", "\n").replace("\r", "\n")
-    if found := _CONTROL.search(plain):
-        code = f"U+{ord(found[0]):04X}"
-        raise DataError(f"{place}: column {column!r} holds the control character {code}: take it out")
-    return plain
+    plain = text.replace("\r\n", "\n").replace("\r", "\n").replace(_BYTE_ORDER_MARK, "")
+    refuse_control(plain, f"{place}: column {column!r}")
+    return unicodedata.normalize("NFC", plain)
+
+
+def refuse_control(text: str, what: str) -> None:
+    """Raises DataError for a control character, or half of a pair, which no text has and a terminal would obey."""
+    if found := _CONTROL.search(text):
+        raise DataError(f"{what} holds the control character U+{ord(found[0]):04X}: take it out")
+
+
+def names_shown(names: Collection[str]) -> str:
+    """Names of columns for a message, harmless for a terminal."""
+    plain = (
+        "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in name[:60])
+        for name in sorted(names)[:30]
+    )
+    return ", ".join(plain) or "none"
 
 
 def _json(value: Any, place: str, column: str) -> str:

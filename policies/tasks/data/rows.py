@@ -12,15 +12,18 @@ from policies.tasks.data.lines import csv_rows, json_rows
 from policies.tasks.data.parquet import parquet_rows
 from policies.tasks.data.row import MAX_BYTES, MAX_ROWS, DataError, Row
 
-Reader = Callable[[Path], Iterator[Row]]
+Reader = Callable[[Path, Collection[str]], Iterator[Row]]
 READERS: Mapping[str, Reader] = {
     ".jsonl": json_rows,
     ".ndjson": json_rows,
+    ".json": json_rows,
     ".jsonl.gz": json_rows,
     ".csv": csv_rows,
     ".csv.gz": csv_rows,
+    ".tsv": csv_rows,
 }
 PARQUET = ".parquet"
+_JOIN = "of several, cat part-*.jsonl > all.jsonl makes one"
 
 
 def read_rows(source: str, wanted: Collection[str], subset: str, split: str, revision: str) -> Iterator[Row]:
@@ -43,15 +46,16 @@ def read_rows(source: str, wanted: Collection[str], subset: str, split: str, rev
 
 def _rows(source: str, wanted: Collection[str], subset: str, split: str, revision: str) -> Iterator[Row]:
     if source.startswith(PREFIX):
-        return hub_rows(source.removeprefix(PREFIX), subset, split, revision)
+        return hub_rows(source.removeprefix(PREFIX), wanted, subset, split, revision)
     path = Path(source)
     _check_file(path)
-    ending = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+    name = Path(path.name.lower())
+    ending = "".join(name.suffixes[-2:]) if name.suffix == ".gz" else name.suffix
     if ending == PARQUET:
         return parquet_rows(path, wanted)
     if ending not in READERS:
         raise DataError(f"the name ends with none of {', '.join((*READERS, PARQUET))}")
-    return READERS[ending](path)
+    return READERS[ending](path, wanted)
 
 
 def _check_file(path: Path) -> None:
@@ -59,12 +63,14 @@ def _check_file(path: Path) -> None:
     try:
         found = path.stat()
     except FileNotFoundError:
+        if "*" in path.name:
+            raise DataError(f"a path names one file: {_JOIN}") from None
         near = difflib.get_close_matches(path.name, _names_in(path.parent), n=1, cutoff=0.6)
         raise DataError("no such file" + (f"; did you mean {near[0]!r}?" if near else "")) from None
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}") from None
     if not S_ISREG(found.st_mode):
-        raise DataError("not a plain file")
+        raise DataError(f"not a plain file: name one file; {_JOIN}")
     if not found.st_size:
         raise DataError("the file is empty")
     if found.st_size > MAX_BYTES:

@@ -6,11 +6,12 @@ Not `str.format`: that reads attributes, indexes and widths, so `{a.__class__}` 
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from policies.tasks.data.row import DataError, Row
+from policies.tasks.data.row import DataError, Row, names_shown, refuse_control
 
 MAX_TEMPLATE = 10_000  # characters
 MAX_RENDERED = 100_000
@@ -29,6 +30,7 @@ class Template:
         """Raises DataError for a brace that belongs to no column's name."""
         if len(text) > MAX_TEMPLATE:
             raise DataError(f"{what}: a template of {len(text)} characters; at most {MAX_TEMPLATE}")
+        refuse_control(text, f"{what}: its template")
         parts: list[tuple[str, str | None]] = []
         end = 0
         for found in _PART.finditer(text):
@@ -51,13 +53,15 @@ class Template:
     def refuse_unknown(self, known: Collection[str], what: str) -> None:
         """Raises DataError for a name that is no column's, with those that are."""
         for column in sorted(self.columns - set(known)):
-            there = ", ".join(sorted(known)[:30])
             rule = (
                 "a template takes the names of columns and nothing else, no attributes, indexes or formats; "
                 if re.search(r"[.\[\]:!]", column)
                 else ""
             )
-            raise DataError(f"{what}: there is no column {column[:60]!r}; {rule}there are {there}")
+            meant = _meant(column, known)
+            raise DataError(
+                f"{what}: there is no column {column[:60]!r}{meant}; {rule}there are {names_shown(known)}"
+            )
 
     def render(self, row: Row, what: str) -> str | None:
         """The text for a row; None where a column has no value. Raises DataError where it gets too long."""
@@ -70,3 +74,10 @@ class Template:
         if length > MAX_RENDERED:
             raise DataError(f"{row.place}: {what} has {length} characters; at most {MAX_RENDERED}")
         return "".join(text + (value or "") for (text, _), value in zip(self.parts, values, strict=True))
+
+
+def _meant(column: str, known: Collection[str]) -> str:
+    """The nearest name, whatever its case and spaces."""
+    names = {name.strip().casefold(): name for name in known}
+    near = difflib.get_close_matches(column.strip().casefold()[:60], names, n=1, cutoff=0.6)
+    return f", did you mean {names[near[0]][:60]!r}?" if near else ""

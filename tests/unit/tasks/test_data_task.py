@@ -53,6 +53,11 @@ def test_a_row_keeps_its_side_when_others_come_and_go(tmp_path: Path) -> None:
     assert set(some.held_out) == set(all_of_them.held_out) & {(r["question"], r["answer"]) for r in ROWS[:50]}
 
 
+def test_two_tasks_over_one_file_keep_the_same_rows_from_training(tmp_path: Path) -> None:
+    file = write(tmp_path, ROWS)
+    assert task(file, "data:sums").held_out == task(file, "data:other-name").held_out
+
+
 def test_equal_data_have_equal_names_and_problems_wherever_they_stand(tmp_path: Path) -> None:
     shuffled = [*ROWS, ROWS[7]]
     random.Random(1).shuffle(shuffled)
@@ -118,9 +123,9 @@ BAD: list[tuple[list[Mapping[str, object]], dict[str, str], str]] = [
     (
         [Q, R, {**Q, "answer": None}, {**R, "answer": " "}],
         {},
-        "2 rows have no answer, the first of them line 3",
+        "no answer in line 3 and 1 more row: fill in what is missing",
     ),
-    ([{**Q, "answer": ""}], {}, "1 rows have no answer"),
+    ([{**Q, "answer": ""}], {}, "no answer in line 1: fill in"),
     ([Q, {**R, "question": "  "}], {}, "line 2: its prompt is empty"),
     ([Q, {**R, "answer": "six"}], {}, "line 2: the answer 'six' holds no number"),
     (
@@ -128,7 +133,11 @@ BAD: list[tuple[list[Mapping[str, object]], dict[str, str], str]] = [
         {},
         "line 3 asks what line 1 does, and wants another answer ('5', there '4')",
     ),
-    ([Q, Q], {}, "1 different prompts; it takes 2 or more"),
+    ([{**Q, "question": "caf\u00e9"}, {**R, "question": "cafe\u0301"}], {}, "line 2 asks what line 1 does"),
+    ([Q, R], {"prompt": "\ud800{question}"}, "prompt: its template holds the control character U+D800"),
+    ([Q, R], {"verifier": "[1]"}, "verifier takes a name, a table or a list of tables"),
+    ([Q, R], {"verifier": '{"name": ["x"]}'}, "a verifier's table needs name"),
+    ([Q, Q], {}, "1 different prompt; it takes 2 or more"),
     ([], {}, "the file is empty"),
     ([Q, R], {"verifier": "numbr"}, "the nearest is 'number'"),
     ([Q, R], {"verifier": "{"}, "verifier: not JSON"),

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import resource
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,26 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "bom.jsonl": lambda path: path.write_bytes(b"\xef\xbb\xbf" + JSONL.replace("\n", "\r\n").encode()),
     "a.jsonl.gz": lambda path: path.write_bytes(gzip.compress(JSONL.encode())),
     "a.csv": lambda path: path.write_text(CSV),
+    "packed.jsonl": lambda path: path.write_bytes(gzip.compress(JSONL.encode())),
+    "unpacked.jsonl.gz": lambda path: path.write_text(JSONL),
+    "a.JSON": lambda path: path.write_text(JSONL),
+    "semicolons.CSV": lambda path: path.write_text(
+        CSV.replace("question,answer", "question;answer")
+        .replace("?,4", "?;4")
+        .replace('","', '";"')
+        .replace("vu,", "vu;")
+    ),
+    "tabs.tsv": lambda path: path.write_text(
+        CSV.replace("question,answer", "question\tanswer")
+        .replace("?,4", "?\t4")
+        .replace('","', '"\t"')
+        .replace("vu,", "vu\t")
+    ),
+    "joined.csv": lambda path: path.write_text(f"\ufeff{CSV},\n , \n\n".replace("2 + 2", "\ufeff2 + 2")),
+    "spaced.csv": lambda path: path.write_text(CSV.replace(",4", ', "4"').replace("question,", "question, ")),
+    "decomposed.jsonl": lambda path: path.write_text(
+        unicodedata.normalize("NFD", JSONL.replace("\\u00e9", "é").replace("\\u00e0", "à"))
+    ),
     "a.csv.gz": lambda path: path.write_bytes(gzip.compress(CSV.replace("\n", "\r\n").encode())),
     "a.parquet": as_parquet,
 }
@@ -72,7 +93,7 @@ def test_a_data_set_of_the_hub_needs_a_revision_that_cannot_move(revision: str) 
 def test_values_are_text_whatever_their_kind(tmp_path: Path) -> None:
     file = tmp_path / "kinds.jsonl"
     file.write_text('{"a": 1, "b": 1.5, "c": true, "d": null, "e": {"z": [1, "é"]}, "f": "x\\r\\ny"}\n')
-    [found] = read_rows(str(file), set(), "", "", "")
+    [found] = read_rows(str(file), set("abcdef"), "", "", "")
     assert found.columns == {
         "a": "1",
         "b": "1.5",
@@ -83,10 +104,50 @@ def test_values_are_text_whatever_their_kind(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+def test_what_stands_in_columns_that_are_not_read_matters_to_nobody(tmp_path: Path, name: str) -> None:
+    file, long = tmp_path / name, "x" * 200_000
+    raw = {"question": "a", "answer": 1, "loss": float("nan"), "vector": long, "raw": "\x1b"}
+    content = {
+        "a.jsonl": json.dumps(raw),
+        "a.csv": f"question,answer,loss,vector\na,1,\x1b,{long}\n",
+    }
+    file.write_text(content[name])
+    [found] = read(file)
+    assert (found["question"], found["answer"], found["loss"], found["vector"]) == ("a", "1", None, None)
+
+
+def test_narrow_numbers_of_a_table_have_the_digits_that_were_written(tmp_path: Path) -> None:
+    file = tmp_path / "a.parquet"
+    numbers = [0.1, 1 / 3, 16777216.0, None]
+    for kind, texts in (
+        (pyarrow.float32(), ["0.1", "0.33333334", "16777216.0", None]),
+        (pyarrow.float64(), ["0.1", "0.3333333333333333", "16777216.0", None]),
+    ):
+        columns = {"question": list("abcd"), "answer": pyarrow.array(numbers, kind)}
+        parquet.write_table(pyarrow.table(columns), file)
+        assert [found["answer"] for found in read(file)] == texts
+
+
+def test_a_folder_of_this_machine_is_never_taken_for_a_data_set_that_an_invite_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "squad").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"hf:squad is of the hub, .* start in another folder"):
+        read(f"{PREFIX}squad", revision="a" * 40)
+
+
 BAD = [
     ("a.jsonl", b'{"question": 1}\n{"question": \n', "line 2: not JSON"),
-    ("a.jsonl", b'{"question": NaN}\n', "line 1: not JSON"),
-    ("a.jsonl", b'\n\n["q"]\n', "line 3: a list in place of an object"),
+    ("a.jsonl", b'{"question": NaN}\n', "line 1: column 'question' holds nan, which is no number"),
+    ("a.jsonl", b'\n\n["q"]\n', "line 3: a list in place of an object .*: jq -c "),
+    (
+        "a.json",
+        b'[\n{"q": 1}\n]\n',
+        "line 1: not JSON .* one object a line: jq -c '.\\[\\]' makes one of a list",
+    ),
+    ("a.jsonl", b'{"question": 1, "answer": 1, "answer": 2}\n', "line 1: .*the key 'answer' is there twice"),
     ("a.jsonl", b"[" * 100_000, "line 1: "),
     ("a.jsonl", b'{"q": ' * 50_000, "line 1: nested too deeply"),
     ("a.jsonl", b'{"q": ' + b"1" * 5000 + b"}", "line 1: not JSON"),
@@ -95,19 +156,31 @@ BAD = [
         '{}\n{"question": "é"}'.encode("latin-1"),
         "line 2: not UTF-8 .byte 0xe9.: save the file as UTF-8",
     ),
-    ("a.jsonl", "{}".encode("utf-16"), "line 1: not UTF-8"),
-    ("a.jsonl", b'{"q": "a\\u0000b"}', r"line 1: column 'q' holds the control character U\+0000"),
-    ("a.jsonl", b'{"q": "a\\ud800b"}', r"control character U\+D800"),
-    ("a.jsonl", b'{"q": "\\u001b[31m"}', r"control character U\+001B"),
-    ("a.jsonl", b'{"q": "' + b"x" * 100_001 + b'"}', "column 'q' has 100001 characters; at most 100000"),
+    ("a.jsonl", "{}".encode("utf-16"), "it is in UTF-16: save it as UTF-8"),
+    ("a.jsonl", b"PAR1 and so on", "it is a Parquet file: let its name end with .parquet"),
+    ("a.csv", b"PK\x03\x04 and so on", "an archive or a spreadsheet: save its table as CSV"),
+    ("a.jsonl", b'{"answer": "a\\u0000b"}', r"line 1: column 'answer' holds the control character U\+0000"),
+    ("a.jsonl", b'{"answer": "a\\ud800b"}', r"control character U\+D800"),
+    ("a.jsonl", b'{"answer": "\\u001b[31m"}', r"control character U\+001B"),
+    (
+        "a.jsonl",
+        b'{"answer": "' + b"x" * 100_001 + b'"}',
+        "column 'answer' has 100001 characters; at most 100000",
+    ),
     ("a.jsonl", b'{"q": "' + b"x" * (4 * 2**20) + b'"}', "line 1: longer than 4 MB"),
     ("a.csv", b"q,a\n1,2,3\n", "line 2: 3 values for 2 columns"),
     ("a.csv", b'q,a\n1,"2\n', "line 2: not CSV"),
+    (
+        "a.csv",
+        b'q,a\n"1\n1",1\n2,3,4\n',
+        "line 4: 3 values for 2 columns: put values that hold ',' in quotes",
+    ),
+    ("a.csv", b"q;a\n1;2;3\n", "line 2: 3 values for 2 columns: put values that hold ';' in quotes"),
+    ("a.csv", b"q,a\r1,2\r3,4\r", "line 1: not CSV .*save it with line feeds at line ends"),
     ("a.csv", b"q,q\n1,2\n", "line 1: the header names 'q' twice"),
     ("a.csv", b"q,\n1,2\n", "a column without a name"),
-    ("a.csv", b"q,a\nx\x00y,1\n", "line 2: "),
+    ("a.csv", b"q,answer\n1,x\x00y\n", r"line 2: column 'answer' holds the control character U\+0000"),
     ("a.csv", b'q,a\n"' + b"x\n" * 100_000, "not CSV"),
-    ("a.jsonl.gz", b"not gzip", "not a whole gzip file"),
     ("a.jsonl.gz", gzip.compress(JSONL.encode())[:-9], "not a whole gzip file"),
     ("a.parquet", b"PAR1 nothing PAR1", "not a whole Parquet file"),
     ("a.jsonl", b"", "the file is empty"),
@@ -134,8 +207,10 @@ def test_a_file_that_is_not_there_is_answered_by_the_nearest(tmp_path: Path) -> 
 def test_files_without_an_end_are_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jsonl")
     for path in (tmp_path / "pipe.jsonl", tmp_path):
-        with pytest.raises(DataError, match="not a plain file"):
+        with pytest.raises(DataError, match="not a plain file: name one file; of several, cat part-"):
             read(path)
+    with pytest.raises(DataError, match="a path names one file: of several, cat part-"):
+        read(tmp_path / "part-*.jsonl")
 
 
 def test_ten_gigabytes_are_refused_before_they_are_read(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_columns_are_put_in(text: str, rendered: str | None) -> None:
 )
 def test_anything_but_a_column_is_refused_with_those_there_are(text: str) -> None:
     template = Template.parse(text, "prompt")
-    with pytest.raises(DataError, match=r"there is no column .*there are a, b c, empty"):
+    with pytest.raises(DataError, match=r"there is no column .*there are a, b c, empty$"):
         template.refuse_unknown(ROW.columns, "prompt")
 
 
@@ -38,6 +38,25 @@ def test_anything_but_a_column_is_refused_with_those_there_are(text: str) -> Non
 def test_a_brace_that_is_no_column_s_says_how_to_write_one(text: str) -> None:
     with pytest.raises(DataError, match=r"names no column; write \{\{ and \}\}|there is no column"):
         Template.parse(text, "answer").refuse_unknown(ROW.columns, "answer")
+
+
+def test_a_name_that_is_nearly_a_column_s_is_told_it_and_no_name_reaches_a_terminal_raw() -> None:
+    known = {"Question", "back words", "\x1b[2Jx"}
+    for text, meant in (
+        ("{question}", "Question"),
+        ("{ Question }", "Question"),
+        ("{backword}", "back words"),
+    ):
+        with pytest.raises(
+            DataError, match=f"did you mean '{meant}'\\?; there are .u001b.2Jx, Question, back words"
+        ):
+            Template.parse(text, "prompt").refuse_unknown(known, "prompt")
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J{a}", "{a}\ud800", "\x00", "\x9b"])
+def test_a_template_holds_no_control_characters(text: str) -> None:
+    with pytest.raises(DataError, match=r"prompt: its template holds the control character U\+"):
+        Template.parse(text, "prompt")
 
 
 def test_lengths_are_bounded() -> None:
