@@ -264,12 +264,18 @@ def peers(
         Path | None, typer.Option(help="Look at the peers that this run has dealt with.")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
+    allow: Annotated[str | None, typer.Option(help="A peer that counts as known from now on.")] = None,
+    deny: Annotated[str | None, typer.Option(help="A peer that nothing is taken from any more.")] = None,
+    by_record: Annotated[str | None, typer.Option(help="A peer whose record decides again.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Who is in the swarm, what they offer, and what came of it here."""
+    """Who is in the swarm, what they offer, and what came of it here. A running node follows a word on a peer."""
     from node.arguments import invite_text
+    from node.ui.peer_words import say_of_peers
     from node.ui.peers import show_peers
 
+    if any(words := (allow, deny, by_record)):
+        return say_of_peers(invite, run_dir, *words)
     show_peers(invite_text(invite) if invite else None, run_dir, watch=watch, as_json=as_json)
 
 

@@ -58,6 +58,7 @@ EXIT_CODES = {
     "node.evaluation.errors.EvaluationError": 2,
     "node.export.errors.ExportError": 2,
     "node.storage.run_folder.RunFolderError": 2,
+    "node.storage.trust_lists.TrustError": 2,
     "node.ui.inspect.errors.InspectError": 2,
     "policies.tasks.task.TaskError": 2,
     "swarm.errors.InviteError": 2,

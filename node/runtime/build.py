@@ -19,6 +19,7 @@ from node.runtime.transports import gossip_settings
 from node.storage.checkpoint import Checkpoints
 from node.storage.events import Store
 from node.storage.run_folder import RunFolder
+from node.storage.trust_lists import TrustFile
 from node.ui.invocation import murmur
 from policies.diffusion.pipeline.settings import PipelineSettings
 from policies.diffusion.policy import DiffusionPolicy
@@ -106,6 +107,7 @@ def build_node(
         store=Store(folder.events, config.store.rollout_bytes),
         checkpoints=Checkpoints(folder.checkpoints, config.checkpoint.keep),
         clock=clock,
+        owner=TrustFile(folder.trust, config.trust.allow, config.trust.deny),
     )
 
 

@@ -31,6 +31,7 @@ from node.runtime.swarm_feedback import SwarmFeedback, adaptive_split, updated
 from node.storage.best_checkpoint import keep_if_best
 from node.storage.checkpoint import Checkpoints, NodeState
 from node.storage.events import EvaluationEvent, LifeEvent, RoundEvent, Store
+from node.storage.trust_lists import TrustFile
 from policies.advantage import positive_part
 from policies.policy import ComparesGradients, DivergedError, Policy, UpdateSpec, sample_groups
 from policies.rollout import Group, TrainGroup
@@ -81,6 +82,7 @@ class Node:
     store: Store
     checkpoints: Checkpoints
     clock: Callable[[], float]  # Unix seconds
+    owner: TrustFile  # whom the owner allows and denies, changed as the run goes on
     round: int = 0  # the round being played, or the last one that ended
     diverged: int = 0  # rounds in a row whose update was not finite
     transport_cpu: float = 0.0  # seconds of the transport that rounds have counted
@@ -233,6 +235,7 @@ def run(node: Node, watcher: Watcher) -> None:
         evaluate(node, watcher)
     while node.round < node.config.rounds and not watcher.should_stop():
         node.round += 1
+        heed_owner(node)
         event = play_round(node)
         watcher.on_round(event)
         for notice in node.notices.drain():
@@ -244,6 +247,12 @@ def run(node: Node, watcher: Watcher) -> None:
             save(node)
         note_divergence(node, event)
     save(node)
+
+
+def heed_owner(node: Node) -> None:
+    """What the owner has said of peers since the round before holds from now on; groups that wait count too."""
+    if lists := node.owner.news():
+        node.verifier.records.trust(lists.allow, lists.deny)
 
 
 def evaluate(node: Node, watcher: Watcher) -> None:

@@ -65,6 +65,11 @@ class RunFolder:
         return self.path / "invite.txt"
 
     @property
+    def trust(self) -> Path:
+        """The owner's words on single peers."""
+        return self.path / "trust.json"
+
+    @property
     def secret(self) -> Path:
         return self.path / "member.secret"
 

@@ -48,6 +48,7 @@ class PeerHistoryRow:
 
     peer: str
     last_round: int
+    last_good: int | None  # the last round in which a group of it passed every check
     received: int
     set_aside: int
     trained_on: int
@@ -76,10 +77,11 @@ def peer_history(history: History) -> list[PeerHistoryRow]:
         received, set_aside = sum(e.received for e in theirs), sum(e.set_aside for e in theirs)
         counts = (received, set_aside, trained_on[peer])
         last = theirs[-1]
+        good = next((event.round for event in reversed(theirs) if event.received), None)
         standing = last.standing, last.why
         rows.append(
             PeerHistoryRow(
-                *(peer, last.round, *counts, dict(refused), dict(left_out), *standing),
+                *(peer, last.round, good, *counts, dict(refused), dict(left_out), *standing),
                 usefulness=last.usefulness,
                 habits=last.habits,
             )

@@ -32,6 +32,7 @@ WATCH_SECONDS = 5.0
 _HISTORY_COLUMNS = (
     "peer",
     "last round",
+    "last good",
     "received",
     "equal rewards",
     "trained on",
@@ -43,7 +44,8 @@ _HISTORY_COLUMNS = (
     "habits",
 )
 _HISTORY_LEGEND = (
-    "received: groups that passed every check; equal rewards: of those, groups whose rollouts all have one, so that "
+    "last good: the round in which a group passed every check last; received: groups that did; "
+    "equal rewards: of those, groups whose rollouts all have one, so that "
     "nothing can be learnt; of updates: their part of all groups in updates; refused: groups and records that "
     "failed a check, with why; left out: "
     "single rollouts of received groups that could not be read, or (known) that another peer gave before; "
@@ -91,7 +93,7 @@ def _history_view(folder: RunFolder, *, as_json: bool) -> RenderableType:
         return json.dumps([asdict(row) | _told_of(parts[row.peer]) for row in rows])
     table = Table(*_HISTORY_COLUMNS, title=str(folder.path), title_justify="left")
     for row in rows:
-        counts = (row.last_round, row.received, row.set_aside, row.trained_on)
+        counts = (row.last_round, row.last_good or "-", row.received, row.set_aside, row.trained_on)
         share, lost = f"{parts[row.peer].share:.0%}", map(format_refused, (row.refused, row.left_out))
         useful = "-" if row.usefulness is None else f"{row.usefulness:+.2f}"
         last = (row.standing, useful, f"{row.habits:.0f}")

@@ -1,1 +1,1 @@
-"""`murmur dashboard`: a local, read-only web page on one run."""
+"""`murmur dashboard`: a local web page on one run."""

@@ -1,14 +1,18 @@
-"""The page as a Starlette application: a fixed set of files, the run as JSON, and a stream of what is new."""
+"""The page as a Starlette application: a fixed set of files, the run as JSON, and a stream of what is new.
+
+It writes one thing, its owner's word on a peer, for who has the key that stands in the address at the terminal alone.
+"""
 
 from __future__ import annotations
 
+import hmac
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio
 from starlette.applications import Starlette
@@ -31,7 +35,8 @@ FILES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         **dict.fromkeys(SCREENS, ("index.html", "text/html; charset=utf-8")),
         **{f"/{name}.js": (f"{name}.js", SCRIPT) for name in (
-            "main", "elements", "charts", "address", "learning", "uplift", "round", "swarm", "peer", "rollouts",
+            "main", "elements", "charts", "address", "learning", "uplift", "round", "swarm", "peer", "owner",
+            "rollouts",
         )},
         "/page.css": ("page.css", STYLE),
         "/icon.svg": ("icon.svg", "image/svg+xml"),
@@ -44,10 +49,14 @@ LOOK_SECONDS: Final = 1.0  # between two looks for one open page; what a look co
 BEAT_SECONDS: Final = 15.0  # without news, so that a page knows of a server that is gone
 MAX_STREAMS: Final = 32  # open pages
 
+KEY_HEADER: Final = "x-murmur-key"  # a header that no page elsewhere can send without asking first
+MAX_SAID: Final = 512  # bytes of a word on a peer
+
 Answer = dict[str, Any]
+Said = TypeVar("Said", str, bytes)
 
 
-def build_app(run: Watched, address: str, ended: Callable[[], bool]) -> Gate:
+def build_app(run: Watched, address: str, key: str, ended: Callable[[], bool]) -> Gate:
     """The files are read once, so no request names a file. Streams end soon after `ended` says so."""
     files = {path: ((PAGE / name).read_bytes(), kind) for path, (name, kind) in FILES.items()}
 
@@ -74,6 +83,18 @@ def build_app(run: Watched, address: str, ended: Callable[[], bool]) -> Gate:
             found = None
         return refusal(HTTPStatus.NOT_FOUND) if found is None else Response(found, media_type="image/png")
 
+    async def trust(request: Request) -> Response:
+        if not hmac.compare_digest(
+            request.headers.get(KEY_HEADER, "").encode("latin-1"), key.encode("ascii")
+        ):
+            return refusal(HTTPStatus.FORBIDDEN, "open the page by the address that murmur dashboard printed")
+        said = b""
+        async for part in request.stream():
+            said += part
+            if len(said) > MAX_SAID:
+                return refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        return await _json(run.say, said)
+
     async def absent(request: Request, error: Exception) -> Response:
         return refusal(HTTPStatus.NOT_FOUND)
 
@@ -88,6 +109,7 @@ def build_app(run: Watched, address: str, ended: Callable[[], bool]) -> Gate:
         Route("/round.json", of_query(run.round)),
         Route("/peer.json", of_query(run.peer)),
         Route("/rollout.png", image),
+        Route("/trust", trust, methods=["POST"]),
     ]
     app = Starlette(routes=routes, exception_handlers={404: absent, 500: failed})
     app.router.redirect_slashes = False
@@ -135,7 +157,7 @@ class _Stream:
         return "run", seen, json.dumps(ageless)
 
 
-async def _json(look: Callable[[str], Answer], query: str) -> Response:
+async def _json(look: Callable[[Said], Answer], query: Said) -> Response:
     status = HTTPStatus.OK
     try:
         body = json.dumps(await run_in_threadpool(look, query), allow_nan=False)

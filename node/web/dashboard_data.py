@@ -18,6 +18,7 @@ from node.config.sections.swarm import SiloConfig
 from node.storage.events import History, RoundEvent
 from node.storage.influence import influences
 from node.storage.run_folder import RunFolder
+from node.storage.trust_lists import TrustFile, Word
 from node.ui.inspect.trend import Trend, trend_of
 from node.ui.inspect.weights import Weights, weights_of
 from node.ui.peer_rows import PeerHistoryRow, peer_history
@@ -113,6 +114,7 @@ class Dashboard:
     parts: list[PeerPart]  # the most helpful peer first
     learning: Learning
     trend: Trend
+    words: dict[str, Word]  # the owner's, by peer
     weights: Weights | None  # None where the run has no folder of its own
 
 
@@ -127,6 +129,8 @@ def project(
 
     `demo` has the nodes of the demo that the run is of, each with its baseline: they are judged together.
     """
+    trust = node.config.trust
+    words = TrustFile(node.folder.trust, trust.allow, trust.deny).words() if node.folder else {}
     rounds, life = node.history.rounds(), node.history.life()
     track, control = _track(node, now), _track(baseline, now) if baseline else None
     return Dashboard(
@@ -141,6 +145,7 @@ def project(
         parts=_parts(node.history),
         learning=learning_of(rounds, node.history.problems()),
         trend=trend_of(rounds, node.history.evaluations()),
+        words=words,
         weights=weights_of(node.folder) if node.folder else None,
     )
 

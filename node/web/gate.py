@@ -1,8 +1,9 @@
-"""The gate before the page: this machine's own browsers and GET alone are answered, with headers that bound it."""
+"""The gate before the page: this machine's own browsers are answered, GET alone but for one place, with headers that
+bound what a page can do."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # A page elsewhere whose name is made to point here still sends its own name (DNS rebinding). The port is left
 # open, for a tunnel from another machine may end at another one.
+POSTS: Final = frozenset({"/trust"})  # paths that take a POST of the page itself
 HOSTS: Final = frozenset({"127.0.0.1", "localhost"})
 HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -48,6 +50,11 @@ class Gate:
             await refusal(HTTPStatus.MISDIRECTED_REQUEST, f"open {self._address}")(
                 scope, receive, send_guarded
             )
+        elif scope["method"] == "POST" and scope["path"] in POSTS:
+            if from_the_page(scope["headers"], hosts[0]):
+                await self._app(scope, receive, send_guarded)
+            else:
+                await refusal(HTTPStatus.FORBIDDEN)(scope, receive, send_guarded)
         elif scope["method"] != "GET":
             await refusal(HTTPStatus.METHOD_NOT_ALLOWED)(scope, receive, send_guarded)
         else:
@@ -57,6 +64,14 @@ class Gate:
 def from_here(hosts: Sequence[str]) -> bool:
     """Whether a request's Host headers are one, and name this machine's loopback."""
     return len(hosts) == 1 and hosts[0].partition(":")[0].lower() in HOSTS
+
+
+def from_the_page(headers: Iterable[tuple[bytes, bytes]], host: str) -> bool:
+    """Whether a browser says that a page of this very server asks, and with JSON, which no form can send."""
+    found = [
+        (name, value.decode("latin-1")) for name, value in headers if name in (b"origin", b"content-type")
+    ]
+    return sorted(found) == [(b"content-type", "application/json"), (b"origin", f"http://{host}")]
 
 
 def refusal(status: HTTPStatus, hint: str = "") -> PlainTextResponse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import socket
 import threading
 from contextlib import closing
@@ -36,10 +37,10 @@ def serve_dashboard(folder: RunFolder, port: int, *, as_json: bool) -> None:
         stop = StopRequest()
         console = new_console()
         if as_json:
-            ready = {"event": "ready", "url": server.url, "run": str(folder.path)}
+            ready = {"event": "ready", "url": server.url, "key": server.key, "run": str(folder.path)}
             console.out(json.dumps(ready), highlight=False)
         else:
-            console.out(f"{folder.path}: {server.url}  (Ctrl-C ends it)", highlight=False)
+            console.out(f"{folder.path}: {server.url}#{server.key}  (Ctrl-C ends it)", highlight=False)
         stop.wait()
     stop.tell(f"the run is as it was, the page comes back with: {murmur('dashboard', folder.path)}")
 
@@ -50,11 +51,14 @@ class DashboardServer:
     def __init__(self, folder: RunFolder, port: int) -> None:
         """`port` 0 takes a free one. Raises DashboardError."""
         self.run = Watched(folder)
+        self.key = secrets.token_urlsafe(
+            12
+        )  # behind the # of the address: browsers send it nowhere by themselves
         self._socket = _listen(port)
         self.port = int(self._socket.getsockname()[1])
         self._server = uvicorn.Server(
             uvicorn.Config(
-                build_app(self.run, self.url, lambda: self._server.should_exit),
+                build_app(self.run, self.url, self.key, lambda: self._server.should_exit),
                 loop="asyncio",
                 http="h11",
                 ws="none",

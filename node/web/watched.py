@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from typing import Any, Final
 
 from node.storage.run_folder import RunFolder, baseline_of, demo_pairs
+from node.storage.trust_lists import TrustError, TrustFile
 from node.ui.invocation import murmur
 from node.web.dashboard_data import Source, plain, project
 from node.web.details import peer_details, round_details
+from node.web.errors import QueryError
 from node.web.kept import KeptHistory
 from node.web.rollouts import image_file, look_up
 
@@ -50,6 +53,17 @@ class Watched:
         """What the page's filters find, ready for JSON. Raises QueryError, StoreError."""
         return look_up(self._folder.events, query)
 
+    def say(self, said: bytes) -> dict[str, Any]:
+        """Keeps the owner's word on a peer, and gives all words. Raises QueryError for what is none, OSError."""
+        try:
+            told = json.loads(said)
+            self._trust().keep(str(told["peer"]), str(told["word"]))
+        except (TrustError, ValueError, TypeError, KeyError) as error:
+            words = str(error) if isinstance(error, TrustError) else "a word on a peer is peer and word"
+            raise QueryError(words) from error
+        self._until = 0.0
+        return {"words": self._trust().words()}
+
     def image(self, query: str) -> bytes | None:
         """A rollout's image as a PNG file. Raises QueryError, StoreError."""
         return image_file(self._folder.events, query)
@@ -62,7 +76,12 @@ class Watched:
     def peer(self, query: str) -> dict[str, Any]:
         """One peer in full, ready for JSON. Raises QueryError, StoreError."""
         with self._lock:
-            return peer_details(self._history(self._folder), self._folder.events, query)
+            found = peer_details(self._history(self._folder), self._folder.events, query)
+        return found | {"words": self._trust().words()}
+
+    def _trust(self) -> TrustFile:
+        trust = self._folder.read_config().trust
+        return TrustFile(self._folder.trust, trust.allow, trust.deny)
 
     def _history(self, run: RunFolder) -> KeptHistory:
         return self._histories.setdefault(run, KeptHistory(run.events))

@@ -94,6 +94,10 @@ class PeerRecords:
         self._records: dict[str, PeerRecord] = {}
         self._touched: set[str] = set()
 
+    def trust(self, allowed: Iterable[str], denied: Iterable[str]) -> None:
+        """The owner's word from now on, in place of what was said before."""
+        self._allowed, self._denied = frozenset(allowed), frozenset(denied)
+
     def note_undelivered(self, peer: str) -> None:
         """A fetch brought no body of this peer."""
         with self._lock:
@@ -170,7 +174,7 @@ class PeerRecords:
     def reason(self, peer: str) -> str:
         """The standing's reason, in one line of ours."""
         if peer in self._denied or peer in self._allowed:
-            return f"in trust.{'deny' if peer in self._denied else 'allow'}"
+            return f"its owner says {'deny' if peer in self._denied else 'allow'}"
         record = self.record(peer)
         counts = {"groups to learn from": record.good, "others": record.useless, **record.refused}
         counts |= {"not delivered": record.undelivered, "with a habit": record.habits}

@@ -32,7 +32,9 @@ from node.storage.events import (
     Store,
 )
 from node.storage.run_folder import RunFolder
+from node.storage.trust_lists import TrustFile
 from node.web.server import DashboardServer
+from swarm.wire.identity import Identity
 
 pytestmark = pytest.mark.e2e
 
@@ -138,6 +140,27 @@ def test_the_questions_of_an_owner_are_answered_by_what_is_seen_or_one_click(
     page.wait_for_url("**/rollouts?task=maximum*seed=3")
     shown.until_each(".group h2", f"…{PEER[-8:]}", "own")
     assert shown.complaints == []
+
+
+@in_a_browser
+def test_the_owner_says_whom_to_take_from_by_the_address_at_the_terminal(
+    server: DashboardServer, hostile: RunFolder, shown: Opened
+) -> None:
+    peer = Identity(bytes(32)).peer_id
+    play_on(hostile, range(21, 22), PeerEvent(21, peer, 1, 0, {}, standing="newcomer"))
+    shown.open(f"{server.url}swarm?peer={peer}")
+    shown.until("Its record decides what is taken from it.")
+    assert shown.page.get_by_role("button", name="Take nothing from it").count() == 0
+    shown.page.goto("about:blank")
+    shown.open(f"{server.url}swarm?peer={peer}#{server.key}")
+    shown.page.wait_for_url(f"**/swarm?peer={peer}")  # the key is out of sight
+    shown.page.get_by_role("button", name="Take nothing from it").click()
+    shown.until("You said: nothing is taken from it.")
+    assert TrustFile(hostile.trust).words() == {peer: "deny"}
+    shown.until_read("#peers", "denied by you")
+    shown.page.get_by_role("button", name="Let its record decide").click()
+    shown.until("Its record decides what is taken from it.")
+    assert TrustFile(hostile.trust).words() == {} and shown.complaints == []
 
 
 @in_a_browser

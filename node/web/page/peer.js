@@ -1,6 +1,7 @@
 // One peer in full, where the address names it: /swarm?peer=12D3Koo... or the end of it.
 import { pathOf } from "/address.js";
 import { ask, byId, figure, link, make, reasons, shortName, signed, spoken, table, total } from "/elements.js";
+import { wordOn } from "/owner.js";
 
 let asked = 0; // the newest question: answers to older ones are left
 
@@ -34,9 +35,10 @@ export async function showPeer(peer) {
     const name = data.peers.length === 1 ? data.peers[0] : peer;
     const links = make("p", { class: "links" }, link(pathOf("rollouts", { peer }), "its rollouts"), " ", link(pathOf("rollouts", { peer, kind: "refused" }), "what was refused"), " ", link(pathOf("swarm"), "close"));
     const several = data.peers.length > 1 ? [make("p", {}, `${data.peers.length} peers end so: ${data.peers.map(shortName).join(", ")}`)] : [];
+    const word = data.peers.length === 1 ? wordOn(name, data.words[name], () => showPeer(peer)) : [];
     const parts = [rounds(data), ...(data.refused.length ? [refused(data)] : []), ...(data.trained_on.length ? [trained(data)] : [])];
     const none = make("p", {}, "This run has no record of such a peer.");
-    host.replaceChildren(make("h2", { tabindex: "-1" }, `Peer ${name}`), links, ...several, ...(data.peers.length || data.refused.length ? parts : [none]));
+    host.replaceChildren(make("h2", { tabindex: "-1" }, `Peer ${name}`), links, ...word, ...several, ...(data.peers.length || data.refused.length ? parts : [none]));
   } catch (error) {
     if (turn === asked) host.replaceChildren(make("p", {}, `This peer cannot be read: ${error.message}.`));
   }

@@ -4,6 +4,9 @@ import { byId, figure, link, make, percent, reasons, renew, shortName, signed, t
 
 const toPeer = (peer) => link(pathOf("swarm", { peer }), shortName(peer), { title: peer });
 
+const WORDS = { allow: "allowed by you", deny: "denied by you" };
+const standing = (peer, words) => WORDS[words[peer.peer]] ?? (peer.standing || "\u2013");
+
 function mostRefused(peers) {
   return [...peers].sort((one, other) => total(other.refused) - total(one.refused)).find((peer) => total(peer.refused));
 }
@@ -29,17 +32,17 @@ function showSharing({ sharing }) {
   ]);
 }
 
-function showPeers({ parts, peers }) {
+function showPeers({ parts, peers, words }) {
   const part = Object.fromEntries(parts.map((each) => [each.peer, each]));
   const order = new Map(parts.map((each, place) => [each.peer, place]));
   const sorted = [...peers].sort((one, other) => (order.get(one.peer) ?? 1e9) - (order.get(other.peer) ?? 1e9));
   const rows = sorted.map((peer) => [
-    toPeer(peer.peer), peer.standing || "\u2013", peer.last_round, peer.received, peer.set_aside, peer.trained_on, percent(part[peer.peer]?.share),
+    toPeer(peer.peer), standing(peer, words), peer.last_round, peer.last_good ?? "\u2013", peer.received, peer.set_aside, peer.trained_on, percent(part[peer.peer]?.share),
     peer.usefulness === null ? "\u2013" : signed(peer.usefulness),
     `${figure(part[peer.peer]?.reward_before)} \u2192 ${figure(part[peer.peer]?.reward_after)}`,
     total(peer.refused), reasons(peer.refused) || "\u2013",
   ]);
-  const heads = ["peer", "standing", "last round", "received", "equal rewards", "trained on", "of the updates", "useful", "own reward, before and after", "refused", "why"];
+  const heads = ["peer", "standing", "last round", "last good", "received", "equal rewards", "trained on", "of the updates", "useful", "own reward, before and after", "refused", "why"];
   renew(byId("peers"), rows.map((row) => row.map((cell) => cell.href ?? cell)), () => [
     rows.length ? table("Groups by peer, the most helpful first", heads, rows, ["standing", "why"]) : make("p", { class: "quiet" }, "No records of peers so far."),
   ]);

@@ -13,6 +13,7 @@ from node.config.schema import Config, parse_config
 from node.runtime.loop import Node
 from node.storage.checkpoint import Checkpoints
 from node.storage.events import EvaluationEvent, LifeEvent, RoundEvent, Store
+from node.storage.trust_lists import TrustFile
 from policies.policy import (
     DivergedError,
     RolloutRequest,
@@ -129,6 +130,7 @@ def node_of(folder: Path, peer: str, transport: Transport, external: int = 2, **
         config, {TASK.name: TASK}, curriculum, policy, build_strategy(config.strategy), OpenGroups(0),
         verifier, pool, gossip,
         Store(folder / "events.sqlite", 2**20), Checkpoints(folder / "checkpoints", 2), clock,
+        TrustFile(folder / "trust.json"),
     )  # fmt: skip
 
 

@@ -14,21 +14,24 @@ from loop_nodes import SWARM, TASK, HalfRight, NeverRight, Quiet, node_of, pair
 
 from node.baseline.equal_compute import cpu_seconds
 from node.config.sections.sampler import SamplerConfig
-from node.runtime.loop import filter_advantages, play_round, resume, run, save
+from node.runtime.loop import filter_advantages, heed_owner, play_round, resume, run, save
 from node.runtime.round_events import PHASES
 from node.storage.events import History
 from node.storage.rollout_history import RolloutHistory
 from node.storage.rollout_rows import RolloutQuery
+from node.storage.trust_lists import TrustFile
 from policies.policy import (
     SamplerAgreement,
     UpdateReport,
     UpdateSpec,
 )
 from policies.rollout import Finish, Group, Rollout, TrainGroup
+from swarm.admission.peer_records import Standing
 from swarm.process import ended_children_cpu_seconds
 from swarm.transport.base import TransportStatus
 from swarm.transport.in_memory import MemoryHub
 from swarm.transport.silo import SiloTransport
+from swarm.wire.identity import Identity
 
 
 def test_a_round_keeps_its_rollouts_with_what_became_of_them(tmp_path: Path) -> None:
@@ -98,6 +101,26 @@ def test_a_round_trains_on_own_and_external_groups(tmp_path: Path) -> None:
     assert [event.received for event in history.peers()] == [2]
     trained = {(t.group.origin, t.group.problem.task, t.group.problem.seed) for t in external}
     assert {(e.peer, e.task, e.seed) for _, e in history.timed("external")} == trained  # type: ignore[union-attr]
+
+
+def test_the_owners_word_holds_from_the_next_round_on(tmp_path: Path) -> None:
+    hub, names = MemoryHub(SWARM, lambda: 1000.0), [Identity(bytes([n]) * 32).peer_id for n in (1, 2)]
+    alice, bob = (node_of(tmp_path / name[-4:], name, hub.join(name)) for name in names)
+    alice.round = 1
+    play_round(alice)
+    alice.gossip.step()
+    bob.gossip.step()
+    owner = TrustFile(tmp_path / bob.verifier.peer[-4:] / "trust.json")
+    for word, trained in (("deny", 0), ("allow", 2)):
+        owner.keep(alice.verifier.peer, word)
+        heed_owner(bob)
+        bob.round += 1
+        assert play_round(bob).trained_external == trained  # what waits of a denied peer waits on
+    owner.keep(alice.verifier.peer, "record")
+    heed_owner(bob)
+    assert bob.verifier.records.standing(
+        alice.verifier.peer
+    ) is Standing.KNOWN and "learn" in bob.verifier.records.reason(alice.verifier.peer)
 
 
 class CostlySilo(SiloTransport):

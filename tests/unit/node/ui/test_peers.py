@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
+from typer.testing import CliRunner
 
+from node.cli import app
 from node.config.reading import load_config
 from node.storage.events import ExternalEvent, PeerEvent, Store
 from node.storage.run_folder import RunFolder
+from node.storage.trust_lists import TrustFile
 from node.ui import peers
 from node.ui.peer_rows import announcements
 from node.ui.peers import format_uptime
@@ -195,3 +198,29 @@ def test_where_nobody_was_refused_the_table_says_so(
         store.append(PeerEvent(1, ALICE, 2, 1, {}))
     peers.show_peers(None, folder.path, watch=False, as_json=False)
     assert "refused most: nobody: nothing of a peer was refused" in capsys.readouterr().out
+
+
+def test_a_word_on_a_peer_is_kept_by_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = RunFolder(Path("runs/join-1"))
+    folder.create(load_config("tiny"))
+    with closing(Store(folder.events)) as store:
+        store.append(PeerEvent(1, ALICE, 3, 1, {}))
+
+    def said(*arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(app, ["peers", *arguments])
+        return result.exit_code, " ".join(result.output.split())
+
+    told = f"runs/join-1: {short_peer(ALICE)} rests from the next round on: nothing is fetched from it"
+    assert said("--deny", short_peer(ALICE)) == (0, told)
+    assert said("--run-dir", "runs/join-1", "--allow", BOB)[0] == 0  # one that the run has not met
+    assert TrustFile(folder.trust).words() == {ALICE: "deny", BOB: "allow"}
+    assert said("--by-record", ALICE)[0] == 0 and TrustFile(folder.trust).words() == {BOB: "allow"}
+    for wrong, words in (
+        (["--deny", "nobody"], "has met no such peer"),
+        (["--deny", "…"], "an empty name"),
+        (["--deny", "x" * 60], "not a PeerID"),
+        (["INVITE", "--deny", ALICE], "leave out the invite"),
+    ):
+        code, output = said(*wrong)
+        assert code == 2 and words in output

@@ -1,0 +1,102 @@
+"""The owner's word on single peers, in the run folder: the page and `murmur peers` write it, the running node follows.
+
+It goes before the config's `trust.allow` and `trust.deny`, which say what a run begins with.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from node.storage.run_folder import write_atomic
+from swarm.errors import DecodeError
+from swarm.wire.identity import peer_bytes
+
+log = logging.getLogger(__name__)
+
+Word = Literal["allow", "deny", "record"]  # record: none of the owner's, the peer's record decides
+WORDS: Final = get_args(Word)
+MAX_PEERS: Final = 4096
+
+
+class TrustError(ValueError):
+    """A word that cannot be kept; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrustLists:
+    """PeerIDs: who always counts as known, and from whom nothing is fetched. Nobody is in both."""
+
+    allow: frozenset[str] = frozenset()
+    deny: frozenset[str] = frozenset()
+
+    def with_word(self, peer: str, word: Word) -> TrustLists:
+        return TrustLists(
+            self.allow | {peer} if word == "allow" else self.allow - {peer},
+            self.deny | {peer} if word == "deny" else self.deny - {peer},
+        )
+
+
+class TrustFile:
+    """One run's lists. Any process may write them; each reader sees whole ones."""
+
+    def __init__(self, path: Path, allow: Iterable[str] = (), deny: Iterable[str] = ()) -> None:
+        """`allow` and `deny` are the config's, for peers on whom the file says nothing."""
+        self._path = path
+        self._config = TrustLists(frozenset(allow), frozenset(deny))
+        self._stamp: tuple[int, int] | None = None
+
+    def lists(self) -> TrustLists:
+        """As of now; those of the config where the file is not there, or is damaged, which the log says."""
+        lists = self._config
+        for peer, word in self._words().items():
+            lists = lists.with_word(peer, word)
+        return lists
+
+    def words(self) -> dict[str, Word]:
+        """Each peer on whom there is a word, the config's among them."""
+        lists = self.lists()
+        return {peer: "allow" if peer in lists.allow else "deny" for peer in sorted(lists.allow | lists.deny)}
+
+    def news(self) -> TrustLists | None:
+        """The lists where the file is another than at the last call; else None."""
+        try:
+            found = self._path.stat()
+            stamp = (found.st_mtime_ns, found.st_ino)  # each writing makes a file of its own
+        except OSError:
+            return None
+        if stamp == self._stamp:
+            return None
+        self._stamp = stamp
+        return self.lists()
+
+    def keep(self, peer: str, word: str) -> None:
+        """Raises TrustError for what is no PeerID or no word, OSError where the folder cannot be written."""
+        try:
+            peer_bytes(peer)
+        except DecodeError:
+            raise TrustError("not a PeerID: it looks like 12D3KooW..., as `murmur peers` shows it") from None
+        if word not in WORDS:
+            raise TrustError(f"a word on a peer is one of {', '.join(WORDS)}")
+        words = self._words() | {peer: word}
+        if len(words) > MAX_PEERS:
+            raise TrustError(f"{self._path} has a word on {MAX_PEERS} peers: take some out by hand")
+        write_atomic(self._path, json.dumps(words, indent=1, sort_keys=True) + "\n", mode=0o600)
+
+    def _words(self) -> dict[str, Word]:
+        try:
+            words = json.loads(self._path.read_text(encoding="utf-8"))
+            if not isinstance(words, dict) or not all(word in WORDS for word in words.values()):
+                raise ValueError("not one word a peer")
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            log.warning(
+                "%s is not read (%s): the config's trust.allow and trust.deny hold", self._path, error
+            )
+            return {}
+        return words

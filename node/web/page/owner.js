@@ -1,0 +1,30 @@
+// The owner's word on a peer. The key stands behind the # of the address at the terminal, which no server is told;
+// without it the page only shows.
+import { make } from "/elements.js";
+
+const KEY = "murmur-key";
+const WORDS = [["allow", "Count it as known"], ["deny", "Take nothing from it"], ["record", "Let its record decide"]];
+const SAID = { allow: "You said: it counts as known.", deny: "You said: nothing is taken from it." };
+
+if (location.hash.length > 1) {
+  sessionStorage.setItem(KEY, location.hash.slice(1));
+  history.replaceState(null, "", location.pathname + location.search);
+}
+
+async function say(peer, word) {
+  const headers = { "Content-Type": "application/json", "X-Murmur-Key": sessionStorage.getItem(KEY) ?? "" };
+  const response = await fetch("/trust", { method: "POST", headers, body: JSON.stringify({ peer, word }) });
+  if (!response.ok) throw new Error((await response.text()).trim());
+}
+
+// What the owner has said of a peer, and buttons to say otherwise; `after` is called when it was kept.
+export function wordOn(peer, word, after) {
+  const told = make("p", { role: "status" }, SAID[word] ?? "Its record decides what is taken from it.");
+  if (!sessionStorage.getItem(KEY)) return [told];
+  const buttons = WORDS.filter(([name]) => name !== (word ?? "record")).map(([name, label]) => {
+    const button = make("button", { type: "button" }, label);
+    button.addEventListener("click", () => say(peer, name).then(after, (error) => { told.textContent = `Not kept: ${error.message}`; }));
+    return button;
+  });
+  return [told, make("p", { class: "links" }, ...buttons), make("p", { class: "quiet" }, "The running node follows it from its next round on.")];
+}
