@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from node.storage.events import EvaluationEvent, ExternalEvent, PeerEvent, ProblemEvent, RoundEvent
@@ -198,9 +199,21 @@ def describe_peers(
             why=records.reason(peer),
             usefulness=(record := records.record(peer)).usefulness,
             habits=record.habits,
+            address=address_kind(record.host),
         )
         for peer, theirs in by_peer.items()
     ]
+
+
+def address_kind(host: str) -> str:
+    """`public IPv4`, `private IPv6`, `loopback`, `DNS name`; empty for none."""
+    try:
+        found = ip_address(host)
+    except ValueError:
+        return "DNS name" if host else ""
+    if found.is_loopback:
+        return "loopback"
+    return f"{'public' if found.is_global else 'private'} IPv{found.version}"
 
 
 def describe_external(round_number: int, batch: Batch) -> list[ExternalEvent]:

@@ -116,6 +116,7 @@ class PeerEvent:
     # Mean cosine of the gradients of its groups with those of own ones, -1 to 1. None: not measured.
     usefulness: float | None = None
     habits: float = 0.0  # groups of which a part was left out of updates, as nobody else writes it; fades
+    address: str = ""  # kind of the one that its last body was said to be at: public IPv4; empty before any
 
 
 @dataclass(frozen=True, slots=True)

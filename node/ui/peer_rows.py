@@ -60,6 +60,7 @@ class PeerHistoryRow:
         float | None
     )  # mean cosine of its groups' gradients with those of own ones; None: not measured
     habits: float  # groups of which a part was left out, as nobody else writes it; fades
+    address: str  # kind of the one that its last body was said to be at; empty where none is known
 
 
 def peer_history(history: History) -> list[PeerHistoryRow]:
@@ -84,6 +85,7 @@ def peer_history(history: History) -> list[PeerHistoryRow]:
                 *(peer, last.round, good, *counts, dict(refused), dict(left_out), *standing),
                 usefulness=last.usefulness,
                 habits=last.habits,
+                address=last.address,
             )
         )
     return sorted(rows, key=lambda row: -row.received)

@@ -37,14 +37,14 @@ function showPeers({ parts, peers, words }) {
   const order = new Map(parts.map((each, place) => [each.peer, place]));
   const sorted = [...peers].sort((one, other) => (order.get(one.peer) ?? 1e9) - (order.get(other.peer) ?? 1e9));
   const rows = sorted.map((peer) => [
-    toPeer(peer.peer), standing(peer, words), peer.last_round, peer.last_good ?? "\u2013", peer.received, peer.set_aside, peer.trained_on, percent(part[peer.peer]?.share),
+    toPeer(peer.peer), standing(peer, words), peer.address || "\u2013", peer.last_round, peer.last_good ?? "\u2013", peer.received, peer.set_aside, peer.trained_on, percent(part[peer.peer]?.share),
     peer.usefulness === null ? "\u2013" : signed(peer.usefulness),
     `${figure(part[peer.peer]?.reward_before)} \u2192 ${figure(part[peer.peer]?.reward_after)}`,
     total(peer.refused), reasons(peer.refused) || "\u2013",
   ]);
-  const heads = ["peer", "standing", "last round", "last good", "received", "equal rewards", "trained on", "of the updates", "useful", "own reward, before and after", "refused", "why"];
+  const heads = ["peer", "standing", "address", "last round", "last good", "received", "equal rewards", "trained on", "of the updates", "useful", "own reward, before and after", "refused", "why"];
   renew(byId("peers"), rows.map((row) => row.map((cell) => cell.href ?? cell)), () => [
-    rows.length ? table("Groups by peer, the most helpful first", heads, rows, ["standing", "why"]) : make("p", { class: "quiet" }, "No records of peers so far."),
+    rows.length ? table("Groups by peer, the most helpful first", heads, rows, ["standing", "address", "why"]) : make("p", { class: "quiet" }, "No records of peers so far."),
   ]);
 }
 

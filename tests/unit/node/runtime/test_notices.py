@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from sample_events import ROUND
 
 from node.config.reading import load_config
@@ -185,3 +186,22 @@ def test_a_peer_that_does_not_deliver_has_an_event_with_its_standing() -> None:
     [event] = describe_peers(7, [], {}, records)
     assert (event.peer, event.standing, event.why) == (BOB, "resting", "not delivered 4.0")
     assert describe_peers(8, [], {}, records) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "kind"),
+    [
+        ("8.8.8.8", "public IPv4"),
+        ("192.168.1.7", "private IPv4"),
+        ("2001:4860:4860::8888", "public IPv6"),
+        ("fd00::1", "private IPv6"),
+        ("127.0.0.1", "loopback"),
+        ("node.example", "DNS name"),
+        ("", ""),
+    ],
+)
+def test_a_peers_event_tells_the_kind_of_its_address(host: str, kind: str) -> None:
+    records = PeerRecords(lambda: 0.0)
+    records.note_delivered(BOB, host, [])
+    [event] = describe_peers(4, [], {}, records)
+    assert event.address == kind
