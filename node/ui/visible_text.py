@@ -48,6 +48,11 @@ def quoted(text: str) -> str:
     return "\n".join(f"  │ {line}" for line in visible(text).split("\n"))
 
 
+def indented(text: str) -> str:
+    """A whole text under a heading, each of its lines set in."""
+    return visible(text).replace("\n", "\n    ")
+
+
 def plain_json(value: Any) -> str:
     """JSON in printable ASCII: what is in it stays exact, and harmless where a terminal shows it."""
     return json.dumps(value, allow_nan=False).replace("\x7f", "\\u007f")

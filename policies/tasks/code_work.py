@@ -11,7 +11,6 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 MEMORY_BYTES = 4 * 2**30
+DUST = 1e-9  # that a sum of weights may come to beyond 1
 MAX_CHARACTERS = 200_000  # of prompt and answer
 
 _own: list[Any] = []  # the one object that was asked for
@@ -31,7 +31,7 @@ def greet(arguments: Sequence[str]) -> dict[str, Any]:
         found = getattr(module, name)
         _own[:] = [found() if inspect.isclass(found) else found]
         source = hashlib.sha256(Path(inspect.getfile(module)).read_bytes()).hexdigest()[:16]
-    except Exception as error:  # noqa: BLE001
+    except (Exception, SystemExit) as error:  # noqa: BLE001
         return {"failed": _said(error)}
     return {"source": source}
 
@@ -46,22 +46,31 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         if "problem" in question:
             return _score(own.score(tuple(question["problem"]), completion))
         return _score(own(completion, question["answer"]))
-    except Exception as error:  # noqa: BLE001
+    except (Exception, SystemExit) as error:  # noqa: BLE001
         return {"failed": _said(error)}
 
 
 def _loaded(where: str) -> tuple[ModuleType, str]:
     module, _, name = where.rpartition(":")
+    sys.dont_write_bytecode = True  # what was compiled a moment ago may be of another source
     if not module.endswith(".py"):
+        if Path(f"{module}.py").is_file() and importlib.util.find_spec(module) is None:
+            raise ImportError(f"{module} is a file and no installed package: write {module}.py:{name}")
         return importlib.import_module(module), name
-    spec = importlib.util.spec_from_file_location(Path(module).stem, module)
+    # Under a name of its own, and with its neighbours behind Python's own modules: a file may be called random.py.
+    spec = importlib.util.spec_from_file_location(f"own_code_{Path(module).stem}", module)
     if spec is None or spec.loader is None:
         raise ImportError(f"{module} is no Python file")
-    sys.path.insert(0, str(Path(module).parent))
+    sys.path.insert(_behind_pythons_own(), str(Path(module).parent))
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = loaded
     spec.loader.exec_module(loaded)
     return loaded, name
+
+
+def _behind_pythons_own() -> int:
+    packages = [place for place, folder in enumerate(sys.path) if folder.endswith("-packages")]
+    return packages[0] if packages else len(sys.path)
 
 
 def _problem(made: Any) -> dict[str, Any]:
@@ -69,16 +78,21 @@ def _problem(made: Any) -> dict[str, Any]:
         isinstance(made, tuple | list) and len(made) == 2 and all(isinstance(part, str) for part in made)
     ):
         return {"failed": f"problem() has to give (prompt, answer), two texts; it gave {str(made)[:80]!r}"}
+    if any(0xD800 <= ord(letter) < 0xE000 for part in made for letter in part):
+        return {"failed": "problem() gave half of a surrogate pair, which is no character"}
     if not made[0].strip() or sum(map(len, made)) > MAX_CHARACTERS:
         return {"failed": f"problem() gave an empty prompt, or over {MAX_CHARACTERS} characters"}
     return {"problem": list(made)}
 
 
 def _score(given: Any) -> dict[str, Any]:
-    if isinstance(given, bool | int | float) and math.isfinite(given) and 0 <= given <= 1:
-        return {"score": float(given)}
-    return {"failed": f"a score has to be a number from 0 to 1; it was {str(given)[:80]!r}"}
+    """A number of any library's; what rounding put beyond 0 or 1 is taken off."""
+    if hasattr(type(given), "__float__") and -DUST <= (score := float(given)) <= 1 + DUST:
+        return {"score": min(1.0, max(0.0, score))}
+    return {
+        "failed": f"a score has to be a number from 0 to 1; it was {str(given)[:80]!r} ({type(given).__name__})"
+    }
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:400]

@@ -24,8 +24,11 @@ class Late(BaseException):
 
 
 def main() -> None:
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever the work prints must not stand among the answers
+    owner = os.getpid()
+    questions, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+    # What the work, or a process that it starts, reads and prints must be neither a question nor an answer.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
 
     def tell(message: dict[str, Any]) -> None:
         answers.write(json.dumps(message) + "\n")
@@ -37,8 +40,11 @@ def main() -> None:
     signal.signal(signal.SIGPROF, _late)
     greeting = work.greet(sys.argv[2:])
     tell(greeting)
-    for line in sys.stdin:
-        tell({**_answered(work, json.loads(line)), "cpu": _spent()})
+    for line in questions:
+        answer = _answered(work, json.loads(line))
+        if os.getpid() != owner:
+            os._exit(0)  # a fork that the work did not end: its parent answers
+        tell({**answer, "cpu": _spent()})
 
 
 def _answered(work: ModuleType, question: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from node.ui.visible_text import indented
+
 if TYPE_CHECKING:
     from policies.tasks.data_task import DataTask
 
@@ -35,7 +37,7 @@ def show_check(tasks: Sequence[DataTask], rows: int, *, as_json: bool) -> None:
             f"{task.name}\n{len(task.training)} rows to train on, {len(task.held_out)} for evaluation alone"
         )
         for row in shown:
-            typer.echo(f"\n    {_indented(row.prompt)}\n  answer:\n    {_indented(row.answer)}\n  rewards:")
+            typer.echo(f"\n    {indented(row.prompt)}\n  answer:\n    {indented(row.answer)}\n  rewards:")
             for what, reward in row.rewards.items():
                 typer.echo(f"    {'no verdict' if reward is None else f'{reward:.3f}':>10}  {what}")
         if warning := _warning(shown):
@@ -76,7 +78,3 @@ def _plain(task: DataTask, shown: Sequence[Shown]) -> dict[str, Any]:
         "rows": [{"prompt": row.prompt, "answer": row.answer, "rewards": row.rewards} for row in shown],
         "warning": _warning(shown),
     }
-
-
-def _indented(text: str) -> str:
-    return text.replace("\n", "\n    ")

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from node.ui.visible_text import indented
+
 if TYPE_CHECKING:
     from policies.tasks.code_task import CodeTask
 
+WALL_SECONDS = 20.0  # of a call: code that waits for ever is told soon
+MOST_UNJUDGED = 3  # calls, after which no other is made
 SEEDS = (*range(8), 2**31, 2**31 + 1)
 HOSTILE = {
     "nothing": "",
@@ -42,7 +46,7 @@ def show_code_check(where: str, *, as_json: bool) -> bool:
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=2))
         return not report.faults
-    typer.echo(f"{report.task}\n\n    {report.prompt}\n  answer:\n    {report.answer}\n")
+    typer.echo(f"{report.task}\n\n    {indented(report.prompt)}\n  answer:\n    {indented(report.answer)}\n")
     typer.echo(f"rewards of its own answers: {', '.join(map(_shown, report.own_answers))}")
     for what, reward in report.hostile.items():
         typer.echo(f"{_shown(reward):>12}  {what}")
@@ -59,13 +63,18 @@ def examined(where: str) -> CodeReport:
 
     name = where.rpartition(":")[2]
     tasks = [build_code_task(TaskSpec(f"code:{name}", {CODE: where}), hash_seed=seed) for seed in ("1", "2")]
-    slowest, faults = 0.0, []
+    for task in tasks:
+        task.worker.wall_seconds = WALL_SECONDS
+    slowest, unjudged_calls, faults = 0.0, 0, []
 
     def timed_score(task: CodeTask, seed: int, text: str) -> float | None:
-        nonlocal slowest
+        nonlocal slowest, unjudged_calls
+        if unjudged_calls >= MOST_UNJUDGED:
+            return None
         started = time.monotonic()
         reward = task.score(task.problem(seed), text)
         slowest = max(slowest, time.monotonic() - started)
+        unjudged_calls += reward is None
         return reward
 
     made = [[task.problem(seed) for seed in SEEDS] for task in tasks]

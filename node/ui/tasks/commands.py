@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from node.ui.invocation import murmur
+from node.ui.visible_text import indented
 
 if TYPE_CHECKING:
     from policies.rollout import Problem
@@ -71,8 +72,7 @@ def show_task(
         return
     typer.echo(task.name)
     for seed, problem in zip(chosen, problems, strict=True):
-        prompt = problem.prompt.replace("\n", "\n    ")
-        answer = problem.answer.replace("\n", "\n    ") or "(judged by its scorer)"
+        prompt, answer = indented(problem.prompt), indented(problem.answer) or "(judged by its scorer)"
         typer.echo(f"\n{'held out ' if held_out else ''}{seed}:\n    {prompt}\n  answer:\n    {answer}")
 
 

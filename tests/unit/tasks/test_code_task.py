@@ -57,6 +57,68 @@ def test_problems_and_scores_are_those_of_the_class(tmp_path: Path, monkeypatch:
     assert task.score(replace(problem, answer="4"), "4") == 1.0
 
 
+SCORES = """
+import random
+import sys
+from fractions import Fraction
+import numpy
+class Scores:
+    def problem(self, seed):
+        return f"{random.Random(seed).random()}?", "1"
+    def score(self, problem, completion):
+        return {"sum": 0.1 + 0.2 + 0.7 + 2e-16, "below": -1e-17, "numpy": numpy.float32(0.5), "bool": numpy.bool_(True),
+            "fraction": Fraction(1, 4), "text": "1.0", "none": None, "two": 2, "nan": float("nan"), "list": [1.0],
+            "array": numpy.ones(2)}.get(completion) if completion != "exit" else sys.exit(1)
+"""
+
+
+def test_scores_of_any_library_count_and_what_is_no_score_is_told_with_its_type(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The file is called as one of Python's own modules, which it imports."""
+    (tmp_path / "random.py").write_text(SCORES)
+    task = build_task(TaskSpec("code:scores", {"code": f"{tmp_path / 'random.py'}:Scores"}))
+    assert isinstance(task, CodeTask)
+    problem = task.problem(1)
+    given = [task.score(problem, text) for text in ("sum", "below", "numpy", "bool", "fraction")]
+    assert given == [1.0, 0.0, 0.5, 1.0, 0.25]
+    for text, words in (
+        ("text", "it was '1.0' (str)"),
+        ("none", "it was 'None' (NoneType)"),
+        ("two", "it was '2' (int)"),
+        ("nan", "it was 'nan' (float)"),
+        ("list", "(list)"),
+        ("array", "failed: TypeError"),
+        ("exit", "SystemExit: 1"),
+    ):
+        caplog.clear()
+        assert task.score(problem, text) is None
+        assert words.removeprefix("failed: ") in caplog.text
+    assert task.score(problem, "numpy") == 0.5
+    task.worker.close()
+
+
+@pytest.mark.parametrize(
+    ("where", "source", "words"),
+    [
+        ("own.py:Own", "import sys\nsys.exit('run me')\n", "does not load: SystemExit: run me"),
+        ("own:Own", "class Own: ...\n", "own is a file and no installed package: write own.py:Own"),
+        (
+            "own.py:Own",
+            "class Own:\n def problem(self, seed): return '\\ud800', '1'\n",
+            "half of a surrogate pair",
+        ),
+    ],
+)
+def test_code_that_gives_no_problem_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, source: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(source)
+    with pytest.raises(TaskError, match=words):
+        build_task(TaskSpec("code:own", {"code": where})).problem(1)
+
+
 def test_what_a_policy_is_judged_by_is_made_of_no_training_seed(tmp_path: Path) -> None:
     [config] = load_config(written(tmp_path)).tasks
     task = build_task(config.spec)

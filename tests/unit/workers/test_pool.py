@@ -20,6 +20,9 @@ from policies.workers.turns import Turns, for_peers
 WORK = """
 import os, signal
 MEMORY_BYTES = 2**30
+def input_of_a_child():
+    import subprocess
+    return subprocess.run(["cat"], stdout=subprocess.PIPE).stdout.decode()
 def greet(arguments): return {"given": list(arguments)}
 def answer(question):
     do = question["do"]
@@ -31,6 +34,8 @@ def answer(question):
         deep = lambda n: deep(n + 1)
         deep(0)
     if do == "exit": os._exit(3)
+    if do == "fork" and os.fork() == 0: return {"is": "the fork"}
+    if do == "read": return {"is": os.read(0, 99).decode() + input_of_a_child()}
     print("noise")
     return {"is": os.getpid()}
 """
@@ -43,6 +48,14 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
     made = Worker(file, ("a", "b"), flags=("-I", "-S"), cpu_seconds=0.3)
     yield made
     made.close()
+
+
+def test_forks_and_readers_among_the_work_disturb_no_question(worker: Worker) -> None:
+    pid = worker.ask(do="work")["is"]
+    for _ in range(3):
+        assert worker.ask(do="fork")["is"] == pid
+        assert worker.ask(do="read")["is"] == ""
+        assert worker.ask(do="work")["is"] == pid
 
 
 def test_every_way_not_to_end_ends_and_the_next_question_is_answered(worker: Worker) -> None:
