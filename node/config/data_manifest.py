@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from policies.tasks.data.hub import PREFIX
-from policies.tasks.data_task import DIGESTS, SIZE, SOURCE, DataTask
+from policies.tasks.data.row import MAX_ROWS, refuse_control
+from policies.tasks.data_task import DIGESTS, LEAST_ROWS, SIZE, SOURCE, DataTask
 from policies.tasks.task import Param, TaskError, TaskSpec
+from policies.tasks.verifiers import build
 from swarm.limits import MAX_SHARED_ROWS
 from swarm.rows.pieces import PieceList
 from swarm.wire.manifest import MAX_PARAM_TEXT
@@ -24,6 +26,7 @@ RULES = ("prompt", "answer", "verifier")  # as JSON, since a manifest holds one 
 HUB = ("subset", "split", "revision")
 PIECES, COUNT = "pieces", "count"
 TRAVELLING = {*DIGESTS, *RULES, *HUB, PIECES, SIZE, COUNT, SOURCE}
+HUB_PART = re.compile(r"[\w.+:%\[\]-]{0,80}", re.ASCII)  # subset or split
 HUB_NAME = re.compile(r"hf:[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 MB = 2**20
 
@@ -70,7 +73,7 @@ def joined(spec: TaskSpec, own: TaskConfig | None, new: type[TaskConfig]) -> Tas
     """
     _check(spec)
     params = dict(spec.params)
-    rules = {key: _json(spec, key) for key in RULES if key in params}
+    rules = {key: _rule(spec, key) for key in RULES if key in params}
     if own is None:
         return new.model_validate({"name": spec.name, "params": params, **rules})
     unsaid = {key: value for key, value in rules.items() if key not in own.model_fields_set}
@@ -83,10 +86,14 @@ def _check(spec: TaskSpec) -> None:
         raise ValueError(
             f"it has to name {' and '.join(DIGESTS)}, and names {', '.join(sorted(params)) or 'neither'}"
         )
+    if not all(re.fullmatch(r"[0-9a-f]{16}", str(params[key])) for key in DIGESTS):
+        raise ValueError("its digests are not of 16 hex digits")
     texts = all(isinstance(value, str) for key, value in params.items() if key not in (SIZE, COUNT))
     numbers = all(type(params.get(key, 1)) is int for key in (SIZE, COUNT))
     if not (texts and numbers):
         raise ValueError("its parameters have other types")
+    if not LEAST_ROWS <= int(params.get(COUNT, LEAST_ROWS)) <= MAX_ROWS:
+        raise ValueError(f"it counts rows that no task has, {params[COUNT]}")
     if PIECES in params or SIZE in params:
         size = params.get(SIZE, 0)
         whole = re.fullmatch(r"[0-9a-f]{64}", str(params.get(PIECES, "")))
@@ -96,10 +103,29 @@ def _check(spec: TaskSpec) -> None:
         pinned = re.fullmatch(r"[0-9a-f]{40}", str(params.get("revision", "")))
         if not (HUB_NAME.fullmatch(str(params[SOURCE])) and pinned):
             raise ValueError(f"its source is no {PREFIX}OWNER/NAME at a pinned revision")
+        if not all(HUB_PART.fullmatch(str(params.get(key, ""))) for key in ("subset", "split")):
+            raise ValueError("its subset or split is none that a data set has")
 
 
-def _json(spec: TaskSpec, key: str) -> Any:
+def _rule(spec: TaskSpec, key: str) -> Any:
+    """A template or verifier, of the type that it has to have and without what a terminal would obey."""
     try:
-        return json.loads(str(spec.params[key]))
+        value = json.loads(str(spec.params[key]))
     except (ValueError, RecursionError):
         raise ValueError(f"its {key} cannot be read") from None
+    if key == "verifier":
+        build.refuse_shape(value)
+    elif not isinstance(value, str):
+        raise ValueError(f"its {key} is no text")
+    for text in _texts(value):
+        refuse_control(text, f"its {key}")
+    return value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in it, names of keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in (*value, *(value.values() if isinstance(value, dict) else ())):
+            yield from _texts(part)

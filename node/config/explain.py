@@ -40,13 +40,22 @@ REQUIREMENTS: Mapping[str, str] = {
 def explain(error: ValidationError, root: type[BaseModel], renamed: Mapping[str, str]) -> str:
     """A line for each key that is wrong. `renamed` holds keys of before and their names of today."""
     lines: dict[str, list[str]] = {}
-    for problem in error.errors(include_url=False):
+    problems = error.errors(include_url=False)
+    for problem in problems:
+        if problem["type"] == "too_short" and any(
+            _within(other["loc"], problem["loc"]) for other in problems
+        ):
+            continue  # a list of none that can be read: what is wrong with them is said
         path, section = _resolve(root, problem["loc"])
         if problem["type"] == "union_tag_invalid":
             path.append("type")
         where = ".".join(path) or "config"
         lines.setdefault(where, []).append(_say(problem, path, section, renamed))
     return "\n".join(f"{where}: {_joined(said)}" for where, said in lines.items())
+
+
+def _within(inner: Sequence[str | int], outer: Sequence[str | int]) -> bool:
+    return len(inner) > len(outer) and tuple(inner[: len(outer)]) == tuple(outer)
 
 
 def _say(
@@ -89,7 +98,8 @@ def _unknown_key(key: str, section: type[BaseModel], renamed: Mapping[str, str])
     known = list(section.model_fields)
     if (today := renamed.get(key)) in known:
         return f"this key is now called {today!r}"
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    meant = getattr(section, "MEANT", {}).get(key)
+    near = [meant] if meant else difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"unknown key; did you mean {near[0]!r}?" if near else f"unknown key; known keys: {_listed(known)}"
 
 

@@ -80,6 +80,9 @@ def manifest_of(config: Config) -> Manifest:
 
 
 def _with_manifest_tasks(config: Config, manifest: Manifest) -> Config:
+    keys = [_task_of(spec).key for spec in manifest.tasks]
+    if twice := sorted({name for name, params in keys if keys.count((name, params)) > 1}):
+        raise ConfigError(f"the invite names the task {twice[0]} twice: ask for a new invite")
     mine = {task.key: task for task in config.tasks}
     asking = [
         spec.name for spec in manifest.tasks if asks_for_sandbox(spec) and _task_of(spec).key not in mine

@@ -25,6 +25,7 @@ from node.config.sections.tracking import TrackingConfig
 from node.config.sections.trust import TrustConfig
 from policies.settings import Settings
 from policies.strategies.settings import GrpoSettings
+from policies.tasks.data_task import DIGESTS, is_data
 
 # Keys of before -> their names of today: refused with the new one named.
 RENAMED = {
@@ -98,6 +99,21 @@ class Config(Settings):
                 f"must be 'auto', 'cpu', 'cuda', 'mps' or one GPU, such as 'cuda:1'; it is {device[:40]!r}"
             )
         return device
+
+    @field_validator("tasks")
+    @classmethod
+    def _told_apart(cls, tasks: tuple[TaskConfig, ...]) -> tuple[TaskConfig, ...]:
+        keys = [task.key for task in tasks]
+        for task in tasks:
+            if keys.count(task.key) > 1:
+                raise ValueError(
+                    f"{task.name} is there twice: give own questions another name; weight draws a task more often"
+                )
+            if is_data(task.name) and task.params and not set(DIGESTS) <= set(task.params):
+                raise ValueError(
+                    f"{task.name} takes no params: write {', '.join(task.params)} beside its name, without params"
+                )
+        return tasks
 
     @model_validator(mode="after")
     def _sharing_needs_a_swarm(self) -> Config:

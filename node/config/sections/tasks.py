@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,15 @@ DATA_KEYS = ("path", "subset", "split", "revision", "prompt", "answer", "verifie
 
 class TaskConfig(Settings):
     """One task that the policy is trained on; `[[tasks]]` once for each."""
+
+    # Keys that other programs have for some of these: a mistake is told the right one.
+    MEANT: ClassVar = {
+        **dict.fromkeys(("source", "file", "files", "data", "dataset", "rows"), "path"),
+        **dict.fromkeys(("question", "questions", "template", "input"), "prompt"),
+        **dict.fromkeys(("answers", "solution", "target", "label", "output"), "answer"),
+        **dict.fromkeys(("reward", "rewards", "scorer", "score", "verify"), "verifier"),
+        "config": "subset",
+    }
 
     name: str
     """Embedded family (`sort`), `digits`, `pickscore`, `hpsv2` or `imagereward` for images, reasoning-gym dataset

@@ -43,15 +43,11 @@ def build_verifier(described: Described) -> tuple[Verifier, str]:
 
     Raises VerifierError with what there is instead.
     """
+    refuse_shape(described)
     if isinstance(described, str):
         described = {"name": described}
     if isinstance(described, Mapping):
         described = [described]
-    if not (isinstance(described, list | tuple) and all(isinstance(part, Mapping) for part in described)):
-        raise VerifierError(
-            f"verifier takes a name, a table or a list of tables such as {{ name = 'number', weight = 1 }}; it is "
-            f"{str(described)[:60]!r}"
-        )
     if not 1 <= len(described) <= MAX_PARTS:
         raise VerifierError(f"a sum of {len(described)} verifiers; it takes 1 to {MAX_PARTS}")
     parts = [_part(table) for table in described]
@@ -59,6 +55,16 @@ def build_verifier(described: Described) -> tuple[Verifier, str]:
     canonical = [[weight / whole, verifier.version, verifier.model_dump()] for verifier, weight in parts]
     text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
     return (parts[0][0] if len(parts) == 1 else Weighted(parts)), text
+
+
+def refuse_shape(described: object) -> None:
+    """Raises VerifierError for what is neither a name nor tables, as a stranger's description may be."""
+    parts = described if isinstance(described, list | tuple) else [described]
+    if not isinstance(described, str) and not all(isinstance(part, Mapping) for part in parts):
+        raise VerifierError(
+            "verifier takes a name, a table or a list of tables such as { name = 'number', weight = 1 }; it is "
+            f"{str(described)[:60]!r}"
+        )
 
 
 def _part(table: Mapping[str, Any]) -> tuple[Named, float]:

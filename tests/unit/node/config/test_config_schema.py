@@ -30,6 +30,24 @@ def test_override_wins_over_file(tmp_path: Path) -> None:
         ({"swarm": {"type": "dht", "boot": []}}, "swarm.boot: unknown key; did you mean 'bootstrap'?"),
         ({"policy": {"type": "embedded", "trainer": {"learnin_rate": 1}}}, "did you mean 'learning_rate'?"),
         ({"tasks": [{"name": "sort", "wight": 2}]}, "tasks.0.wight: unknown key; did you mean 'weight'?"),
+        (
+            {"tasks": [{"name": "data:x", "source": "x.jsonl"}]},
+            "tasks.0.source: unknown key; did you mean 'path'?",
+        ),
+        (
+            {"tasks": [{"name": "data:x", "reward": []}]},
+            "tasks.0.reward: unknown key; did you mean 'verifier'?",
+        ),
+        (
+            {"tasks": [{"name": "data:x", "question": "{q}"}]},
+            "tasks.0.question: unknown key; did you mean 'prompt'?",
+        ),
+        ({"tasks": [{"name": "sort"}, {"name": "sort", "weight": 2}]}, "tasks: sort is there twice: "),
+        (
+            {"tasks": [{"name": "data:x", "path": "a"}, {"name": "data:x", "path": "b"}]},
+            "data:x is there twice: give own",
+        ),
+        ({"tasks": [{"name": "data:x", "params": {"verifier": "number"}}]}, "write verifier beside its name"),
         ({"zzz": 1}, "zzz: unknown key; known keys: checkpoint, "),
         ({"strategy": {"type": "brorl", "kep": 1}}, "strategy.kep: unknown key; did you mean 'keep'?"),
         ({"sampler": {"relief": 0.5}}, "sampler.relief: this key is now called 'retry_unsolved'"),
@@ -194,3 +212,11 @@ def test_schema_documents_every_key() -> None:
         if "description" not in value
     ]
     assert undocumented == []
+
+
+def test_a_task_that_cannot_be_read_is_told_alone_and_not_as_a_list_of_none() -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse_config({"tasks": [{"name": "sort", "wight": 2}]})
+    assert str(raised.value) == "tasks.0.wight: unknown key; did you mean 'weight'?"
+    with pytest.raises(ConfigError, match="tasks: must have at least 1, has 0"):
+        parse_config({"tasks": []})

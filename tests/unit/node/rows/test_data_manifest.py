@@ -109,8 +109,20 @@ def test_a_data_set_of_the_hub_is_named_at_its_revision_and_a_local_one_is_not()
     [
         ({"prompt": "not json"}, "its prompt cannot be read"),
         ({"verifier": "[" * 900}, "its verifier cannot be read"),
-        ({"prompt": "7"}, "prompt"),
-        ({"verifier": "true"}, "verifier"),
+        ({"prompt": "7"}, "its prompt is no text"),
+        ({"answer": "[]"}, "its answer is no text"),
+        ({"prompt": '"\\u001b[2J{q}"'}, r"its prompt holds the control character U\+001B"),
+        ({"prompt": '"{q}\\ud800"'}, r"its prompt holds the control character U\+D800"),
+        ({"verifier": '{"name": "\\u009b"}'}, r"its verifier holds the control character U\+009B"),
+        ({"verifier": '[{"name": "regex", "pattern": "\\u0000"}]'}, r"control character U\+0000"),
+        ({"verifier": "true"}, "verifier takes a name, a table or a list of tables"),
+        ({"verifier": "[1]"}, "verifier takes a name, a table or a list of tables"),
+        ({"verifier": '["number"]'}, "verifier takes a name, a table or a list of tables"),
+        ({"rows": "x" * 16}, "its digests are not of 16 hex digits"),
+        ({"rules": "0" * 15}, "its digests are not of 16 hex digits"),
+        ({"count": -5}, "counts rows that no task has, -5"),
+        ({"count": 10**9}, "counts rows that no task has"),
+        ({"source": "hf:a/b", "revision": REVISION, "subset": "../x"}, "its subset or split is none"),
         ({"pieces": "0" * 64}, "its shared rows have no digest, or no size"),
         ({"size": 5}, "its shared rows have no digest, or no size"),
         ({"pieces": "../../x", "size": 5}, "its shared rows have no digest, or no size"),
@@ -126,7 +138,16 @@ def test_a_data_set_of_the_hub_is_named_at_its_revision_and_a_local_one_is_not()
     ],
 )
 def test_an_invite_that_a_stranger_made_is_refused_in_words(more: dict[str, Param], words: str) -> None:
+    """Also where the joiner has a task of that name in its own config."""
     manifest = Manifest("flock", (TaskSpec("data:sums", {**GOOD, **more}),))
-    with pytest.raises(ConfigError, match=words) as raised:
-        as_swarm_node(load_config("tiny"), [Invite(manifest, (ADDRESS,)).encode()])
-    assert str(raised.value).startswith("the invite's task data:sums: ")
+    mine = parse_config({"tasks": [{"name": "data:sums", "path": "mine.jsonl"}]})
+    for config in (load_config("tiny"), mine):
+        with pytest.raises(ConfigError, match=words) as raised:
+            as_swarm_node(config, [Invite(manifest, (ADDRESS,)).encode()])
+        assert str(raised.value).startswith("the invite's task data:sums: ")
+
+
+def test_an_invite_names_no_task_twice() -> None:
+    tasks = tuple(TaskSpec("data:sums", {**GOOD, "rules": digit * 16}) for digit in "23")
+    with pytest.raises(ConfigError, match="the invite names the task data:sums twice: ask for a new invite"):
+        as_swarm_node(load_config("tiny"), [Invite(Manifest("flock", tasks), (ADDRESS,)).encode()])
