@@ -51,6 +51,11 @@ class Encoding:
         structural = structural_ids(tokenizer, self._template)
         ends = self.ends.stops & tokenizer.added_tokens_decoder.keys()
         self._control_ids = control_ids(tokenizer, structural | ends)
+        self._control_words = [
+            token.content
+            for index, token in tokenizer.added_tokens_decoder.items()
+            if index in self._control_ids
+        ]
         self.stop_strings = StopStrings(stop_texts(tokenizer, settings), lambda ids: self._written(ids))
         plain = plain_tokenizer(tokenizer)
         self.fingerprint = hashlib.sha256(plain.to_str().encode()).hexdigest()[:8]
@@ -74,12 +79,18 @@ class Encoding:
     def prompt(self, text: str) -> tuple[int, ...]:
         """The user's message in the tokenizer's chat template, up to where the policy begins to write.
 
-        It never ends with a token that ends a completion, whatever tokenizer or template append.
+        It never ends with a token that ends a completion, whatever tokenizer or template append. A text that spells
+        a control token, as a stranger's row may, is read as characters: it ends no turn and begins none.
         """
-        ids = self._template.prompt_ids(text)
+        spells = any(word in text for word in self._control_words)
+        ids = self._literal_prompt(text) if spells else self._template.prompt_ids(text)
         while len(ids) > 1 and ids[-1] in self.ends.stops:
             ids.pop()
         return tuple(ids)
+
+    def _literal_prompt(self, text: str) -> list[int]:
+        before, after = self._template.around_text()
+        return [*before, *self._literal.encode(text, add_special_tokens=False).ids, *after]
 
     def completion(self, text: str, finish: Finish) -> tuple[int, ...]:
         """See `Policy.encode`: no text, however spelled, becomes a control token."""

@@ -76,6 +76,20 @@ class ChatTemplate:
         )
         return list(encoded["input_ids"])
 
+    def around_text(self) -> tuple[list[int], list[int]]:
+        """Token ids of all that stands before and behind the user's text in `prompt_ids`."""
+        rendered = str(
+            self._tokenizer.apply_chat_template(
+                self._messages(self.turns(MARKER)),
+                add_generation_prompt=True,
+                tokenize=False,
+                **self._arguments,
+            )
+        )
+        before, _, after = rendered.rpartition(MARKER)
+        ids = (self._tokenizer(part, add_special_tokens=False)["input_ids"] for part in (before, after))
+        return list(next(ids)), list(next(ids))
+
     def turns(self, text: str) -> list[Turn]:
         """The system message, where the template takes one, the examples, and the user's turn."""
         turns = spoken(self._settings, text)
