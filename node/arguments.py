@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,12 @@ def demo_settings(overrides: Sequence[str], rounds: int | None) -> list[str]:
     """Raises ConfigError."""
     refuse_unread(overrides, DEMO, "murmur demo")
     return with_rounds(overrides, rounds)
+
+
+def check_picture(file: Path | None) -> None:
+    """Raises ConfigError where the picture of a demo could not be written at its end."""
+    if file is not None and (file.is_dir() or not os.access(file.absolute().parent, os.W_OK)):
+        raise ConfigError(f"--picture {file}: no file can be written there: name one in a folder that is there")
 
 
 def resumption(  # noqa: PLR0913  the options of three commands

@@ -6,7 +6,9 @@ Exit codes: 0 done, 2 config or usage, 3 environment, 4 network, 5 diverged.
 from __future__ import annotations
 
 import json
+import sys
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -91,7 +93,7 @@ def demo(
         Literal["embedded", "digits"],
         typer.Option(help="What its nodes train: a small language model, or one that draws digits."),
     ] = "embedded",
-    nodes: Annotated[int, typer.Option(min=2, help="Swarm nodes; each gets a silo baseline.")] = 3,
+    nodes: Annotated[int, typer.Option(min=2, max=64, help="Swarm nodes; each gets a silo baseline.")] = 3,
     overrides: SetOption = [],
     rounds: RoundsOption = None,
     run_dir: RunDirOption = None,
@@ -99,7 +101,7 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """The main job, small: a local swarm over a real DHT, each node beside a silo baseline. Nothing is downloaded."""
-    from node.arguments import demo_settings
+    from node.arguments import check_picture, demo_settings
     from node.demo.kinds import KINDS
     from node.demo.run import run_demo
     from node.demo.view import DemoView
@@ -107,6 +109,7 @@ def demo(
     from node.ui.run_view import output_style
 
     settings = demo_settings(overrides, rounds)
+    check_picture(picture)
     path = run_dir or new_run_folder("demo").path
     interrupts.raise_stopped()
     view = DemoView(output_style(as_json=as_json), path, picture)
@@ -384,6 +387,9 @@ def config_schema() -> None:
 
 def main() -> None:
     """Runs the command and ends the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what a terminal has no letter for is no reason to end
+            stream.reconfigure(errors="backslashreplace")
     app()
 
 

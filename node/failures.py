@@ -13,7 +13,8 @@ import sqlite3
 import sys
 import tempfile
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ class EdgeGroup(TyperGroup):
     """The commands, within the one place where errors become a line and an exit code."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuses empty words: each would be read as if it had been left out."""
+        """Refuses empty words, each would be read as if it had been left out, and words that no file can hold."""
         if "" in args:
             before = " ".join(args[: args.index("")][-2:]) or "murmur"
             _say(
@@ -108,21 +109,38 @@ class EdgeGroup(TyperGroup):
                 "printed nothing? Fill it in, or leave it out"
             )
             raise typer.Exit(2)
+        if odd := [word for word in args if not _is_text(word)]:
+            _say(f"murmur: {odd[0]!r} is not UTF-8 text, as every name here must be: rename it, or choose another path")
+            raise typer.Exit(2)
         return super().parse_args(ctx, args)
 
+    def make_context(self, *args: Any, **named: Any) -> Any:
+        """`--version` and `--help` write as they are read."""
+        with _edge():
+            return super().make_context(*args, **named)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _edge():
             return super().invoke(ctx)
-        except KeyboardInterrupt as stopped:
-            number = stopped.number if isinstance(stopped, interrupts.Stopped) else signal.SIGINT
-            code = end_stopped(number)
-        except BrokenPipeError:
-            code = end_quietly()
-        except (typer.Exit, typer.Abort, _USAGE):
-            raise
-        except Exception as error:  # noqa: BLE001  the last one who can say it in words; the trace is kept in a file
-            code = end_with(error)
-        raise typer.Exit(code)
+
+
+@contextmanager
+def _edge() -> Iterator[None]:
+    """Whatever ends a command comes out as a line and an exit code."""
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        number = stopped.number if isinstance(stopped, interrupts.Stopped) else signal.SIGINT
+        code = end_stopped(number)
+    except BrokenPipeError:
+        code = end_quietly()
+    except (typer.Exit, typer.Abort, _USAGE):
+        raise
+    except Exception as error:  # noqa: BLE001  the last one who can say it in words; the trace is kept in a file
+        code = end_with(error)
+    else:
+        return
+    raise typer.Exit(code)
 
 
 def end_stopped(number: int) -> int:
@@ -152,6 +170,11 @@ def end_quietly() -> int:
     return BROKEN_PIPE
 
 
+def _is_text(word: str) -> bool:
+    """False for bytes of a command line that are not UTF-8: Python keeps them as surrogates."""
+    return word.isascii() or not any("\ud800" <= character <= "\udfff" for character in word)
+
+
 def _say(line: str) -> None:
     with suppress(OSError, ValueError):
         sys.stderr.write(f"{line}\n")
@@ -159,9 +182,20 @@ def _say(line: str) -> None:
 
 
 def _system_words(error: OSError) -> str:
+    if error.errno == errno.ENOENT and error.filename is None and _is_adrift():
+        return "the folder in which this command was started is gone: cd to one that is there"
     file = str(error.filename) if error.filename is not None else "while reading or writing"
     words = SYSTEM_ERRORS.get(error.errno or 0, "{file}: " + (error.strerror or str(error)))
     return words.replace("{file}", file)
+
+
+def _is_adrift() -> bool:
+    """Whether the folder that this process works in was taken away."""
+    try:
+        os.getcwd()  # noqa: PTH109  what pathlib calls, and nothing is done with it
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _keep_trace(error: Exception) -> str:

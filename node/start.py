@@ -28,6 +28,7 @@ from node.ui.run_view import RunView, output_style
 from policies.tasks import build_task
 from policies.tasks.data_task import is_data
 from policies.text.loading.model_path import check_there
+from swarm.wire.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ def _play(config: Config, folder: RunFolder, *, resumed: bool, as_json: bool) ->
     folder.cause.unlink(missing_ok=True)  # of the session before
     view = RunView(output_style(as_json=as_json), str(folder.path), columns_for(config))
     view.say(f"run folder {folder.path}")
-    for notice in sharing_notices(config):
+    for notice in (*_key_notices(config, folder, resumed=resumed), *sharing_notices(config)):
         view.say(notice)
     with view.patience.watching("loading torch"):
         from node.baseline.silo_baseline import run_with_baseline
@@ -163,3 +164,16 @@ def _play(config: Config, folder: RunFolder, *, resumed: bool, as_json: bool) ->
 
         play = run_with_baseline if wants_baseline(config) else run_session
         play(config, folder, view, resumed=resumed)
+
+
+def _key_notices(config: Config, folder: RunFolder, *, resumed: bool) -> list[str]:
+    """Reads the node's key, or makes one, before torch is imported. Raises IdentityError for one that is damaged."""
+    key = folder.identity(config)
+    lost = resumed and not key.exists()
+    peer = Identity.load_or_create(key).peer_id
+    if not lost or not isinstance(config.swarm, DhtConfig):
+        return []
+    return [
+        f"{key} was gone, and with it who this node was: it goes on as {peer}, whom its peers do not know yet; to be "
+        "known as before, stop it and put the file back"
+    ]

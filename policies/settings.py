@@ -24,6 +24,8 @@ class Settings(BaseModel):
     def _fits(cls, value: Any) -> Any:
         if isinstance(value, int) and abs(value) > LARGEST:
             raise ValueError(f"must be at most {LARGEST}; it is {value:.3e}")
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("has a zero character, which no path or name can have: leave it out")
         return value
 
     @classmethod

@@ -37,6 +37,8 @@ def find_config(source: str | Path) -> Path:
     given = Path(source)
     if given.is_file():
         return given
+    if given.exists():
+        raise ConfigError(f"{source} is no config file: name a TOML file, or a preset")
     for folder in PRESETS:
         if (preset := folder / f"{given.name.removesuffix('.toml')}.toml").is_file() and given.name == str(
             given
@@ -57,9 +59,12 @@ def read_resolved(path: Path) -> Config:
     """Reads what `resolved_json` wrote, also under keys that were renamed since. Raises ConfigError."""
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is damaged ({error}): start a new run, or restore the file") from None
-    return parse_config(_with_prompt_section(_with_new_names(tree)))
+    try:
+        return parse_config(_with_prompt_section(_with_new_names(tree)))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _with_prompt_section(tree: Any) -> Any:
@@ -86,9 +91,12 @@ def _with_new_names(tree: Any) -> Any:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    """A file as editors write it, with or without the mark of UTF-8 at its head."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text ({error.reason}): save it as UTF-8") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
 
@@ -97,7 +105,9 @@ def _lay_over(tree: dict[str, Any], override: str) -> None:
     path, separator, text = override.partition("=")
     if not separator or not path.strip():
         raise ConfigError(f"--set takes key=value, got {override!r}")
-    *parents, last = path.strip().split(".")
+    *parents, last = keys = path.strip().split(".")
+    if not all(keys):
+        raise ConfigError(f"--set takes key=value, got {override!r}: a part of the key is empty")
     branch = tree
     for key in parents:
         branch = branch.setdefault(key, {})
@@ -105,5 +115,5 @@ def _lay_over(tree: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {path}: {key} is a value, not a section")
     try:
         branch[last] = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         branch[last] = text

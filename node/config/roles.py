@@ -17,6 +17,7 @@ from policies.tasks.verifiers.own import own_packages
 from swarm.errors import InviteError
 from swarm.wire.invite import Invite
 from swarm.wire.manifest import Manifest
+from swarm.wire.multiaddr import Address
 
 
 def as_silo(config: Config) -> Config:
@@ -141,8 +142,9 @@ def _sharing(config: Config) -> SamplerConfig:
 
 
 def _checked(address: str) -> str:
+    """Raises InviteError for what no node could be dialled at."""
     if not address.startswith("/") or "/p2p/" not in address:
         raise InviteError(
             f"{address!r} is neither an invite nor a multiaddr like /ip4/1.2.3.4/tcp/4001/p2p/12D3Koo..."
         )
-    return address
+    return str(Address.parse(address))

@@ -62,7 +62,8 @@ def of_model(path: str, tasks: Sequence[TaskConfig], cap: int | None) -> Contend
     chosen = [task.model_dump() for task in tasks] or _tasks_of(lineage)
     if not chosen:
         raise EvaluationError(
-            f"{path} does not say what it was trained on: name tasks, as in --tasks sort,rg:chain_sum"
+            f"{path} is no run's folder and does not say what it was trained on: check the path, or name tasks, as in "
+            "--tasks sort,rg:chain_sum"
         )
     model: dict[str, Any] = _where(folder) if (folder / ADAPTER).is_file() else {"path": path}
     older = {name: lineage[name] for name in ("system", "template_args") if lineage.get(name)}
@@ -98,7 +99,7 @@ def _where(folder: Path) -> dict[str, Any]:
     """An adapter's base and the adapter. Raises EvaluationError for one that names no base."""
     try:
         base = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise EvaluationError(
             f"{folder / ADAPTER} names no base ({error}): export the adapter again"
         ) from error

@@ -219,6 +219,6 @@ def _judged(source: Source) -> dict[str, Any]:
     file = source.run.evaluation(round_of(source.checkpoint))
     try:
         read = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return read if isinstance(read, dict) else {}

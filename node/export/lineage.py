@@ -101,7 +101,7 @@ def read_lineage(folder: Path) -> dict[str, Any]:
     """What `write_lineage` wrote; empty for a folder that murmur did not write, or whose file is damaged."""
     try:
         read = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return read if isinstance(read, dict) else {}
 

@@ -48,7 +48,7 @@ def reward_of(best: Path) -> float:
     """Held-out reward that a best checkpoint was kept for; below any where its file is damaged."""
     try:
         return float(json.loads((best / EVALUATION).read_text(encoding="utf-8"))["reward"])
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return float("-inf")
 
 

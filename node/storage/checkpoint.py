@@ -152,8 +152,10 @@ def _name(round_number: int) -> str:
     return f"round-{round_number:08d}"
 
 
-def _read_state(data: dict[str, Any]) -> NodeState:
+def _read_state(data: Any) -> NodeState:
     """Raises ValueError for a format that is not read, TypeError for fields that are not those of its format."""
+    if not isinstance(data, dict):
+        raise TypeError("it holds no state of a run")
     written = data.get("format")
     if written != FORMAT and written not in RENAMED:
         raise ValueError(f"format {written}, this murmur reads {FORMAT}")

@@ -242,4 +242,4 @@ def _others(root: Path) -> str:
 
 def _last_number(stem: str, root: Path) -> int:
     tails = [path.name.removeprefix(f"{stem}-") for path in root.glob(f"{stem}-*")]
-    return max((int(tail) for tail in tails if tail.isdigit()), default=0)
+    return max((int(tail) for tail in tails if tail.isdecimal()), default=0)

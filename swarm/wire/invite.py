@@ -113,6 +113,8 @@ def _check_prefix(text: str) -> None:
             fields.check_version(int(found[1]), "the node that made this invite")
         except DecodeError as error:
             raise InviteError(f"{error}; then ask for a new invite") from error
+    if text.endswith(".txt"):
+        raise InviteError(f"{text[:MAX_ADDRESS]!r} names a file: give what is in it, \"$(cat {text[:MAX_ADDRESS]})\"")
     raise InviteError(f"an invite starts with {_PREFIX!r}: copy it whole, as murmur bootstrap printed it")
 
 

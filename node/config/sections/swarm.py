@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, Tag
+from pydantic import Field, Tag, field_validator
 
 from node.config.sections.variant import type_or
 from policies.settings import Settings
+from swarm.errors import InviteError
 from swarm.limits import MAX_SHARD_DEPTH, MAX_SHARED_ROWS
+from swarm.wire.multiaddr import Address
 
 MB = 1e6
 
@@ -71,6 +73,16 @@ class DhtConfig(Settings):
     """Longest wait at the start for the daemon to join; after it the run begins alone and joins when it can."""
     traffic: TrafficConfig = TrafficConfig()
     """How much this node gives to others and takes from them."""
+
+    @field_validator("bootstrap", "listen", "announce")
+    @classmethod
+    def _are_addresses(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            for text in texts:
+                Address.parse(text)
+        except InviteError as error:
+            raise ValueError(str(error)) from None
+        return texts
 
 
 SwarmConfig = Annotated[Annotated[SiloConfig, Tag("silo")] | Annotated[DhtConfig, Tag("dht")], type_or("dht")]

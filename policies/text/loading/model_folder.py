@@ -127,6 +127,6 @@ def _read_json(file: Path) -> dict[str, Any]:
         read = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(read, dict):
             raise ValueError("not a JSON object")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise damaged(file, error) from error
     return read

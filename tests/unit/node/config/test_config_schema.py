@@ -182,6 +182,33 @@ def test_missing_file_lists_presets() -> None:
         load_config("no-such-preset")
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"a = " + b"[" * 100_000 + b"]" * 100_000, "not valid TOML"),
+        ("rounds = 3".encode("utf-16"), "not UTF-8 text (invalid start byte): save it as UTF-8"),
+        (b'tasks = ["sort"]', "tasks.0: must be a section of keys; it is 'sort'"),
+        (b"tasks = []", "tasks: must have at least 1, has 0"),
+    ],
+)
+def test_a_file_that_is_no_config_is_told_in_one_line(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "mine.toml").write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "mine.toml")
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_mark_that_some_editors_put_at_the_head_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes(b'\xef\xbb\xbftasks = [{name = "sort"}]\r\n')
+    assert [task.name for task in load_config(tmp_path / "mine.toml").tasks] == ["sort"]
+
+
+def test_a_kept_config_that_nests_without_end_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(ConfigError, match="is damaged"):
+        read_resolved(tmp_path / "config.json")
+
+
 def test_broken_toml_and_bad_override(tmp_path: Path) -> None:
     broken = tmp_path / "broken.toml"
     broken.write_text("rounds = = 3")

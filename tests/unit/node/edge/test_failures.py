@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from command_line import murmur
 
 from node import failures
 from node.ui import interrupts
+
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.mark.parametrize("number", sorted(failures.SYSTEM_ERRORS))
@@ -55,7 +59,7 @@ def test_other_errors_of_the_machine_are_its_users_to_mend(
     ("content", "message"),
     [
         (b"rounds = = 3", "not valid TOML"),
-        (b"\xff\xfe", "not valid TOML"),
+        (b"\xff\xfe", "not UTF-8 text"),
         (b"", "tasks: missing"),
         (b"\0", "TOML"),
     ],
@@ -101,3 +105,39 @@ def test_ctrl_c_anywhere_is_one_line(
     monkeypatch.setattr("node.ui.peers.show_peers", lambda *a, **k: interrupted())
     told = murmur(monkeypatch, capsys, "peers", "--run-dir", "x")
     assert (told.code, told.err) == (128 + 2, "murmur: stopped by Ctrl-C\n")
+
+
+def test_a_folder_that_is_gone_below_the_command_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for arguments in (["config", "show", "tiny"], ["silo", "tiny"], ["init"], ["bootstrap"]):
+        told = murmur(monkeypatch, capsys, *arguments)
+        assert told.code == 3 and "was started is gone: cd to one that is there" in told.err, told
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["config", "show", "tiny"], ["tasks"]])
+def test_output_that_no_disk_takes_is_told(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "node", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 3 and done.stderr.startswith("murmur: the disk is full"), done.stderr
+
+
+def test_letters_that_a_terminal_lacks_are_shown_by_their_numbers(tmp_path: Path) -> None:
+    """Also in the names of files, which may hold bytes that are no letters at all."""
+    place = os.fsencode(tmp_path) + b"/caf\xe9"
+    Path(os.fsdecode(place)).mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "node", "init"],
+        cwd=place,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr

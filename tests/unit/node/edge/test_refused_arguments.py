@@ -13,7 +13,8 @@ from node.storage.run_folder import RunFolder
 from swarm.wire.identity import Identity
 from swarm.wire.invite import Invite
 
-ADDRESS = f"/ip4/127.0.0.1/tcp/4001/p2p/{Identity(bytes(32)).peer_id}"
+PEER = Identity(bytes(32)).peer_id
+ADDRESS = f"/ip4/127.0.0.1/tcp/4001/p2p/{PEER}"
 
 
 def invite(name: str = "pond") -> str:
@@ -72,6 +73,18 @@ REFUSED = [
     (["tasks", "show", ""], "an empty word follows 'tasks show'"),
     (["bench", "compare", ""], "an empty word follows 'bench compare'"),
     (["identity", "--path", ""], "an empty word follows 'identity --path'"),
+    (["silo", "tiny", "--run-dir", "\udcff"], "'\\udcff' is not UTF-8 text"),
+    (["init", "caf\udce9"], "is not UTF-8 text, as every name here must be"),
+    (["join", "/ip4/1.2.3.4/tcp/4001/p2p/x"], "names no Ed25519 peer"),
+    (["join", f"/ip4/999.2.3.4/tcp/4001/p2p/{PEER}"], "has no valid ip4 host and port"),
+    (["join", "runs/bootstrap/invite.txt"], 'give what is in it, "$(cat runs/bootstrap/invite.txt)"'),
+    (["bootstrap", "--set", 'swarm.listen=["4001"]'], "swarm.listen: '4001' is not of the form"),
+    (["bootstrap", "--set", 'swarm.announce=["/ip4/x/tcp/1"]'], "swarm.announce: '/ip4/x/tcp/1' has no valid"),
+    (["demo", "--picture", "nowhere/x.svg"], "--picture nowhere/x.svg: no file can be written there"),
+    (["demo", "--picture", "."], "--picture .: no file can be written there"),
+    (["config", "show", "."], ". is no config file: name a TOML file, or a preset"),
+    (["config", "show", "tiny", "--set", ".=3"], "a part of the key is empty"),
+    (["silo", "tiny", "--set", 'tasks=[{name="data:x",path="\\u0000"}]'], "path: has a zero character"),
 ]
 
 

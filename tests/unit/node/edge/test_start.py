@@ -119,6 +119,43 @@ def test_a_folder_in_use_is_refused_before_torch_is_imported(tmp_path: Path) -> 
     assert done.stdout.strip() == "False"
 
 
+@pytest.mark.parametrize("damage", [b"", b"no key", None])
+def test_a_key_that_cannot_be_read_is_told_before_torch_is_imported(
+    tmp_path: Path, damage: bytes | None
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create(load_config("tiny", ["seed=1"]))
+    if damage is None:
+        (folder.path / "identity.key").mkdir()
+    else:
+        (folder.path / "identity.key").write_bytes(damage)
+    script = (
+        "import sys; from node.cli import app\n"
+        "try: app(['run', '--resume', '--run-dir', sys.argv[1]])\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder.path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3 and "identity.key is n" in done.stderr, done.stderr
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_a_run_whose_key_is_gone_says_that_its_peers_will_not_know_it(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    alone, shared = load_config("smollm2"), load_config("tiny")
+    folder.create(shared)
+    assert not start._key_notices(shared, folder, resumed=True)
+    before = Identity.load_or_create(folder.path / "identity.key").peer_id
+    (folder.path / "identity.key").unlink()
+    [told] = start._key_notices(shared, folder, resumed=True)
+    after = Identity.load_or_create(folder.path / "identity.key").peer_id
+    assert after in told and before != after
+    for config, resumed in ((alone, True), (shared, False)):  # nobody knew it, or nobody knows it yet
+        (folder.path / "identity.key").unlink()
+        assert not start._key_notices(config, folder, resumed=resumed)
+
+
 def test_what_ended_a_run_at_once_is_kept_for_who_looks_later(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.create(load_config("tiny"))
