@@ -107,7 +107,9 @@ def demo_settings(overrides: Sequence[str], rounds: int | None) -> list[str]:
 def check_picture(file: Path | None) -> None:
     """Raises ConfigError where the picture of a demo could not be written at its end."""
     if file is not None and (file.is_dir() or not os.access(file.absolute().parent, os.W_OK)):
-        raise ConfigError(f"--picture {file}: no file can be written there: name one in a folder that is there")
+        raise ConfigError(
+            f"--picture {file}: no file can be written there: name one in a folder that is there"
+        )
 
 
 def resumption(  # noqa: PLR0913  the options of three commands

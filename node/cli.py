@@ -6,9 +6,7 @@ Exit codes: 0 done, 2 config or usage, 3 environment, 4 network, 5 diverged.
 from __future__ import annotations
 
 import json
-import sys
 from functools import partial
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +15,7 @@ import typer
 import policies  # noqa: F401  settles the Hugging Face libraries' environment before any of them is imported
 from node.bench.commands import arena, bench_app
 from node.evaluation.verbs import evaluate, export
-from node.failures import EdgeGroup
+from node.failures import EdgeGroup, show_any_letter
 from node.ui import interrupts
 from node.ui.inspect.commands import add_inspection
 from node.ui.tasks.commands import tasks_app
@@ -387,9 +385,7 @@ def config_schema() -> None:
 
 def main() -> None:
     """Runs the command and ends the process with its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # what a terminal has no letter for is no reason to end
-            stream.reconfigure(errors="backslashreplace")
+    show_any_letter()
     app()
 
 

@@ -15,6 +15,7 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from typer.core import TyperGroup
 from node.ui import interrupts
 
 FAULT = 1
+OWN_PACKAGES = ("node", "policies", "swarm")
 BROKEN_PIPE = 141  # as a shell tells of a process that SIGPIPE ended
 
 # errno -> what it means and what to do; `{file}` is what it was about.
@@ -80,6 +82,8 @@ EXIT_CODES = {
 
 def exit_code(error: Exception) -> int | None:
     """The exit code of an error that its user can mend; None for one that is murmur's own."""
+    if isinstance(error, ImportError):
+        return None if (error.name or "").partition(".")[0] in OWN_PACKAGES else 3
     names = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
     return next((EXIT_CODES[name] for name in names if name in EXIT_CODES), None)
 
@@ -90,6 +94,11 @@ def explain(error: Exception) -> str:
         said = _system_words(error)
     elif isinstance(error, MemoryError):
         said = SYSTEM_ERRORS[errno.ENOMEM]
+    elif isinstance(error, ImportError):
+        said = (
+            f"a library cannot be loaded ({error}): see that memory is free (ulimit -v), or install anew: "
+            "pip install --force-reinstall murmuration"
+        )
     elif isinstance(error, sqlite3.Error):
         said = f"the event store cannot be used ({error}): see that its disk has space and lets itself be written"
     else:
@@ -110,7 +119,9 @@ class EdgeGroup(TyperGroup):
             )
             raise typer.Exit(2)
         if odd := [word for word in args if not _is_text(word)]:
-            _say(f"murmur: {odd[0]!r} is not UTF-8 text, as every name here must be: rename it, or choose another path")
+            _say(
+                f"murmur: {odd[0]!r} is not UTF-8 text, as every name here must be: rename it, or choose another path"
+            )
             raise typer.Exit(2)
         return super().parse_args(ctx, args)
 
@@ -141,6 +152,13 @@ def _edge() -> Iterator[None]:
     else:
         return
     raise typer.Exit(code)
+
+
+def show_any_letter() -> None:
+    """What a terminal has no letter for is written as its number, and is no reason to end."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def end_stopped(number: int) -> int:

@@ -48,8 +48,8 @@ def evaluate(options: Options, patience: Patience, *, as_json: bool) -> int:
     labels = (subject.label, base.label if base else None)
     report = report_of(labels, found[-1], found[0] if base else None, options.rollouts, options.ks)
     texts = _texts(problems, order, found, options.show)
-    _keep(report, subject)
     _show(report, texts, as_json=as_json)
+    _keep(report, subject)
     return 0 if report.complete else STOPPED
 
 

@@ -156,8 +156,9 @@ def _read_state(data: Any) -> NodeState:
     """Raises ValueError for a format that is not read, TypeError for fields that are not those of its format."""
     if not isinstance(data, dict):
         raise TypeError("it holds no state of a run")
-    written = data.get("format")
+    state: dict[str, Any] = data
+    written = state.get("format")
     if written != FORMAT and written not in RENAMED:
         raise ValueError(f"format {written}, this murmur reads {FORMAT}")
     names = RENAMED.get(written, {})
-    return NodeState(**{names.get(name, name): value for name, value in data.items()} | {"format": FORMAT})
+    return NodeState(**{names.get(name, name): value for name, value in state.items()} | {"format": FORMAT})

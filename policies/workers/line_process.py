@@ -12,7 +12,6 @@ import select
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,16 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_CHARGED = threading.local()  # `seconds` of children, for what the thread asked of them
-
-
-def thread_seconds() -> float:
-    """CPU seconds of the calling thread, and of helper processes for what it asked of them."""
-    return time.thread_time() + float(getattr(_CHARGED, "seconds", 0.0))
-
-
-def _charge(seconds: float) -> None:
-    _CHARGED.seconds = float(getattr(_CHARGED, "seconds", 0.0)) + max(0.0, seconds)
+from policies.workers.thread_seconds import charge
 
 
 @dataclass(slots=True)
@@ -94,10 +84,10 @@ class LineProcess:
         except (OSError, EOFError, TimeoutError) as error:
             self.close()
             if isinstance(error, TimeoutError):
-                _charge(seconds)
+                charge(max(0.0, seconds))
             raise
         spent = float(answer["cpu"])
-        _charge(spent - self._cpu)
+        charge(max(0.0, spent - self._cpu))
         self._cpu = spent
         return answer
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from policies.rollout import Group
 from policies.tasks.task import HELD_OUT_SEED, ImageTask, Task
-from policies.workers.line_process import thread_seconds
+from policies.workers.thread_seconds import thread_seconds
 from policies.workers.turns import for_peers
 from swarm.admission.group_reader import (
     LEAST_ROLLOUTS,

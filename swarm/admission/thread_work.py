@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from policies.workers.line_process import thread_seconds
+from policies.workers.thread_seconds import thread_seconds
 
 
 class ThreadWork:

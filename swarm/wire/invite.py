@@ -114,7 +114,9 @@ def _check_prefix(text: str) -> None:
         except DecodeError as error:
             raise InviteError(f"{error}; then ask for a new invite") from error
     if text.endswith(".txt"):
-        raise InviteError(f"{text[:MAX_ADDRESS]!r} names a file: give what is in it, \"$(cat {text[:MAX_ADDRESS]})\"")
+        raise InviteError(
+            f'{text[:MAX_ADDRESS]!r} names a file: give what is in it, "$(cat {text[:MAX_ADDRESS]})"'
+        )
     raise InviteError(f"an invite starts with {_PREFIX!r}: copy it whole, as murmur bootstrap printed it")
 
 

@@ -17,8 +17,8 @@ from policies.tasks import TaskError, TaskSpec, build_task
 from policies.tasks.gym_process import PROCESS, WORK, GymProcess
 from policies.tasks.gym_work import READ_ONCE
 from policies.tasks.task import TaskTimeoutError
-from policies.workers.line_process import thread_seconds
 from policies.workers.pool import Worker
+from policies.workers.thread_seconds import thread_seconds
 
 pytest.importorskip("reasoning_gym")
 

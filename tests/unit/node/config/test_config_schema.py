@@ -209,6 +209,12 @@ def test_a_kept_config_that_nests_without_end_is_damaged(tmp_path: Path) -> None
         read_resolved(tmp_path / "config.json")
 
 
+def test_a_key_that_a_kept_config_should_not_have_is_told_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"tasks": [{"name": "sort"}], "rouds": 3}')
+    with pytest.raises(ConfigError, match=r"config\.json: rouds: unknown key; did you mean 'rounds'"):
+        read_resolved(tmp_path / "config.json")
+
+
 def test_broken_toml_and_bad_override(tmp_path: Path) -> None:
     broken = tmp_path / "broken.toml"
     broken.write_text("rounds = = 3")

@@ -56,6 +56,21 @@ def test_other_errors_of_the_machine_are_its_users_to_mend(
 
 
 @pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), 3),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), 3),
+        (ImportError("cannot import name 'x'", name="node.cli"), 1),
+    ],
+)
+def test_a_library_that_cannot_be_loaded_is_its_installers_to_mend(
+    error: Exception, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert failures.end_with(error) == code
+    assert ("install anew" in capsys.readouterr().err) == (code == 3)
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"rounds = = 3", "not valid TOML"),
@@ -123,7 +138,11 @@ def test_a_folder_that_is_gone_below_the_command_is_told(
 def test_output_that_no_disk_takes_is_told(words: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "node", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            [sys.executable, "-m", "node", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
     assert done.returncode == 3 and done.stderr.startswith("murmur: the disk is full"), done.stderr
 

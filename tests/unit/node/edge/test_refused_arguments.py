@@ -79,7 +79,10 @@ REFUSED = [
     (["join", f"/ip4/999.2.3.4/tcp/4001/p2p/{PEER}"], "has no valid ip4 host and port"),
     (["join", "runs/bootstrap/invite.txt"], 'give what is in it, "$(cat runs/bootstrap/invite.txt)"'),
     (["bootstrap", "--set", 'swarm.listen=["4001"]'], "swarm.listen: '4001' is not of the form"),
-    (["bootstrap", "--set", 'swarm.announce=["/ip4/x/tcp/1"]'], "swarm.announce: '/ip4/x/tcp/1' has no valid"),
+    (
+        ["bootstrap", "--set", 'swarm.announce=["/ip4/x/tcp/1"]'],
+        "swarm.announce: '/ip4/x/tcp/1' has no valid",
+    ),
     (["demo", "--picture", "nowhere/x.svg"], "--picture nowhere/x.svg: no file can be written there"),
     (["demo", "--picture", "."], "--picture .: no file can be written there"),
     (["config", "show", "."], ". is no config file: name a TOML file, or a preset"),

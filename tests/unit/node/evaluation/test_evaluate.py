@@ -75,6 +75,16 @@ def test_a_run_is_judged_against_its_start_and_an_exported_folder_as_the_run(
     assert "add@3" in shown and "maximum" not in shown and "difference" in shown
 
 
+def test_what_was_found_is_shown_also_where_it_cannot_be_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = trained_run(tmp_path / "run", SKILLED, tasks=TASKS)
+    (run.path / "evaluations").write_text("")  # in the way, as a full or read-only disk is
+    with pytest.raises(OSError, match="evaluations"):
+        evaluate(asked(run.path), UNHEARD, as_json=True)
+    assert told(capsys)["complete"]
+
+
 def test_an_adapter_is_judged_on_its_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = tiny_llama(tmp_path / "base")
     run, _ = trained_run(

@@ -148,3 +148,13 @@ def test_whatever_a_reader_raises_names_the_checkpoint_and_the_older_one(
     save(checkpoints, 2)
     with pytest.raises(CheckpointError, match=r"round-00000002 cannot be read .*round-00000001 is older"):
         checkpoints.load_latest(Damaged())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "5", "[" * 100_000])
+def test_a_state_that_is_none_is_told_with_what_to_do(tmp_path: Path, content: str) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    save(checkpoints, 1)
+    (tmp_path / "round-00000001" / "state.json").write_text(content)
+    with pytest.raises(CheckpointError, match="move it away; there is no older one") as caught:
+        checkpoints.load_latest(Weights())  # type: ignore[arg-type]
+    assert "attribute" not in str(caught.value)
