@@ -264,6 +264,7 @@ def peers(
     run_dir: Annotated[
         Path | None, typer.Option(help="Look at the peers that this run has dealt with.")
     ] = None,
+    last: Annotated[int | None, typer.Option(min=1, help="Only the newest rounds, so many.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
     allow: Annotated[str | None, typer.Option(help="A peer that counts as known from now on.")] = None,
     deny: Annotated[str | None, typer.Option(help="A peer that nothing is taken from any more.")] = None,
@@ -277,7 +278,7 @@ def peers(
 
     if any(words := (allow, deny, by_record)):
         return say_of_peers(invite, run_dir, *words)
-    show_peers(invite_text(invite) if invite else None, run_dir, watch=watch, as_json=as_json)
+    show_peers(invite_text(invite) if invite else None, run_dir, last, watch=watch, as_json=as_json)
 
 
 @app.command()

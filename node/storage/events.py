@@ -201,8 +201,15 @@ class Store:
 class History:
     """Read-only view of a run's events, safe beside a running writer. An absent store is an empty history."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, since: int = -1) -> None:
+        """`since`: the first round of which events are read."""
+        self._path, self._since = path, since
+
+    @classmethod
+    def of_last(cls, path: Path, rounds: int | None) -> History:
+        """The newest `rounds` that were played; None: the whole run. Raises StoreError."""
+        played = cls(path).rounds() if rounds is not None else []
+        return cls(path, played[-rounds:][0].round) if rounds and played else cls(path)
 
     def rounds(self) -> list[RoundEvent]:
         return [event for event in self._events("round") if isinstance(event, RoundEvent)]
@@ -237,8 +244,8 @@ class History:
 
     def _timed(self, kind: str) -> Iterator[tuple[float, Event]]:
         with self._reading() as db:
-            query = "SELECT time, data FROM events WHERE kind = ? ORDER BY id"
-            for at, data in db.execute(query, (kind,)) if db else ():
+            query = "SELECT time, data FROM events WHERE kind = ? AND round >= ? ORDER BY id"
+            for at, data in db.execute(query, (kind, self._since)) if db else ():
                 yield at, KINDS[kind](**json.loads(data))
 
     def _reading(self) -> AbstractContextManager[sqlite3.Connection | None]:

@@ -64,17 +64,19 @@ _ANNOUNCEMENT_LEGEND = (
 )
 
 
-def show_peers(invite: str | None, run_dir: Path | None, *, watch: bool, as_json: bool) -> None:
-    """Prints the peers of a swarm (by invite) or of a run (by folder).
+def show_peers(
+    invite: str | None, run_dir: Path | None, last: int | None = None, *, watch: bool, as_json: bool
+) -> None:
+    """Prints the peers of a swarm (by invite) or of a run (by folder), there of its `last` rounds if that is given.
 
     Raises ConfigError for both at once, RunFolderError, InviteError, TransportDown, and
     ExtraMissing for an invite without py-libp2p.
     """
-    if invite is not None and run_dir is not None:
-        raise ConfigError("murmur peers takes an invite or --run-dir, not both: leave one out")
+    if invite is not None and (run_dir is not None or last is not None):
+        raise ConfigError("murmur peers takes an invite or --run-dir and --last, not both: leave one out")
     if invite is None:
         folder = find_run(run_dir)
-        return _repeat(lambda: _history_view(folder, as_json=as_json), watch=watch)
+        return _repeat(lambda: _history_view(folder, last, as_json=as_json), watch=watch)
     decoded = Invite.decode(invite)
     require_libp2p()
     with closing(Observer(decoded)) as observer:
@@ -85,8 +87,8 @@ def show_peers(invite: str | None, run_dir: Path | None, *, watch: bool, as_json
         _repeat(lambda: _announcements_view(next(looks), as_json=as_json), watch=watch)
 
 
-def _history_view(folder: RunFolder, *, as_json: bool) -> RenderableType:
-    history = History(folder.events)
+def _history_view(folder: RunFolder, last: int | None, *, as_json: bool) -> RenderableType:
+    history = History.of_last(folder.events, last)
     parts = {part.peer: part for part in influences(history)}
     rows = sorted(peer_history(history), key=lambda row: list(parts).index(row.peer))
     if as_json:
@@ -96,8 +98,8 @@ def _history_view(folder: RunFolder, *, as_json: bool) -> RenderableType:
         counts = (row.last_round, row.last_good or "-", row.received, row.set_aside, row.trained_on)
         share, lost = f"{parts[row.peer].share:.0%}", map(format_refused, (row.refused, row.left_out))
         useful = "-" if row.usefulness is None else f"{row.usefulness:+.2f}"
-        last = (row.standing, useful, f"{row.habits:.0f}")
-        table.add_row(short_peer(row.peer), *map(str, counts), share, *lost, *last)
+        standing = (row.standing, useful, f"{row.habits:.0f}")
+        table.add_row(short_peer(row.peer), *map(str, counts), share, *lost, *standing)
     if not rows:
         return f"{folder.path}: no records of peers so far"
     return Group(table, *_answers(rows, list(parts.values())), _HISTORY_LEGEND)
@@ -122,7 +124,8 @@ def _answers(rows: Sequence[PeerHistoryRow], parts: Sequence[Influence]) -> list
         if best
         else "nobody yet: no group of a peer was in an update"
     )
-    refusals = f"{short_peer(worst.peer)}: {format_refused(worst.refused)}"
+    came = worst.received + sum(worst.refused.values())
+    refusals = f"{short_peer(worst.peer)}: {format_refused(worst.refused)} of {came} groups and records"
     lines = [
         f"helps most: {helps}",
         f"refused most: {refusals if worst.refused else 'nobody: nothing of a peer was refused'}",

@@ -16,6 +16,7 @@ NumberArgument = Annotated[
     int, typer.Argument(metavar="ID", help="Id of a rollout, as murmur rollouts lists it.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
+LastOption = Annotated[int | None, typer.Option(min=1, help="Only the newest rounds, so many.")]
 VerdictOption = Annotated[
     str | None,
     typer.Option(
@@ -141,12 +142,12 @@ def runs(
     show_runs(root, as_json=as_json)
 
 
-def stats(run: RunArgument = None, as_json: JsonOption = False) -> None:
+def stats(run: RunArgument = None, last: LastOption = None, as_json: JsonOption = False) -> None:
     """What a round spends its time on, rewards by task, and what peers brought."""
     from node.storage.run_folder import find_run
     from node.ui.inspect.stats import show_stats
 
-    show_stats(find_run(run), as_json=as_json)
+    show_stats(find_run(run), last, as_json=as_json)
 
 
 def replay(

@@ -56,9 +56,10 @@ class RunStats:
     trend: Trend
 
 
-def show_stats(folder: RunFolder, *, as_json: bool) -> None:
-    """Prints the figures of a run. Raises StoreError."""
-    stats, weights = sum_up(str(folder.path), History(folder.events)), weights_of(folder)
+def show_stats(folder: RunFolder, last: int | None, *, as_json: bool) -> None:
+    """Prints the figures of a run, or of its `last` rounds. Raises StoreError."""
+    stats = sum_up(str(folder.path), History.of_last(folder.events, last))
+    weights = weights_of(folder)
     console = new_console()
     if as_json:
         return console.out(plain_json(asdict(stats) | {"weights": asdict(weights)}), highlight=False)

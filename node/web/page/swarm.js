@@ -16,7 +16,7 @@ function showAnswers({ parts, peers }) {
   const worst = mostRefused(peers);
   renew(byId("who"), [parts, peers], () => [
     tile("helps most", best ? toPeer(best.peer) : "nobody yet", best ? best.words : "no group of a peer was in an update so far"),
-    tile("refused most", worst ? toPeer(worst.peer) : "nobody", worst ? reasons(worst.refused) : "nothing of a peer was refused"),
+    tile("refused most", worst ? toPeer(worst.peer) : "nobody", worst ? `${reasons(worst.refused)}, of ${worst.received + total(worst.refused)} groups and records` : "nothing of a peer was refused"),
   ]);
 }
 

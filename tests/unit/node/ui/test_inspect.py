@@ -218,6 +218,7 @@ def test_stats_tell_phases_rewards_and_peers(folder: RunFolder) -> None:
     assert stats["phases"] == pytest.approx(phases)
     assert stats["tasks"]["sort@1"]["first"] == 0.25 and stats["tasks"][TASK.name]["last"] == 0.75  # type: ignore[index]
     assert [row["peer"] for row in stats["peers"]] == [PEER]  # type: ignore[attr-defined]
+    assert as_json("stats", "--last", 1)["tasks"].keys() == {TASK.name}  # type: ignore[attr-defined]
     page = told("stats", "runs/swim-1")
     assert "sampling" in page and "50%" in page and "lePeer1" in page and "all_wrong 2" in page
 

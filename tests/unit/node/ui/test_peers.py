@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
+from sample_events import ROUND
 from typer.testing import CliRunner
 
 from node.cli import app
 from node.config.reading import load_config
+from node.config.schema import ConfigError
 from node.storage.events import ExternalEvent, PeerEvent, Store
 from node.storage.run_folder import RunFolder
 from node.storage.trust_lists import TrustFile
@@ -178,7 +180,7 @@ def test_a_peer_has_one_short_form_everywhere(
     )
     answers = " ".join(shown.split())
     assert f"helps most: {short_peer(ALICE)}: 1 of its groups were in 1 updates" in answers
-    assert f"refused most: {short_peer(ALICE)}: 3 (stale 3)" in answers
+    assert f"refused most: {short_peer(ALICE)}: 3 (stale 3) of 5 groups and records" in answers
     assert "refused most: nobody" not in answers
     peers.show_peers(None, folder.path, watch=False, as_json=True)
     row = json.loads(capsys.readouterr().out)[0]
@@ -198,6 +200,26 @@ def test_where_nobody_was_refused_the_table_says_so(
         store.append(PeerEvent(1, ALICE, 2, 1, {}))
     peers.show_peers(None, folder.path, watch=False, as_json=False)
     assert "refused most: nobody: nothing of a peer was refused" in capsys.readouterr().out
+
+
+def test_the_newest_rounds_alone_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create(load_config("tiny"))
+    with closing(Store(folder.events)) as store:
+        for number, peer in ((1, ALICE), (2, BOB), (3, BOB)):
+            event = replace(ROUND, round=number, trained_local=3, trained_external=1)
+            store.append(
+                event, PeerEvent(number, peer, 1, 0, {}), ExternalEvent(number, peer, "sort@1", number)
+            )
+
+    def told(last: int | None) -> dict[str, tuple[int, float]]:
+        peers.show_peers(None, folder.path, last, watch=False, as_json=True)
+        return {row["peer"]: (row["received"], row["share"]) for row in json.loads(capsys.readouterr().out)}
+
+    assert told(2) == {BOB: (2, 0.25)} and told(1) == {BOB: (1, 0.25)}
+    assert told(99) == told(None) == {ALICE: (1, 1 / 12), BOB: (2, 2 / 12)}
+    with pytest.raises(ConfigError, match="leave one out"):
+        peers.show_peers("INVITE", None, 2, watch=False, as_json=True)
 
 
 def test_a_word_on_a_peer_is_kept_by_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
