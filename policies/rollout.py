@@ -90,6 +90,8 @@ class Rollout:
 
     @property
     def token_ids(self) -> tuple[int, ...]:
+        if len(self.segments) == 1:  # nearly always, and asked for often: nothing to copy
+            return self.segments[0].token_ids
         return tuple(chain.from_iterable(segment.token_ids for segment in self.segments))
 
     @property
