@@ -128,14 +128,14 @@ TABLES = (
     ),
     Table(
         "measures",
-        {"attacks": "attacks"},
+        {"attacks": "attacks --seconds 210"},
         ("swarm", "node/bench/attacks"),
         ("measure",),
         (Column("figure", "figure"),),
     ),
     Table(
         "attacks",
-        {"attacks": "attacks"},
+        {"attacks": "attacks --seconds 210"},
         ("swarm", "node/bench/attacks"),
         ("case",),
         (
