@@ -107,9 +107,14 @@ def _restore(policy: Policy, contender: Contender) -> None:
         return
     try:
         policy.load(contender.checkpoint / "policy")
-    except PolicyError:
-        raise
     except Exception as error:  # the formats' readers fail on damaged files in ways of their own
+        if not contender.checkpoint.exists():
+            raise CheckpointError(
+                f"{contender.checkpoint} is gone: the run went on meanwhile and keeps newer ones (checkpoint.keep): "
+                "ask again, or once it has ended"
+            ) from None
+        if isinstance(error, PolicyError):
+            raise
         raise CheckpointError(
             f"{contender.checkpoint} cannot be read ({error}): name another --round"
         ) from error

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import socket
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,13 +12,14 @@ from node.config.sections.swarm import MB, DhtConfig, TrafficConfig
 from node.rows.kept import handed_on
 from node.storage.run_folder import RunFolder
 from policies.tasks.task import TaskSpec
-from swarm.errors import InviteError
+from swarm.errors import InviteError, TransportDown
 from swarm.exchange.body_store import ServeLimits
 from swarm.extras import has_libp2p, missing_libp2p
 from swarm.gossip.settings import GossipSettings
 from swarm.network.ipc import DhtSettings
 from swarm.transport.base import Transport
 from swarm.transport.dht import DhtTransport
+from swarm.transport.listen_ports import refuse_taken_ports
 from swarm.transport.silo import SiloTransport
 from swarm.wire.invite import Invite
 from swarm.wire.manifest import Manifest
@@ -29,7 +27,6 @@ from swarm.wire.multiaddr import Address, parse_known
 
 # Rounds' worth of external groups in the pool at which fetching rests: more would only grow old.
 ENOUGH_ROUNDS = 8
-PORT_PATIENCE = 2.0  # seconds for a daemon that is just ending to give its port back
 
 
 def build_transport(config: Config, folder: RunFolder) -> Transport:
@@ -77,39 +74,14 @@ def on_last_ports(config: Config, last: Invite | None) -> Config:
 
 
 def check_ports(listen: Sequence[str]) -> None:
-    """Tries every fixed TCP port of `listen` for a moment. Raises ConfigError that names the one that is taken.
+    """Tries every address of `listen` for a moment. Raises ConfigError that names the one that nobody can listen on.
 
     The daemon would fail much later, or share the port with another daemon and lose half of all connections.
     """
-    for text in listen:
-        try:
-            address = Address.parse(text)
-        except InviteError as error:
-            raise ConfigError(
-                f"swarm.listen: {text!r} is no multiaddr like /ip4/0.0.0.0/tcp/4001 ({error})"
-            ) from error
-        if address.port:
-            _try_port(address, text)
-
-
-def _try_port(address: Address, text: str) -> None:
-    family = socket.AF_INET6 if address.family == "ip6" else socket.AF_INET
-    deadline = time.monotonic() + PORT_PATIENCE
-    while True:
-        with socket.socket(family, socket.SOCK_STREAM) as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                return tried.bind((address.host, address.port))
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
-                    time.sleep(0.1)
-                    continue
-                said = (
-                    "is taken" if error.errno == errno.EADDRINUSE else f"is not to be had ({error.strerror})"
-                )
-                raise ConfigError(
-                    f"port {address.port} of swarm.listen {text} {said}: end what uses it, or choose another"
-                ) from None
+    try:
+        refuse_taken_ports(listen)
+    except (InviteError, TransportDown) as error:
+        raise ConfigError(f"swarm.listen: {error}") from None
 
 
 def lan_notice(config: Config) -> str | None:

@@ -68,7 +68,7 @@ class DhtTransport:
         timeout = self._settings.start_timeout if timeout is None else timeout
         with self._changed:
             if not self._changed.wait_for(lambda: self._status.healthy or self._closing.is_set(), timeout):
-                raise TransportDown(f"not in the swarm after {timeout:g} s: {self._status.detail}")
+                raise TransportDown(f"not in the swarm after {timeout:g} s: {_cause(self._status.detail)}")
             if not self._status.healthy:
                 raise TransportDown("the transport is closed")
 
@@ -160,6 +160,12 @@ class DhtTransport:
         with self._changed:
             self._status = status
             self._changed.notify_all()
+
+
+def _cause(detail: str) -> str:
+    if detail != "starting":
+        return detail
+    return "the p2p daemon is still starting, as on a machine that has too much to do: try again, or end other programs"
 
 
 def _down(detail: str, last: TransportStatus | None = None) -> TransportStatus:

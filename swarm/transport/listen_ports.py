@@ -13,15 +13,16 @@ from collections.abc import Sequence
 from swarm.errors import TransportDown
 from swarm.wire.multiaddr import Address
 
-_GRACE = 1.0  # seconds for the daemon of a node that was just killed to go
+_GRACE = 2.0  # seconds for the daemon of a node that was just killed to go
 
 
 def refuse_taken_ports(listen: Sequence[str]) -> None:
     """Raises TransportDown that names the first address which nobody can listen on now, and what to change."""
     for text in listen:
         address = Address.parse(text)
-        if address.port and not address.family.startswith("dns"):
-            _wait_for(address, time.monotonic() + _GRACE)
+        if address.family.startswith("dns"):
+            raise TransportDown(f"cannot listen on {address}: a name; give an address, and announce the name")
+        _wait_for(address, time.monotonic() + _GRACE)
 
 
 def _wait_for(address: Address, deadline: float) -> None:

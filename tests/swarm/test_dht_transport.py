@@ -85,6 +85,15 @@ def flock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, DhtTra
         yield flock
 
 
+def test_a_daemon_that_is_not_up_yet_is_told_with_what_to_do() -> None:
+    starting = closing(DhtTransport(DhtSettings(MANIFEST)))
+    with (
+        starting as transport,
+        pytest.raises(TransportDown, match="still starting, as on a machine that has too"),
+    ):
+        transport.wait_ready(0.0)
+
+
 def test_everybody_gets_the_bodies_of_all_others(flock: dict[str, DhtTransport]) -> None:
     publishers = [flock[name] for name in ("alice", "bob", "carol")]
     bodies = {t.peer_id: os.urandom(200_000) for t in publishers}

@@ -50,7 +50,7 @@ class DhtConfig(Settings):
     """Name of the swarm. With the task list it makes the swarm id: only equal ones meet."""
     bootstrap: tuple[str, ...] = ()
     """Multiaddrs ending in /p2p/<PeerID> of peers to join through. Empty starts a swarm of one's own."""
-    listen: tuple[str, ...] = ("/ip4/0.0.0.0/tcp/0",)
+    listen: tuple[str, ...] = Field(default=("/ip4/0.0.0.0/tcp/0",), min_length=1)
     """Multiaddrs to listen on. Port 0 lets the system choose. Add /ip6/::/tcp/0 for IPv6."""
     announce: tuple[str, ...] = ()
     """Multiaddrs that others should dial instead, behind a port forward."""

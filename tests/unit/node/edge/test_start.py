@@ -208,20 +208,20 @@ def test_a_model_that_is_not_there_is_told_before_torch_is_imported_or_a_folder_
 def test_a_port_that_is_taken_is_named(
     played: Played, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("node.runtime.transports.PORT_PATIENCE", 0.1)
+    monkeypatch.setattr("swarm.transport.listen_ports._GRACE", 0.1)
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
         listen = f"/ip4/127.0.0.1/tcp/{port}"
-        with pytest.raises(start.ConfigError, match=f"port {port} of swarm.listen {listen} is taken"):
+        with pytest.raises(start.ConfigError, match=f"cannot listen on {listen}: TCP port {port} is taken"):
             check_ports([listen])
         before = sorted(Path.cwd().rglob("*"))
         told = murmur(monkeypatch, capsys, "bootstrap", "--set", f'swarm.listen=["{listen}"]')
         assert told.code == 2 and f"port {port} " in told.err and "is taken" in told.err
         assert sorted(Path.cwd().rglob("*")) == before
     check_ports([listen])
-    for bad, words in (("/ip4/203.0.113.9/tcp/4001", "is not to be had"), ("tcp:4001", "is no multiaddr")):
+    for bad, words in (("/ip4/203.0.113.9/tcp/4001", "is no address of this"), ("4001", "not of the form")):
         with pytest.raises(start.ConfigError, match=words):
             check_ports([bad])
 

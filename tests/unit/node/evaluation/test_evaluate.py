@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from node.evaluation.errors import EvaluationError
 from node.evaluation.options import options_of
 from node.evaluation.report import report_of
 from node.export.command import export_run
+from node.storage.checkpoint import CheckpointError
 from node.ui.patience import Patience
 from policies.rollout import Finish, Problem, Rollout
 from policies.tasks import TaskSpec, build_task
@@ -83,6 +85,17 @@ def test_what_was_found_is_shown_also_where_it_cannot_be_kept(
     with pytest.raises(OSError, match="evaluations"):
         evaluate(asked(run.path), UNHEARD, as_json=True)
     assert told(capsys)["complete"]
+
+
+def test_a_checkpoint_that_its_run_gave_up_meanwhile_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = trained_run(tmp_path / "run", SKILLED, tasks=TASKS)
+    found = contenders(asked(run.path))
+    shutil.rmtree(run.path / "checkpoints")
+    monkeypatch.setattr("node.evaluation.command.contenders", lambda options: found)
+    with pytest.raises(CheckpointError, match="is gone: the run went on meanwhile"):
+        evaluate(asked(run.path), UNHEARD, as_json=True)
 
 
 def test_an_adapter_is_judged_on_its_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

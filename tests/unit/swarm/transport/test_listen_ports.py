@@ -54,8 +54,11 @@ def test_one_port_is_for_both_families_and_the_connections_of_before_do_not_hold
 
 
 def test_hosts_that_are_not_of_this_machine_are_named() -> None:
-    with pytest.raises(TransportDown, match=r"203\.0\.113\.7 is no address of this machine"):
-        refuse_taken_ports(("/ip4/203.0.113.7/tcp/4001",))
+    for port in (4001, 0):
+        with pytest.raises(TransportDown, match=r"203\.0\.113\.7 is no address of this machine"):
+            refuse_taken_ports((f"/ip4/203.0.113.7/tcp/{port}",))
+    with pytest.raises(TransportDown, match=r"/dns4/pond\.example/tcp/0: a name; give an address"):
+        refuse_taken_ports(("/dns4/pond.example/tcp/0",))
 
 
 def test_a_transport_on_a_taken_port_is_refused_at_once_and_starts_nothing() -> None:
