@@ -46,7 +46,7 @@ REFUSED = [
     (["bootstrap", "--beside", "garbage"], "invite"),
     (["demo", "--set", "swarm.bootstrap=[]"], "murmur demo does not read it"),
     (["demo", "--set", "swarm.type=silo"], "murmur demo does not read it"),
-    (["peers", "INVITE", "--run-dir", "x"], "an invite or --run-dir, not both"),
+    (["peers", "INVITE", "--run-dir", "x"], "an invite or --run-dir and --last, not both"),
     (["run", "--resume", "--set", "seed=3"], "a resumed run keeps its config"),
     (["silo", "tiny", "--resume"], "a resumed run keeps its config: leave out 'tiny'"),
     (["run", "tiny", "--resume", "--run-dir", "kept"], "leave out 'tiny'"),
