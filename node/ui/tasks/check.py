@@ -14,6 +14,7 @@ from node.ui.visible_text import indented
 if TYPE_CHECKING:
     from policies.tasks.data_task import DataTask
 
+MOST_UNJUDGED = 3  # texts without a verdict, after which no other is scored: each may have cost a minute
 JUNK = "I do not know, perhaps none of them."
 
 
@@ -46,7 +47,7 @@ def show_check(tasks: Sequence[DataTask], rows: int, *, as_json: bool) -> None:
 
 def _tried(task: DataTask, rows: int) -> list[Shown]:
     """The first rows of training; an answer of another row shows that not every answer is right."""
-    shown = []
+    shown, unjudged = [], 0
     for prompt, answer in task.training[:rows]:
         other = next((wrong for _, wrong in (*task.training, *task.held_out) if wrong != answer), None)
         completions = {
@@ -56,12 +57,17 @@ def _tried(task: DataTask, rows: int) -> list[Shown]:
             repr(JUNK): JUNK,
             "nothing": "",
         }
-        rewards = {what: task.verifier.score(text, answer) for what, text in completions.items()}
+        rewards: dict[str, float | None] = {}
+        for what, text in completions.items():
+            rewards[what] = task.verifier.score(text, answer) if unjudged < MOST_UNJUDGED else None
+            unjudged += rewards[what] is None
         shown.append(Shown(prompt, answer, rewards))
     return shown
 
 
 def _warning(shown: Sequence[Shown]) -> str | None:
+    if shown and all(reward is None for row in shown for reward in row.rewards.values()):
+        return "no verdict on any text: the verifier raises, gives no number from 0 to 1, or takes too long"
     if all(not (row.rewards["the answer alone"] or row.rewards["the answer, marked"]) for row in shown):
         return "no right answer got a reward: is the answer's form what the verifier looks for?"
     if any((row.rewards[repr(JUNK)] or 0.0) > 0.5 for row in shown):

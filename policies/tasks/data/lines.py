@@ -9,7 +9,8 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -72,9 +73,9 @@ def csv_rows(path: Path, wanted: Collection[str]) -> Iterator[Row]:
 
 def _header(values: list[str]) -> list[str]:
     header = [value.strip() for value in values]
-    twice = sorted({name for name in header if header.count(name) > 1})
+    twice = _twice(header)
     if twice or "" in header:
-        what = f"names {twice[0]!r} twice" if twice and twice[0] else "has a column without a name"
+        what = f"names {twice[:60]!r} twice" if twice else "has a column without a name"
         raise DataError(f"line 1: the header {what}: name each column once")
     return header
 
@@ -98,9 +99,13 @@ def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Raises ValueError for a key that is there twice: which of its values is meant?"""
     table = dict(pairs)
     if len(table) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+        raise ValueError(f"the key {(_twice(key for key, _ in pairs) or '')[:60]!r} is there twice")
     return table
+
+
+def _twice(names: Iterable[str]) -> str | None:
+    """The first name that is there more than once; a line may have a million."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

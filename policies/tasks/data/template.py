@@ -15,6 +15,7 @@ from policies.tasks.data.row import DataError, Row, names_shown, refuse_control
 
 MAX_TEMPLATE = 10_000  # characters
 MAX_RENDERED = 100_000
+MAX_NAMES = 500  # of columns, among which a mistyped one's is looked for
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
@@ -78,6 +79,6 @@ class Template:
 
 def _meant(column: str, known: Collection[str]) -> str:
     """The nearest name, whatever its case and spaces."""
-    names = {name.strip().casefold(): name for name in known}
+    names = {name.strip().casefold(): name for name in sorted(known)[:MAX_NAMES]}
     near = difflib.get_close_matches(column.strip().casefold()[:60], names, n=1, cutoff=0.6)
     return f", did you mean {names[near[0]][:60]!r}?" if near else ""

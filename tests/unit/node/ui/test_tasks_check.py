@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from node.cli import app
+from policies.tasks.verifiers.regex import Regex
 
 run = CliRunner().invoke
 ROWS = "".join(json.dumps({"q": f"{i} + 1?", "a": f"#### {i + 1}"}) + "\n" for i in range(30))
@@ -63,6 +64,25 @@ def test_a_config_s_data_tasks_are_those_that_its_run_meets() -> None:
 def test_a_verifier_that_cannot_tell_is_warned_of(verifier: str, words: str) -> None:
     done = run(app, ["tasks", "check", "sums.jsonl", *ASKED[:4], "--verifier", verifier])
     assert done.exit_code == 0 and words in done.output
+
+
+def test_a_verifier_that_comes_to_no_end_is_asked_three_times_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+    monkeypatch.setattr(Regex, "score", lambda *texts: asked.append(texts))
+    verifier = '{"name": "regex", "pattern": "(a+)+$"}'
+    done = run(app, ["tasks", "check", "sums.jsonl", *ASKED[:4], "--verifier", verifier])
+    assert done.exit_code == 0 and "no verdict on any text: the verifier raises" in done.output
+    assert len(asked) == 3
+
+
+def test_texts_of_rows_move_no_cursor() -> None:
+    rows = [{"q": f"{i} \u202e", "a": f"\u2066{i}"} for i in range(30)]
+    Path("sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for verb in (["check", "own.toml"], ["show", "data:sums", "--config", "own.toml"]):
+        told = run(app, ["tasks", *verb]).output
+        assert "\\u202e" in told and "\u202e" not in told and "\u2066" not in told
 
 
 @pytest.mark.parametrize(

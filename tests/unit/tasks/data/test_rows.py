@@ -138,6 +138,7 @@ def test_a_folder_of_this_machine_is_never_taken_for_a_data_set_that_an_invite_n
         read(f"{PREFIX}squad", revision="a" * 40)
 
 
+MANY_KEYS = json.dumps({str(key): 1 for key in range(300_000)})[:-1].encode() + b', "7": 1}'
 BAD = [
     ("a.jsonl", b'{"question": 1}\n{"question": \n', "line 2: not JSON"),
     ("a.jsonl", b'{"question": NaN}\n', "line 1: column 'question' holds nan, which is no number"),
@@ -178,6 +179,8 @@ BAD = [
     ("a.csv", b"q;a\n1;2;3\n", "line 2: 3 values for 2 columns: put values that hold ';' in quotes"),
     ("a.csv", b"q,a\r1,2\r3,4\r", "line 1: not CSV .*save it with line feeds at line ends"),
     ("a.csv", b"q,q\n1,2\n", "line 1: the header names 'q' twice"),
+    ("a.csv", f"{','.join(map(str, range(300_000)))},7\n1\n".encode(), "line 1: the header names '7' twice"),
+    ("a.jsonl", MANY_KEYS, "the key '7' is there twice"),
     ("a.csv", b"q,\n1,2\n", "a column without a name"),
     ("a.csv", b"q,answer\n1,x\x00y\n", r"line 2: column 'answer' holds the control character U\+0000"),
     ("a.csv", b'q,a\n"' + b"x\n" * 100_000, "not CSV"),
