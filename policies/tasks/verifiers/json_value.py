@@ -34,7 +34,8 @@ class JsonValue(Settings):
         """Raises VerifierError."""
         if len(answer) > SCANNED_CHARACTERS or last_value(answer) is NOTHING:
             raise VerifierError(
-                f"the answer {answer[:40]!r} is no JSON object or list of at most {SCANNED_CHARACTERS} characters"
+                f"the answer {answer[:40]!r} is no JSON object or list of at most {SCANNED_CHARACTERS} characters; "
+                "the verifiers exact and number compare single values"
             )
 
     def score(self, completion: str, answer: str) -> float:

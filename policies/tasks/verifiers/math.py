@@ -36,7 +36,7 @@ class Math(Settings):
     def version(self) -> str:
         """Ours and the libraries'. Raises VerifierError where one is missing."""
         try:
-            return " ".join(["2", *(f"{library} {metadata.version(library)}" for library in LIBRARIES)])
+            return " ".join(["3", *(f"{library} {metadata.version(library)}" for library in LIBRARIES)])
         except metadata.PackageNotFoundError as error:
             raise VerifierError(f"verifier math needs the package {error.name}: {INSTALL}") from None
 

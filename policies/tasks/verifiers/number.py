@@ -17,6 +17,7 @@ from policies.tasks.verifiers.verifier import VerifierError
 # Longer ones are equal where their characters are.
 MAX_DIGITS = 400
 MAX_EXPONENT = 400
+SHORT = 40  # characters of an answer without a way to it, which holds one number
 _MIXED = re.compile(r"([-+]?)([0-9]{1,80})\s{1,3}([0-9]{1,80})/([0-9]{1,80})")
 _NUMBER = re.compile(
     rf"(?<![\w.])(?:[-+]?[0-9]++\s{{1,3}}[0-9]++/[0-9]++(?![\w/]|\.[0-9])|[-+]?{UNSIGNED}(?:\s?/\s?{UNSIGNED})?)"
@@ -35,7 +36,7 @@ class Number(Settings):
 
     @property
     def version(self) -> int:
-        return 2
+        return 3
 
     def check_answer(self, answer: str) -> None:
         """Raises VerifierError for an answer that holds no number, or not one alone."""
@@ -47,8 +48,12 @@ class Number(Settings):
         if last_number(answer) is None:
             raise VerifierError(f"the answer {answer[:40]!r} holds no number")
         plain = plain_number(part)
-        read = _NUMBER.findall(plain)[-1]
-        if not any(map(str.isalpha, plain)) and len(_DIGITS.findall(read)) < len(_DIGITS.findall(plain)):
+        *others, read = _NUMBER.findall(plain)
+        left_out = not any(map(str.isalpha, plain)) and len(_DIGITS.findall(read)) < len(
+            _DIGITS.findall(plain)
+        )
+        several = len(part) <= SHORT and "=" not in part and {*map(_value, others)} - {_value(read)}
+        if left_out or several:
             raise VerifierError(
                 f"the answer {part[:40]!r} would be read as {read}: write one number, such as 1000, 1,000, 3.14 or 1/2"
             )

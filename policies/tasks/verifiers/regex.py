@@ -49,7 +49,7 @@ class Regex(Settings):
 
     @property
     def version(self) -> int:
-        return 2
+        return 3
 
     def check_answer(self, answer: str) -> None:
         """Raises VerifierError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import cached_property
 from typing import Literal
 
@@ -15,6 +16,7 @@ from policies.tasks.verifiers.verifier import VerifierError
 
 # Longer right answers are no answers; a completion's part is compared whole, which takes time in its length.
 MAX_ANSWER = 4000
+_SMALL = re.compile(r"[\s(*]{0,9}([a-z])[).:]\s")
 _EDGES = " \t\r\n.,;:!?\"'`*()[]{}$="
 
 
@@ -27,7 +29,7 @@ class Exact(Settings):
 
     @property
     def version(self) -> int:
-        return 2
+        return 3
 
     def check_answer(self, answer: str) -> None:
         """Raises VerifierError."""
@@ -52,7 +54,7 @@ class Choice(Settings):
 
     @property
     def version(self) -> int:
-        return 1
+        return 2
 
     def check_answer(self, answer: str) -> None:
         """Raises VerifierError."""
@@ -63,11 +65,18 @@ class Choice(Settings):
             )
 
     def score(self, completion: str, answer: str) -> float:
-        """1.0 or 0.0. A small letter counts where the answer is that letter alone."""
-        part = answer_part(completion)
+        """1.0 or 0.0. A small letter counts where it is alone, or begins a part without capital ones: `b) a dog`."""
+        part = self._article.sub(r"\1", unicodedata.normalize("NFKC", answer_part(completion)))
         alone = self._bare(part)
-        found = [alone] if len(alone) == 1 and alone in self.choices else self._pattern.findall(part)
+        found = [alone] if alone and alone in self.choices else self._pattern.findall(part)
+        if not found and (small := _SMALL.match(part)):
+            found = [small[1].upper()]
         return float(bool(found) and found[-1] == self._bare(answer))
+
+    @cached_property
+    def _article(self) -> re.Pattern[str]:
+        """What comes before the A of `B) A dog`, or of `B. A is wrong`."""
+        return re.compile(rf"((?<![A-Za-z0-9'])[{self.choices}][).:]\**\s{{1,3}})A(?=\s[a-z])")
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:

@@ -55,6 +55,16 @@ RIGHT = [
     ({"name": "format", "form": "last_number"}, "unused", "it is -.5"),
     ("choice", "B", "A or C? It is (B)."),
     ("choice", "(b)", "<answer>b</answer>"),
+    ("choice", "B", "(B) A dog"),
+    ("choice", "B", "The answer is B. A is wrong."),
+    ("choice", "A", "**A.** A dog"),
+    ("choice", "A", "The answer is A because of it"),
+    ("choice", "B", "<answer>b) a dog</answer>"),
+    ("choice", "B", "a) is out, so I say B"),
+    ("choice", "D", "Ｄ"),
+    ("exact", "don't", "don\u2019t"),
+    ("exact", "a \u201cb\u201d", 'a "b"'),
+    ("number", "1/2, or 0.5", "0.5"),
     ("choice", "D", r"\boxed{\text{D}}"),
     ("json", '{"a": [1, 2.0]}', 'Here: ```json\n{ "a" : [1.0, 2] }\n```'),
     ("json", "[true]", "[1] " * 400 + "[true]"),
@@ -83,6 +93,9 @@ WRONG = [
     ("number", "5", "none"),
     ("choice", "A", "ABCD"),
     ("choice", "A", "A B C D"),
+    ("choice", "B", "(B) A dog. (C) A cat"),
+    ("choice", "A", "(B) A dog"),
+    ("choice", "B", "b or a) both"),
     ("choice", "A", "I'd say B'A"),
     ("json", "[1]", "[true]"),
     ("json", "[1]", "[1, 2]"),
@@ -187,7 +200,7 @@ def test_equal_descriptions_are_equal_and_others_are_not() -> None:
     ]
     assert canonical[0] == canonical[1] == canonical[2]
     assert len(set(canonical)) == 3
-    assert json.loads(canonical[0])[0][1:] == [2, {"name": "number", "tolerance": 0.0}]
+    assert json.loads(canonical[0])[0][1:] == [3, {"name": "number", "tolerance": 0.0}]
 
 
 @pytest.mark.parametrize(
@@ -231,6 +244,8 @@ def test_what_cannot_be_built_says_what_can(described: Any, words: str) -> None:
         ("number", "1 000", "'1 000' would be read as 000: write one number, such as 1000, 1,000"),
         ("number", "3,14", "would be read as 14"),
         ("number", "#### 1.234,56", "would be read as 56"),
+        ("number", "3 hours 20 minutes", "would be read as 20"),
+        ("number", "5 or 6", "would be read as 6"),
         ("number", "5:30", "would be read as 30"),
         ("number", "2^10", "is an expression: the verifier math compares those"),
         ("number", r"3\sqrt{2}", "is an expression"),
@@ -238,7 +253,7 @@ def test_what_cannot_be_built_says_what_can(described: Any, words: str) -> None:
         ("choice", "E", "none of A, B, C, D"),
         ("choice", "AB", "none of A, B, C, D"),
         ("choice", "", "none of A, B, C, D"),
-        ("json", "7", "no JSON object or list"),
+        ("json", "7", "characters; the verifiers exact and number compare single values"),
         ("json", "[" * 5000, "no JSON object or list"),
         ("json", "[" * 65 + "]" * 65, "no JSON object or list"),
         ("exact", "x" * 4001, "an answer of 4001 characters; exact takes 1 to 4000"),
