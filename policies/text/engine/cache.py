@@ -54,6 +54,12 @@ class Table:
         """Size of the tensors that were made so far."""
         return sum(tensor.nbytes for pair in self._layers.values() for tensor in pair)
 
+    def clear(self) -> None:
+        """Zeroes it in place, as at first use."""
+        for pair in self._layers.values():
+            for tensor in pair:
+                tensor.zero_()
+
     def move(self, source: int, target: int, length: int) -> None:
         """Copies the first `length` places of one row over another row's."""
         for pair in self._layers.values():

@@ -37,6 +37,10 @@ class Decoder:
         self.rollouts = rollouts
         self.device: torch.device = model.device
 
+    @property
+    def tables(self) -> tuple[Table, Table]:
+        return self.prompts, self.rollouts
+
     def load_prompts(self, prompts: Sequence[tuple[int, ...]], first: int) -> torch.Tensor:
         """Computes prompts of one length into the prompts' table from row `first`; logits after them (k, V)."""
         ids = torch.tensor(prompts, device=self.device)

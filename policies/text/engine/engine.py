@@ -21,9 +21,9 @@ from policies.text.engine.adapters import UnmergeableError, moved_adapters
 from policies.text.engine.attention import UnsupportedError
 from policies.text.engine.batch import AHEAD, Batch, Ended
 from policies.text.engine.cache import Table
-from policies.text.engine.cuda_graphs import BucketedSteps, bucket, cuda_graph, row_bucket
-from policies.text.engine.decoder import Decoder, Step
+from policies.text.engine.decoder import Decoder
 from policies.text.engine.hf_fallback import GenerateFallback
+from policies.text.engine.kept_steps import kept_steps
 from policies.text.engine.lean_step import LeanModel
 from policies.text.engine.packed import can_pack
 from policies.text.engine.probe import (
@@ -74,6 +74,7 @@ class Engine:
         with moved_adapters(model):
             probe_trained(model)
             self._model = self._own_or_trained()
+            self._kept = kept_steps(self._model)
             with narrowed_windows(self._model, model), self._autocast():
                 self._footprint, self._fallback = self._probed()
         self.refresh()
@@ -127,6 +128,8 @@ class Engine:
             else:
                 with shared_attention(self._model):
                     self._run(batch, plan, stop, meter)
+        if self._kept is not None:
+            self._kept.settle()
         meter.read()
         self.figures = {
             **asdict(batch.work),
@@ -148,6 +151,8 @@ class Engine:
                     batch.step()
             except RuntimeError as error:
                 slots = memory_plan.halved(slots, error)
+                if self._kept is not None:
+                    self._kept.drop()
                 self._install(batch, plan, slots)
                 memory_plan.release(self._model.device)
                 continue
@@ -156,15 +161,13 @@ class Engine:
                 break
 
     def _install(self, batch: Batch, plan: memory_plan.Plan, slots: int) -> None:
-        """Fresh tables; they take memory only as they are written."""
-        prompts = min(plan.prompts, slots)
-        captured = self._model.device.type == "cuda"
-        rows = (bucket(prompts), row_bucket(slots)) if captured else (prompts, slots)
-        decoder = Decoder(
-            self._model, Table(rows[0], plan.prompt_width), Table(rows[1], plan.width), self._lean
-        )
-        step: Step = BucketedSteps(decoder, cuda_graph) if captured else decoder.step
-        batch.install(decoder, step, slots, AHEAD if captured else 1)
+        """Empty tables; fresh ones take memory only as they are written."""
+        if self._kept is not None:
+            batch.install(*self._kept.fitting(plan, slots), slots, AHEAD)
+            return
+        prompts, rollouts = Table(min(plan.prompts, slots), plan.prompt_width), Table(slots, plan.width)
+        decoder = Decoder(self._model, prompts, rollouts, self._lean)
+        batch.install(decoder, decoder.step, slots)
 
     def _refuse_longer(self, prompt: int, completion: int) -> None:
         if self._longest is not None and prompt + completion > self._longest:
@@ -174,7 +177,9 @@ class Engine:
             )
 
     def _room(self) -> int:
-        return self._budget or int(memory_plan.FREE_SHARE * memory_plan.free_bytes(self._model.device))
+        kept = self._kept.bytes if self._kept is not None else 0
+        free = memory_plan.free_bytes(self._model.device) + kept
+        return self._budget or int(memory_plan.FREE_SHARE * free)
 
     def _plan(self, requests: Sequence[Request], budget: int) -> memory_plan.Plan:
         prompts = [len(ids) for ids in {request.prompt_ids for request in requests}]

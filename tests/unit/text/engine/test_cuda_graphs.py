@@ -10,43 +10,41 @@ from tiny_models import SHARED, asked, made
 
 from policies.text.engine import Engine
 from policies.text.engine import engine as engine_module
-from policies.text.engine.batch import AHEAD, Batch
-from policies.text.engine.cache import Table
-from policies.text.engine.cuda_graphs import BucketedSteps, Replay, bucket, row_bucket
-from policies.text.engine.decoder import Decoder
-from policies.text.engine.memory_plan import Plan
+from policies.text.engine import kept_steps as kept_module
+from policies.text.engine.cuda_graphs import Replay, bucket, cuda_graph, row_bucket
+from policies.text.engine.kept_steps import KeptSteps
 
 
 def padded_steps(capture: Callable[[Replay], Replay], monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines step as on a GPU, by `capture` in place of a graph."""
+    monkeypatch.setattr(engine_module, "kept_steps", lambda model: KeptSteps(model, capture))
 
-    def install(self: Engine, batch: Batch, plan: Plan, slots: int) -> None:
-        tables = Table(bucket(plan.prompts), plan.prompt_width), Table(row_bucket(slots), plan.width)
-        decoder = Decoder(self._model, *tables)
-        batch.install(decoder, BucketedSteps(decoder, capture), slots, AHEAD)
 
-    monkeypatch.setattr(engine_module.Engine, "_install", install)
+class Captures:
+    """Counts the captures of `capture`, which by default makes no graph of a pass."""
+
+    def __init__(self, capture: Callable[[Replay], Replay] = lambda run: run) -> None:
+        self.count = 0
+        self._capture = capture
+
+    def __call__(self, run: Replay) -> Replay:
+        self.count += 1
+        run()  # as the warm-up of a capture does
+        return self._capture(run)
 
 
 @pytest.mark.parametrize("name", SHARED)
 def test_padded_steps_sample_what_exact_ones_do(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     requests = asked(copies=4, most=60)
     expected = Engine(made(name), (), slots=7).run(requests)
-    captures = 0
-
-    def count(run: Replay) -> Replay:
-        nonlocal captures
-        captures += 1
-        run()  # as the warm-up of a capture does
-        return run
-
-    padded_steps(count, monkeypatch)
+    captures = Captures()
+    padded_steps(captures, monkeypatch)
     engine = Engine(made(name), (), slots=7)
     found = engine.run(requests)
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.token_ids == theirs.token_ids
         assert ours.logprobs == pytest.approx(theirs.logprobs, abs=1e-4)
-    assert captures < int(engine.figures["decode_steps"]) / 5
+    assert captures.count < int(engine.figures["decode_steps"]) / 5
 
 
 @pytest.mark.parametrize(("count", "padded"), [(1, 1), (2, 2), (3, 4), (8, 8), (9, 16)])
@@ -83,6 +81,50 @@ def test_a_step_that_cannot_be_captured_is_run_as_it_is(
     assert [one.token_ids for one in found] == [one.token_ids for one in expected]
     told = [record.message for record in caplog.records if "not captured as CUDA graphs" in record.message]
     assert (tries, len(told)) == (1, 1) if not shortage else (tries > 1 and not told)
+
+
+GRAPHS = [
+    pytest.param("cpu", lambda run: run, id="cpu"),
+    pytest.param("cuda", cuda_graph, id="cuda", marks=pytest.mark.gpu),
+]
+
+
+@pytest.mark.parametrize(("device", "capture"), GRAPHS)
+def test_graphs_are_kept_over_updates_and_sample_by_the_new_weights(
+    device: str, capture: Callable[[Replay], Replay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captures, model = Captures(capture), made("smollm2").to(device)
+    padded_steps(captures, monkeypatch)
+    engine = Engine(model, (), slots=7)
+    engine.run(asked(copies=4, most=40))
+    first = captures.count
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.1)
+    engine.refresh()
+    found = engine.run(asked(copies=4, most=40))
+    assert 0 < first == captures.count
+    afresh = Engine(model, (), slots=7).run(asked(copies=4, most=40))
+    assert [one.token_ids for one in found] == [one.token_ids for one in afresh]
+    assert captures.count > first, "another engine's graphs are its own"
+
+
+@pytest.mark.parametrize("change", ["longer", "more", "moved", "much"])
+def test_graphs_that_no_longer_fit_are_made_anew(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For longer or more rollouts, for weights that lie elsewhere, or as tables took too much to stay."""
+    captures = Captures()
+    padded_steps(captures, monkeypatch)
+    if change == "much":
+        monkeypatch.setattr(kept_module, "KEPT_SHARE", 0.0)
+    engine = Engine(made("smollm2"), (), slots=40)
+    engine.run(asked(copies=1, most=30))
+    first = captures.count
+    assert engine._kept is not None and (engine._kept.bytes == 0) is (change == "much")
+    if change == "moved":
+        for parameter in engine._model.parameters():
+            parameter.data = parameter.data.clone()
+    engine.run(asked(copies=4 if change == "more" else 1, most=60 if change == "longer" else 30))
+    assert captures.count > first
 
 
 @pytest.mark.gpu
