@@ -46,7 +46,10 @@ class RolloutHistory:
     def find(self, query: RolloutQuery) -> list[KeptRollout]:
         """At most `query.limit` rollouts. Raises StoreError."""
         where, values = _rollouts_where(query)
-        return self._select(f"{where}ORDER BY {_ORDERS[query.order]} LIMIT ?", [*values, query.limit])
+        order = _ORDERS[query.order]
+        if query.order == "newest" and query.round is not None:
+            order = f"g.origin IS NOT NULL, {order}"  # of one round, which is equally new, the own ones first
+        return self._select(f"{where}ORDER BY {order} LIMIT ?", [*values, query.limit])
 
     def newest(self) -> int:
         """The highest id; 0 where no rollout is kept. Raises StoreError."""
@@ -80,6 +83,12 @@ class RolloutHistory:
             )
             rows = db.execute(query_text, [*values, query.limit]).fetchall() if db else []
         return [RefusedGroup(*row) for row in rows]
+
+    def newest_refusals(self) -> dict[str, str]:
+        """By peer, what was wrong with the group of it that was refused last. Raises StoreError."""
+        with self._reading() as db:
+            newest = "SELECT peer, detail, MAX(id) FROM refused_groups GROUP BY peer"
+            return {peer: detail for peer, detail, _ in (db.execute(newest).fetchall() if db else [])}
 
     def refused_fitting(self, query: RolloutQuery) -> int:
         """How many refused groups a query fits, without its limit. Raises StoreError."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict
 from itertools import chain
@@ -18,6 +18,7 @@ from rich.table import Table
 from node.config.schema import ConfigError
 from node.storage.events import History
 from node.storage.influence import Influence, influences
+from node.storage.rollout_history import RolloutHistory
 from node.storage.run_folder import RunFolder, find_run
 from node.ui.peer_rows import AnnouncementRow, PeerHistoryRow, announcements, peer_history
 from node.ui.round_columns import format_refused
@@ -102,7 +103,8 @@ def _history_view(folder: RunFolder, last: int | None, *, as_json: bool) -> Rend
         table.add_row(short_peer(row.peer), *map(str, counts), share, *lost, *standing)
     if not rows:
         return f"{folder.path}: no records of peers so far"
-    return Group(table, *_answers(rows, list(parts.values())), _HISTORY_LEGEND)
+    details = RolloutHistory(folder.events).newest_refusals()
+    return Group(table, *_answers(rows, list(parts.values()), details), _HISTORY_LEGEND)
 
 
 def _told_of(part: Influence) -> dict[str, float | None]:
@@ -115,8 +117,10 @@ def _told_of(part: Influence) -> dict[str, float | None]:
     }
 
 
-def _answers(rows: Sequence[PeerHistoryRow], parts: Sequence[Influence]) -> list[str]:
-    """Who helps most and who is refused most, a line each."""
+def _answers(
+    rows: Sequence[PeerHistoryRow], parts: Sequence[Influence], details: Mapping[str, str]
+) -> list[str]:
+    """Who helps most and who is refused most, a line each; `details` say by peer what was wrong last."""
     best = next((part for part in parts if part.updates), None)
     worst = max(rows, key=lambda row: sum(row.refused.values()))
     helps = (
@@ -126,6 +130,7 @@ def _answers(rows: Sequence[PeerHistoryRow], parts: Sequence[Influence]) -> list
     )
     came = worst.received + sum(worst.refused.values())
     refusals = f"{short_peer(worst.peer)}: {format_refused(worst.refused)} of {came} groups and records"
+    refusals += f"; last: {details[worst.peer]}" if worst.peer in details else ""
     lines = [
         f"helps most: {helps}",
         f"refused most: {refusals if worst.refused else 'nobody: nothing of a peer was refused'}",

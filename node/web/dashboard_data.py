@@ -17,12 +17,14 @@ from node.config.schema import Config
 from node.config.sections.swarm import SiloConfig
 from node.storage.events import History, RoundEvent
 from node.storage.influence import influences
+from node.storage.rollout_history import RolloutHistory
 from node.storage.run_folder import RunFolder
 from node.storage.trust_lists import TrustFile, Word
 from node.ui.inspect.trend import Trend, trend_of
 from node.ui.inspect.weights import Weights, weights_of
 from node.ui.peer_rows import PeerHistoryRow, peer_history
 from node.ui.standing import standing
+from node.ui.visible_text import one_line
 from node.web.curves import curve, moving, thinned
 from node.web.finite import finite
 from node.web.learning import Learning, learning_of
@@ -115,6 +117,7 @@ class Dashboard:
     learning: Learning
     trend: Trend
     words: dict[str, Word]  # the owner's, by peer
+    refusals: dict[str, str]  # by peer, what was wrong with the group that was refused last
     weights: Weights | None  # None where the run has no folder of its own
 
 
@@ -146,6 +149,7 @@ def project(
         learning=learning_of(rounds, node.history.problems()),
         trend=trend_of(rounds, node.history.evaluations()),
         words=words,
+        refusals=_refusals(node.folder) if node.folder else {},
         weights=weights_of(node.folder) if node.folder else None,
     )
 
@@ -153,6 +157,11 @@ def project(
 def plain(dashboard: Dashboard) -> dict[str, Any]:
     """The same in what JSON has: figures that are not finite become None."""
     return dict(finite(asdict(dashboard)))
+
+
+def _refusals(folder: RunFolder) -> dict[str, str]:
+    newest = RolloutHistory(folder.events).newest_refusals()
+    return {peer: one_line(detail, 200) for peer, detail in newest.items()}
 
 
 def _parts(history: History) -> list[PeerPart]:

@@ -16,7 +16,7 @@ from node.ui.inspect.png import png_of
 from node.ui.visible_text import visible
 from node.web.errors import QueryError
 
-SHOWN: Final = 50  # rollouts an answer at most
+SHOWN: Final = 100  # rollouts an answer at most
 SHOWN_CHARACTERS: Final = 4_000  # of a text
 MAX_QUERY: Final = 512  # characters of a query string
 MAX_ROUND: Final = 10**9

@@ -17,6 +17,12 @@ NumberArgument = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
 LastOption = Annotated[int | None, typer.Option(min=1, help="Only the newest rounds, so many.")]
+LimitOption = Annotated[
+    int | None, typer.Option(min=1, max=100_000, help="How many; 20 by default, of one round 200.")
+]
+ShowOption = Annotated[
+    bool, typer.Option("--show", help="By groups, each with its problem and the right answer; texts whole.")
+]
 VerdictOption = Annotated[
     str | None,
     typer.Option(
@@ -68,7 +74,8 @@ def rollouts(  # noqa: PLR0913  each filter is an option
     wrong: Annotated[bool, typer.Option("--wrong", help="Only those with less.")] = False,
     best: Annotated[bool, typer.Option("--best", help="Highest rewards first.")] = False,
     worst: Annotated[bool, typer.Option("--worst", help="Lowest rewards first.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = 20,
+    limit: LimitOption = None,
+    show: ShowOption = False,
     follow: FollowOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -78,6 +85,7 @@ def rollouts(  # noqa: PLR0913  each filter is an option
     from node.storage.rollout_rows import RolloutQuery, verdict_named
     from node.storage.run_folder import find_run
     from node.ui.inspect.rollout_list import follow_rollouts, show_refused, show_rollouts
+    from node.ui.inspect.rollout_page import show_groups
 
     _refuse_contradictions(
         own=own,
@@ -88,6 +96,7 @@ def rollouts(  # noqa: PLR0913  each filter is an option
         wrong=wrong,
         refused=refused,
         follow=follow,
+        show=show,
     )
     query = RolloutQuery(
         round=round_number,
@@ -98,10 +107,10 @@ def rollouts(  # noqa: PLR0913  each filter is an option
         right=True if right else False if wrong else None,
         verdict=verdict_named(verdict) if verdict else None,
         order="best" if best else "worst" if worst else "newest",
-        limit=limit,
+        limit=limit or (20 if round_number is None else 200),
     )
-    show = show_refused if refused else follow_rollouts if follow else show_rollouts
-    show(find_run(Path(run) if run else None), query, as_json=as_json)
+    tell = show_refused if refused else follow_rollouts if follow else show_groups if show else show_rollouts
+    tell(find_run(Path(run) if run else None), query, as_json=as_json)
 
 
 def _refuse_contradictions(**chosen: bool) -> None:
@@ -114,6 +123,10 @@ def _refuse_contradictions(**chosen: bool) -> None:
     if chosen["refused"] and any(chosen[name] for name in ("own", "best", "worst", "right", "wrong")):
         raise InspectError("--refused lists groups that peers sent, and none of them was scored: leave out "
                            "--own, --best, --worst, --right and --wrong")  # fmt: skip
+    if chosen["show"] and (chosen["refused"] or chosen["follow"]):
+        raise InspectError(
+            "--show tells rollouts that are kept, by their groups: leave out --refused and --follow"
+        )
     if chosen["follow"] and any(chosen[name] for name in ("refused", "best", "worst")):
         raise InspectError("--follow lists rollouts as they come: leave out --refused, --best and --worst")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -9,9 +10,10 @@ from rich.console import Console
 from node.storage.rollout_history import RolloutHistory
 from node.storage.rollout_rows import KeptRollout, RolloutQuery
 from node.storage.run_folder import RunFolder
+from node.ui.inspect.empty_answer import why_no_rollouts
 from node.ui.inspect.errors import InspectError
 from node.ui.inspect.png import png_of
-from node.ui.inspect.rollout_list import advantage_cell, origin_cell, plain_rollout, text_cell
+from node.ui.inspect.rollout_list import advantage_cell, origin_cell, plain_rollout, show_rollouts, text_cell
 from node.ui.invocation import murmur
 from node.ui.run_view import new_console
 from node.ui.visible_text import one_line, plain_json, quoted
@@ -44,6 +46,32 @@ def show_rollout(folder: RunFolder, number: int, image: Path | None, *, as_json:
     _print(console, rollout, others)
     if image is not None:
         console.print(f"\nits image is in {image}", soft_wrap=True)
+
+
+def show_groups(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> None:
+    """Prints what a query finds by groups: the problem, the right answer, and each text whole. Raises StoreError."""
+    if as_json:
+        return show_rollouts(folder, query, as_json=True)
+    found, console = RolloutHistory(folder.events).find(query), new_console()
+    if not found:
+        return console.print(why_no_rollouts(folder.events, query))
+    for members in _grouped(found):
+        first = members[0]
+        where = f"round {first.round}, {origin_cell(first)}, {one_line(first.task)}, seed {first.seed}"
+        console.out(f"\n{where}\n{quoted(first.prompt)}", highlight=False)
+        console.out(f"right answer: {one_line(first.answer) or '(judged by its scorer)'}", highlight=False)
+        for each in members:
+            figures = f"rollout {each.id}, reward {each.reward:.3f}, advantage {advantage_cell(each)}"
+            written = text_cell(each) if each.image is not None else each.text
+            console.out(f"  {figures}\n{quoted(written)}", highlight=False)
+
+
+def _grouped(rollouts: Sequence[KeptRollout]) -> list[list[KeptRollout]]:
+    """By group, in the order in which each comes first."""
+    groups: dict[int, list[KeptRollout]] = {}
+    for rollout in rollouts:
+        groups.setdefault(rollout.group, []).append(rollout)
+    return list(groups.values())
 
 
 def _print(console: Console, rollout: KeptRollout, others: list[KeptRollout]) -> None:

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import unicodedata
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -104,6 +105,26 @@ def test_the_list_says_what_was_trained_on_and_why_not(folder: RunFolder) -> Non
     )
 
 
+def test_of_a_round_the_own_rollouts_come_first_and_all_are_listed(folder: RunFolder) -> None:
+    assert ids("--round", 2) == [13, *range(12, 4, -1)] and ids("--round", 2, "--worst")[0] == 12
+    group = Group(TASK.problem(6), tuple(rollout(str(each), 0.0) for each in range(60)))
+    with closing(Store(folder.events, 10**7)) as store:
+        scored = ScoredGroup(group, (None,) * 60, "all_wrong")
+        store.append(replace(ROUND, round=3), rollouts=RoundRollouts(3, [scored]))
+    assert len(ids("--round", 3)) == 60 and len(ids()) == 20
+
+
+def test_groups_are_shown_with_their_problems(folder: RunFolder) -> None:
+    page = told("rollouts", "--round", 1, "--show")
+    lines = [" ".join(line.split()) for line in page.splitlines()]
+    first = lines.index(f"round 1, own, {TASK.name}, seed 3")
+    assert TASK.problem(3).prompt in page and f"right answer: {TASK.problem(3).answer}" in lines[first:]
+    assert "rollout 1, reward 1.000, advantage +0.500" in lines[first:]
+    assert "rollout 4, reward 0.000, advantage all wrong" in lines[:first]
+    assert as_json("rollouts", "--show")["fitting"] == 13
+    assert "kept is from nobody." in told("rollouts", "--show", "--peer", "nobody")
+
+
 def test_one_rollout_is_shown_whole_with_its_problem_and_group(folder: RunFolder) -> None:
     page = told("rollouts", "show", 1)
     assert TASK.problem(3).prompt in page and "reward 1.000, advantage +0.500" in page
@@ -140,6 +161,7 @@ def test_what_cannot_be_shown_is_said(folder: RunFolder, arguments: list[str], w
 COMMANDS = [
     ["rollouts", "--limit", "99"],
     ["rollouts", "--refused"],
+    ["rollouts", "--show", "--limit", "99"],
     ["rollouts", "--limit", "99", "--json"],
     ["rollouts", "--refused", "--json"],
     *(["rollouts", "show", str(number)] for number in range(5, 13)),
@@ -151,7 +173,6 @@ COMMANDS = [
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_nothing_of_a_peer_is_printed_raw(folder: RunFolder, arguments: list[str]) -> None:
-    import unicodedata
 
     shown = told(*arguments)
     unsafe = {c for c in shown if unicodedata.category(c) in UNSAFE_CATEGORIES} - {"\n"}

@@ -218,6 +218,7 @@ def test_rollouts_are_filtered_by_the_query_string(hostile: DashboardServer) -> 
 
     assert ids("") == list(range(13, 0, -1)) == ids("?kind=all&order=newest&round=&task=&peer=")
     assert ids("?round=1") == [4, 3, 2, 1] and ids("?kind=own&order=best&round=1") == [1, 4, 3, 2]
+    assert ids("?round=2") == [13, *range(12, 4, -1)]  # own first
     assert ids("?task=digits") == [13] and ids("?kind=external&peer=lePeer1") == list(range(12, 4, -1))
     assert ids("?task=maximum&seed=3") == [*range(12, 4, -1), 2, 1] and ids("?id=2") == [2, 1]
     assert (

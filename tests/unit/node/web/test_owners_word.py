@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from kept_rollouts import PEER as REFUSED
 from kept_rollouts import make_run
 
 from node.storage.trust_lists import TrustFile
@@ -94,6 +95,10 @@ def test_what_is_no_word_is_refused_in_ours(
 ) -> None:
     told = say(server, said)
     assert told[0] == status and b"<script>" not in told[1] and words(tmp_path) == {}
+
+
+def test_what_was_wrong_last_is_told_of_each_peer(server: DashboardServer) -> None:
+    assert server.run.look()["refusals"] == {REFUSED: "announced 700 s ago"}
 
 
 def test_no_answer_has_the_key(server: DashboardServer) -> None:
