@@ -97,7 +97,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text ({error.reason}): save it as UTF-8") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+        backslash = "\\" in str(error)
+        hint = "; in single quotes a backslash is one, as in pattern = '\\d+'" if backslash else ""
+        raise ConfigError(f"{path}: not valid TOML: {error}{hint}") from None
 
 
 def _lay_over(tree: dict[str, Any], override: str) -> None:

@@ -43,8 +43,20 @@ def row_of(place: str, record: Mapping[str, Any], wanted: Collection[str]) -> Ro
 
 
 def text_of(value: Any, place: str, column: str) -> str | None:
-    """A value as a template shows it; lists and tables as JSON. Raises DataError for what has no text."""
+    """A value as a template shows it; lists and tables as JSON, a chat of one turn as what is said in it.
+
+    Raises DataError for what has no text.
+    """
     match value:
+        case [{"role": str(), "content": str(said)}]:
+            text = said
+        case [{"role": str(), "content": _}, *turns] if all(
+            isinstance(t, dict) and "role" in t for t in turns
+        ):
+            raise DataError(
+                f"{place}: column {column!r} holds a chat of {len(turns) + 1} turns: name a column with the question, "
+                "or the answer, alone"
+            )
         case None:
             return None
         case str():

@@ -186,6 +186,7 @@ def test_missing_file_lists_presets() -> None:
     ("content", "words"),
     [
         (b"a = " + b"[" * 100_000 + b"]" * 100_000, "not valid TOML"),
+        (b'a = "\\d+"', "in single quotes a backslash is one, as in pattern = "),
         ("rounds = 3".encode("utf-16"), "not UTF-8 text (invalid start byte): save it as UTF-8"),
         (b'tasks = ["sort"]', "tasks.0: must be a section of keys; it is 'sort'"),
         (b"tasks = []", "tasks: must have at least 1, has 0"),

@@ -117,6 +117,22 @@ def test_what_stands_in_columns_that_are_not_read_matters_to_nobody(tmp_path: Pa
     assert (found["question"], found["answer"], found["loss"], found["vector"]) == ("a", "1", None, None)
 
 
+def test_a_chat_of_one_turn_is_what_is_said_and_of_several_is_no_question(tmp_path: Path) -> None:
+    question, answer = {"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}
+    file = tmp_path / "chat.jsonl"
+    file.write_text(json.dumps({"question": [question], "answer": [answer]}))
+    assert read(file) == [{"question": "2 + 2?", "answer": "4"}]
+    parquet.write_table(
+        pyarrow.Table.from_pylist([{"question": [question], "answer": [answer]}]), tmp_path / "a.parquet"
+    )
+    assert read(tmp_path / "a.parquet") == [{"question": "2 + 2?", "answer": "4"}]
+    file.write_text(json.dumps({"question": [question, answer], "answer": "4"}))
+    with pytest.raises(
+        DataError, match="column 'question' holds a chat of 2 turns: name a column with the question"
+    ):
+        read(file)
+
+
 def test_narrow_numbers_of_a_table_have_the_digits_that_were_written(tmp_path: Path) -> None:
     file = tmp_path / "a.parquet"
     numbers = [0.1, 1 / 3, 16777216.0, None]
