@@ -5,18 +5,14 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-_CHARGED = threading.local()  # `seconds` beside the thread's own; `since`: when a collection began in it
+_CHARGED = threading.local()  # `seconds` of helper processes, for what the thread asked of them
 
 
 def thread_seconds() -> float:
-    """CPU seconds of the calling thread, and of helper processes for what it asked of them.
-
-    Whole garbage collections are left out: with torch loaded one takes 0.2 s, for what all threads made, and the
-    thread that it happens to run in did nothing to deserve it.
-    """
+    """CPU seconds of the calling thread, and of helper processes for what it asked of them."""
     return time.thread_time() + _charged()
 
 
@@ -25,17 +21,21 @@ def charge(seconds: float) -> None:
     _CHARGED.seconds = _charged() + seconds
 
 
+@contextmanager
+def collections_held_back() -> Iterator[None]:
+    """No garbage collection begins meanwhile by itself.
+
+    With torch loaded a whole one takes 0.2 s, for what all threads made, and would count for the one that it happens
+    to run in. Callbacks of `gc` could leave it out, but an exception of a signal that comes in one of them is lost.
+    """
+    held = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if held:
+            gc.enable()
+
+
 def _charged() -> float:
     return float(getattr(_CHARGED, "seconds", 0.0))
-
-
-def _leave_out(phase: str, facts: Mapping[str, Any]) -> None:
-    if facts["generation"] < 2:
-        return
-    if phase == "start":
-        _CHARGED.since = time.thread_time()
-    else:
-        charge(_CHARGED.since - time.thread_time())
-
-
-gc.callbacks.append(_leave_out)

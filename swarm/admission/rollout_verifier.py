@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from policies.rollout import Group
 from policies.tasks.task import HELD_OUT_SEED, ImageTask, Task
-from policies.workers.thread_seconds import thread_seconds
+from policies.workers.thread_seconds import collections_held_back, thread_seconds
 from policies.workers.turns import for_peers
 from swarm.admission.group_reader import (
     LEAST_ROLLOUTS,
@@ -108,7 +108,7 @@ class RolloutVerifier:
         """
         if announcement.peer == self.peer:
             return []
-        with for_peers():
+        with for_peers(), collections_held_back():
             verified = self._verify_body(announcement, wire)
         verdicts = [verdict for verdict, _ in verified]
         self.records.note_delivered(announcement.peer, announcement.host, verdicts)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
+from contextlib import suppress
 
-from policies.workers.thread_seconds import charge, thread_seconds
+from policies.workers.thread_seconds import charge, collections_held_back, thread_seconds
 
 
-def test_a_collection_of_what_all_threads_made_is_nobodys_work() -> None:
-    """One that met an honest peer's group while it was read took 0.2 s, ten times what a body may waste."""
-    made_by_all: list[list[int]] = [[] for _ in range(200_000)]
-    counted, worked = thread_seconds(), time.thread_time()
-    for _ in range(5):
-        gc.collect()
-    counted, worked = thread_seconds() - counted, time.thread_time() - worked
-    assert made_by_all and counted < worked / 2
+def test_collections_wait_until_the_work_is_done_and_stay_off_where_they_were() -> None:
+    def enabled(*, before: bool) -> list[bool]:
+        gc.enable() if before else gc.disable()
+        try:
+            with suppress(KeyError), collections_held_back():
+                inside = gc.isenabled()
+                raise KeyError
+            return [inside, gc.isenabled()]
+        finally:
+            gc.enable()
+
+    assert enabled(before=True) == [False, True]
+    assert enabled(before=False) == [False, False]
 
 
 def test_a_helpers_work_counts_for_the_thread_that_asked_for_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 
 import pytest
@@ -61,6 +62,20 @@ def test_what_came_of_a_body_goes_into_its_peer_s_record_and_habits() -> None:
     assert ALICE in str(keeper.records.snapshot())
     [(peer, task, _)] = keeper.habits.snapshot()["peers"]
     assert (peer, task) == (ALICE, "addition@1")
+
+
+def test_no_collection_of_all_garbage_falls_into_the_reading_of_a_body() -> None:
+    """One of 0.2 s did, and two good groups of an honest peer were called a waste of time."""
+    during: list[bool] = []
+
+    class Watching(Addition):
+        def score(self, problem: Problem, completion: str) -> float | None:
+            during.append(gc.isenabled())
+            return super().score(problem, completion)
+
+    keeper = RolloutVerifier(SWARM, NODE, {Addition.name: Watching()}, encode, ManualClock())
+    keeper.verify(*offer(body([group(7)], ALICE)))
+    assert during and not any(during) and gc.isenabled()
 
 
 def test_a_text_of_as_many_characters_as_may_be_is_read_and_one_more_is_not() -> None:
