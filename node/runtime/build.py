@@ -23,6 +23,7 @@ from node.storage.trust_lists import TrustFile
 from node.ui.invocation import murmur
 from policies.diffusion.pipeline.settings import PipelineSettings
 from policies.diffusion.policy import DiffusionPolicy
+from policies.local_cache import default_cache
 from policies.policy import Policy, PolicyError
 from policies.seeds import derive_generator
 from policies.strategies import build_strategy, trained_rollouts
@@ -135,11 +136,11 @@ def build_policy(config: Config, progress: Progress) -> Policy:
         raise ConfigError(f"policy.{error}") from None
     if not isinstance(chosen, EmbeddedPolicyConfig):
         require_memory(config, device)
-        return TextPolicy.from_settings(chosen.model, chosen, device, config.run_seed)
+        return TextPolicy.from_settings(chosen.model, chosen, device, config.run_seed, default_cache())
     model, tokenizer = load_embedded(
         chosen.warm_start, progress=lambda done, total: progress("warm start", done, total)
     )
-    return TextPolicy(model.to(device), tokenizer, chosen, seed=config.run_seed)
+    return TextPolicy(model.to(device), tokenizer, chosen, seed=config.run_seed, proofs=default_cache())
 
 
 def _build_diffusion(

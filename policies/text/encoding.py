@@ -58,9 +58,10 @@ class Encoding:
         ]
         self.stop_strings = StopStrings(stop_texts(tokenizer, settings), lambda ids: self._written(ids))
         plain = plain_tokenizer(tokenizer)
-        self.fingerprint = hashlib.sha256(plain.to_str().encode()).hexdigest()[:8]
+        serialised = plain.to_str()
+        self.fingerprint = hashlib.sha256(serialised.encode()).hexdigest()[:8]
         """Eight hex digits; equal for equal vocabularies, merges and rules."""
-        self._literal = literal_tokenizer(plain, self._control_ids)
+        self._literal = literal_tokenizer(plain, serialised, self._control_ids)
         # What the cap can hold at most: longer texts are cut before they cost any time. Control tokens hold no text.
         words = (word for word, index in plain.get_vocab().items() if index not in self._control_ids)
         self._max_characters = max_tokens * max(map(len, words))

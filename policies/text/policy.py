@@ -17,11 +17,13 @@ from policies.text.arithmetic import has_bfloat16
 from policies.text.batching import Row, rows_of
 from policies.text.chat.turn_ends import complete_tokenizer, generation_ends
 from policies.text.encoding import Encoding
-from policies.text.engine import Continuation, Engine, Request, Sampling
+from policies.text.engine import Continuation, Engine, EngineProof, Request, Sampling
 from policies.text.loading import fitness
 from policies.text.loading.companions import save_companions
 from policies.text.loading.library_errors import as_policy_error
 from policies.text.loading.weights import load_weights, parameters_of, plain_model, save_weights
+from policies.text.proof import Proof, Proofs
+from policies.text.scoring import TrainerProof
 from policies.text.settings import GenerationSettings, ModelSettings, TextSettings
 from policies.text.trainer import GroupTrainer, NothingToTrainError
 
@@ -39,13 +41,16 @@ class TextPolicy:
         settings: TextSettings,
         *,
         seed: int = 0,
+        proofs: Path | None = None,
     ) -> None:
-        """Raises PolicyError, with what to change, for a model that cannot be prompted, sampled or trained."""
+        """`proofs`: folder with what comparisons of models have shown; None compares, and keeps nothing.
+
+        Raises PolicyError, with what to change, for a model that cannot be prompted, sampled or trained.
+        """
         base = plain_model(model)
         settings = settings.settled(bfloat16=has_bfloat16(base.device))
         self._settings = settings
         generation = settings.generation
-        name = type(base).__name__
         self._model = model
         self._tokenizer = tokenizer
         self._encoding = Encoding(
@@ -64,25 +69,13 @@ class TextPolicy:
         if generation.max_external_tokens is not None:
             cap = generation.max_external_tokens
             fitness.check_context(self._context, len(prompt) - 1, cap, "max_external_tokens")
-        fitness.check_fitness(base, model, tokenizer, prompt)
-        with as_policy_error(f"{name} cannot be trained", "choose another model"):
-            self._trainer = GroupTrainer(
-                model,
-                tokenizer,
-                settings.trainer,
-                generation.temperature,
-                seed,
-                rounding=agreement.expected_rounding(base, settings),
-            )
-        with as_policy_error(f"{name} cannot be sampled from", "choose another model"):
-            self._engine = Engine(
-                base,
-                self._encoding.ends.stops,
-                slots=generation.slots,
-                memory_budget=generation.memory_bytes,
-                arithmetic=settings.arithmetic,
-                ended=self._encoding.stop_strings.ended if self._encoding.stop_strings else None,
-            )
+        self._proofs = Proofs(proofs, model, settings) if proofs else None
+        proof = self._proofs.read() if self._proofs else None
+        fitness.check_fitness(base, model, tokenizer, prompt, proven=proof is not None)
+        self._trainer = self._new_trainer(seed, proof.trainer if proof else None)
+        self._engine = self._new_engine(proof.engine if proof else None)
+        if self._proofs and proof is None:
+            self._proofs.keep(Proof(self._engine.proof, self._trainer.proof))
         self._engine.require_room(generation.max_new_tokens)
         self._engine_is_behind = False  # its copy of the weights is older than the policy's
         self._version = 0
@@ -90,13 +83,44 @@ class TextPolicy:
             -64:
         ]
 
+    def _new_trainer(self, seed: int, proof: TrainerProof | None) -> GroupTrainer:
+        base = plain_model(self._model)
+        with as_policy_error(f"{type(base).__name__} cannot be trained", "choose another model"):
+            return GroupTrainer(
+                self._model,
+                self._tokenizer,
+                self._settings.trainer,
+                self._generation.temperature,
+                seed,
+                rounding=agreement.expected_rounding(base, self._settings),
+                proof=proof,
+            )
+
+    def _new_engine(self, proof: EngineProof | None) -> Engine:
+        base = plain_model(self._model)
+        with as_policy_error(f"{type(base).__name__} cannot be sampled from", "choose another model"):
+            return Engine(
+                base,
+                self._encoding.ends.stops,
+                slots=self._generation.slots,
+                memory_budget=self._generation.memory_bytes,
+                arithmetic=self._settings.arithmetic,
+                ended=self._encoding.stop_strings.ended if self._encoding.stop_strings else None,
+                proof=proof,
+            )
+
     @classmethod
     def from_settings(
-        cls, model: ModelSettings, settings: TextSettings, device: torch.device, seed: int = 0
+        cls,
+        model: ModelSettings,
+        settings: TextSettings,
+        device: torch.device,
+        seed: int = 0,
+        proofs: Path | None = None,
     ) -> TextPolicy:
         """Loads the model and its tokenizer. Raises PolicyError with the fix when it cannot be had."""
         loaded, tokenizer = models.load(model, device, seed)
-        return cls(loaded, tokenizer, in_words(settings), seed=seed)
+        return cls(loaded, tokenizer, in_words(settings), seed=seed, proofs=proofs)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -182,6 +206,8 @@ class TextPolicy:
         except NothingToTrainError:
             return None
         self._engine_is_behind = True
+        if self._proofs and (found := step.accumulated.agreement) and found.off:
+            self._proofs.forget()
         if step.learning_rate > 0:  # zero at the first update of a warmup
             self._version += 1
         return UpdateReport(

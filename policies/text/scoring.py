@@ -10,6 +10,7 @@ import math
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -49,13 +50,21 @@ def least_saving(layers: int, parameters: int, *, cpu: bool) -> float:
     return LEAST_SAVING_ON_CPU * layers / parameters if cpu else LEAST_SAVING
 
 
+@dataclass(frozen=True, slots=True)
+class TrainerProof:
+    """That prompts are shared and rows padded exactly, by comparisons that a later start need not repeat."""
+
+    quiet: bool  # updates have to `quieten` the model
+    balances: bool  # the loss has a term for the balance of experts
+
+
 class ScoringTrainer(GRPOTrainer):
     """Owns model, optimiser and scheduler, and scores rows of any lengths. What it trains on is `GroupTrainer`'s."""
 
     epsilon_low: float
     epsilon_high: float
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a trainer is made of
         self,
         model: torch.nn.Module,
         tokenizer: PreTrainedTokenizerBase,
@@ -64,8 +73,12 @@ class ScoringTrainer(GRPOTrainer):
         seed: int,
         *,
         rounding: float = EXACT,
+        proof: TrainerProof | None = None,
     ) -> None:
-        """`rounding`: mean difference in nats that the arithmetic of sampler and trainer explains."""
+        """`rounding`: mean difference in nats that the arithmetic of sampler and trainer explains.
+
+        `proof`: of this model under these settings, where it was compared before.
+        """
         device = next(model.parameters()).device
         if settings.optimizer == "adamw_8bit":
             require_bitsandbytes("trainer.optimizer")
@@ -105,10 +118,17 @@ class ScoringTrainer(GRPOTrainer):
         self.refusal: str | None = None  # why prompts are not shared; None where they are
         self._scorer: CompletionScorer | None = None
         self._by_logits = False
-        self.aux_loss_enabled: bool = self.aux_loss_enabled and self._balances()
-        self._scorer = self._scorer_or_none()
-        self._one_row = self._padding_matters()
-        self._quiet = needs_quiet(self.model, torch.tensor([probe_texts(self._plain)[0]], device=device))
+        if proof is None:
+            self._compare()
+        else:
+            self.aux_loss_enabled: bool = proof.balances
+            self._scorer, self._one_row, self._quiet = self._new_scorer(), False, proof.quiet
+
+    @property
+    def proof(self) -> TrainerProof | None:
+        """None where prompts are not shared, or rows not padded."""
+        found = TrainerProof(self._quiet, self.aux_loss_enabled)
+        return None if self._scorer is None or self._one_row else found
 
     @property
     def path(self) -> str:
@@ -155,6 +175,14 @@ class ScoringTrainer(GRPOTrainer):
             return nullcontext()
         return self._scorer.sharing(torch.tensor(prompt, device=self.accelerator.device))
 
+    def _compare(self) -> None:
+        """The best way of scoring that is exact. Raises PolicyError where none is."""
+        self.aux_loss_enabled = self.aux_loss_enabled and self._balances()
+        self._scorer = self._scorer_or_none()
+        self._one_row = self._padding_matters()
+        text = torch.tensor([probe_texts(self._plain)[0]], device=self.accelerator.device)
+        self._quiet = needs_quiet(self.model, text)
+
     @torch.no_grad()
     def _balances(self) -> bool:
         """Whether the library computes the term for the balance of experts that the configuration asks for."""
@@ -175,15 +203,18 @@ class ScoringTrainer(GRPOTrainer):
         try:
             if self._settings.gradient_checkpointing:
                 raise UnfitError("gradient checkpointing keeps no keys and values")
-            scorer = CompletionScorer(
-                plain, self.temperature, self.accelerator.autocast, balances=self.aux_loss_enabled
-            )
+            scorer = self._new_scorer()
             scorer.compare(partial(super()._get_per_token_logps_and_entropies, self._prepared))
         except UnfitError as error:
             self.refusal = str(error)
             logger.warning("%s trains by TRL's slower step: %s", type(plain).__name__, error)
             return None
         return scorer
+
+    def _new_scorer(self) -> CompletionScorer:
+        return CompletionScorer(
+            self._plain, self.temperature, self.accelerator.autocast, balances=self.aux_loss_enabled
+        )
 
     @property
     def _plain(self) -> PreTrainedModel:

@@ -12,6 +12,8 @@ from transformers import PreTrainedTokenizerBase
 # Tags round a model's reasoning or answer. Some tokenizers call them special, though they belong to what it writes.
 CONTENT_TAG = re.compile(r"think|thought|reason|scratch|reflect|answer|solution", re.IGNORECASE)
 
+ADDED = '"added_tokens":'
+
 
 def control_ids(tokenizer: PreTrainedTokenizerBase, structural: Collection[int]) -> frozenset[int]:
     """Special tokens and those of `structural`, whatever the tokenizer calls them; without content tags."""
@@ -34,15 +36,18 @@ def plain_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     return copy
 
 
-def literal_tokenizer(plain: Tokenizer, controls: Collection[int]) -> Tokenizer:
-    """`plain`, or a copy of it, that reads the spelling of every control token as ordinary characters."""
-    serialised = json.loads(plain.to_str())
-    added = serialised["added_tokens"]
+def literal_tokenizer(plain: Tokenizer, serialised: str, controls: Collection[int]) -> Tokenizer:
+    """`plain`, or a copy of it, that reads the spelling of every control token as ordinary characters.
+
+    `serialised`: `plain` as JSON. Only its list of added tokens is read, which lies before the vocabulary.
+    """
+    start = serialised.index(ADDED) + len(ADDED)
+    added, end = json.JSONDecoder().raw_decode(serialised, start)
     if all(token["special"] == (token["id"] in controls) for token in added):
         return plain
     for token in added:
         token["special"] = token["id"] in controls
-    literal = Tokenizer.from_str(json.dumps(serialised))
+    literal = Tokenizer.from_str(serialised[:start] + json.dumps(added) + serialised[end:])
     literal.encode_special_tokens = True
     return literal
 

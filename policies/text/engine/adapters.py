@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from peft.tuners.lora import LoraLayer
-from peft.tuners.lora.layer import ParamWrapper
+from peft.tuners.lora.layer import Linear, ParamWrapper
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper, ModulesToSaveWrapper
 
@@ -114,6 +114,10 @@ def _with_adapters(wrapper: torch.nn.Module, leaf: str, weight: torch.Tensor) ->
 
 def _with_lora(layer: LoraLayer, adapter: str, weight: torch.Tensor) -> torch.Tensor:
     variant = layer.lora_variant.get(adapter)
+    if variant is None and type(layer) is Linear and not layer.fan_in_fan_out:
+        low, high = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
+        if weight.dtype == low.dtype == high.dtype:  # one product, where peft makes three tensors
+            return torch.addmm(weight, high, low, alpha=layer.scaling[adapter])
     if variant is None:
         delta: torch.Tensor = layer.get_delta_weight(adapter)
         return weight + delta

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
 import torch
@@ -25,7 +25,7 @@ from policies.text.engine.decoder import Decoder
 from policies.text.engine.hf_fallback import GenerateFallback
 from policies.text.engine.kept_steps import kept_steps
 from policies.text.engine.lean_step import LeanModel
-from policies.text.engine.packed import can_pack
+from policies.text.engine.packed import can_pack, packed_layers
 from policies.text.engine.probe import (
     FOREIGN,
     brief,
@@ -44,10 +44,19 @@ logger = logging.getLogger(__name__)
 Figures: TypeAlias = dict[str, float | int | str]
 
 
+@dataclass(frozen=True, slots=True)
+class EngineProof:
+    """How a working copy was found to be exact, by comparisons that a later start need not repeat."""
+
+    packed: bool  # its weights lie as the processor's products read them
+    lean: bool  # it takes the lean decode step
+    token_bytes: int  # of one token's keys and values in all layers
+
+
 class Engine:
     """Samples from one model whose weights may change between calls; call `refresh` after they did."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an engine is made of
         self,
         model: PreTrainedModel,
         eos_ids: Collection[int],
@@ -56,10 +65,11 @@ class Engine:
         memory_budget: int | None = None,
         arithmetic: Arithmetic = "auto",
         ended: Ended | None = None,
+        proof: EngineProof | None = None,
     ) -> None:
         """`slots`: most rollouts at once. `memory_budget`: bytes beyond the weights; None: half of what is free.
 
-        `ended`: what ends a completion beside `eos_ids`.
+        `ended`: what ends a completion beside `eos_ids`. `proof`: of this model, where it was compared before.
         """
         self.figures: Figures = {}
         self.refusal: str | None = None  # why it is `generate` that samples; None where it is not
@@ -71,18 +81,26 @@ class Engine:
         self._dtype = weights.arithmetic_for(model, arithmetic)
         self._longest = exact_length(model)
         self._lean: LeanModel | None = None
-        with moved_adapters(model):
-            probe_trained(model)
-            self._model = self._own_or_trained()
-            self._kept = kept_steps(self._model)
-            with narrowed_windows(self._model, model), self._autocast():
-                self._footprint, self._fallback = self._probed()
+        self._token_bytes = 0  # of keys and values; 0 where `generate` samples
+        if proof is not None and weights.fits_copy(model, self._dtype):
+            self._take(proof)
+        else:
+            self._compare()
+        self._kept = kept_steps(self._model)
         self.refresh()
 
     @property
     def exact(self) -> bool:
         """Whether it computes in float32, so that its log-probs are those of a float32 trainer up to rounding."""
         return self._dtype == torch.float32
+
+    @property
+    def proof(self) -> EngineProof | None:
+        """None where it is not a working copy that samples, by the engine's own steps."""
+        if self._fallback is not None or self._model is self._trained:
+            return None
+        packed = any(True for _ in packed_layers(self._model))
+        return EngineProof(packed, self._lean is not None, self._token_bytes)
 
     @property
     def path(self) -> str:
@@ -189,6 +207,22 @@ class Engine:
             prompts = [0]
         return memory_plan.plan(self._footprint, prompts, widths, self._slots, budget)
 
+    def _take(self, proof: EngineProof) -> None:
+        """The ways that were compared before, weights still to be taken over."""
+        self._model = weights.working_copy(self._trained, self._dtype, packed=proof.packed)
+        self._lean = LeanModel(self._model) if proof.lean else None
+        self._token_bytes = proof.token_bytes
+        self._footprint = memory_plan.Footprint.of(self._model, proof.token_bytes)
+        self._fallback: GenerateFallback | None = None
+
+    def _compare(self) -> None:
+        """The best way that is exact. Raises PolicyError where none is."""
+        with moved_adapters(self._trained):
+            probe_trained(self._trained)
+            self._model = self._own_or_trained()
+            with narrowed_windows(self._model, self._trained), self._autocast():
+                self._footprint, self._fallback = self._probed()
+
     def _own_or_trained(self) -> PreTrainedModel:
         """A working copy where there is room for one and it is exact, else the trained model itself."""
         if not weights.fits_copy(self._trained, self._dtype):
@@ -215,8 +249,8 @@ class Engine:
     def _probed(self) -> tuple[memory_plan.Footprint, GenerateFallback | None]:
         """The engine, else `generate` on padded rows, else on one row at a time. Raises PolicyError beyond that."""
         try:
-            self._lean, token_bytes = self._probed_lean()
-            return memory_plan.Footprint.of(self._model, token_bytes), None
+            self._lean, self._token_bytes = self._probed_lean()
+            return memory_plan.Footprint.of(self._model, self._token_bytes), None
         except UnsupportedError as error:
             name, self.refusal = type(self._model).__name__, str(error)
             logger.warning("%s is sampled by transformers' generate, which is slower: %s", name, error)

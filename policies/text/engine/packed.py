@@ -15,14 +15,13 @@ LEAST_WEIGHTS = {torch.float32: 2**18, torch.bfloat16: 0}
 
 
 class PackedLinear(torch.nn.Module):
-    """Stands in for a `torch.nn.Linear` whose weights do not train; `pack` sets them."""
+    """Stands in for a `torch.nn.Linear` whose weights do not train; they are still to be set, by `pack`."""
 
     def __init__(self, plain: torch.nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = plain.in_features, plain.out_features
         self.dtype = plain.weight.dtype
         self.bias = plain.bias
-        self.pack(plain.weight)
 
     def pack(self, weight: torch.Tensor) -> None:
         """Takes `weight` (out, in) over."""

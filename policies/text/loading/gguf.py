@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
-CONVERSION = 1  # raised when `_converted` changes: kept conversions then stay unused
+CONVERSION = 2  # raised when `_converted` or the sums change: kept conversions then stay unused
 WHOLE = "1000GB"  # one file, however large the model
 PROBE = "What is 12 + 7?\n  Straße 東京 → ■"  # told apart by tokenizers that differ
 

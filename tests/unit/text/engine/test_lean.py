@@ -114,6 +114,7 @@ def test_a_packed_product_is_the_plain_one(dtype: torch.dtype, bias: bool, rows:
     )
     close = {"rtol": 2e-2, "atol": 2e-2} if dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-5}
     before = other.clone()
+    layer.pack(plain.weight)
     torch.testing.assert_close(layer(given), plain(given), **close)
     torch.testing.assert_close(product_plus(layer, given, other), plain(given) + other, **close)
     torch.testing.assert_close(product_times(layer, given, other), plain(given) * other, **close)
