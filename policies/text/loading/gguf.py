@@ -46,7 +46,8 @@ def load_gguf(file: Path, dtype: torch.dtype, cache: Path | None = None) -> Load
             return found
         converted = _converted(file, dtype)
         kept.keep(key, partial(_write, converted), partial(_is_same, converted))
-        return converted
+        # As later starts meet it, down to its configuration's words, so that what this one proves holds for them.
+        return kept.read(key, _read) or converted
 
 
 def _converted(file: Path, dtype: torch.dtype) -> Loaded:
