@@ -195,7 +195,8 @@ def test_smollm2_is_converted_once_and_read_as_it_was(
     ids = tokenizer("1 + 1 = ", return_tensors="pt")["input_ids"]
     with torch.no_grad():
         assert torch.equal(first(input_ids=ids).logits, again(input_ids=ids).logits)
-    fingerprints = {Encoding(one, "be brief", 64).fingerprint for one in (tokenizer, retold)}
+    settings = PromptSettings(system="be brief")
+    fingerprints = {Encoding(one, settings, 64).fingerprint for one in (tokenizer, retold)}
     assert len(fingerprints) == 1
     weights = entry / "model.safetensors"
     with weights.open("r+b") as opened:
