@@ -191,7 +191,8 @@ def test_smollm2_is_converted_once_and_read_as_it_was(
         again, retold = load_gguf(file, torch.float32, tmp_path)
     assert gguf._tokenizing(tokenizer) == gguf._tokenizing(retold)
     assert first.generation_config.to_dict() == again.generation_config.to_dict()
-    assert first.config.to_json_string() == again.config.to_json_string()  # what is proven of one holds for both
+    # What is proven of one holds for both.
+    assert first.config.to_json_string() == again.config.to_json_string()
     ids = tokenizer("1 + 1 = ", return_tensors="pt")["input_ids"]
     with torch.no_grad():
         assert torch.equal(first(input_ids=ids).logits, again(input_ids=ids).logits)
