@@ -1,9 +1,9 @@
-"""What comparisons of a model with plain forward passes have shown, kept so that a later start need not repeat them.
+"""Proofs that what samples and what scores is the model itself, kept so that a later start need not compare again.
 
-Before its first rollout a policy compares whatever samples and whatever scores with the model itself: dozens of passes,
-most of a start. Their outcome is a matter of model, code and processor, and its key holds all of these. Only outcomes
-of the best way are kept: whoever takes a slower one compares at every start, and says why. The watch over every
-update, which compares sampler and trainer on real rollouts, makes a proof that it finds wrong forgotten.
+Before its first rollout a policy compares them with plain forward passes: dozens, most of a start. The outcome is a
+matter of model, code and processor, and its key holds all of these. Only outcomes of the best way are kept: whoever
+takes a slower one compares at every start, and says why. The watch over every update, which compares sampler and
+trainer on real rollouts, makes a proof that it contradicts forgotten.
 """
 
 from __future__ import annotations
