@@ -9,7 +9,13 @@ from pathlib import Path
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    modeling_gguf_pytorch_utils,
+)
 
 from policies.local_cache import default_cache
 from policies.policy import PolicyError
@@ -21,6 +27,9 @@ from policies.text.loading.plain_folder import read_plain
 logger = logging.getLogger(__name__)
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+
+# It draws a bar through a node's own lines, which `disable_progress_bar` does not reach.
+modeling_gguf_pytorch_utils.tqdm = partial(modeling_gguf_pytorch_utils.tqdm, disable=True)
 
 CONVERSION = 2  # raised when `_converted` or the sums change: kept conversions then stay unused
 WHOLE = "1000GB"  # one file, however large the model

