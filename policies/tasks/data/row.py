@@ -6,11 +6,12 @@ import datetime
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+
+from policies.tasks.verifiers.plain_text import composed
 
 # A file's own bytes and what they are unpacked to, of the columns that are read. Beyond it a data set wants to be
 # cut: a run of a thousand rounds meets ten thousand rows.
@@ -90,7 +91,7 @@ def checked_text(text: str, place: str, column: str) -> str:
         )
     plain = text.replace("\r\n", "\n").replace("\r", "\n").replace(_BYTE_ORDER_MARK, "")
     refuse_control(plain, f"{place}: column {column!r}")
-    return unicodedata.normalize("NFC", plain)
+    return composed(plain)
 
 
 def refuse_control(text: str, what: str) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from typing import Any, Literal
 
 from policies.settings import Settings
+from policies.tasks.verifiers.plain_text import composed
 from policies.tasks.verifiers.verifier import VerifierError
 
 SCANNED_CHARACTERS = 16_384
@@ -46,7 +46,7 @@ class JsonValue(Settings):
 
 def last_value(text: str) -> Any:
     """The last object or list in the end of the text; NOTHING without one. Linear in what is read, which is bounded."""
-    part = unicodedata.normalize("NFC", text[-SCANNED_CHARACTERS:])
+    part = composed(text[-SCANNED_CHARACTERS:])
     found: Any = NOTHING
     place = read = 0
     while read < MAX_READ and (start := _next_bracket(part, place)) is not None:

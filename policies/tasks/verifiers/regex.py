@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import unicodedata
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from policies.settings import Settings
-from policies.tasks.verifiers.plain_text import plain_text
+from policies.tasks.verifiers.plain_text import composed, plain_text
 from policies.tasks.verifiers.verifier import VerifierError
 from policies.workers.pool import Worker
 
@@ -62,7 +61,7 @@ class Regex(Settings):
         """1.0 or 0.0; None where the search took longer than `CPU_SECONDS` or its process ended over it."""
         found = searched(
             self.pattern,
-            unicodedata.normalize("NFC", completion[-SCANNED_CHARACTERS:]),
+            composed(completion[-SCANNED_CHARACTERS:]),
             ignore_case=self.ignore_case,
         )
         if found is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from functools import cached_property
 from typing import Literal
 
@@ -16,6 +15,7 @@ from policies.tasks.verifiers.verifier import VerifierError
 
 # Longer right answers are no answers; a completion's part is compared whole, which takes time in its length.
 MAX_ANSWER = 4000
+_NARROW = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)}  # full-width letters, digits and signs
 _SMALL = re.compile(r"[\s(*]{0,9}([a-z])[).:]\s")
 _EDGES = " \t\r\n.,;:!?\"'`*()[]{}$="
 
@@ -66,7 +66,7 @@ class Choice(Settings):
 
     def score(self, completion: str, answer: str) -> float:
         """1.0 or 0.0. A small letter counts where it is alone, or begins a part without capital ones: `b) a dog`."""
-        part = self._article.sub(r"\1", unicodedata.normalize("NFKC", answer_part(completion)))
+        part = self._article.sub(r"\1", answer_part(completion).translate(_NARROW))
         alone = self._bare(part)
         found = [alone] if alone and alone in self.choices else self._pattern.findall(part)
         if not found and (small := _SMALL.match(part)):

@@ -133,6 +133,15 @@ def test_a_chat_of_one_turn_is_what_is_said_and_of_several_is_no_question(tmp_pa
         read(file)
 
 
+def test_a_pile_of_marks_is_left_as_it_is(tmp_path: Path) -> None:
+    """Putting them in order would take minutes."""
+    pile = "a" + "\u0301\u0323\u0327" * 30_000
+    rows = [{"question": f"{number} {pile}", "answer": "e\u0301"} for number in range(40)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read(tmp_path / "a.jsonl")
+    assert found[0] == {"question": f"0 {pile}", "answer": "\u00e9"}
+
+
 def test_narrow_numbers_of_a_table_have_the_digits_that_were_written(tmp_path: Path) -> None:
     file = tmp_path / "a.parquet"
     numbers = [0.1, 1 / 3, 16777216.0, None]

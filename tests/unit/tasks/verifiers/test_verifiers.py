@@ -125,6 +125,7 @@ HOSTILE = [
     "\x00\ud800" * 1000,
     " " * 100_000,
     "-" * 100_000,
+    "a" + "\u0301\u0323\u0327" * 300_000,  # marks that composing would put in order, in a minute
     "",
 ]
 EVIL = r"(a+)+$"
