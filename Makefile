@@ -46,7 +46,8 @@ gpu-proof:
 
 # Small faults in what decides what is trained on: which do the tests of the same room not notice?
 mutants: .venv/.installed-dev
-	for file in $(filter-out %/__init__.py,$(wildcard swarm/admission/*.py swarm/sampling/*.py policies/strategies/*.py)) policies/advantage.py node/storage/checkpoint.py; do \
+	for file in $(filter-out %/__init__.py,$(wildcard swarm/admission/*.py swarm/sampling/*.py policies/strategies/*.py)) policies/advantage.py \
+		policies/text/batching.py policies/diffusion/loss.py node/storage/checkpoint.py; do \
 		$(BIN)/python scripts/mutants.py $$file || exit 1; done
 
 # A wheel and a source distribution, of the version that the tag says.

@@ -33,6 +33,7 @@ from coverage import Coverage
 
 ROOT = Path(__file__).parents[1]
 ROOMS = {"policies/": "tests/unit/", "node/": "tests/unit/node/", "swarm/": "tests/unit/swarm/"}
+NAMED = ("unit", "text", "diffusion")  # rooms of which only the tests that name a file are played
 PATIENCE = 60.0  # seconds for the tests of one mutant
 
 SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
@@ -262,11 +263,16 @@ def _body(function: ast.FunctionDef) -> range:
 
 
 def tests_of(path: str) -> list[str]:
-    """The tests of the room that mirrors the file; at the top of `policies`, those of its own name."""
+    """The tests of the room that mirrors the file; of one that loads models, or of all, those that name it."""
     top = next(top for top in ROOMS if path.startswith(top))
     room = ROOT / Path(ROOMS[top] + path.removeprefix(top)).parent
-    own = f"test_{Path(path).stem}*.py" if room == ROOT / "tests/unit" else "test_*.py"
-    return [str(test) for test in sorted(room.glob(own))]
+    tests = sorted(room.glob("test_*.py"))
+    if room.name in NAMED:
+        name = path.removesuffix(".py").replace("/", ".")
+        rooms = sorted((ROOT / "tests/unit").rglob("test_*.py"))
+        near = [test for test in rooms if test.parent == room or test.parent.name not in NAMED]
+        tests = [test for test in near if f"{name} " in test.read_text()]
+    return [str(test) for test in tests]
 
 
 def say(line: str) -> None:

@@ -29,7 +29,7 @@ from node.ui.invocation import murmur
 from swarm.errors import TransportDown
 
 LOOPBACK = 'swarm.listen=["/ip4/127.0.0.1/tcp/0"]'
-INVITE_SECONDS = 90.0  # for the bootstrap peer's daemon to come up on a busy machine
+INVITE_SECONDS = 360.0  # for the bootstrap peer's daemon to come up on a busy machine
 POLL_SECONDS = 0.5
 ROLES: tuple[Role, ...] = ("swarm", "baseline")
 

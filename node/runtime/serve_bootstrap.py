@@ -22,14 +22,16 @@ from node.ui import interrupts
 from node.ui.invocation import murmur
 from node.ui.patience import Patience
 from node.ui.run_view import new_console
-from swarm.errors import InviteError, TransportError
+from swarm.errors import InviteError, TransportDown, TransportError
 from swarm.limits import MAX_LIFETIME
+from swarm.network.ipc import STARTING
 from swarm.transport.base import Transport
 from swarm.wire.invite import MAX_BOOTSTRAP, Invite
 from swarm.wire.membership import member_key, new_secret
 
 INVITE = "invite.txt"
 HEARTBEAT_SECONDS = 30.0
+START_SECONDS = 240.0  # more, for the first sign of life of a daemon on a machine that has too much to do
 READ = 8  # bodies that announcements are wanted for: a few reads, in a swarm of any size
 
 
@@ -52,7 +54,7 @@ def serve_bootstrap(
             log_to_file(folder.logs)
             patience = Patience(lambda line: None if as_json else new_console().print(line))
             with patience.watching("starting the p2p daemon"):
-                transport.wait_ready()
+                _wait_ready(transport)
             addresses = transport.status().addresses
             ways = tuple(dict.fromkeys((*addresses, *_dht(config).bootstrap)))[:MAX_BOOTSTRAP]
             invite = Invite(manifest_of(config), ways, folder.read_secret())
@@ -69,6 +71,16 @@ def serve_bootstrap(
                     new_console().print(standing(transport))
         again = murmur("bootstrap", "--run-dir", run_dir)
         stop.tell(f"nodes that have met go on, others join through here again after: {again}")
+
+
+def _wait_ready(transport: Transport) -> None:
+    """A daemon that only takes long is waited for: without it there is nothing to serve. Raises TransportDown."""
+    try:
+        transport.wait_ready()
+    except TransportDown:
+        if transport.status().detail != STARTING:
+            raise
+        transport.wait_ready(START_SECONDS)
 
 
 def standing(transport: Transport) -> str:

@@ -36,6 +36,9 @@ ERRORS: Mapping[str, type[TransportError]] = {
 }
 
 
+STARTING = "starting"  # what is told of a daemon that has not answered yet
+
+
 @dataclass(frozen=True, slots=True)
 class DhtSettings:
     """How to take part in a swarm. Raises InviteError for addresses that cannot be used."""

@@ -40,7 +40,7 @@ from swarm.limits import (
 from swarm.network import dht_protocol
 from swarm.network.address_book import AddressBook
 from swarm.network.foreign_values import ForeignValues
-from swarm.network.ipc import DhtSettings
+from swarm.network.ipc import STARTING, DhtSettings
 from swarm.network.known_peers import KnownPeers
 from swarm.network.p2p_daemon import DAEMON_ERRORS, Daemon
 from swarm.network.publisher import Publisher
@@ -75,7 +75,7 @@ class PeerSupervisor:
         identity = Identity.load(
             key
         )  # whoever started this process made it; a folder that was taken back stays so
-        self.detail = "starting"
+        self.detail = STARTING
         self._settings = settings
         self._key = key
         self._filter = AnnouncementFilter(settings.manifest)

@@ -18,6 +18,7 @@ from typing import Any
 from swarm.errors import TransportDown
 from swarm.exchange.autonat import Reachability
 from swarm.limits import MAX_BODY
+from swarm.network.ipc import STARTING
 from swarm.network.ipc import DhtSettings as DhtSettings
 from swarm.rows.rows_fetch import Wanted
 from swarm.transport.base import TransportStatus
@@ -53,7 +54,7 @@ class DhtTransport:
         self._settings = settings
         self._key = key
         self._changed = threading.Condition()
-        self._status = _down("starting")
+        self._status = _down(STARTING)
         self._client: IpcClient | None = None
         self._latest: tuple[bytes, Summary] | None = None
         self._earlier_cpu = self._reaped_cpu = 0.0  # seconds of processes that ended: as told, as reaped
@@ -163,7 +164,7 @@ class DhtTransport:
 
 
 def _cause(detail: str) -> str:
-    if detail != "starting":
+    if detail != STARTING:
         return detail
     return "the p2p daemon is still starting, as on a machine that has too much to do: try again, or end other programs"
 

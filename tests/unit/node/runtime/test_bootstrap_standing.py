@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import SimpleNamespace
 
-from node.runtime.serve_bootstrap import standing
+import pytest
+
+from node.runtime.serve_bootstrap import START_SECONDS, _wait_ready, standing
 from swarm.errors import TransportDown
+from swarm.network.ipc import STARTING
 from swarm.transport.base import TransportStatus
 
 
@@ -36,3 +39,29 @@ def test_a_bootstrap_counts_peers_that_nobody_asked_it_for() -> None:
 def test_a_bootstrap_whose_daemon_is_down_says_so() -> None:
     down = Unread(2, TransportDown("lost the network daemon"))
     assert standing(down) == "not healthy: lost the network daemon; 0 peers announced in the last 10 minutes"  # type: ignore[arg-type]
+
+
+class Slow:
+    """Is ready when it is waited for the last time that is allowed for."""
+
+    def __init__(self, detail: str, waits: int) -> None:
+        self._detail, self._waits = detail, waits
+        self.waited: list[float | None] = []
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        self.waited.append(timeout)
+        if len(self.waited) < self._waits:
+            raise TransportDown(f"not in the swarm: {self._detail}")
+
+    def status(self) -> TransportStatus:
+        return TransportStatus(False, (), 0, {}, self._detail)
+
+
+def test_a_daemon_that_only_takes_long_is_waited_for_and_one_that_fails_is_not() -> None:
+    slow = Slow(STARTING, waits=2)
+    _wait_ready(slow)  # type: ignore[arg-type]
+    assert slow.waited == [None, START_SECONDS]
+    for never in (Slow(STARTING, waits=3), Slow("no bootstrap peer answers", waits=2)):
+        with pytest.raises(TransportDown):
+            _wait_ready(never)  # type: ignore[arg-type]
+    assert never.waited == [None]

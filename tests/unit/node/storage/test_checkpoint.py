@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -123,14 +124,49 @@ def test_every_file_is_on_disk_before_its_name_appears(
     assert synced == [str(tmp_path)]  # the name itself
 
 
-def test_a_library_that_fails_on_a_full_disk_is_told_and_its_draft_goes(tmp_path: Path) -> None:
+def test_the_folder_is_made_with_what_lies_above_it_and_used_again(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "runs" / "mine", keep=2)
+    save(checkpoints, 1)
+    save(checkpoints, 2)
+    assert checkpoints.newest() == 2
+
+
+def test_nothing_of_a_draft_that_a_kill_left_gets_into_the_checkpoint(tmp_path: Path) -> None:
+    left = tmp_path / ".draft-round-00000002" / "policy"
+    left.mkdir(parents=True)
+    (left / "half").write_text("")
+    save(Checkpoints(tmp_path, keep=2), 2)
+    assert not list(tmp_path.rglob("half"))
+
+
+def test_a_draft_goes_when_the_disk_is_full(tmp_path: Path) -> None:
+    """It takes room on just that disk."""
+    with pytest.raises(OSError, match="disk full"):
+        save(Checkpoints(tmp_path, keep=1), 1, breaks=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_saving_leaves_no_file_open(tmp_path: Path) -> None:
+    checkpoints, opened = Checkpoints(tmp_path, keep=1), Path("/dev/fd")
+    save(checkpoints, 1)
+    before = len(list(opened.iterdir()))
+    for number in range(2, 6):
+        save(checkpoints, number)
+    assert len(list(opened.iterdir())) <= before
+
+
+def test_a_library_that_fails_on_a_full_disk_is_told_and_its_draft_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=5_250_000))
+
     class Fails(Weights):
         def save(self, folder: Path) -> None:
             (folder / "weights").write_text("half")
             raise RuntimeError("[enforce fail at inline_container.cc:672] unexpected pos 4644096")
 
     checkpoints = Checkpoints(tmp_path, keep=1)
-    with pytest.raises(CheckpointError, match=r"cannot be written .*MB are free"):
+    with pytest.raises(CheckpointError, match=r"cannot be written .*; 5\.2 MB are free"):
         checkpoints.save(Fails(), NodeState(3, [], {}, {}))  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == [] and checkpoints.newest() is None
 

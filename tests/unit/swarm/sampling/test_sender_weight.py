@@ -90,6 +90,13 @@ def test_without_a_signal_of_its_own_a_node_holds_its_peers_to_each_other() -> N
     assert weighed[1:3] == [bob, carol]
 
 
+def test_peers_that_weigh_nothing_or_beyond_all_numbers_do_not_say_what_others_may_weigh() -> None:
+    silent, honest = _member([0.5, 0.5], origin="silent"), _member([1.0, 0.0], origin="honest")
+    endless = TrainGroup(_group([1.0, 0.0], [4, 4], "endless"), (1e308, -1e308))
+    assert fair_weights([silent, honest])[1] == honest
+    assert fair_weights([honest, endless])[0] == honest
+
+
 def test_a_mass_beyond_all_numbers_weighs_nothing() -> None:
     own, bad = _member([1.0, 0.0]), _group([1.0, 0.0], [4, 4], "mallory")
     weighed = fair_weights([own, TrainGroup(bad, (1e308, -1e308))])
