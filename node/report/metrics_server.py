@@ -9,16 +9,15 @@ import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from ipaddress import ip_address
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
+
+from node.report.loopback import is_loopback, names_loopback
 
 logger = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 5.0  # for a part of a request to arrive in
 AT_ONCE = 8  # requests; more are hung up on, so that no flood of them takes the run's processor
-# A page elsewhere whose name is made to point to loopback still sends its own name (DNS rebinding).
-LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 Page = tuple[HTTPStatus, str, bytes]  # status, content type, body
 JSON = "application/json"
@@ -37,7 +36,7 @@ class ReportServer(ThreadingMixIn, TCPServer):
         self._slots = threading.BoundedSemaphore(AT_ONCE)
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), ReportHandler)
-        self.loopback = _is_loopback(self.server_address[0])
+        self.loopback = is_loopback(str(self.server_address[0]))
         threading.Thread(target=self.serve_forever, name="metrics", daemon=True).start()
 
     @property
@@ -73,7 +72,7 @@ class ReportHandler(BaseHTTPRequestHandler):
     timeout = REQUEST_SECONDS
 
     def do_GET(self) -> None:
-        if self.server.loopback and not _names_loopback(self.headers.get_all("Host", [])):
+        if self.server.loopback and not names_loopback(self.headers.get_all("Host", [])):
             return self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
         page = self.server.pages.get(self.path.partition("?")[0])
         if page is None:
@@ -113,16 +112,3 @@ class ReportHandler(BaseHTTPRequestHandler):
 
 def json_page(status: HTTPStatus, facts: dict[str, Any]) -> Page:
     return status, JSON, json.dumps(facts).encode() + b"\n"
-
-
-def _is_loopback(host: str | bytes | bytearray) -> bool:
-    return isinstance(host, str) and ip_address(host.partition("%")[0]).is_loopback
-
-
-def _names_loopback(hosts: list[str]) -> bool:
-    """Whether a request's Host headers are one, and name this machine's loopback."""
-    if len(hosts) != 1:
-        return False
-    host = hosts[0].lower()
-    name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
-    return name in LOOPBACK_NAMES or name.startswith("127.")

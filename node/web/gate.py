@@ -1,9 +1,8 @@
-"""The gate before the page: this machine's own browsers are answered, GET alone but for one place, with headers that
-bound what a page can do."""
+"""The gate before the page: this machine's own browsers are answered, with headers that bound what a page can do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
@@ -12,10 +11,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# A page elsewhere whose name is made to point here still sends its own name (DNS rebinding). The port is left
-# open, for a tunnel from another machine may end at another one.
+from node.report.loopback import names_loopback
+
 POSTS: Final = frozenset({"/trust"})  # paths that take a POST of the page itself
-HOSTS: Final = frozenset({"127.0.0.1", "localhost"})
 HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -46,7 +44,7 @@ class Gate:
         if scope["type"] != "http":
             return
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-        if not from_here(hosts):
+        if not names_loopback(hosts):
             await refusal(HTTPStatus.MISDIRECTED_REQUEST, f"open {self._address}")(
                 scope, receive, send_guarded
             )
@@ -59,11 +57,6 @@ class Gate:
             await refusal(HTTPStatus.METHOD_NOT_ALLOWED)(scope, receive, send_guarded)
         else:
             await self._app(scope, receive, send_guarded)
-
-
-def from_here(hosts: Sequence[str]) -> bool:
-    """Whether a request's Host headers are one, and name this machine's loopback."""
-    return len(hosts) == 1 and hosts[0].partition(":")[0].lower() in HOSTS
 
 
 def from_the_page(headers: Iterable[tuple[bytes, bytes]], host: str) -> bool:

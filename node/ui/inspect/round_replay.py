@@ -52,7 +52,7 @@ def show_round(folder: RunFolder, number: int, *, as_json: bool) -> bool:
     history, kept = History(folder.events), RolloutHistory(folder.events)
     query = RolloutQuery(round=number, limit=LIMIT)
     event = next((each for each in history.rounds() if each.round == number), None)
-    rollouts = kept.find(query)[::-1]
+    rollouts = sorted(kept.find(query), key=lambda each: each.id)
     if event is None or not rollouts:
         raise InspectError(why_no_rollouts(folder.events, query))
     problems = {(each.task, each.seed): each for each in history.problems() if each.round == number}

@@ -106,6 +106,7 @@ def test_health_says_the_state_and_its_status(monitor: Monitor) -> None:
 def test_whom_it_answers(monitor: Monitor) -> None:
     assert get(monitor, "/health", host="localhost:1")[0] == 200
     assert get(monitor, "/health", host="[::1]:1")[0] == 200
+    assert get(monitor, "/health", host="127.evil.example:1")[0] == 421
     assert get(monitor, "/health", host="evil.example")[0] == 421
     assert get(monitor, "/metrics?x=1")[0] == 200
     status, text, _ = get(monitor, "/<script>")

@@ -108,7 +108,15 @@ def test_a_tunnel_from_another_port_may_look(server: DashboardServer, host: str)
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "0.0.0.0", "", "192.168.0.1"],
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "127.evil.example",
+        "localhost.evil.example:80",
+        "0.0.0.0",
+        "",
+        "192.168.0.1",
+    ],
 )
 def test_a_page_under_another_name_gets_nothing(server: DashboardServer, host: str) -> None:
     response, body = ask(server, "/data.json", host=host)
