@@ -14,7 +14,9 @@ if (location.hash.length > 1) {
 async function say(peer, word) {
   const headers = { "Content-Type": "application/json", "X-Murmur-Key": sessionStorage.getItem(KEY) ?? "" };
   const response = await fetch("/trust", { method: "POST", headers, body: JSON.stringify({ peer, word }) });
-  if (!response.ok) throw new Error((await response.text()).trim());
+  if (response.ok) return;
+  const told = await response.text();
+  throw new Error(told.startsWith("{") ? JSON.parse(told).error : told.trim());
 }
 
 // What the owner has said of a peer, and buttons to say otherwise; `after` is called when it was kept.
