@@ -30,8 +30,8 @@ from policies.text.settings import (
 )
 from policies.text.tokenizer import build_tokenizer
 
-SCALE, VOCABULARY = 12, 8192  # some 25 million numbers: large beside what a process takes anyhow
-GROUPS, GROUP, PROMPT, NEW_TOKENS = 4, 8, "9 " * 30, 64
+SCALE, VOCABULARY = 12, 8192  # some 20 million numbers: large beside what a process takes anyhow
+GROUPS, GROUP, PROMPT, NEW_TOKENS = 2, 8, "9 " * 30, 64
 STATUS, PEAK_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
