@@ -147,7 +147,7 @@ class Engine:
                 with shared_attention(self._model):
                     self._run(batch, plan, stop, meter)
         if self._kept is not None:
-            self._kept.settle()
+            self._kept.settle(cast=self._casts)
         meter.read()
         self.figures = {
             **asdict(batch.work),
@@ -281,10 +281,13 @@ class Engine:
                 logger.info("rollouts take the general decode step: %s", brief(error))
         return None, probe_engine(self._model, self._trained)
 
-    def _autocast(self) -> AbstractContextManager[None]:
+    @property
+    def _casts(self) -> bool:
         """Only the trained weights themselves may be of another type than the arithmetic."""
-        lower = self._dtype == torch.bfloat16 and self._model.dtype == torch.float32
-        return torch.autocast(self._model.device.type, torch.bfloat16, enabled=lower)
+        return self._dtype == torch.bfloat16 and self._model.dtype == torch.float32
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        return torch.autocast(self._model.device.type, torch.bfloat16, enabled=self._casts)
 
 
 def _refuse_ended(requests: Sequence[Request]) -> None:

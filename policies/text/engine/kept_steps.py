@@ -50,9 +50,10 @@ class KeptSteps:
         self._made, self._weights = (decoder, BucketedSteps(decoder, self._capture)), weights
         return self._made
 
-    def settle(self) -> None:
-        """After a call: what takes much of the free memory is given back."""
-        if self.bytes > KEPT_SHARE * free_bytes(self._model.device):
+    def settle(self, *, cast: bool) -> None:
+        """After a call: what takes much of the free memory is given back, and graphs that read `cast` weights, which
+        autocast holds no longer than a call."""
+        if cast or self.bytes > KEPT_SHARE * free_bytes(self._model.device):
             self.drop()
 
     def drop(self) -> None:

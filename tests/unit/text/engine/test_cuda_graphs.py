@@ -8,11 +8,12 @@ import pytest
 import torch
 from tiny_models import SHARED, asked, made
 
-from policies.text.engine import Engine
+from policies.text.engine import Engine, weights
 from policies.text.engine import engine as engine_module
 from policies.text.engine import kept_steps as kept_module
 from policies.text.engine.cuda_graphs import Replay, bucket, cuda_graph, row_bucket
 from policies.text.engine.kept_steps import KeptSteps
+from policies.text.engine.weights import Arithmetic
 
 
 def padded_steps(capture: Callable[[Replay], Replay], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,17 +110,19 @@ def test_graphs_are_kept_over_updates_and_sample_by_the_new_weights(
     assert captures.count > first, "another engine's graphs are its own"
 
 
-@pytest.mark.parametrize("change", ["longer", "more", "moved", "much"])
+@pytest.mark.parametrize("change", ["longer", "more", "moved", "much", "cast"])
 def test_graphs_that_no_longer_fit_are_made_anew(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For longer or more rollouts, for weights that lie elsewhere, or as tables took too much to stay."""
+    """For longer or more rollouts, or as weights lie elsewhere, tables took too much to stay, casts went."""
     captures = Captures()
     padded_steps(captures, monkeypatch)
     if change == "much":
         monkeypatch.setattr(kept_module, "KEPT_SHARE", 0.0)
-    engine = Engine(made("smollm2"), (), slots=40)
+    monkeypatch.setattr(weights, "fits_copy", lambda *_: change != "cast")
+    arithmetic: Arithmetic = "bfloat16" if change == "cast" else "float32"
+    engine = Engine(made("smollm2"), (), slots=40, arithmetic=arithmetic)
     engine.run(asked(copies=1, most=30))
     first = captures.count
-    assert engine._kept is not None and (engine._kept.bytes == 0) is (change == "much")
+    assert engine._kept is not None and (engine._kept.bytes == 0) is (change in ("much", "cast"))
     if change == "moved":
         for parameter in engine._model.parameters():
             parameter.data = parameter.data.clone()
