@@ -1,4 +1,7 @@
-"""Serves `/metrics` and `/health` of a run: GET alone, a few requests at a time, never in the loop's thread."""
+"""Serves `/metrics` and `/health` of a run: GET alone, a few requests at a time, never in the loop's thread.
+
+It is not the page's uvicorn, which waits for ever for a request that drips: this may stand where others reach it.
+"""
 
 from __future__ import annotations
 

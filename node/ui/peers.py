@@ -102,7 +102,8 @@ def _history_view(folder: RunFolder, last: int | None, *, as_json: bool) -> Rend
         standing = (row.standing, useful, f"{row.habits:.0f}")
         table.add_row(short_peer(row.peer), *map(str, counts), share, *lost, *standing)
     if not rows:
-        return f"{folder.path}: no records of peers so far"
+        when = "so far" if last is None else f"in its newest {last} rounds"
+        return f"{folder.path}: no records of peers {when}"
     details = RolloutHistory(folder.events).newest_refusals()
     return Group(table, *_answers(rows, list(parts.values()), details), _HISTORY_LEGEND)
 

@@ -218,6 +218,10 @@ def test_the_newest_rounds_alone_are_told(tmp_path: Path, capsys: pytest.Capture
 
     assert told(2) == {BOB: (2, 0.25)} and told(1) == {BOB: (1, 0.25)}
     assert told(99) == told(None) == {ALICE: (1, 1 / 12), BOB: (2, 2 / 12)}
+    with closing(Store(folder.events)) as store:
+        store.append(replace(ROUND, round=4))
+    peers.show_peers(None, folder.path, 1, watch=False, as_json=False)
+    assert "no records of peers in its newest 1 rounds" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="leave one out"):
         peers.show_peers("INVITE", None, 2, watch=False, as_json=True)
 
