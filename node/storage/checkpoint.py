@@ -49,7 +49,6 @@ class Checkpoints:
 
         Raises OSError, and CheckpointError where a library that writes fails in other ways.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
         final = self._folder / _name(state.round)
         if final.exists():
             return final

@@ -117,3 +117,30 @@ def test_the_number_of_records_is_bounded_and_the_longest_silent_goes_first() ->
         records.note_undelivered(str(number))
     assert len(records.peers()) == MAX_PEERS
     assert BOB not in records.peers()
+
+
+def test_habits_are_counted_and_usefulness_is_the_mean_of_what_was_measured() -> None:
+    records = PeerRecords(Clock())
+    assert records.record(BOB).usefulness is None
+    for count, (alignment, mean) in enumerate([(0.0, 0.0), (0.6, 0.3), (-0.3, 0.1)], 1):
+        records.note_habit(BOB)
+        records.note_usefulness(BOB, alignment)
+        record = records.record(BOB)
+        assert (record.habits, record.measured) == (count, count)
+        assert record.usefulness == pytest.approx(mean)
+    assert records.drain_touched() == {BOB} and records.record(EVE) == PeerRecord(at=1000.0)
+
+
+def test_a_reason_names_what_counts_and_the_owner_s_word_before_all() -> None:
+    clock = Clock()
+    records = PeerRecords(clock, allowed={"friend"}, denied={EVE})
+    records.note_delivered(
+        BOB, HOST, [*_passed(count=2), *_passed(Outcome.SET_ASIDE, 1), *_refused(Reason.STALE)]
+    )
+    records.note_habit(BOB)
+    assert records.reason(BOB) == "groups to learn from 2.0, others 1.0, stale 1.0, with a habit 1.0"
+    assert (records.reason("friend"), records.reason(EVE)) == ("its owner says allow", "its owner says deny")
+    clock.now += 4.1 * HALF_LIFE  # 2 fade to 0.12, and 1 to 0.06
+    assert records.reason(BOB).startswith("groups to learn from 0.1, others 0.1, ")
+    clock.now += HALF_LIFE
+    assert records.reason(BOB) == "groups to learn from 0.1"

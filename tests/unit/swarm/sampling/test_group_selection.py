@@ -30,6 +30,12 @@ def test_every_draw_gives_different_places_and_as_many_as_there_are(select: Sele
     assert select([], count, np.random.default_rng(0)) == []
 
 
+def test_a_second_turn_over_the_peers_gives_no_more_than_is_left_to_give() -> None:
+    waiting = [Candidate(peer, group(seed, origin=peer)) for peer in (ALICE, BOB) for seed in range(3)]
+    places = uniform_over_peers(waiting, 3, np.random.default_rng(0))
+    assert sorted(Counter(waiting[place].peer for place in places).values()) == [1, 2]
+
+
 def test_uniform_follows_groups_and_by_peer_follows_peers() -> None:
     # Binomial(600, p): five standard deviations are 48 for 9/11 and 58 for 1/3.
     by_groups, by_peers = (

@@ -97,6 +97,17 @@ def test_peers_that_weigh_nothing_or_beyond_all_numbers_do_not_say_what_others_m
     assert fair_weights([honest, endless])[0] == honest
 
 
+@pytest.mark.parametrize("origin", [None, "small"])
+def test_a_small_mass_is_a_mass(origin: str | None) -> None:
+    """Of an own group, or of the lower of two peers, which is the median that the other is held to."""
+    small, large = _member([0.6, 0.5], length=1, origin=origin), _member([1.0, 0.0], 64, "large")
+    assert mass(fair_weights([small, large])[1]) == pytest.approx(mass(small)) == pytest.approx(0.1)
+
+
+def test_an_image_weighs_as_one_token() -> None:
+    assert mass(_member([1.0, 0.0], length=0)) == mass(_member([1.0, 0.0], length=1)) == 1.0
+
+
 def test_a_mass_beyond_all_numbers_weighs_nothing() -> None:
     own, bad = _member([1.0, 0.0]), _group([1.0, 0.0], [4, 4], "mallory")
     weighed = fair_weights([own, TrainGroup(bad, (1e308, -1e308))])
