@@ -17,7 +17,10 @@ from policies.text.chat.settings import PromptSettings
 # A word that no template has a reason to change: it marks where a turn's text stands in the rendered prompt.
 MARKER = "murmuration"
 # What Jinja raises on a template that is broken or refuses its messages, and Python inside one.
-UNRENDERABLE = (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError)
+UNRENDERABLE = (
+    *(jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError),
+    *(ArithmeticError, RecursionError),  # loops beyond what the sandbox allows, and macros without an end
+)
 # Given by transformers or by this module, whatever the template.
 SUPPLIED = {
     *("messages", "add_generation_prompt", "tools", "documents", "raise_exception", "strftime_now"),

@@ -60,7 +60,15 @@ def test_an_argument_that_the_template_does_not_use_is_refused_with_those_that_i
 
 
 @pytest.mark.parametrize(
-    "template", ["{{ messages[0]['text'] }}", "{% broken", "{{ raise_exception('no') }}", ""]
+    "template",
+    [
+        *("{{ messages[0]['text'] }}", "{% broken", "{{ raise_exception('no') }}", ""),
+        *(
+            "{% for i in range(10**10) %}{% endfor %}",
+            "{{ 1 // 0 }}",
+            "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        ),
+    ],
 )
 def test_a_template_that_renders_nothing_is_refused(template: str) -> None:
     tokenizer = chatml_kind()

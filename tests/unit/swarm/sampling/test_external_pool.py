@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from fakes import ALICE, BOB, MALLORY, group
+from imagery import grey, image_group
 
 from swarm.sampling.external_pool import ExternalPool, PoolSettings
 
@@ -74,6 +76,14 @@ def test_a_full_pool_loses_the_oldest_of_its_largest_peer() -> None:
     pool = filled({ALICE: 2, MALLORY: 10}, PoolSettings(per_peer=10, total=6, max_age=100))
     assert pool.counts() == {ALICE: 2, MALLORY: 4}
     assert seeds(pool, MALLORY) == {6, 7, 8, 9}
+
+
+def test_images_beyond_the_room_for_them_push_out_the_oldest_of_whoever_has_most() -> None:
+    pool = ExternalPool(PoolSettings(pixels=5 * 64, max_age=100))
+    for peer, seed in ((ALICE, 0), (ALICE, 1), (BOB, 2)):  # two images of 64 bytes each
+        made = image_group(seed, [grey(10), grey(200)])
+        pool.add(replace(made, origin=peer), created=float(seed))
+    assert pool.counts() == {ALICE: 1, BOB: 1} and seeds(pool, ALICE) == {1}
 
 
 def test_the_oldest_goes_by_its_announcement_and_not_by_its_arrival() -> None:
