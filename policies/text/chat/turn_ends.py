@@ -53,9 +53,14 @@ def generation_ends(model: PreTrainedModel) -> list[int]:
 
 
 def named_ends(config: GenerationConfig | None) -> list[int]:
-    """The ends of a generation config, none or one or several of them."""
+    """The ends of a generation config, none or one or several of them. Raises PolicyError for what is no token."""
     named = getattr(config, "eos_token_id", None)
-    return [] if named is None else [named] if isinstance(named, int) else list(named)
+    ends = [] if named is None else list(named) if isinstance(named, list | tuple) else [named]
+    if odd := [end for end in ends if type(end) is not int or end < 0]:
+        raise PolicyError(
+            f"eos_token_id in generation_config.json is {odd[0]!r}, which is no token: copy or download the file again"
+        )
+    return ends
 
 
 def complete_tokenizer(tokenizer: PreTrainedTokenizerBase, end: int, rows: int) -> None:

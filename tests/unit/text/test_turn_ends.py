@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from tiny_families import FAMILIES, chatml_kind, gemma_kind, gpt2_kind, phi_kind, policy_of
 from tiny_text import problem, tiny_model, tiny_tokenizer
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from policies.policy import sample_groups
+from policies.policy import PolicyError, sample_groups
 from policies.rollout import Finish, Group, Rollout, Segment, TrainGroup
 from policies.text.chat.settings import PromptSettings
+from policies.text.chat.turn_ends import named_ends
 from policies.text.encoding import Encoding
 from policies.text.policy import TextPolicy
 from policies.text.settings import GenerationSettings, TextSettings, TrainerSettings
@@ -51,6 +54,12 @@ def test_a_generation_config_may_name_one_or_several() -> None:
         policy = TextPolicy(model, tiny_tokenizer(), settings)
         assert policy._encoding.ends.stops == stops
         assert policy.encode("4", Finish.STOP)[-1] == 1
+
+
+@pytest.mark.parametrize("named", ["x", [1, "x"], -1, True, 2.5])
+def test_an_end_that_is_no_token_is_told(named: object) -> None:
+    with pytest.raises(PolicyError, match="which is no token: copy or download the file again"):
+        named_ends(SimpleNamespace(eos_token_id=named))  # type: ignore[arg-type]
 
 
 def test_without_a_template_the_tokenizers_end_is_taught_unless_the_model_is_said_to_end_otherwise() -> None:
