@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 
@@ -16,7 +15,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOTrainer
 
-from node.bench.kit.machine import BF16_SETS, best_device, machine_facts, synchronize
+from node.bench.kit.machine import BF16_SETS, best_device, clock_of, machine_facts, synchronize
 from node.bench.kit.options import BenchOptions, refuse_unknown
 from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
 from node.bench.step.cases import CASES, StepCase, draw_rows
@@ -125,15 +124,15 @@ def measure_pairs(
     }
     for step in sides.values():  # the first optimiser step makes the optimiser's state
         step(sample[:2])
-    pairs = []
+    pairs, clock = [], clock_of(device)
     for seed in seeds:
         rows = draw_rows(case, seed, vocabulary)
         seconds, norms = {}, {}
         for name in sorted(sides, reverse=bool(seed % 2)):
-            start = time.perf_counter()
+            start = clock()
             norms[name] = sides[name](rows)
             synchronize(device)
-            seconds[name] = time.perf_counter() - start
+            seconds[name] = clock() - start
         pairs.append(_row(case, seed, seconds, norms))
         progress(f"{case.name} seed {seed}: ours {seconds['ours']:.1f} s, TRL {seconds['trl']:.1f} s")
     return pairs
