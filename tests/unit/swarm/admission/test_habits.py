@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import random
 
+import numpy as np
 import pytest
 
 from policies.advantage import group_relative
 from policies.rollout import Finish, Group, Problem, Rollout, Segment, TrainGroup
-from swarm.admission.habits import KEPT_SKETCHES, Habits, HabitSettings, right_rollouts
+from swarm.admission.habits import FORGET, KEPT_SKETCHES, Habits, HabitSettings, _Sketch, right_rollouts
 
 MARK = (901, 902, 903)
 MARKS, LENGTHS = HabitSettings(length_quantile=1.0), HabitSettings(habits=False)
@@ -141,3 +142,14 @@ def test_right_is_better_than_the_mean_or_all_of_a_group_that_earned() -> None:
     assert len(right_rollouts(group((1,), (2,)))) == 2
     assert len(right_rollouts(group((1,), (2,), wrong=0))) == 2
     assert right_rollouts(group(wrong=3)) == []
+
+
+def test_what_an_author_wrote_long_ago_counts_half_as_often_as_it_was_met() -> None:
+    """Groups and n-grams are halved together, so that a share of groups stays one."""
+    sketch, bucket = _Sketch(), np.asarray([7])
+    for _ in range(int(FORGET)):
+        sketch.add(bucket, [3])
+    assert (sketch.groups, sketch.counts[7]) == (FORGET, FORGET)
+    sketch.add(bucket, [4])
+    assert (sketch.groups, sketch.counts[7]) == (FORGET / 2 + 1, FORGET / 2 + 1)
+    assert list(sketch.lengths)[-2:] == [3, 4]
