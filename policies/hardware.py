@@ -24,6 +24,15 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def free_cores() -> int:
+    """Of these, as many as other programs left free in the last minute; 1 at least."""
+    try:
+        busy = os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows has no such figure, a sandbox may not tell it
+        busy = 0.0
+    return max(1, usable_cores() - int(busy))
+
+
 def _nvidia_gpus() -> int:
     """As the driver counts them; 0 where there is no driver, or it does not start."""
     try:

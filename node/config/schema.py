@@ -51,7 +51,8 @@ class Config(Settings):
     """Where the policy lives: `cpu`, `mps`, `cuda`, or one GPU of several, as `cuda:1`. `auto` takes the first there is
     of cuda, mps and cpu."""
     threads: int = Field(default=0, ge=0, le=1024)
-    """CPU threads for torch; 0 leaves torch's own choice."""
+    """CPU threads for torch; with 0 those of OMP_NUM_THREADS, else one for the embedded policy and the digits, and for
+    other models as many as the cores that are free as the run begins."""
     identity: str = ""
     """Path of the key file. Empty: `identity.key` in the run folder."""
     tasks: tuple[TaskConfig, ...] = Field(min_length=1)

@@ -129,6 +129,6 @@ class Place:
 def start_node(processes: NodeProcesses, place: Place, settings: Sequence[str], invite: str) -> DemoNode:
     """Starts one node."""
     read = read_by(settings, SILO) if place.role == "baseline" else settings
-    options = [word for override in ("threads=1", *read) for word in ("--set", override)]
+    options = [word for override in read for word in ("--set", override)]
     command = [*place.verb(invite), *options, "--run-dir", str(place.folder.path), "--json"]
     return DemoNode(place.number, place.role, place.folder, processes.start(command, place.folder.path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 
@@ -23,6 +24,7 @@ from node.storage.trust_lists import TrustFile
 from node.ui.invocation import murmur
 from policies.diffusion.pipeline.settings import PipelineSettings
 from policies.diffusion.policy import DiffusionPolicy
+from policies.hardware import free_cores
 from policies.local_cache import default_cache
 from policies.policy import Policy, PolicyError
 from policies.seeds import derive_generator
@@ -123,8 +125,7 @@ def _check_answer_forms(config: Config, tasks: Sequence[Task]) -> None:
 
 def build_policy(config: Config, progress: Progress) -> Policy:
     """The policy with its weights loaded, warm-started first where it is the embedded one. Raises PolicyError."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    set_threads(config)
     device = device_of(config)
     prepare_device(device)
     chosen = config.policy
@@ -189,6 +190,26 @@ def tasks_of(config: Config) -> tuple[list[TaskConfig], frozenset[str]]:
             "left to other nodes, as the own policy cannot take them: %s", ", ".join(sorted(unsupported))
         )
     return mine, unsupported
+
+
+def set_threads(config: Config) -> None:
+    """As the config says, else as the environment does; else one for networks of our own, and for others what is free.
+
+    Threads of several nodes on one machine wait for one another: three people's rounds on two cores took twenty times
+    the processor time with two threads each, for a network that one serves as well.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    elif "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1 if _is_small(config) else free_cores())
+
+
+def _is_small(config: Config) -> bool:
+    """Whether the policy is one of the networks that we make."""
+    chosen = config.policy
+    if isinstance(chosen, DiffusionPolicyConfig):
+        return not isinstance(chosen.source, PipelineSettings)
+    return isinstance(chosen, EmbeddedPolicyConfig)
 
 
 def device_of(config: Config) -> torch.device:

@@ -41,7 +41,7 @@ def afternoon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name in PEOPLE:
             (folder / name).mkdir()
             words = ("join", invite.read_text().strip(), "--config", "tiny", "--rounds", str(ROUNDS), *LOCAL)
-            nodes[name] = start(*words, "--set", "threads=1", cwd=folder / name)
+            nodes[name] = start(*words, cwd=folder / name)
         for name, node in nodes.items():
             output, _ = node.communicate(timeout=600)
             (folder / name / "console").write_text(output)
