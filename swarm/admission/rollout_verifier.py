@@ -52,7 +52,8 @@ CLAIM_TOLERANCE = 1e-6
 # put those with something to learn from first (`shareable`).
 MAX_REFUSALS = 8
 BODY_SECONDS = 0.02
-GROUP_SECONDS = 0.01  # for reading a group of text, and again for scoring it, beyond its first rollouts
+# For reading a group of text, and again for scoring it, beyond its first rollouts.
+GROUP_SECONDS = 0.01
 # Beyond that, a large group that showed that there is something to learn from it may cost what its rollouts are worth,
 # up to this: 256 of 64 tokens take 12 ms on an idle machine, and are read whole where that is three times as much.
 MOST_EARNED = 0.025
