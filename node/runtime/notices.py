@@ -27,6 +27,8 @@ MANY_CUT, FEW_CUT = 0.5, 0.25
 ROUNDS_WITHOUT_SIGNAL = 3
 ROUNDS_BETWEEN = 50  # in which it is not said again
 
+CLOCK_RIGHT = "no clock is off any more, as far as this node can tell"
+
 Key = TypeVar("Key")
 Place = tuple[str, int]  # a problem's task, by full name, and seed
 
@@ -115,10 +117,15 @@ class Notices:
         self._cut = event.cut_share >= (FEW_CUT if self._cut else MANY_CUT)
 
     def after_look(self, round_number: int, warnings: Mapping[str, str]) -> None:
-        """`warnings` are the transport's by kind; each kind is told once, and again when it went and came back."""
+        """`warnings` are the transport's by kind; each is told once, and again when it went and came back.
+
+        Of a clock it is told, too, that it went.
+        """
         for kind, words in warnings.items():
             if kind not in self._warned:
                 self._new.append(LifeEvent(round_number, kind, words))
+        if "clock" in self._warned and "clock" not in warnings:
+            self._new.append(LifeEvent(round_number, "clock right", CLOCK_RIGHT))
         self._warned = dict(warnings)
 
     def new_refused_values(self, refused: Mapping[str, int]) -> dict[str, int]:

@@ -5,9 +5,12 @@ It goes before the config's `trust.allow` and `trust.deny`, which say what a run
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -21,6 +24,7 @@ log = logging.getLogger(__name__)
 Word = Literal["allow", "deny", "record"]  # record: none of the owner's, the peer's record decides
 WORDS: Final = get_args(Word)
 MAX_PEERS: Final = 4096
+_ATTEMPTS, _PAUSE = 250, 0.02  # to write, and seconds between them: a writing takes milliseconds
 
 
 class TrustError(ValueError):
@@ -75,17 +79,37 @@ class TrustFile:
         return self.lists()
 
     def keep(self, peer: str, word: str) -> None:
-        """Raises TrustError for what is no PeerID or no word, OSError where the folder cannot be written."""
+        """Raises TrustError for what is no PeerID or no word, and where another process does not finish its writing.
+
+        Raises OSError where the folder cannot be written.
+        """
         try:
             peer_bytes(peer)
         except DecodeError:
             raise TrustError("not a PeerID: it looks like 12D3KooW..., as `murmur peers` shows it") from None
         if word not in WORDS:
             raise TrustError(f"a word on a peer is one of {', '.join(WORDS)}")
-        words = self._words() | {peer: word}
-        if len(words) > MAX_PEERS:
-            raise TrustError(f"{self._path} has a word on {MAX_PEERS} peers: take some out by hand")
-        write_atomic(self._path, json.dumps(words, indent=1, sort_keys=True) + "\n", mode=0o600)
+        with self._writing():
+            words = self._words() | {peer: word}
+            if len(words) > MAX_PEERS:
+                raise TrustError(f"{self._path} has a word on {MAX_PEERS} peers: take some out by hand")
+            write_atomic(self._path, json.dumps(words, indent=1, sort_keys=True) + "\n", mode=0o600)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One writer at a time, over all processes: of two at once, each would keep its own word alone."""
+        with self._path.with_suffix(".lock").open("a", encoding="ascii") as holder:
+            for _ in range(_ATTEMPTS):
+                try:
+                    fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(_PAUSE)
+            else:
+                raise TrustError(
+                    f"{self._path} is being written by another process, which does not finish: end it, and try again"
+                )
+            yield
 
     def _words(self) -> dict[str, Word]:
         try:

@@ -29,6 +29,7 @@ from policies.text.loading.library_errors import as_policy_error, brief, hub_fau
 from policies.text.loading.model_folder import check_folder
 from policies.text.loading.model_path import check_there, is_gguf, resolve
 from policies.text.loading.quantised import four_bit_config, keep_gradients
+from policies.text.loading.sizes import check_sizes
 from policies.text.loading.weights import AnyModel, check_adapter
 from policies.text.lora import lora_config
 from policies.text.settings import LoraSettings, ModelSettings
@@ -97,6 +98,7 @@ def _load_safetensors(
         check_folder(Path(path))
     revision = settings.revision or "main"  # the library's own word for none
     with _loading(path, "its config.json does not describe a model that transformers can build"):
+        check_sizes(path, revision=revision)
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise PolicyError(

@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrained
 from policies.text.chat.turn_ends import named_ends
 from policies.text.loading.library_errors import as_policy_error
 from policies.text.loading.model_path import resolve
+from policies.text.loading.sizes import check_sizes
 from policies.text.settings import ModelSettings
 
 
@@ -23,6 +24,7 @@ def load_speech(settings: ModelSettings) -> tuple[PreTrainedTokenizerBase, list[
     with as_policy_error(
         f"cannot read the tokenizer of {settings.path}", "see docs/own-model.md for what it needs"
     ):
+        check_sizes(where, revision=revision, **given)
         tokenizer = AutoTokenizer.from_pretrained(
             where, revision=revision, padding_side="left", trust_remote_code=False, **given
         )

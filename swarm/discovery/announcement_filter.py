@@ -44,7 +44,7 @@ class AnnouncementRefused(DecodeError):
 
 
 class AnnouncementFilter:
-    """Pure but for the clock, and monotone: what passed once passes until it expires."""
+    """Pure but for the clock, and monotone while nobody sets that back: what passed once passes until it expires."""
 
     def __init__(self, manifest: Manifest, clock: Callable[[], float] = time.time) -> None:
         self.manifest = manifest
@@ -74,7 +74,9 @@ class AnnouncementFilter:
         return announcement
 
     def live(self, announcement: Announcement) -> bool:
-        return announcement.expires > self._clock()
+        """Whether it counts now: what was admitted by a clock that was set back since, may lie in the future."""
+        now = self._clock()
+        return announcement.expires > now and announcement.created <= now + CLOCK_SKEW
 
     def _decode(self, raw: bytes) -> Announcement:
         try:

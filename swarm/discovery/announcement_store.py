@@ -72,7 +72,7 @@ class AnnouncementStore:
 
     def _keep(self, announcement: Announcement) -> None:
         held = self._newest.get(announcement.peer)
-        newer = held is None or _age_rank(announcement) > _age_rank(held)
+        newer = held is None or not self._filter.live(held) or _age_rank(announcement) > _age_rank(held)
         if not newer or not self._filter.live(announcement):
             return
         if held:

@@ -36,7 +36,10 @@ class HeardPeers:
     @property
     def silence(self) -> float:
         """Seconds since a peer that gave something good was last heard of, or since this object was made."""
-        return self._clock() - self._heard
+        now = self._clock()
+        if now < self._heard:  # the clock was set back
+            self._heard = now
+        return now - self._heard
 
     @property
     def alone(self) -> bool:

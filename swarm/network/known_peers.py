@@ -80,6 +80,8 @@ class KnownPeers:
     async def _ask_one(self, peer: str, addresses: Sequence[str], dial: Dial) -> None:
         began = time.time()
         since = max(0.0, self._asked.get(peer, 0.0) - _OVERLAP)
+        if since > began:  # the clock was set back
+            since = 0.0
         try:
             raws = await ask_announcements(await dial(peer, addresses), self._own, since)
         except (FetchFailed, DecodeError, OSError, EOFError) as error:

@@ -15,7 +15,7 @@ from swarm.discovery.republish import draw_phase, is_due, next_moment, republish
 from swarm.errors import TransportDown
 from swarm.exchange.body_exchange import BodyExchange
 from swarm.exchange.push_mirror import Mirrors
-from swarm.limits import PUSH_PROTOCOL
+from swarm.limits import CLOCK_SKEW, PUSH_PROTOCOL
 from swarm.network.address_book import AddressBook
 from swarm.network.ipc import DhtSettings
 from swarm.network.p2p_daemon import DAEMON_ERRORS, Daemon
@@ -67,8 +67,7 @@ class Publisher:
         assert self._latest is not None
         digest, size, summary = self._latest
         manifest, peer = self._settings.manifest, self._identity.peer_id
-        # Later than the last even when the clock steps back: of two records of one peer the later one stays.
-        created = self._last_created = max(time.time(), self._last_created + 0.001)
+        created = self._last_created = _later(self._last_created, time.time())
         epoch = epoch_of(created, manifest.epoch_seconds)
         announcement = Announcement(
             swarm=manifest.swarm_id,
@@ -118,3 +117,11 @@ class Publisher:
             self.counters["no_mirror"] += 1
             log.warning("no peer keeps the body of this node, which others cannot dial: few will get it")
         return tuple(map(str, await resolved(mirrors)))
+
+
+def _later(last: float, now: float) -> float:
+    """When to have made an announcement after that of `last`: of two records of one peer the later one stays.
+
+    `last` is forgotten where the clock was set back by so much that peers would refuse what is later.
+    """
+    return now if last > now + CLOCK_SKEW else max(now, last + 0.001)

@@ -92,8 +92,8 @@ class PeerSupervisor:
         self._clocks = ClockWatch()
         self._clock_due = 0.0  # monotonic seconds
         self._clock_refusal = ""  # why the last start failed, where it was the clock
-        self._filter.on_verified = self._publisher.keys.note_heard
-        self._filter.on_future = lambda announcement, ahead: self._clocks.note(announcement.peer, ahead)
+        self._filter.on_verified = self._note_heard
+        self._filter.on_future = self._note_future
         self._mirror_server = MirrorServer(membership, self._exchange.mirrored, self._is_known)
         self._dial_back_server = DialBackServer(membership, self._is_known)
         self._reach = Reachability.UNKNOWN
@@ -285,9 +285,19 @@ class PeerSupervisor:
             await self._compare_clocks(self._daemon)
             await self._address_book.maintain(self._daemon)
 
+    def _note_heard(self, announcement: Announcement) -> None:
+        self._publisher.keys.note_heard(announcement)
+        if announcement.peer != self._publisher.keys.peer:
+            in_time = self._filter.live(announcement)
+            self._clocks.note_announced(announcement.peer, announcement.created, in_time=in_time)
+
+    def _note_future(self, announcement: Announcement, ahead: float) -> None:
+        self._clocks.note(announcement.peer, ahead)
+        self._clocks.note_announced(announcement.peer, announcement.created, in_time=False)
+
     async def _compare_clocks(self, daemon: Daemon) -> None:
-        """Now and then with a few peers: clocks drift, and hivemind looks when a node joins alone."""
-        if time.monotonic() >= self._clock_due:
+        """With a few peers, now and then and when one was set: clocks drift, and hivemind looks at a join alone."""
+        if self._clocks.look() or time.monotonic() >= self._clock_due:
             self._clock_due = time.monotonic() + _CLOCK_PERIOD
             known = self._address_book.bootstrap_candidates()
             await self._address_book.connect(daemon, random.sample(known, min(len(known), _CLOCKS)))

@@ -23,6 +23,7 @@ from policies.text.engine.blank_model import blank_model
 from policies.text.loading.conversion_cache import ConversionCache, digest_of
 from policies.text.loading.library_errors import as_policy_error
 from policies.text.loading.plain_folder import read_plain
+from policies.text.loading.sizes import check_sizes
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ def load_gguf(file: Path, dtype: torch.dtype, cache: Path | None = None) -> Load
         "the file is cut or damaged, or of an architecture that transformers cannot read from GGUF: copy or "
         "download it again, or take the model's safetensors",
     ):
+        check_sizes(str(file.parent), gguf_file=file.name)
         kept = ConversionCache(default_cache() if cache is None else cache)
         key = digest_of(file, str(CONVERSION), transformers.__version__, str(dtype))
         if (found := kept.read(key, _read)) is not None:

@@ -11,6 +11,7 @@ from transformers import AutoConfig
 from policies.policy import PolicyError
 from policies.text.loading.library_errors import as_policy_error, hub_fault
 from policies.text.loading.model_path import resolve
+from policies.text.loading.sizes import check_sizes
 from policies.text.settings import ModelSettings
 
 
@@ -26,4 +27,5 @@ def read_configuration(settings: ModelSettings) -> Any:
     with as_policy_error(
         f"cannot read the configuration of {settings.path}", "", lambda e: hub_fault(path, e)
     ):
+        check_sizes(path, **named)
         return AutoConfig.from_pretrained(path, trust_remote_code=False, **named)

@@ -9,7 +9,7 @@ import pytest
 from sample_events import ROUND
 
 from node.config.reading import load_config
-from node.runtime.notices import REMEMBERED, SAME_PROBLEMS, Notices, SharedProblems
+from node.runtime.notices import CLOCK_RIGHT, REMEMBERED, SAME_PROBLEMS, Notices, SharedProblems
 from node.runtime.round_events import describe_peers
 from node.storage.run_folder import RunFolder
 from policies.rollout import Finish, Group, Problem, Rollout
@@ -134,7 +134,9 @@ def test_the_end_tells_what_the_swarm_did_not_bring() -> None:
     assert silo.at_end() is None
 
 
-def test_what_the_transport_warns_of_is_told_once_a_kind_and_again_when_it_came_back() -> None:
+def test_what_the_transport_warns_of_is_told_once_a_kind_and_again_when_it_came_back_and_clocks_that_are_right() -> (
+    None
+):
     notices = Notices()
     for warnings in (
         {},
@@ -147,6 +149,7 @@ def test_what_the_transport_warns_of_is_told_once_a_kind_and_again_when_it_came_
     assert [(event.what, event.note) for event in notices.drain()] == [
         ("same key", "stop one"),
         ("clock", "set it"),
+        ("clock right", CLOCK_RIGHT),
         ("clock", "again"),
     ]
 

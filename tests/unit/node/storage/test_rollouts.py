@@ -70,7 +70,7 @@ def test_what_went_in_comes_back_by_every_filter(tmp_path: Path) -> None:
         return [rollout.seed for rollout in history.find(RolloutQuery(**filters))]  # type: ignore[arg-type]
 
     assert seeds() == [9, 9, 2, 2, 1, 1] and seeds(limit=1) == [9]
-    assert seeds(round=1) == [2, 2, 1, 1] and seeds(task="add") == seeds(task="add@1") == [9, 9]
+    assert seeds(round=1) == [1, 1, 2, 2] and seeds(task="add") == seeds(task="add@1") == [9, 9]
     assert seeds(task="ad") == seeds(peer="nobody") == seeds(peer="%") == []
     assert seeds(external=False) == [1, 1] and seeds(external=True) == [9, 9, 2, 2]
     assert seeds(peer=BOB) == seeds(peer="BobBob") == [2, 2]

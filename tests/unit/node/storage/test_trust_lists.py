@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from node.storage import trust_lists
 from node.storage.trust_lists import TrustError, TrustFile, TrustLists
 from swarm.wire.identity import Identity
 
@@ -51,3 +54,32 @@ def test_what_is_no_peer_or_no_word_is_refused(file: TrustFile, tmp_path: Path, 
     with pytest.raises(TrustError):
         file.keep(peer, word)
     assert not (tmp_path / "trust.json").exists()
+
+
+def test_words_that_are_told_at_the_same_moment_are_all_kept(tmp_path: Path) -> None:
+    """Each thread has a file of its own, as each process has: locks are by open file."""
+    peers = [Identity(bytes([number]) * 32).peer_id for number in range(1, 9)]
+    together = threading.Barrier(len(peers))
+
+    def tell(peer: str) -> None:
+        together.wait()
+        for word in ("allow", "deny", "allow"):
+            TrustFile(tmp_path / "trust.json").keep(peer, word)
+
+    with ThreadPoolExecutor(len(peers)) as threads:
+        for told in [threads.submit(tell, peer) for peer in peers]:
+            told.result()
+    assert TrustFile(tmp_path / "trust.json").lists().allow == frozenset(peers)
+
+
+def test_a_writer_that_does_not_finish_is_told_of(
+    file: TrustFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust_lists, "_PAUSE", 0.0)
+    with (
+        TrustFile(tmp_path / "trust.json")._writing(),
+        pytest.raises(TrustError, match="does not finish: end it"),
+    ):
+        file.keep(CARL, "allow")
+    file.keep(CARL, "allow")
+    assert CARL in file.lists().allow

@@ -9,6 +9,7 @@ from announcing import MANIFEST, NOW, announce
 
 from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.discovery.announcement_store import AnnouncementStore
+from swarm.wire.announcement import epoch_of, shard_of
 from swarm.wire.identity import Identity
 
 PEERS = [Identity(bytes([number]) * 32) for number in range(1, 7)]
@@ -64,3 +65,17 @@ def test_a_newer_announcement_outlives_the_one_that_it_replaced() -> None:
     hall.learn(*[30.0] * 6)  # expires before what is held
     hall.now = NOW + 40
     assert len(hall.directory.draw(8)) == 1
+
+
+def test_what_was_admitted_by_a_clock_that_is_set_back_gives_way_to_what_comes_after() -> None:
+    hall = Hall()
+    hall.now = NOW + 3600.0
+    epoch = epoch_of(hall.now, MANIFEST.epoch_seconds)
+    shard = shard_of(PEERS[0].peer_id, epoch, MANIFEST.shard_depth)
+    early = announce(PEERS[0], created=hall.now, expires=hall.now + 600.0, epoch=epoch, shard=shard)
+    hall.directory.add([early.encode()])
+    assert [a.created for a in hall.directory.live()] == [NOW + 3600.0]
+    hall.now = NOW + 1.0
+    assert hall.directory.live() == []
+    hall.directory.add([announce(PEERS[0]).encode()])
+    assert [a.created for a in hall.directory.live()] == [NOW]

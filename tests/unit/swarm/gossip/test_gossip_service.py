@@ -185,6 +185,10 @@ def test_a_node_knows_since_when_it_is_alone() -> None:
     hub.offer(*offer(body([group(1)], ALICE), clock.now))
     gossip.step()
     assert (gossip.alone, gossip.silence) == (False, 0.0)
+    clock.now -= 3600  # set back: patience starts anew, and does not last an hour longer
+    assert (gossip.alone, gossip.silence) == (False, 0.0)
+    clock.now += 30
+    assert (gossip.alone, gossip.silence) == (True, 30.0)
 
 
 def alone_after_the_last_of(*created: float) -> float:

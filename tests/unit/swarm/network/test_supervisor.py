@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from announcing import MANIFEST
+from announcing import MANIFEST, NOW, announce
 
+from swarm.discovery.clock_watch import ClockWatch
 from swarm.network.ipc import DhtSettings
+from swarm.network.publisher import _later
 from swarm.network.supervisor import PeerSupervisor
 from swarm.wire.identity import Identity
 from swarm.wire.multiaddr import Address
@@ -62,3 +64,32 @@ def test_a_join_that_the_clock_spoilt_is_warned_of_until_it_succeeds(tmp_path: P
     assert node.state()["warnings"]["clock"] == node._readable(error)
     assert "did not start" in node._readable(RuntimeError("something else"))
     assert node.state()["warnings"] == {}
+
+
+def test_a_clock_that_is_set_has_a_node_compare_it_at_once(tmp_path: Path) -> None:
+    node, daemon, machine = supervisor(tmp_path, BOB), Daemon(), [NOW]
+    node._daemon = daemon  # type: ignore[assignment]
+    node._clocks = ClockWatch(lambda: machine[0], lambda: 1.0)
+    asyncio.run(node._maintain())
+    machine[0] += 3600.0
+    asyncio.run(node._maintain())
+    asyncio.run(node._maintain())
+    assert daemon.asked == [BOB.peer_id] * 2
+    assert "set forward by 3600 s" in node.state()["warnings"]["clock"]
+
+
+def test_announcements_that_are_all_out_of_time_are_warned_of_and_own_ones_say_nothing(
+    tmp_path: Path,
+) -> None:
+    node = supervisor(tmp_path, BOB)
+    node._filter._clock = lambda: NOW + 3600.0
+    for identity, words in ((ALICE, ""), (BOB, "all that peers announced of late was refused")):
+        for _ in range(8):
+            node._filter.admit(announce(identity).encode())
+        assert node.state()["warnings"].get("clock", "").startswith(words)
+
+
+def test_announcements_stay_in_order_and_follow_a_clock_that_is_set_back() -> None:
+    assert _later(NOW, NOW + 5.0) == NOW + 5.0
+    assert _later(NOW, NOW - 5.0) == NOW + 0.001
+    assert _later(NOW, NOW - 3600.0) == NOW - 3600.0
