@@ -89,5 +89,5 @@ def _state(last: RoundEvent | None, silence: float, patience: float) -> tuple[St
     if last.diverged is not None:
         return "diverging", last.diverged
     if last.alone:
-        return "alone", "no peers heard: training on own rollouts alone"
+        return "alone", last.silence
     return "ok", ""

@@ -194,7 +194,7 @@ def _same_seed(peer: str) -> str:
 
 def _alone_note(alone: bool) -> str:
     if alone:
-        return "no peers heard: training on own rollouts alone until some come"
+        return "no peers heard: training on own rollouts, and on groups that came before while they last"
     return "peers are heard now"
 
 

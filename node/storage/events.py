@@ -77,6 +77,17 @@ class RoundEvent:
         0  # problems drawn and passed over: their prompts are longer than policy.prompt.max_tokens
     )
 
+    @property
+    def silence(self) -> str:
+        """What the round was trained on while no peers were heard; empty where they were."""
+        if not self.alone:
+            return ""
+        if self.pool:
+            return f"no peers heard; {self.pool} groups of theirs are still waiting"
+        if self.trained_external:
+            return "no peers heard; the last groups of theirs that waited were trained on"
+        return "no peers heard, training alone"
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluationEvent:

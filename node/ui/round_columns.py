@@ -90,8 +90,8 @@ def legend(columns: Sequence[Column]) -> str:
 def plain_round(event: RoundEvent, columns: Sequence[Column] = COLUMNS) -> str:
     """One round as one line."""
     cells = "  ".join(f"{column.name} {column.cell(event)}" for column in columns[1:])
-    tail = "  no peers heard, training alone" if event.alone else ""
-    for note in (event.disagreement, event.shortage):
+    tail = ""
+    for note in (event.silence, event.disagreement, event.shortage):
         tail += f"  {note}" if note else ""
     return f"round {event.round:>4}  {cells}{tail}"
 
@@ -100,4 +100,4 @@ def marks(event: RoundEvent) -> str:
     """What the table's last cell says of a round out of the ordinary."""
     off = f"log-probs {event.logprob_mean or 0.0:.1g} off" if event.disagreement else ""
     short = "out of memory, smaller micro-batches" if event.shortage else ""
-    return ", ".join(mark for mark in ("alone" if event.alone else "", off, short) if mark)
+    return ", ".join(mark for mark in ("no peers heard" if event.alone else "", off, short) if mark)

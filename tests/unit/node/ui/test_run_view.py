@@ -29,8 +29,15 @@ def test_refusals_name_their_reasons_most_frequent_first() -> None:
 
 
 def test_a_round_alone_says_so() -> None:
-    assert "training alone" in plain_round(replace(ROUND, alone=True))
-    assert "training alone" not in plain_round(ROUND)
+    assert "no peers heard, training alone" in plain_round(replace(ROUND, alone=True, trained_external=0))
+    assert "no peers heard" not in plain_round(ROUND)
+
+
+def test_a_round_on_kept_groups_of_peers_is_not_called_alone() -> None:
+    for kept in (replace(ROUND, alone=True, pool=3), replace(ROUND, alone=True, trained_external=0, pool=3)):
+        line = plain_round(kept)
+        assert "no peers heard; 3 groups of theirs are still waiting" in line and "training alone" not in line
+    assert "the last groups of theirs" in plain_round(replace(ROUND, alone=True, trained_external=4, pool=0))
 
 
 def test_columns_explain_themselves_and_fit_the_run() -> None:
