@@ -39,6 +39,22 @@ def invite_text(text: str) -> str:
     return NamedInvite.parse(text).fetch().encode() if is_named(text) else text
 
 
+def swarm_or_run(word: str | None, run_dir: Path | None) -> tuple[str | None, Path | None]:
+    """One plain argument as an invite or as a run's folder: one that is there, or a path that leads to no file.
+
+    Raises ConfigError where `run_dir` names a run beside it.
+    """
+    text = word or ""
+    address = is_named(text) or ":" in text or text.startswith(("/ip4/", "/ip6/", "/dns"))
+    # Path's own questions raise for a name that is too long.
+    is_folder, is_file = os.path.isdir(text), os.path.isfile(text)  # noqa: PTH112, PTH113
+    if not (is_folder or ("/" in text and not address and not is_file)):
+        return word or None, run_dir
+    if run_dir is not None:
+        raise ConfigError("murmur peers takes a run as its argument or by --run-dir: leave one out")
+    return None, Path(text)
+
+
 def with_invite(addresses: Sequence[str], *, resumed: bool) -> list[str]:
     """What a node joins by, with the invite in place of its name. A run that is resumed knows peers of before, so a
     name that cannot be asked is told and left. Raises InviteError, TransportDown.

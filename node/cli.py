@@ -41,6 +41,7 @@ app.command("eval")(evaluate)
 add_inspection(app)
 
 DEFAULT = "tiny"
+PLACE = "An invite: look at this swarm, read-only. A run's folder: the peers that it met. Default: the newest run."
 # Commands that import torch before they do anything, amid which an exception is not safe; they settle the rest.
 ENDED_AT_ONCE = frozenset({"demo", "run", "silo", "join", "export", "eval"})
 ConfigArgument = Annotated[
@@ -260,10 +261,10 @@ def bootstrap(
 
 @app.command()
 def peers(
-    invite: Annotated[str | None, typer.Argument(help="Look at this swarm from outside, read-only.")] = None,
-    run_dir: Annotated[
-        Path | None, typer.Option(help="Look at the peers that this run has dealt with.")
+    place: Annotated[
+        str | None, typer.Argument(metavar="[INVITE|RUN]", help=PLACE, show_default=False)
     ] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="A run's folder, as RUN.")] = None,
     last: Annotated[int | None, typer.Option(min=1, help="Only the newest rounds, so many.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
     allow: Annotated[str | None, typer.Option(help="A peer that counts as known from now on.")] = None,
@@ -272,10 +273,11 @@ def peers(
     as_json: JsonOption = False,
 ) -> None:
     """Who is in the swarm, what they offer, and what came of it here. A running node follows a word on a peer."""
-    from node.arguments import invite_text
+    from node.arguments import invite_text, swarm_or_run
     from node.ui.peer_words import say_of_peers
     from node.ui.peers import show_peers
 
+    invite, run_dir = swarm_or_run(place, run_dir)
     if any(words := (allow, deny, by_record)):
         return say_of_peers(invite, run_dir, *words)
     show_peers(invite_text(invite) if invite else None, run_dir, last, watch=watch, as_json=as_json)

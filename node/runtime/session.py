@@ -16,6 +16,7 @@ from node.storage.checkpoint import CheckpointError
 from node.storage.events import LifeEvent
 from node.storage.log_file import log_to_file
 from node.storage.run_folder import RunFolder, write_atomic
+from node.ui.inspect.weights import weights_of
 from node.ui.invocation import murmur
 from node.ui.run_view import RunView
 from node.ui.short_names import short_peer
@@ -128,7 +129,20 @@ def _report_start(node: Node, view: RunView, *, resumed: bool, again: int) -> No
 def _report_end(node: Node, folder: RunFolder, view: RunView) -> None:
     done = node.round >= node.config.rounds
     if missing := node.notices.at_end():
-        view.say(f"{missing}. What came of each peer: {murmur('peers', '--run-dir', folder.path)}")
+        view.say(f"{missing}. What came of each peer: {murmur('peers', folder.path)}")
     note = f"finished {node.round} rounds" if done else f"stopped and saved after round {node.round}"
     node.store.append(LifeEvent(node.round, "finished" if done else "stopped", note))
     view.say(note if done else f"{note}; go on with: {murmur('run', '--resume', '--run-dir', folder.path)}")
+    if done:
+        view.say(_next_steps(folder, in_swarm=isinstance(node.config.swarm, DhtConfig)))
+
+
+def _next_steps(folder: RunFolder, *, in_swarm: bool) -> str:
+    """Where the weights of a finished run lie, and the commands that look at it and take them away: two lines."""
+    weights = weights_of(folder)
+    ways = [f"look at it: {murmur('stats', folder.path)}"]
+    if in_swarm:
+        ways.append(f"at its peers: {murmur('peers', folder.path)}")
+    if weights.export:
+        ways.append(f"take the weights away: {weights.export}")
+    return f"its weights: {weights.newest or 'none saved'}\n{'; '.join(ways)}"

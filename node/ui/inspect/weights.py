@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from node.storage.best_checkpoint import find_best
 from node.storage.checkpoint import Checkpoints, round_of
@@ -18,7 +19,7 @@ class Weights:
     round: int | None  # after which it was written
     best: str  # the one with the best held-out reward, where checkpoint.keep_best is set
     best_round: int | None
-    export: str  # the command that writes them as a Hugging Face folder
+    export: str  # the command that writes them as a Hugging Face folder; empty for images, and where there are none
 
     @property
     def words(self) -> str:
@@ -26,7 +27,8 @@ class Weights:
         if not self.newest:
             return "weights: none saved yet; a checkpoint is written every checkpoint.every rounds, and at the end"
         best = f"; the best on held-out problems: {self.best}" if self.best else ""
-        return f"weights: {self.newest}, after round {self.round}{best}\ntake them away: {self.export}"
+        taking = f"\ntake them away: {self.export}" if self.export else ""
+        return f"weights: {self.newest}, after round {self.round}{best}{taking}"
 
 
 def weights_of(folder: RunFolder) -> Weights:
@@ -34,10 +36,11 @@ def weights_of(folder: RunFolder) -> Weights:
     number = Checkpoints(folder.checkpoints, 1).newest()
     best = find_best(folder.checkpoints)
     newest = "" if number is None else str(folder.checkpoints / f"round-{number:08d}")
+    of_language = bool(newest) and (Path(newest) / "policy" / "weights").is_dir()
     return Weights(
         newest,
         number,
         str(best) if best else "",
         round_of(best) if best else None,
-        murmur("export", folder.path),
+        murmur("export", folder.path, "my-model") if of_language else "",
     )

@@ -28,5 +28,5 @@ export function wordOn(peer, word, after) {
     button.addEventListener("click", () => say(peer, name).then(after, (error) => { told.textContent = `Not kept: ${error.message}`; }));
     return button;
   });
-  return [told, make("p", { class: "links" }, ...buttons), make("p", { class: "quiet" }, "The running node follows it from its next round on.")];
+  return [told, make("p", { class: "links" }, ...buttons), make("p", { class: "quiet" }, "It holds from the node's next round on, also where the run goes on later.")];
 }

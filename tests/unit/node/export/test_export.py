@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ import torch
 from fresh_python import fresh, usage_in
 from safetensors.torch import load_file
 from trained_run import EMBEDDED, PEER, config_of, text_policy, tiny_llama, trained_run
+from typer.testing import CliRunner
 
+from node.cli import app
 from node.config.schema import parse_config
 from node.export.command import Form, draft_of, export_run
 from node.export.errors import ExportError
-from node.runtime.session import run_session
+from node.runtime.session import _next_steps, run_session
 from node.storage.checkpoint import CheckpointError
 from node.storage.run_folder import RunFolder, RunFolderError
 from node.ui.round_columns import columns_for
@@ -122,6 +125,27 @@ def test_a_tokenizer_that_transformers_would_rebuild_is_told_of(tmp_path: Path) 
     assert not reads_alike(weights, "8 7") and reads_alike(weights, "87")
 
 
+def test_a_finished_run_says_how_its_weights_are_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = config_of(EMBEDDED, rounds=1, evaluation={"problems": 0})
+    folder = RunFolder(Path("runs/one"))
+    folder.create(config)
+    run_session(config, folder, RunView("plain", "one", columns_for(config)), resumed=False)
+    finished, weights, commands = capsys.readouterr().out.splitlines()[-3:]
+    assert (finished, weights) == (
+        "finished 1 rounds",
+        "its weights: runs/one/checkpoints/round-00000001",
+    )
+    assert "stats runs/one" in commands and "peers" not in commands  # it was in no swarm
+    command = commands.rpartition(": ")[2]
+    words = shlex.split(command)
+    assert CliRunner().invoke(app, words[words.index("export") :]).exit_code == 0
+    assert (tmp_path / "my-model" / "config.json").is_file()
+    assert "peers runs/one" in _next_steps(folder, in_swarm=True)
+
+
 def test_an_exported_folder_is_the_start_of_another_run(tmp_path: Path) -> None:
     run, _ = trained_run(tmp_path / "run", text_policy(tiny_llama(tmp_path / "base")))
     export_run(run.path, tmp_path / "out")
@@ -141,13 +165,16 @@ def test_a_round_is_chosen_and_those_that_are_not_kept_are_named(tmp_path: Path)
     assert not (tmp_path / "one").exists()
 
 
-def test_a_run_keeps_its_best_checkpoint_and_export_takes_it(tmp_path: Path) -> None:
+def test_a_run_keeps_its_best_checkpoint_and_export_takes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     section = text_policy(tiny_llama(tmp_path / "base"))
     keys = {"evaluation": {"problems": 1, "every": 1}, "checkpoint": {"keep": 1, "keep_best": True}}
     config = config_of(section, rounds=2, **keys)
     folder = RunFolder(tmp_path / "run")
     folder.create(config)
     run_session(config, folder, RunView("json", "run", columns_for(config)), resumed=False)
+    assert "export" not in capsys.readouterr().out  # what is next is told to a person, not to a script
     # A random model answers nothing right, so that the first of two equals stays.
     assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["best-00000001", "round-00000002"]
     facts = export_run(folder.path, tmp_path / "out", best=True)

@@ -252,7 +252,11 @@ def test_stats_say_whether_it_learns_and_where_its_weights_are(folder: RunFolder
     page = told("stats", "runs/swim-1")
     assert "2 rounds are too few to say whether it learns" in page and "0.500 after round 2" in page
     assert "weights: runs/swim-1/checkpoints/round-00000002, after round 2; the best" in page
-    assert "export runs/swim-1" in page
+    assert "take them away" not in page  # as for images, which are not exported
+    (folder.checkpoints / "round-00000002" / "policy" / "weights").mkdir(parents=True)
+    page = told("stats", "runs/swim-1")
+    command = page.partition("take them away: ")[2].splitlines()[0]
+    assert command.endswith("export runs/swim-1 my-model")
     stats = as_json("stats")
     assert stats["trend"]["state"] == "unknown" and stats["weights"]["best_round"] == 1  # type: ignore[index]
 

@@ -250,3 +250,30 @@ def test_a_word_on_a_peer_is_kept_by_its_run(tmp_path: Path, monkeypatch: pytest
     ):
         code, output = said(*wrong)
         assert code == 2 and words in output
+
+
+def test_a_run_is_named_by_a_plain_argument_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = RunFolder(Path("runs/join-1"))
+    folder.create(load_config("tiny"))
+    with closing(Store(folder.events)) as store:
+        store.append(PeerEvent(1, ALICE, 3, 1, {}))
+    Path("invite.txt").write_text(INVITE)
+    monkeypatch.setattr(peers, "Observer", FakeObserver)
+
+    def said(*arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(app, ["peers", *arguments])
+        return result.exit_code, " ".join(result.output.split())
+
+    assert said("runs/join-1", "--json") == said("--run-dir", "runs/join-1", "--json")
+    assert said("runs/join-1", "--deny", ALICE)[0] == 0 and TrustFile(folder.trust).words() == {ALICE: "deny"}
+    for wrong, words in (
+        (["runs/gone-1"], "runs/gone-1 holds no run"),
+        (["runs/join-1", "--run-dir", "runs/join-1"], "leave one out"),
+        (["./invite.txt"], "names a file"),
+        (["/ip4/127.0.0.1/tcp/1"], "an invite starts with"),
+        (["x" * 5000], "an invite starts with"),
+    ):
+        code, output = said(*wrong)
+        assert code == 2 and words in output
+    assert ALICE[-8:] in said(INVITE)[1]
