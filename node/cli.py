@@ -261,9 +261,7 @@ def bootstrap(
 
 @app.command()
 def peers(
-    place: Annotated[
-        str | None, typer.Argument(metavar="[INVITE|RUN]", help=PLACE, show_default=False)
-    ] = None,
+    place: Annotated[str | None, typer.Argument(metavar="INVITE|RUN", help=PLACE, show_default=False)] = None,
     run_dir: Annotated[Path | None, typer.Option(help="A run's folder, as RUN.")] = None,
     last: Annotated[int | None, typer.Option(min=1, help="Only the newest rounds, so many.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,

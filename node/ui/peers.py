@@ -44,16 +44,22 @@ _HISTORY_COLUMNS = (
     "useful",
     "habits",
 )
-_HISTORY_LEGEND = (
-    "last good: the round in which a group passed every check last; received: groups that did; "
-    "equal rewards: of those, groups whose rollouts all have one, so that "
-    "nothing can be learnt; of updates: their part of all groups in updates; refused: groups and records that "
-    "failed a check, with why; left out: "
-    "single rollouts of received groups that could not be read, or (known) that another peer gave before; "
-    "standing: known peers have four fifths of the places for groups of peers, newcomers share the rest, and who "
-    "rests is left alone until its faults fade (--json says why); useful: whether its groups pull the policy where the "
-    "own ones do, from -1 to 1; habits: groups of late of which a part was not trained on, as nobody else writes it"
-)
+_NARROW_COLUMNS = ("peer", "last good", "received", "trained on", "of updates", "refused", "standing")
+_NARROWEST_COLUMNS = ("peer", "received", "trained on", "refused")
+_WIDE, _NARROW = 110, 72  # characters that a line needs for all columns, and for the narrow ones
+_FOLDED = ("refused", "left out")  # reasons, which go on in a further line; all else stays whole
+_HISTORY_LEGEND = {
+    "last good": "the round in which a group passed every check last",
+    "received": "groups that did",
+    "equal rewards": "of those, groups whose rollouts all have one, so that nothing can be learnt",
+    "of updates": "their part of all groups in updates",
+    "refused": "groups and records that failed a check, with why",
+    "left out": "single rollouts of received groups that could not be read, or (known) that another peer gave before",
+    "standing": "known peers have four fifths of the places for groups of peers, newcomers share the rest, and who "
+    "rests is left alone until its faults fade (--json says why)",
+    "useful": "whether its groups pull the policy where the own ones do, from -1 to 1",
+    "habits": "groups of late of which a part was not trained on, as nobody else writes it",
+}
 _ANNOUNCEMENT_COLUMNS = (
     *("peer", "age", "round", "policy", "groups", "rollouts", "claims"),
     *("answers", "version", "up", "fetched", "served", "refused"),
@@ -94,18 +100,60 @@ def _history_view(folder: RunFolder, last: int | None, *, as_json: bool) -> Rend
     rows = sorted(peer_history(history), key=lambda row: list(parts).index(row.peer))
     if as_json:
         return json.dumps([asdict(row) | _told_of(parts[row.peer]) for row in rows])
-    table = Table(*_HISTORY_COLUMNS, title=str(folder.path), title_justify="left")
-    for row in rows:
-        counts = (row.last_round, row.last_good or "-", row.received, row.set_aside, row.trained_on)
-        share, lost = f"{parts[row.peer].share:.0%}", map(format_refused, (row.refused, row.left_out))
-        useful = "-" if row.usefulness is None else f"{row.usefulness:+.2f}"
-        standing = (row.standing, useful, f"{row.habits:.0f}")
-        table.add_row(short_peer(row.peer), *map(str, counts), share, *lost, *standing)
     if not rows:
         when = "so far" if last is None else f"in its newest {last} rounds"
         return f"{folder.path}: no records of peers {when}"
+    columns = _columns_for(new_console().width)
+    table = _history_table(folder, columns)
+    for row in rows:
+        cells = _history_cells(row, parts[row.peer].share)
+        table.add_row(*(cells[name] for name in columns))
     details = RolloutHistory(folder.events).newest_refusals()
-    return Group(table, *_answers(rows, list(parts.values()), details), _HISTORY_LEGEND)
+    return Group(table, *_answers(rows, list(parts.values()), details), _history_legend(columns))
+
+
+def _columns_for(width: int) -> tuple[str, ...]:
+    """Those that find room in a line of so many characters."""
+    if width >= _WIDE:
+        return _HISTORY_COLUMNS
+    return _NARROW_COLUMNS if width >= _NARROW else _NARROWEST_COLUMNS
+
+
+def _history_table(folder: RunFolder, columns: Sequence[str]) -> Table:
+    """Heads of two words stand in two lines, so that figures get the room."""
+    title = str(folder.path)
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True
+    )
+    for name in columns:
+        least = SHOWN + 1 if name == "peer" else None
+        table.add_column(name.replace(" ", "\n"), min_width=least, no_wrap=name not in _FOLDED)
+    return table
+
+
+def _history_cells(row: PeerHistoryRow, share: float) -> dict[str, str]:
+    """By column; `share` is the peer's part of all groups in updates."""
+    return {
+        "peer": short_peer(row.peer),
+        "last round": str(row.last_round),
+        "last good": str(row.last_good or "-"),
+        "received": str(row.received),
+        "equal rewards": str(row.set_aside),
+        "trained on": str(row.trained_on),
+        "of updates": f"{share:.0%}",
+        "refused": format_refused(row.refused),
+        "left out": format_refused(row.left_out),
+        "standing": row.standing,
+        "useful": "-" if row.usefulness is None else f"{row.usefulness:+.2f}",
+        "habits": f"{row.habits:.0f}",
+    }
+
+
+def _history_legend(columns: Sequence[str]) -> str:
+    words = [f"{name}: {meaning}" for name, meaning in _HISTORY_LEGEND.items() if name in columns]
+    if missing := [name for name in _HISTORY_COLUMNS if name not in columns]:
+        words.append(f"from {_WIDE} characters a line on, and in --json, also {', '.join(missing)}")
+    return "; ".join(words)
 
 
 def _told_of(part: Influence) -> dict[str, float | None]:

@@ -277,3 +277,27 @@ def test_a_run_is_named_by_a_plain_argument_too(tmp_path: Path, monkeypatch: pyt
         code, output = said(*wrong)
         assert code == 2 and words in output
     assert ALICE[-8:] in said(INVITE)[1]
+
+
+@pytest.mark.parametrize("width", [50, 80, 120])
+def test_a_narrow_terminal_leaves_columns_out_and_cuts_no_name_and_no_head(
+    tmp_path: Path, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console = Console(width=width, markup=False, highlight=False)
+    monkeypatch.setattr(peers, "new_console", lambda: console)
+    folder = RunFolder(tmp_path / "run")
+    folder.create(load_config("tiny"))
+    refused = {"all_wrong": 1234, "stale": 567, "duplicate": 89}
+    with closing(Store(folder.events)) as store:
+        for peer in (ALICE, BOB):
+            store.append(PeerEvent(1234, peer, 2345, 1, refused, {"known": 12}, standing="newcomer"))
+    peers.show_peers(None, folder.path, watch=False, as_json=False)
+    shown = capsys.readouterr().out
+    table = shown[: shown.index("helps most")]
+    for peer in (ALICE, BOB):
+        assert any(line.split()[:1] == [short_peer(peer)] for line in table.splitlines())
+    assert max(map(len, shown.splitlines())) <= width
+    assert set(" ".join(peers._columns_for(width)).split()) <= set(table.split())
+    assert "…" not in table.replace(short_peer(ALICE), "").replace(short_peer(BOB), "")
+    assert "2345" in table.split() and ("newcomer" in table.split()) == (width >= 80)
+    assert ("also last round" in " ".join(shown.split())) == (width < 110)
