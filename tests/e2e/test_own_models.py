@@ -40,7 +40,6 @@ evaluation = { problems = 0 }
 [policy]
 type = "text"
 model.lora = { rank = 16 }
-trainer = { learning_rate = 3e-4, max_grad_norm = 0.5 }
 generation.max_new_tokens = 12
 """
 
@@ -51,15 +50,17 @@ class Case:
 
     file: Callable[[], str | None]
     rounds: int
+    rate: float  # of learning
     policy: str  # keys of `[policy]`, in TOML
 
     def config(self, model: str | Path, rounds: int) -> str:
-        return f'rounds = {rounds}\n{SUMS}{self.policy}\nmodel.path = "{model}"\n'
+        trainer = f"trainer = {{ learning_rate = {self.rate}, max_grad_norm = 0.5 }}"
+        return f'rounds = {rounds}\n{SUMS}{trainer}\n{self.policy}\nmodel.path = "{model}"\n'
 
 
 CASES = {
-    "smollm2": Case(smollm2, 8, 'prompt.system = "Answer with a number only."'),
-    "gemma": Case(gemma, 8, 'prompt.examples = [{ question = "What is 7 + 2?", answer = "9" }]'),
+    "smollm2": Case(smollm2, 8, 3e-4, 'prompt.system = "Answer with a number only."'),
+    "gemma": Case(gemma, 8, 1e-4, 'prompt.examples = [{ question = "What is 7 + 2?", answer = "9" }]'),
 }
 MODELS = [
     pytest.param("smollm2", marks=pytest.mark.skipif(smollm2() is None, reason=SMOLLM2_MISSING)),
