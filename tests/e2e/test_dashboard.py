@@ -75,7 +75,7 @@ def hostile(tmp_path: Path) -> RunFolder:
     problem = ProblemEvent(5, HOSTILE, 3, 2, 4, 8, 0.5, None)
     told = LifeEvent(20, "resumed", HOSTILE)
     play_on(folder, range(3, 21), *helps, *taken, ExternalEvent(5, HOSTILE, HOSTILE, 1), problem, told)
-    (folder.checkpoints / "round-00000020").mkdir()
+    (folder.checkpoints / "round-00000020" / "policy" / "weights").mkdir(parents=True)
     (folder.checkpoints / "round-00000020" / "state.json").write_text("{}")
     return folder
 
@@ -125,7 +125,7 @@ def test_the_questions_of_an_owner_are_answered_by_what_is_seen_or_one_click(
     shown.open(server.url)
     shown.until_read("#answers", "is it still learning", "It is still learning: own reward")
     shown.until_read("#answers", "sampling 5")  # where a round's time goes
-    shown.until_read("#answers", "round-00000020", "export")  # where the weights are
+    shown.until_read("#answers", "round-00000020", "export", "my-model")  # where the weights are
     page.get_by_role("link", name="Swarm").click()
     who = shown.until_read("#who", "helps most", PEER[-8:], "6 of its groups were in 6 updates", "+0.31")
     assert "refused most" in who and "reward 1" in who and "…lePeer1" not in who
