@@ -15,6 +15,7 @@ from rich.table import Table
 from node.baseline.equal_compute import transport_cpu_seconds
 from node.demo.gains import Gains
 from node.demo.status import NodeStatus
+from node.demo.waiting import waited_for, with_shares
 from node.ui.invocation import murmur
 from node.ui.round_columns import format_refused
 from node.ui.run_view import PLAIN_WIDTH, OutputStyle, Screen, sparkline
@@ -32,6 +33,7 @@ class DemoView(Screen):
         super().__init__(style)
         self._path = path
         self._picture = picture
+        self._waits_for = ""  # the first word of what is waited for
         self._shown: dict[str, int] = {}  # the round that each node's last plain line was about
 
     def progress(self, who: str, what: str, done: int, total: int) -> None:
@@ -41,6 +43,8 @@ class DemoView(Screen):
 
     def show(self, statuses: Sequence[NodeStatus]) -> None:
         """The table as of now; where there is no terminal, a line a node each time PLAIN_ROUNDS more are done."""
+        self._tell_wait(waited_for(statuses))
+        statuses = with_shares(statuses)
         self.redraw(demo_table(statuses, str(self._path), self.width))
         if self.style == "plain":
             for status in statuses:
@@ -60,6 +64,14 @@ class DemoView(Screen):
         if self._picture:
             draw_picture(statuses, gains, self._path, self._picture)
         return 3 if any(status.state.startswith("failed") for status in statuses) else 0
+
+    def _tell_wait(self, what: str) -> None:
+        """Its seconds count from when the demo began to wait for this kind of thing."""
+        kind = what.split()[0]
+        if kind != self._waits_for:
+            self._waits_for = kind
+            self.patience.begin(what)
+        self.patience.reword(what)
 
     def _say_news(self, status: NodeStatus) -> None:
         if status.rounds and status.rounds[-1].round >= self._shown.get(status.label, 0) + PLAIN_ROUNDS:

@@ -25,6 +25,10 @@ class Patience:
         self._what, self._gap, self._begun = what, self._first, time.monotonic()
         self._next = self._begun + self._gap
 
+    def reword(self, what: str) -> None:
+        """The same wait, told in other words."""
+        self._what = what
+
     def spoke(self) -> None:
         """A line was said, so the silence is over."""
         self._next = time.monotonic() + self._gap

@@ -1,0 +1,50 @@
+"""What a demo waits for: nodes that start, rounds, or baselines on their way to equal compute."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from node.demo.status import NodeStatus
+
+UNDER_WAY = ("starting", "running", "resumed")
+
+
+def waited_for(statuses: Sequence[NodeStatus]) -> str:
+    """As `still ...` has it: what the demo would go on with, and who keeps it from that."""
+    starting = [status.label for status in statuses if status.state == "starting"]
+    if len(starting) == len(statuses):
+        return "starting the nodes"
+    if starting:
+        return f"starting {', '.join(starting)}, while the others play"
+    shares = [(status, compute_share(status, statuses)) for status in statuses]
+    playing = [status for status, share in shares if share is None and status.state in UNDER_WAY]
+    if playing:
+        return "playing: " + ", ".join(f"{status.label} at round {_round(status)}" for status in playing)
+    short = [
+        f"{status.label} has had {share:.0%}" for status, share in shares if share is not None and share < 1
+    ]
+    return f"evening out the CPU seconds: of its node's, {', '.join(short)}" if short else "ending the nodes"
+
+
+def compute_share(status: NodeStatus, statuses: Sequence[NodeStatus]) -> float | None:
+    """The part of its node's CPU seconds that a baseline has had; None before the node's end, and of a node."""
+    node = next((s for s in statuses if (s.number, s.role) == (status.number, "swarm")), None)
+    if status.role == "swarm" or node is None or node.state in UNDER_WAY or not node.cpu_seconds:
+        return None
+    return status.cpu_seconds / node.cpu_seconds
+
+
+def with_shares(statuses: Sequence[NodeStatus]) -> list[NodeStatus]:
+    """The same; a baseline that plays on alone has its share of the CPU seconds to reach in its state."""
+    shares = [compute_share(status, statuses) for status in statuses]
+    return [
+        status
+        if share is None or status.state != "running"
+        else replace(status, state=f"running, {share:.0%} of its node's CPU")
+        for status, share in zip(statuses, shares, strict=True)
+    ]
+
+
+def _round(status: NodeStatus) -> int:
+    return status.rounds[-1].round if status.rounds else 0

@@ -1,0 +1,57 @@
+"""What a demo says that it waits for, and how far baselines are towards equal compute."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sample_events import ROUND
+
+from node.demo.status import NodeStatus
+from node.demo.view import DemoView
+from node.demo.waiting import waited_for, with_shares
+
+
+def member(role: str, state: str, rounds: int = 0) -> NodeStatus:
+    """Of 0.9 CPU seconds a round."""
+    label = "node 1" if role == "swarm" else "baseline 1"
+    played = [replace(ROUND, round=number) for number in range(1, rounds + 1)]
+    return NodeStatus(1, role, label, "peer", played, [], state)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("node", "baseline", "told"),
+    [
+        (("starting", 0), ("starting", 0), "starting the nodes"),
+        (("running", 96), ("starting", 0), "starting baseline 1, while the others play"),
+        (("running", 96), ("running", 40), "playing: node 1 at round 96, baseline 1 at round 40"),
+        (
+            ("finished", 100),
+            ("running", 40),
+            "evening out the CPU seconds: of its node's, baseline 1 has had 40%",
+        ),
+        (("finished", 100), ("finished", 100), "ending the nodes"),
+        (("killed by signal 9", 0), ("running", 3), "playing: baseline 1 at round 3"),
+    ],
+)
+def test_what_is_waited_for_is_told(node: tuple[str, int], baseline: tuple[str, int], told: str) -> None:
+    assert waited_for([member("swarm", *node), member("baseline", *baseline)]) == told
+
+
+def test_a_baseline_that_plays_on_shows_its_share_of_the_seconds() -> None:
+    shown = with_shares([member("swarm", "finished", 100), member("baseline", "running", 63)])
+    assert [status.state for status in shown] == ["finished", "running, 63% of its node's CPU"]
+    early = [member("swarm", "running", 100), member("baseline", "running", 63)]
+    assert with_shares(early) == early
+
+
+def test_the_line_on_a_long_wait_follows_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    view = DemoView("plain", tmp_path)
+    view.show([member("swarm", "running", 1), member("baseline", "starting")])
+    view.patience.say_now()
+    view.show([member("swarm", "running", 2), member("baseline", "running", 1)])
+    view.patience.say_now()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("still starting baseline 1, while the others play, ")
+    assert lines[1].startswith("still playing: node 1 at round 2, baseline 1 at round 1, ")
