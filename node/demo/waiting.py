@@ -1,4 +1,4 @@
-"""What a demo waits for: nodes that start, rounds, or baselines on their way to equal compute."""
+"""The wait of a demo in words: nodes that start, rounds, or baselines on their way to equal compute."""
 
 from __future__ import annotations
 
