@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from node.runtime.round_events import RoundOutcome
-from node.storage.rollout_rows import RefusedGroup, RoundRollouts, ScoredGroup
+from node.storage.rollout_rows import ALL_ALIKE, RefusedGroup, RoundRollouts, ScoredGroup
 from policies.rollout import Group, TrainGroup
 from swarm.admission.refusal import Reason
 from swarm.admission.verdict import Verdict
 
 # Why a group was not trained on, beside a strategy's own reasons.
-ALL_ALIKE = "all_alike"  # an external group whose rewards are all equal
 DIVERGED = "diverged"  # its update was not finite and was undone
 NOT_DRAWN = "not_drawn"  # the update took other groups
 

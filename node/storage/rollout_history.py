@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from node.storage.rollout_rows import (
+    EQUAL_REWARDS,
+    EQUAL_VERDICTS,
     TRAINED,
     UNTRAINED,
     Holdings,
@@ -33,6 +35,7 @@ DOWN_SAMPLED: Final = "down_sampled"  # left out of a group that was trained on
 _VERDICTS: Final = {  # any other is a group's reason
     TRAINED: "r.advantage IS NOT NULL",
     UNTRAINED: "r.advantage IS NULL",
+    EQUAL_REWARDS: f"g.reason IN {EQUAL_VERDICTS}",
     DOWN_SAMPLED: "r.advantage IS NULL AND g.reason IS NULL",
 }
 

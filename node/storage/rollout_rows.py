@@ -6,11 +6,14 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from policies.rollout import Finish, Group, Image
 
 MAX_CHARACTERS = 32_768  # of a text, prompt or answer; what is longer is cut, and its whole length is kept
+EQUAL_REWARDS: Final = "equal_rewards"  # a verdict to look for: any of the three below
+ALL_ALIKE: Final = "all_alike"  # an external group whose rewards are all equal
+EQUAL_VERDICTS: Final = ("all_wrong", "all_right", ALL_ALIKE)  # of own groups, and of external ones
 TRAINED, UNTRAINED = "trained", "untrained"  # verdicts on a rollout, beside the reasons why it was left out
 _LEVEL = 3  # of zlib: half a millisecond a round
 
@@ -104,8 +107,17 @@ class Holdings:
 
 
 def verdict_named(words: str) -> str:
-    """A verdict as it is kept, of how people write it: `all wrong`, `All-wrong`."""
-    return words.strip().lower().replace(" ", "_").replace("-", "_")
+    """A verdict as it is kept, of how people write it: `all wrong`, `All-wrong`, `equal rewards, all wrong`."""
+    named = words.strip().lower().replace(" ", "_").replace("-", "_")
+    return named.removeprefix(f"{EQUAL_REWARDS},_")
+
+
+def verdict_words(verdict: str) -> str:
+    """A verdict as people read it: `equal rewards, all wrong`, `stale`."""
+    words = verdict.replace("_", " ")
+    if verdict == ALL_ALIKE:
+        return EQUAL_REWARDS.replace("_", " ")
+    return f"equal rewards, {words}" if verdict in EQUAL_VERDICTS else words
 
 
 def pack_texts(group: Group) -> bytes:

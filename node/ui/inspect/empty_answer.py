@@ -7,7 +7,7 @@ from typing import Final
 
 from node.storage.events import History, RoundEvent
 from node.storage.rollout_history import RolloutHistory
-from node.storage.rollout_rows import RolloutQuery
+from node.storage.rollout_rows import RolloutQuery, verdict_words
 from node.ui.short_names import short_peer
 from node.ui.visible_text import one_line
 
@@ -64,6 +64,6 @@ def _filters(query: RolloutQuery) -> str:
         "" if query.seed is None else f"of seed {query.seed}",
         "" if query.peer is None else f"from {one_line(short_peer(query.peer))}",
         "" if query.right is None else "right" if query.right else "wrong",
-        "" if query.verdict is None else f"{one_line(query.verdict).replace('_', ' ')}",
+        "" if query.verdict is None else one_line(verdict_words(query.verdict)),
     ]
     return " and ".join(filter(None, asked))

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from node.storage.rollout_history import RolloutHistory
-from node.storage.rollout_rows import Holdings, KeptRollout, RefusedGroup, RolloutQuery
+from node.storage.rollout_rows import Holdings, KeptRollout, RefusedGroup, RolloutQuery, verdict_words
 from node.storage.run_folder import RunFolder
 from node.ui.inspect.empty_answer import why_no_rollouts, why_nothing_refused
 from node.ui.invocation import murmur
@@ -102,7 +102,13 @@ def advantage_cell(rollout: KeptRollout) -> str:
     """The advantage, or the reason why there is none."""
     if rollout.advantage is not None:
         return f"{rollout.advantage:+.3f}"
-    return one_line((rollout.reason or "").replace("_", " "))
+    return one_line(verdict_words(rollout.reason or ""))
+
+
+def fate(rollout: KeptRollout) -> str:
+    """`advantage +0.500`, or `not trained on: equal rewards, all wrong`."""
+    told = advantage_cell(rollout)
+    return f"advantage {told}" if rollout.advantage is not None else f"not trained on: {told}"
 
 
 def text_cell(rollout: KeptRollout) -> str:

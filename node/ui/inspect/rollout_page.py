@@ -13,11 +13,22 @@ from node.storage.run_folder import RunFolder
 from node.ui.inspect.empty_answer import why_no_rollouts
 from node.ui.inspect.errors import InspectError
 from node.ui.inspect.png import png_of
-from node.ui.inspect.rollout_list import advantage_cell, origin_cell, plain_rollout, show_rollouts, text_cell
+from node.ui.inspect.rollout_list import (
+    advantage_cell,
+    fate,
+    origin_cell,
+    plain_rollout,
+    show_rollouts,
+    text_cell,
+)
 from node.ui.invocation import murmur
 from node.ui.run_view import new_console
 from node.ui.visible_text import one_line, plain_json, quoted
 
+POSITIVE_ALONE = (
+    "  advantage +0.000: of peers this run takes only positive advantages (sampler.external_advantages), so their "
+    "wrong rollouts push nothing"
+)
 GROUP_LIMIT = 64  # of the group's other rollouts
 
 
@@ -55,15 +66,18 @@ def show_groups(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> Non
     found, console = RolloutHistory(folder.events).find(query), new_console()
     if not found:
         return console.print(why_no_rollouts(folder.events, query))
+    positive_alone = folder.read_config().sampler.external_advantages == "positive"
     for members in _grouped(found):
         first = members[0]
         where = f"round {first.round}, {origin_cell(first)}, {one_line(first.task)}, seed {first.seed}"
         console.out(f"\n{where}\n{quoted(first.prompt)}", highlight=False)
         console.out(f"right answer: {one_line(first.answer) or '(judged by its scorer)'}", highlight=False)
         for each in members:
-            figures = f"rollout {each.id}, reward {each.reward:.3f}, advantage {advantage_cell(each)}"
+            figures = f"rollout {each.id}, reward {each.reward:.3f}, {fate(each)}"
             written = text_cell(each) if each.image is not None else each.text
             console.out(f"  {figures}\n{quoted(written)}", highlight=False)
+        if positive_alone and any(each.origin is not None and each.advantage == 0 for each in members):
+            console.print(POSITIVE_ALONE)
 
 
 def _grouped(rollouts: Sequence[KeptRollout]) -> list[list[KeptRollout]]:
@@ -75,14 +89,11 @@ def _grouped(rollouts: Sequence[KeptRollout]) -> list[list[KeptRollout]]:
 
 
 def _print(console: Console, rollout: KeptRollout, others: list[KeptRollout]) -> None:
-    fate = f"advantage {advantage_cell(rollout)}" if rollout.advantage is not None else "not trained on"
-    if rollout.advantage is None:
-        fate += f": {advantage_cell(rollout)}"
     source = "own" if rollout.origin is None else f"from {one_line(rollout.origin)}"
     said = [
         f"rollout {rollout.id}, round {rollout.round}, {source}",
         f"{one_line(rollout.task)}, seed {rollout.seed}",
-        f"reward {rollout.reward:.3f}, {fate}",
+        f"reward {rollout.reward:.3f}, {fate(rollout)}",
         f"{rollout.tokens} tokens, finish {rollout.finish.value}",
     ]
     parts = [("prompt", rollout.prompt), ("answer", rollout.answer or "(judged by its scorer)")]

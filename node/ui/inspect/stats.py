@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from node.storage.events import History, RoundEvent
+from node.storage.rollout_rows import verdict_words
 from node.storage.run_folder import RunFolder
 from node.ui.inspect.trend import Trend, trend_of
 from node.ui.inspect.weights import weights_of
@@ -163,9 +164,10 @@ def _print_tasks(console: Console, stats: RunStats) -> None:
 def _print_groups(console: Console, stats: RunStats) -> None:
     trained = stats.trained_own + stats.trained_external
     share = f" ({stats.trained_external / trained:.0%})" if trained else ""
+    untrained = {verdict_words(why): count for why, count in stats.dropped.items()}
     console.print(
         f"groups trained on: {stats.trained_own} own, {stats.trained_external} of peers{share}; own groups not "
-        f"trained on: {one_line(format_refused(stats.dropped))}; refused: {one_line(format_refused(stats.refused))}"
+        f"trained on: {one_line(format_refused(untrained))}; refused: {one_line(format_refused(stats.refused))}"
     )
     if not stats.peers:
         return
