@@ -91,7 +91,7 @@ def _prepare_weights(progress: Progress) -> None:
     """Makes the starting weights if they are not cached yet, so that no node has to."""
     from node.runtime.build import build_policy
 
-    build_policy(load_config(PRESET), partial(_report_warm_start, progress))
+    build_policy(load_config(PRESET, [f"seed={SEED}"]), partial(_report_warm_start, progress))
 
 
 def _report_warm_start(progress: Progress, what: str, done: int, total: int) -> None:

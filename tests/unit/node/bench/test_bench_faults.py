@@ -10,6 +10,8 @@ import pytest
 
 from node.bench.faults import run
 from node.bench.faults.report import LONGEST_GAP, RECOVERY_SECONDS, FaultOutcome, NodeRecord, checks
+from node.bench.faults.run import _prepare_weights
+from node.bench.faults.swarm import SEED
 from node.bench.kit.options import BenchError, BenchOptions
 from node.bench.netlab import kernel
 
@@ -125,3 +127,13 @@ def test_a_machine_that_cannot_hold_the_lab_is_told_the_remedy(
     monkeypatch.setattr(kernel.shutil, "which", lambda tool: None)
     with pytest.raises(BenchError, match="apt-get install iproute2"):
         run.run(BenchOptions(cases=("loss",)), pytest.fail)
+
+
+def test_starting_weights_are_made_with_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A config without one is refused: a policy's randomness derives from it."""
+    seeds: list[int] = []
+    monkeypatch.setattr(
+        "node.runtime.build.build_policy", lambda config, progress: seeds.append(config.run_seed)
+    )
+    _prepare_weights(lambda line: None)
+    assert seeds == [SEED]
