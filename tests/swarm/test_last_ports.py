@@ -46,7 +46,7 @@ def test_a_port_that_another_took_meanwhile_is_told(tmp_path: Path) -> None:
         port = other.getsockname()[1]
         way = Address("ip4", "127.0.0.1", port, peer=PEER)
         folder.invite.write_text(Invite(manifest_of(config), (str(way),)).encode())
-        with pytest.raises(ConfigError, match=f"port {port} of swarm.listen"):
+        with pytest.raises(ConfigError, match=f"TCP port {port} is taken by another program"):
             build_transport(on_last_ports(config, last_invite(folder)), folder)
     folder.invite.write_text("damaged")
     assert on_last_ports(config, last_invite(folder)) == config
