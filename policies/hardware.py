@@ -25,7 +25,7 @@ def usable_cores() -> int:
 
 
 def free_cores() -> int:
-    """Of these, as many as other programs left free in the last minute; 1 at least."""
+    """Cores that this process may use and that nothing kept busy in the last minute; 1 at least."""
     try:
         busy = os.getloadavg()[0]
     except (AttributeError, OSError):  # Windows has no such figure, a sandbox may not tell it

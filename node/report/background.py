@@ -15,9 +15,8 @@ from node.report.trackers import Tracker
 logger = logging.getLogger(__name__)
 
 WAITING = 256  # rounds that a slow tracker may lag behind; later ones are left out
-LAST_SECONDS = (
-    60.0  # for what is left to be written at the end of a run; a short one may end before a library is loaded
-)
+# For what is left to be written at the end of a run; a short one may end before a library is loaded.
+LAST_SECONDS = 60.0
 _Line = tuple[int, Mapping[str, float], Sequence[Sample]]
 
 

@@ -32,15 +32,8 @@ from policies.text.settings import TextSettings
 logger = logging.getLogger(__name__)
 
 LIBRARIES = ("accelerate", "peft", "torch", "transformers", "trl")
-CHOOSES_CODE = (
-    "ATEN_",
-    "DNNL_",
-    "KMP_",
-    "MKL_",
-    "OMP_",
-    "ONEDNN_",
-    "TORCH_",
-)  # beginnings of environment variables
+# Beginnings of environment variables.
+CHOOSES_CODE = ("ATEN_", "DNNL_", "KMP_", "MKL_", "OMP_", "ONEDNN_", "TORCH_")
 FILE = "proof.json"
 
 

@@ -226,16 +226,24 @@ def test_the_newest_rounds_alone_are_told(tmp_path: Path, capsys: pytest.Capture
         peers.show_peers("INVITE", None, 2, watch=False, as_json=True)
 
 
-def test_a_word_on_a_peer_is_kept_by_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def said(*arguments: str) -> tuple[int, str]:
+    """Exit code and words of `murmur peers`."""
+    result = CliRunner().invoke(app, ["peers", *arguments])
+    return result.exit_code, " ".join(result.output.split())
+
+
+def run_that_met_alice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """`runs/join-1` in the folder that commands are typed in from now on."""
     monkeypatch.chdir(tmp_path)
     folder = RunFolder(Path("runs/join-1"))
     folder.create(load_config("tiny"))
     with closing(Store(folder.events)) as store:
         store.append(PeerEvent(1, ALICE, 3, 1, {}))
+    return folder
 
-    def said(*arguments: str) -> tuple[int, str]:
-        result = CliRunner().invoke(app, ["peers", *arguments])
-        return result.exit_code, " ".join(result.output.split())
+
+def test_a_word_on_a_peer_is_kept_by_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = run_that_met_alice(tmp_path, monkeypatch)
 
     told = f"runs/join-1: {short_peer(ALICE)} rests from the next round on: nothing is fetched from it"
     assert said("--deny", short_peer(ALICE)) == (0, told)
@@ -253,17 +261,9 @@ def test_a_word_on_a_peer_is_kept_by_its_run(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_run_is_named_by_a_plain_argument_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    folder = RunFolder(Path("runs/join-1"))
-    folder.create(load_config("tiny"))
-    with closing(Store(folder.events)) as store:
-        store.append(PeerEvent(1, ALICE, 3, 1, {}))
+    folder = run_that_met_alice(tmp_path, monkeypatch)
     Path("invite.txt").write_text(INVITE)
     monkeypatch.setattr(peers, "Observer", FakeObserver)
-
-    def said(*arguments: str) -> tuple[int, str]:
-        result = CliRunner().invoke(app, ["peers", *arguments])
-        return result.exit_code, " ".join(result.output.split())
 
     assert said("runs/join-1", "--json") == said("--run-dir", "runs/join-1", "--json")
     assert said("runs/join-1", "--deny", ALICE)[0] == 0 and TrustFile(folder.trust).words() == {ALICE: "deny"}
