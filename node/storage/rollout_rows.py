@@ -107,17 +107,17 @@ class Holdings:
 
 
 def verdict_named(words: str) -> str:
-    """A verdict as it is kept, of how people write it: `all wrong`, `All-wrong`, `equal rewards, all wrong`."""
+    """A verdict as it is kept, of how people write it: `all wrong`, `All-wrong`, `equal rewards (all wrong)`."""
     named = words.strip().lower().replace(" ", "_").replace("-", "_")
-    return named.removeprefix(f"{EQUAL_REWARDS},_")
+    return named.removeprefix(f"{EQUAL_REWARDS}_(").removesuffix(")")
 
 
 def verdict_words(verdict: str) -> str:
-    """A verdict as people read it: `equal rewards, all wrong`, `stale`."""
+    """A verdict as people read it: `equal rewards (all wrong)`, `stale`."""
     words = verdict.replace("_", " ")
     if verdict == ALL_ALIKE:
         return EQUAL_REWARDS.replace("_", " ")
-    return f"equal rewards, {words}" if verdict in EQUAL_VERDICTS else words
+    return f"equal rewards ({words})" if verdict in EQUAL_VERDICTS else words
 
 
 def pack_texts(group: Group) -> bytes:

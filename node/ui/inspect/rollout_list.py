@@ -106,7 +106,7 @@ def advantage_cell(rollout: KeptRollout) -> str:
 
 
 def fate(rollout: KeptRollout) -> str:
-    """`advantage +0.500`, or `not trained on: equal rewards, all wrong`."""
+    """`advantage +0.500`, or `not trained on: equal rewards (all wrong)`."""
     told = advantage_cell(rollout)
     return f"advantage {told}" if rollout.advantage is not None else f"not trained on: {told}"
 

@@ -16,7 +16,7 @@ export const figure = (value, digits = 3) => (known(value) ? value.toFixed(digit
 export const signed = (value) => (known(value) ? `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(3)}` : "\u2013");
 export const percent = (value) => (known(value) ? `${Math.round(100 * value)} %` : "\u2013");
 export const seconds = (value) => `${figure(value, 1)} s`;
-const EQUAL = new Map([["all_alike", "equal rewards"], ["all_wrong", "equal rewards, all wrong"], ["all_right", "equal rewards, all right"]]);
+const EQUAL = new Map([["all_alike", "equal rewards"], ["all_wrong", "equal rewards (all wrong)"], ["all_right", "equal rewards (all right)"]]);
 export const spoken = (reason) => EQUAL.get(reason) ?? reason.replaceAll("_", " "); // as node.storage.rollout_rows
 export const total = (counts) => Object.values(counts).reduce((sum, count) => sum + count, 0);
 

@@ -65,14 +65,14 @@ def test_rollouts_are_chosen_by_reward_and_by_what_became_of_them(folder: RunFol
         4,
         3,
     ]
-    for words in ("equal rewards", "equal rewards, all wrong"):
+    for words in ("equal rewards", "equal rewards (all wrong)"):
         assert ids("--verdict", words) == [4, 3]
     assert ids("--verdict", "All wrong") == [4, 3] and ids("--verdict", "down-sampled") == []
     assert [each["reason"] for each in as_json("rollouts", "--refused", "--verdict", "stale")["refused"]] == [  # type: ignore[attr-defined]
         "stale"
     ]
     assert as_json("rollouts", "--refused", "--verdict", "reward")["refused"] == []
-    assert "kept is of task digits and wrong and equal rewards, all right." in told(
+    assert "kept is of task digits and wrong and equal rewards (all right)." in told(
         *("rollouts", "--task", "digits", "--wrong", "--verdict", "all_right")
     )
 
@@ -122,7 +122,7 @@ def test_groups_are_shown_with_their_problems(folder: RunFolder) -> None:
     first = lines.index(f"round 1, own, {TASK.name}, seed 3")
     assert TASK.problem(3).prompt in page and f"right answer: {TASK.problem(3).answer}" in lines[first:]
     assert "rollout 1, reward 1.000, advantage +0.500" in lines[first:]
-    assert "rollout 4, reward 0.000, not trained on: equal rewards, all wrong" in lines[:first]
+    assert "rollout 4, reward 0.000, not trained on: equal rewards (all wrong)" in lines[:first]
     assert as_json("rollouts", "--show")["fitting"] == 13
     assert "kept is from nobody." in told("rollouts", "--show", "--peer", "nobody")
 
@@ -250,7 +250,9 @@ def test_stats_tell_phases_rewards_and_peers(folder: RunFolder) -> None:
     assert [row["peer"] for row in stats["peers"]] == [PEER]  # type: ignore[attr-defined]
     assert as_json("stats", "--last", 1)["tasks"].keys() == {TASK.name}  # type: ignore[attr-defined]
     page = told("stats", "runs/swim-1")
-    assert "sampling" in page and "50%" in page and "lePeer1" in page and "equal rewards, all wrong 2" in page
+    assert (
+        "sampling" in page and "50%" in page and "lePeer1" in page and "equal rewards (all wrong) 2" in page
+    )
 
 
 def test_stats_say_whether_it_learns_and_where_its_weights_are(folder: RunFolder) -> None:
@@ -294,7 +296,7 @@ def test_a_round_is_replayed_with_its_groups_advantages_and_update(folder: RunFo
         assert words in page
     lines = [" ".join(line.split()) for line in page.splitlines()]
     assert f"1 own {TASK.name} 3 1 of 2 1 0 +0.50 -0.50 agrees" in lines
-    assert f"3 own {TASK.name} 4 - 0 0 equal rewards, all wrong agrees" in lines
+    assert f"3 own {TASK.name} 4 - 0 0 equal rewards (all wrong) agrees" in lines
     second = run(
         app, ["replay", "runs/swim-1", "--round", "2"]
     )  # rewards that the texts do not earn; an image
