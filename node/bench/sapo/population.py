@@ -35,15 +35,14 @@ EQUAL = 0.15  # every task, of nodes that are alike
 SLOW = 2
 LEARNING_RATE = 3e-4  # the `tiny` preset's
 NEW_TOKENS = 12
-# Of the paper's nine tasks, those whose answers are verified without evaluating them as code.
-GYM_TASKS = (
-    "rg:base_conversion",
-    "rg:basic_arithmetic",
-    "rg:arc_1d",
-    "rg:fraction_simplification",
-    "rg:decimal_arithmetic",
-    "rg:calendar_arithmetic",
-    "rg:binary_matrix",
+# Arithmetic of reasoning-gym so small that SmolLM2 is right in 0.10 to 0.14 of its answers (20 problems, four each). It is
+# right in none to 0.03 of them at the paper's tasks, where nothing could be told apart.
+GYM_TASKS: tuple[Mapping[str, Any], ...] = (
+    {"name": "rg:chain_sum", "params": {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}},
+    {"name": "rg:products", "params": {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}},
+    {"name": "rg:gcd", "params": {"min_value": 1, "max_value": 20}},
+    {"name": "rg:lcm", "params": {"min_value": 1, "max_value": 9}},
+    {"name": "rg:count_primes", "params": {"min_n": 1, "max_n": 20}},
 )
 
 
@@ -83,7 +82,7 @@ def config_of(arm: Arm, seed: int, plan: PopulationPlan, number: int) -> Config:
         "seed": 1000 * seed + number,
         "threads": 1,
         "rounds": max(1, plan.rounds),
-        "tasks": [{"name": task} for task in _tasks(plan)],
+        "tasks": _tasks(plan),
         "policy": _at_rate(_policy(plan, number), arm.learning_rate),
         "strategy": dict(arm.strategy),
         "sampler": {"local": arm.local, "external": arm.external, **arm.sampler},
@@ -97,8 +96,8 @@ def skills_of(number: int, able: float = ABLE) -> dict[str, float]:
     return {task: able if task == own else UNABLE for task in FAMILIES}
 
 
-def _tasks(plan: PopulationPlan) -> tuple[str, ...]:
-    return tuple(FAMILIES) if plan.policy == "embedded" else GYM_TASKS
+def _tasks(plan: PopulationPlan) -> list[Mapping[str, Any]]:
+    return [{"name": task} for task in FAMILIES] if plan.policy == "embedded" else list(GYM_TASKS)
 
 
 def _policy(plan: PopulationPlan, number: int) -> Mapping[str, Any]:

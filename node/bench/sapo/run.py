@@ -18,7 +18,7 @@ from node.bench.sapo.cell import Cell
 from node.bench.sapo.compare import checks, comparison_rows
 from node.bench.sapo.heat import play_heat
 from node.bench.sapo.plot import draw_curves
-from node.bench.sapo.population import LEARNING_RATE, POLICIES, POPULATIONS, PopulationPlan
+from node.bench.sapo.population import ALIKE, LEARNING_RATE, POLICIES, POPULATIONS, PopulationPlan
 from node.bench.sapo.rates import CHOICE_SEED, candidates, choice_rows, chosen, parse_rates
 from node.bench.sapo.report import rows
 
@@ -143,4 +143,6 @@ def _plan(options: BenchOptions) -> PopulationPlan:
             "only the embedded policy is made in populations, and its learning rate is the only one that is chosen: "
             "leave out --population and --rates, or --policy"
         )
+    if policy != POLICIES[0]:
+        population = ALIKE  # all begin as the same model
     return PopulationPlan(nodes, options.rounds or ROUNDS, policy, population)
