@@ -35,8 +35,8 @@ EQUAL = 0.15  # every task, of nodes that are alike
 SLOW = 2
 LEARNING_RATE = 3e-4  # the `tiny` preset's
 NEW_TOKENS = 12
-# Arithmetic of reasoning-gym so small that SmolLM2 is right in 0.10 to 0.14 of its answers (20 problems, four each). It is
-# right in none to 0.03 of them at the paper's tasks, where nothing could be told apart.
+# Arithmetic of reasoning-gym so small that SmolLM2 is right in 0.10 to 0.14 of its answers (20 problems, four each). At
+# the tasks of the paper it is right in 0 to 0.03, where no arm could be told from another.
 GYM_TASKS: tuple[Mapping[str, Any], ...] = (
     {"name": "rg:chain_sum", "params": {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}},
     {"name": "rg:products", "params": {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}},
