@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from node.bench.branch.arms import Point
 from node.bench.branch.plot import draw
+from node.bench.sapo.arms import name_of
 from node.bench.sapo.cell import Cell
 from node.bench.sapo.plot import draw_curves
+from node.bench.sapo.rates import CHOICE_SEED
 
 # Picture under docs/images -> what it is drawn from, under results/.
 PLOTS: Mapping[str, str] = {
@@ -27,7 +30,8 @@ def draw_plot(picture: str, kept: Path) -> str | None:
         return _branch(json.loads(source.read_text(encoding="utf-8"))) if source.is_file() else None
     files = sorted(source.glob("*.json")) if source.is_dir() else []
     cells = [Cell.from_json(json.loads(file.read_text(encoding="utf-8"))) for file in files]
-    trained = [cell for cell in cells if cell.nodes[0].rewards]
+    reported = [replace(cell, arm=name_of(cell.arm)) for cell in cells if cell.seed != CHOICE_SEED]
+    trained = [cell for cell in reported if cell.nodes[0].rewards]
     return draw_curves(trained) if trained else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from node.bench.results.table import Column, Table
+from node.bench.sapo.population import GYM_TASKS
 
 _SHARING = (
     "node/runtime",
@@ -14,6 +15,8 @@ _SHARING = (
 )
 _POPULATIONS = ("specialists", "alike")
 _TASKS = ("sort", "reverse", "maximum", "shift", "add", "binary")
+_GYM_TASKS = tuple(str(task["name"]) for task in GYM_TASKS)
+_TWO_ARMS = "--case '8/0 resampled' --case '4/4 positive'"
 _ARMS = (
     Column("seeds", "seeds", 0),
     Column("own reward", "own_reward", 1),
@@ -23,6 +26,11 @@ _ARMS = (
     Column("own groups made", "generated", 0),
     Column("CPU s", "cpu_seconds", 1),
     Column("the paper", "paper"),
+)
+_RATES = (
+    Column("learning rate", "rate", 5),
+    Column("own reward at it", "own_reward", 1),
+    Column("held-out, 1 try", "pass_1"),
 )
 _AGAINST = (
     Column("own reward at equal rounds", "equal_rounds", percent=True),
@@ -39,11 +47,10 @@ def _by_case(benchmark: str, *cases: str) -> dict[str, str]:
     return {f"{benchmark}-{case}": f"{benchmark} --case {case}" for case in cases}
 
 
-def _sharing(population: str) -> tuple[Table, ...]:
-    """The tables of one population of `murmur bench sapo`."""
-    name = f"sapo-{population}"
-    command = {name: f"sapo --population {population} --first-seed 20 --dir results/{name}"}
-    by_task = tuple(Column(task, task) for task in _TASKS)
+def _sharing(name: str, options: str, tasks: tuple[str, ...] = _TASKS) -> tuple[Table, ...]:
+    """The tables of one call of `murmur bench sapo`: its arms, their comparisons, and held-out rewards by task."""
+    command = {name: f"sapo {options} --dir results/{name}"}
+    by_task = tuple(Column(task.removeprefix("rg:"), task) for task in tasks)
     return (
         Table(name, command, _SHARING, ("arm",), _ARMS),
         Table(f"{name}-pairs", command, _SHARING, ("compared", "with"), _AGAINST),
@@ -51,8 +58,23 @@ def _sharing(population: str) -> tuple[Table, ...]:
     )
 
 
+def _population(population: str) -> tuple[Table, ...]:
+    """The same of embedded policies, with the learning rates that were chosen."""
+    name = f"sapo-{population}"
+    options = f"--population {population} --first-seed 30 --seeds 5 --rates 1.5e-4,3e-4,6e-4,1.2e-3"
+    tables = _sharing(name, options)
+    rates = Table(f"{name}-rates", tables[0].commands, _SHARING, ("rate_of",), _RATES, where={"chosen": True})
+    return (*tables, rates)
+
+
 TABLES = (
-    *(table for population in _POPULATIONS for table in _sharing(population)),
+    *(table for population in _POPULATIONS for table in _population(population)),
+    *_sharing("sapo-long", f"--rounds 200 --first-seed 40 --seeds 2 {_TWO_ARMS}"),
+    *_sharing(
+        "sapo-smollm2",
+        "--policy smollm2 --nodes 4 --first-seed 30 --seeds 1 --case '4/4 positive'",
+        _GYM_TASKS,
+    ),
     Table(
         "strategies",
         _by_case("strategies", "grpo", "brorl", "brorl-pods", "dars", "dars-b", "april", "april-dars"),
@@ -143,6 +165,24 @@ TABLES = (
             Column("during", "during", 0),
             Column("after", "after", 0),
             Column("kept", "kept"),
+        ),
+    ),
+    Table(
+        "arena",
+        {"arena": "arena"},
+        ("swarm/admission", "swarm/sampling", "node/runtime", "policies", "node/bench/arena"),
+        ("attack", "defence"),
+        (
+            Column("seeds", "seeds", 0),
+            Column("success", "success"),
+            Column("counts", "counts"),
+            Column("held-out reward", "held_out"),
+            Column("lost", "lost", signed=True),
+            Column("groups of attackers", "from_attackers"),
+            Column("habit found", "flagged"),
+            Column("honest blamed", "blamed"),
+            Column("kB fetched", "kB_fetched", 0),
+            Column("CPU s", "cpu_s", 1),
         ),
     ),
 )

@@ -13,6 +13,7 @@ from node.bench.kit.trained_node import ROUND_SECONDS
 SPLITS = ("8/0", "4/4")  # played unless asked otherwise
 ALL_SPLITS = ("8/0", "6/2", "4/4", "2/6")  # the paper's
 ROLLOUTS = 8  # L
+AT = " at "  # between the name of an arm and its own learning rate
 
 # What the paper prints: cumulative reward over 8 agents and 2,000 rounds (arXiv 2509.08721, sec. 5).
 PAPER: Mapping[str, float] = MappingProxyType({"8/0": 561.79, "6/2": 854.43, "4/4": 1093.31, "2/6": 945.87})
@@ -46,7 +47,12 @@ class Arm:
     @property
     def key(self) -> str:
         """What its cells are kept under: the name, with the learning rate where it has one of its own."""
-        return self.name if self.learning_rate is None else f"{self.name} at {self.learning_rate:g}"
+        return self.name if self.learning_rate is None else f"{self.name}{AT}{self.learning_rate:g}"
+
+
+def name_of(key: str) -> str:
+    """The name of the arm whose cells are kept under this key."""
+    return key.partition(AT)[0]
 
 
 def arms_of(splits: Sequence[str]) -> list[Arm]:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from node.bench.arena.cell import ArenaCell
+from node.bench.arena.population import ArenaPlan
+from node.bench.arena.report import Arena
+from node.bench.arena.report import rows as arena_rows
 from node.bench.branch.arms import Point
 from node.bench.branch.run import _row as branch_row
 from node.bench.gossip.process import Measurement
@@ -24,7 +29,8 @@ from node.bench.results.tables import TABLES
 from node.bench.sapo.arms import SPLITS, arms_of
 from node.bench.sapo.cell import Cell, NodeCourse
 from node.bench.sapo.compare import comparison_rows
-from node.bench.sapo.population import PopulationPlan
+from node.bench.sapo.population import LEARNING_RATE, PopulationPlan
+from node.bench.sapo.rates import CHOICE_SEED, choice_rows
 from node.bench.sapo.report import rows as sapo_rows
 from node.bench.step.cases import CASES
 from node.bench.step.run import _row as step_row
@@ -49,6 +55,21 @@ def measured(side: str) -> Measurement:
     return Measurement(SwarmPlan("n8", side, 8, 100_000, 0, rounds=2), rounds, True)
 
 
+def arena_cell(attack: str) -> ArenaCell:
+    figures = {
+        "reward": 0.6,
+        "marked": 0.7,
+        "length": 9.0,
+        "taken": 0.3,
+        "external": 4.0,
+        "bytes": 5000.0,
+        "cpu": 2.0,
+    }
+    return ArenaCell(
+        attack, "undefended", 0, ArenaPlan(4, 2, 0.25), **figures, flagged=0.0, blamed=0.0, last=None
+    )
+
+
 def rows_of(name: str) -> list[Any]:
     """Rows as the benchmark itself makes them."""
     score = HeldOutScore(0.2, 0.5)
@@ -57,7 +78,9 @@ def rows_of(name: str) -> list[Any]:
         "sapo": lambda: [
             *sapo_rows(cells := [cell("8/0", 0.1, 0.2), cell("4/4", 0.2, 0.4)], arms_of(SPLITS)),
             *comparison_rows(cells, arms_of(SPLITS), "8/0"),
+            *choice_rows(arms_of(SPLITS)[:1], [LEARNING_RATE], {"8/0": cells[0]}),
         ],
+        "arena": lambda: arena_rows(Arena([arena_cell("nobody"), arena_cell("text_injection")])),
         "strategies": lambda: compare.rows(
             [compare.StrategyCourse("grpo", score, score, score, 5, 6, 0.5, 0, 0)]
         ),
@@ -102,6 +125,7 @@ def test_the_page_has_marks_for_every_table_and_without_cells_stays_as_it_is(tmp
 @pytest.mark.parametrize(
     ("name", "benchmark"),
     [("sapo-alike", "sapo"), ("sapo-alike-pairs", "sapo"), ("sapo-specialists-tasks", "sapo")]
+    + [("sapo-long", "sapo"), ("sapo-long-pairs", "sapo"), ("sapo-alike-rates", "sapo"), ("arena", "arena")]
     + [(name, name) for name in ("strategies", "branch", "gossip", "step")],
 )
 def test_a_table_has_every_column_of_what_its_benchmark_reports(name: str, benchmark: str) -> None:
@@ -173,6 +197,21 @@ def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
         replace_table("text", "x", None)
 
 
+def test_cells_that_a_learning_rate_was_chosen_by_are_not_drawn(tmp_path: Path) -> None:
+    root = checkout(tmp_path)
+    folder = root / "results" / "sapo-alike"
+    folder.mkdir()
+    chosen = cell("8/0 at 0.0006", 0.1, 0.2)
+    (folder / "8-0-0.json").write_text(json.dumps(chosen.as_json()))
+    regenerate(root)
+    picture = (root / "docs/images/sapo-alike.svg").read_text()
+    assert "8/0" in picture and "0.0006" not in picture
+    tried = replace(cell("8/0", 0.9, 0.9), seed=CHOICE_SEED)
+    (folder / "8-0-10000.json").write_text(json.dumps(tried.as_json()))
+    regenerate(root)
+    assert (root / "docs/images/sapo-alike.svg").read_text() == picture
+
+
 def test_cells_of_a_plot_are_drawn_or_refused(tmp_path: Path) -> None:
     root = checkout(tmp_path)
     (root / "results" / "sapo-alike").mkdir()
@@ -229,7 +268,8 @@ def test_the_page_names_the_command_of_every_cell() -> None:
     written = {
         name: f"`murmur bench {options} --json > results/{name}.json`" for name, options in commands.items()
     }
-    cases = {name: options.split()[-1] for name, options in commands.items() if "--case" in options}
+    one_case = {name: options.split() for name, options in commands.items() if " --case " in options}
+    cases = {name: words[-1] for name, words in one_case.items() if len(words) == 3}
     written |= {name: written[name].replace(case, "CASE") for name, case in cases.items()}
     missing = [name for name, line in written.items() if line not in page]
     missing += [case for case in cases.values() if case not in page]
