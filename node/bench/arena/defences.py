@@ -22,12 +22,11 @@ class Defence:
 
 UNDEFENDED = Defence("undefended", {"trusting": True}, {"draw": "uniform"})
 DEFAULT = Defence("default")
-# Each alone, beside fair weights and records, which are not switched off one by one.
+# Each alone, beside fair weights and records, which are not switched off one by one. Habits alone are the default.
 NOTHING: Mapping[str, Any] = {"habits": False, "length_quantile": 1.0, "token_floor": 0.0}
 _INJECTIONS = ("text_injection", "text_suffix", "code_injection", "wrong_step")
 SINGLE = (
     Defence("tokens", {**NOTHING, "token_floor": 0.001}, against=_INJECTIONS),
-    Defence("habits", {**NOTHING, "habits": True}, against=_INJECTIONS),
     Defence(
         "together", {"length_quantile": 0.95, "token_floor": 0.001}, against=(*_INJECTIONS, "longest_correct")
     ),

@@ -58,7 +58,7 @@ def test_cells_are_played_kept_and_not_played_again(tmp_path: Path, monkeypatch:
     first = run.run(options, told.append)
     arms = [(row["attack"], row["defence"]) for row in first.rows]
     assert arms[:2] == [(CALM, UNDEFENDED.name), (CALM, DEFAULT.name)]
-    assert ("longest_correct", "length") in arms and ("longest_correct", "habits") not in arms
+    assert ("longest_correct", "length") in arms and ("longest_correct", "tokens") not in arms
     assert all(row["seeds"] == 1 and float(row["cpu_s"] or 0) > 0 for row in first.rows)
     told.clear()
     again = run.run(options, told.append)
