@@ -1,4 +1,4 @@
-"""A stand-in of the Hugging Face hub on loopback: as much of its HTTP interface as an upload speaks."""
+"""A stand-in of the Hugging Face hub on loopback: as much of its HTTP interface as an upload and a download speak."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class Hub(ThreadingHTTPServer):
         self.private: dict[str, bool] = {}
         self.blobs: dict[str, bytes] = {}
         self.full = False  # refuses every commit
+        self.given: list[str] = []  # paths of files that somebody asked for, whether they are there or not
 
     @property
     def url(self) -> str:
@@ -51,7 +52,13 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """Quiet."""
 
+    def do_HEAD(self) -> None:
+        self._give_file()
+
     def do_GET(self) -> None:
+        if "/resolve/" in self.path:
+            self._give_file()
+            return
         if not self._allowed():
             return
         if self.path == "/api/whoami-v2":
@@ -96,6 +103,23 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.server.blobs[oid] = body
         self._answer({})
+
+    def _give_file(self) -> None:
+        """Of a public repository, by `/OWNER/NAME/resolve/REVISION/PATH`."""
+        repository, _, place = self.path.lstrip("/").partition("/resolve/")
+        file = place.partition("/")[2]
+        self.server.given.append(file)
+        content = self.server.files.get(repository, {}).get(file)
+        self.send_response(200 if content is not None else 404)
+        if content is None:
+            self.send_header("X-Error-Code", "EntryNotFound")
+        content = content or b""
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
 
     def _create(self, asked: dict[str, Any]) -> None:
         name = "/".join(part for part in (asked.get("organization") or "someone", asked["name"]) if part)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedConfig
@@ -21,10 +20,8 @@ NO_COUNT = ("size", "dim", "id", "ids", "index", "freq", "theta", "step", "windo
 def check_sizes(path: str, **where: Any) -> None:
     """Raises PolicyError for sizes that no model has; OSError where the configuration cannot be had.
 
-    `where`: what the library takes beside `path` to find it, as gguf_file. Of a hub id nothing is asked here.
+    `path`: a folder or a hub id; `where`: what the library takes beside it to find the configuration, as gguf_file.
     """
-    if not Path(path).is_dir():
-        return
     config, _ = PreTrainedConfig.get_config_dict(path, **where)
     for name, value in _whole_numbers(config):
         if abs(value) > (most := _most(name)):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from hub_stand_in import running_hub
 from tiny_text import tiny_model, tiny_tokenizer
 from transformers import CONFIG_MAPPING
 
@@ -29,6 +33,14 @@ ABSURD: dict[str, Any] = {
     "vision_config": {"depths": [2, 10**5]},
     "num_local_experts": 10**7,
 }
+SHORT = (
+    "--set",
+    "evaluation.problems=1",
+    "--set",
+    "sampler.local=2",
+    "--set",
+    "policy.generation.max_new_tokens=2",
+)
 
 
 @pytest.fixture
@@ -70,3 +82,38 @@ def test_what_libraries_make_by_default_passes(tmp_path: Path, kind: str) -> Non
     transformers.logging.set_verbosity_error()
     (tmp_path / "config.json").write_text(CONFIG_MAPPING[kind]().to_json_string(use_diff=False))
     check_sizes(str(tmp_path))
+
+
+@pytest.mark.parametrize("layers", [2, 10**9])
+def test_absurd_sizes_on_the_hub_are_refused_before_a_run_folder_exists(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, layers: int
+) -> None:
+    here, config = tmp_path_factory.mktemp("here"), json.loads((folder / "config.json").read_text())
+    with running_hub() as hub:
+        hub.files["someone/tiny"] = {file.name: file.read_bytes() for file in folder.iterdir()}
+        hub.files["someone/tiny"]["config.json"] = json.dumps(config | {"num_hidden_layers": layers}).encode()
+        told = {"HF_ENDPOINT": hub.url, "HF_HOME": str(here / "cache"), "HF_HUB_OFFLINE": "0"}
+        command = [
+            sys.executable,
+            "-m",
+            "node",
+            "silo",
+            "smollm2",
+            "--rounds",
+            "1",
+            "--run-dir",
+            str(here / "run"),
+        ]
+        done = subprocess.run(
+            [*command, "--set", 'policy.model.path="someone/tiny"', *SHORT],
+            env=os.environ | told | {"HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if layers == 2:  # what is sound is taken from there
+        assert done.returncode == 0 and "model.safetensors" in hub.given, done.stderr
+        return
+    assert done.returncode == 3 and not (here / "run").exists(), done.stderr
+    assert f"someone/tiny: its config.json asks for num_hidden_layers = {layers}, and at most" in done.stderr
+    assert set(hub.given) == {"config.json"}
