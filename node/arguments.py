@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,10 @@ from node.config.schema import Config, ConfigError
 from node.config.sections.swarm import SiloConfig
 from node.rows.kept import with_kept_rows
 from node.start import Resumption
-from node.storage.run_folder import RunFolder
+from node.storage.run_folder import RunFolder, nearest_run
 from swarm.discovery.named_invite import NamedInvite, is_named
 from swarm.errors import InviteError, TransportDown
+from swarm.wire.invite import Invite
 
 
 def invite_text(text: str) -> str:
@@ -42,17 +44,28 @@ def invite_text(text: str) -> str:
 def swarm_or_run(word: str | None, run_dir: Path | None) -> tuple[str | None, Path | None]:
     """One plain argument as an invite or as a run's folder: one that is there, or a path that leads to no file.
 
-    Raises ConfigError where `run_dir` names a run beside it.
+    Raises ConfigError where `run_dir` names a run beside it, and for a bare word that is neither.
     """
     text = word or ""
     address = is_named(text) or ":" in text or text.startswith(("/ip4/", "/ip6/", "/dns"))
     # Path's own questions raise for a name that is too long.
     is_folder, is_file = os.path.isdir(text), os.path.isfile(text)  # noqa: PTH112, PTH113
     if not (is_folder or ("/" in text and not address and not is_file)):
+        if run_dir is None and re.fullmatch(r"[\w-]+", text) and not is_file:
+            _refuse_unless_invite(text)
         return word or None, run_dir
     if run_dir is not None:
         raise ConfigError("murmur peers takes a run as its argument or by --run-dir: leave one out")
     return None, Path(text)
+
+
+def _refuse_unless_invite(word: str) -> None:
+    try:
+        Invite.decode(word)
+    except InviteError as error:
+        raise ConfigError(
+            f"no run folder {word[:60]!r} is here{nearest_run(word)}; and it is no invite: {error}"
+        ) from None
 
 
 def with_invite(addresses: Sequence[str], *, resumed: bool) -> list[str]:

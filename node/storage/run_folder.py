@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fcntl
 import os
 import time
@@ -203,8 +204,17 @@ def find_run(path: Path | None) -> RunFolder:
     if inside and not folder.events.exists():
         raise RunFolderError(f"{path} holds a demo: name one of its nodes, {', '.join(inside)}")
     if not folder.config.is_file():
-        raise RunFolderError(f"{path} holds no run: name the folder that the run printed at its start")
+        raise RunFolderError(
+            f"{path} holds no run: name the folder that the run printed at its start{nearest_run(str(path))}"
+        )
     return folder
+
+
+def nearest_run(name: str, root: Path = Path("runs")) -> str:
+    """`; the nearest is ...`, the run that may have been meant by `name`; empty where none is near."""
+    runs = {run.path.name: run.path for run in reversed(_newest_first(root))}  # of one name the newest
+    near = difflib.get_close_matches(Path(name).name, runs, n=1)
+    return f"; the nearest is {runs[near[0]]}" if near else ""
 
 
 def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:

@@ -15,6 +15,7 @@ from node.storage.run_folder import (
     baseline_of,
     demo_pairs,
     latest_run_folder,
+    nearest_run,
     new_run_folder,
     newest_run_folder,
     write_atomic,
@@ -50,6 +51,16 @@ def test_a_run_to_resume_that_is_not_there_is_answered_with_those_that_are(tmp_p
         run_written(tmp_path / f"silo-{number}", float(number * 10))
     with pytest.raises(RunFolderError, match=r"silo-11, .*silo-5, .*silo-4 and 3 older ones"):
         latest_run_folder("tiny", tmp_path)
+
+
+def test_the_run_that_may_have_been_meant_is_named(tmp_path: Path) -> None:
+    assert nearest_run("join-1", tmp_path) == ""
+    for second, place in enumerate(("old/join-1", "join-1", "silo-3", "demo-1/swarm-1")):
+        run_written(tmp_path / place, float(second))
+    for name in ("join-1", "jion-1", "runs/join-1/", "join-7"):
+        assert nearest_run(name, tmp_path) == f"; the nearest is {tmp_path}/join-1"
+    assert nearest_run("swarm-1", tmp_path) == f"; the nearest is {tmp_path}/demo-1/swarm-1"
+    assert nearest_run("murmur2", tmp_path) == ""
 
 
 def test_numbers_count_up_and_ignore_strangers(tmp_path: Path) -> None:

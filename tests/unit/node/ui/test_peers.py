@@ -254,7 +254,7 @@ def test_a_word_on_a_peer_is_kept_by_its_run(tmp_path: Path, monkeypatch: pytest
         (["--deny", "nobody"], "has met no such peer"),
         (["--deny", "…"], "an empty name"),
         (["--deny", "x" * 60], "not a PeerID"),
-        (["INVITE", "--deny", ALICE], "leave out the invite"),
+        ([INVITE, "--deny", ALICE], "leave out the invite"),
     ):
         code, output = said(*wrong)
         assert code == 2 and words in output
@@ -269,6 +269,12 @@ def test_a_run_is_named_by_a_plain_argument_too(tmp_path: Path, monkeypatch: pyt
     assert said("runs/join-1", "--deny", ALICE)[0] == 0 and TrustFile(folder.trust).words() == {ALICE: "deny"}
     for wrong, words in (
         (["runs/gone-1"], "runs/gone-1 holds no run"),
+        (["runs/join-2"], "the nearest is runs/join-1"),
+        (
+            ["join-1"],
+            "no run folder 'join-1' is here; the nearest is runs/join-1; and it is no invite: an invite starts",
+        ),
+        (["whatever"], "no run folder 'whatever' is here; and it is no invite: an invite starts"),
         (["runs/join-1", "--run-dir", "runs/join-1"], "leave one out"),
         (["./invite.txt"], "names a file"),
         (["/ip4/127.0.0.1/tcp/1"], "an invite starts with"),
