@@ -53,6 +53,9 @@ class AnnouncementFilter:
             None  # and of signed ones ahead by so many s
         )
         self.refused: Counter[str] = Counter()
+        self.ahead = (
+            0  # of the refused: those of members whose clock is ahead of this machine's, or this one behind
+        )
         self._swarm = manifest.swarm_id
         self._clock = clock
         self._verified: OrderedDict[bytes, None] = OrderedDict()
@@ -72,6 +75,11 @@ class AnnouncementFilter:
         if self.on_verified:
             self.on_verified(announcement)
         return announcement
+
+    @property
+    def foreign(self) -> int:
+        """How many were refused as no member makes them, whatever its clock."""
+        return self.refused.total() - self.ahead
 
     def live(self, announcement: Announcement) -> bool:
         """Whether it counts now: what was admitted by a clock that was set back since, may lie in the future."""
@@ -93,8 +101,7 @@ class AnnouncementFilter:
         if a.swarm != self._swarm or a.depth != manifest.shard_depth:
             raise AnnouncementRefused(AnnouncementReason.SWARM)
         if a.created > latest:
-            if self.on_future and a.verify_signature():
-                self.on_future(a, a.created - self._clock())
+            self._note_future(a)
             raise AnnouncementRefused(AnnouncementReason.FUTURE)
         if not 0 < a.expires - a.created <= MAX_LIFETIME:
             raise AnnouncementRefused(AnnouncementReason.LIFETIME)
@@ -106,6 +113,15 @@ class AnnouncementFilter:
         if a.shard != shard_of(a.peer, a.epoch, a.depth):
             raise AnnouncementRefused(AnnouncementReason.SHARD)
 
+    def _note_future(self, announcement: Announcement) -> None:
+        if announcement.verify_signature() and self._is_members(announcement):
+            self.ahead += 1
+            if self.on_future:
+                self.on_future(announcement, announcement.created - self._clock())
+
+    def _is_members(self, a: Announcement) -> bool:
+        return admits(self.manifest.member_key, a.swarm, a.peer, a.token)
+
     def _check_signatures(self, announcement: Announcement, raw: bytes) -> None:
         digest = hashlib.sha256(raw).digest()
         if digest in self._verified:
@@ -113,7 +129,7 @@ class AnnouncementFilter:
             return
         if not announcement.verify_signature():
             raise AnnouncementRefused(AnnouncementReason.SIGNATURE)
-        if not admits(self.manifest.member_key, announcement.swarm, announcement.peer, announcement.token):
+        if not self._is_members(announcement):
             raise AnnouncementRefused(AnnouncementReason.MEMBERSHIP)
         self._verified[digest] = None
         if len(self._verified) > _REMEMBERED:

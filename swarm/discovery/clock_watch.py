@@ -12,6 +12,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
@@ -24,7 +25,7 @@ MOST = 3.0  # seconds
 _REMEMBERED = 64  # peers
 # Announcements in a row, none of them in time, from which it is said: a single one may have been late on its way.
 _IN_A_ROW = 8
-# Seconds for which a peer that was ahead counts as that at least: nobody makes the warning come and go.
+# Seconds for which a peer that was ahead, or behind, counts as that at least: nobody makes the warning come and go.
 _SETTLED = 60.0
 # What hivemind raises when a peer that is asked to let this node in has another time.
 _HIVEMIND = re.compile(r"local: ([0-9.]+), peer: ([0-9.]+)")
@@ -47,6 +48,19 @@ def steady_seconds() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
+@dataclass(frozen=True, slots=True)
+class _Lead:
+    """How far a peer's clock is ahead of this machine's steady count, and at which of its seconds that was noted."""
+
+    seconds: float
+    noted: float
+    at_least: bool  # told by an announcement, which was made some time before it came
+
+    def against(self, own: float) -> float:
+        offset = self.seconds - own
+        return max(0.0, offset) if self.at_least else offset
+
+
 class ClockWatch:
     """Offsets in seconds: positive where a peer's clock is ahead of this machine's."""
 
@@ -55,8 +69,7 @@ class ClockWatch:
     ) -> None:
         self._wall, self._steady = wall, steady
         self._right = self._lead  # as far as is known
-        # By peer, newest last: its lead, and at which steady second it was noted.
-        self._leads: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._leads: OrderedDict[str, _Lead] = OrderedDict()  # by peer, newest last
         self._out_of_time = 0  # announcements since the last one in time
         self._told: Trouble | None = None
 
@@ -68,7 +81,7 @@ class ClockWatch:
     @property
     def _offsets(self) -> dict[str, float]:
         own = self._lead
-        return {peer: lead - own for peer, (lead, _) in self._leads.items()}
+        return {peer: lead.against(own) for peer, lead in self._leads.items()}
 
     @property
     def offset(self) -> float | None:
@@ -79,11 +92,11 @@ class ClockWatch:
     def peers(self) -> int:
         return len(self._leads)
 
-    def note(self, peer: str, offset: float) -> None:
-        """The clock of `peer` is `offset` seconds ahead, as far as its answer tells; no number tells nothing."""
+    def note(self, peer: str, offset: float, *, at_least: bool = False) -> None:
+        """The clock of `peer` is `offset` seconds ahead, or `at_least` so many; no number tells nothing."""
         if not math.isfinite(offset):
             return
-        self._leads[peer] = self._lead + offset, self._steady()
+        self._leads[peer] = _Lead(self._lead + offset, self._steady(), at_least)
         self._leads.move_to_end(peer)
         if len(self._leads) > _REMEMBERED:
             self._leads.popitem(last=False)
@@ -96,9 +109,12 @@ class ClockWatch:
         self._out_of_time = 0 if in_time else self._out_of_time + 1
         if not in_time or peer not in self._leads:
             return
-        lead, noted = self._leads[peer]
-        if lead - self._lead > CLOCK_SKEW and created - self._lead > noted + _SETTLED:
-            del self._leads[peer]  # it was ahead, and was set since
+        lead = self._leads[peer]
+        ahead, made = lead.against(self._lead), created - self._lead
+        # What is still behind cannot have made anything as late as this; what is still ahead is never in time.
+        was_behind = ahead < 0 and made > self._steady() + ahead + CLOCK_SKEW
+        if (was_behind or ahead > CLOCK_SKEW) and made > lead.noted + _SETTLED:
+            del self._leads[peer]  # it was set since
 
     def look(self) -> bool:
         """Tells the log what has begun or ended since the last look. Whether anything has."""

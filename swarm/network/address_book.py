@@ -91,6 +91,13 @@ class AddressBook:
 
         return dial
 
+    def places(self, announcements: Iterable[Announcement]) -> list[Address]:
+        """Where their makers say that they listen, as far as this node dials there."""
+        met = [
+            replace(parse_known([text])[0], peer=a.peer) for a in announcements for text in a.own_addresses
+        ]
+        return [a for a in met if self.may_dial(str(a.without_peer()))]
+
     async def connect(self, daemon: Daemon, addresses: Sequence[Address]) -> None:
         """Makes the nodes there and this one know each other, within the dial budget."""
         await daemon.connect([a for a in addresses if self.budget.within(a.peer or "", [a], a.peer or "")])
@@ -115,14 +122,14 @@ class AddressBook:
 
     def _met_known(self) -> list[Address]:
         """Where known peers listen, as they announce it now."""
-        return self._places(a for a in self._announcements.live() if self._is_known(a.peer))[:_MAX_JOIN]
+        return self.places(a for a in self._announcements.live() if self._is_known(a.peer))[:_MAX_JOIN]
 
     def _met_others(self) -> list[Address]:
         """Where other publishers listen: those that were reached first, and few of a subnet.
 
         Announcing costs nothing, so the newest alone would be whoever announces most.
         """
-        found = self._places(a for a in self._announcements.live() if not self._is_known(a.peer))
+        found = self.places(a for a in self._announcements.live() if not self._is_known(a.peer))
         subnets: Counter[str] = Counter()
         chosen: list[Address] = []
         for address in sorted(found, key=lambda a: not self.budget.spoke(a)):
@@ -131,9 +138,3 @@ class AddressBook:
                 chosen.append(address)
                 subnets[subnet] += 1
         return chosen[:_MAX_JOIN]
-
-    def _places(self, announcements: Iterable[Announcement]) -> list[Address]:
-        met = [
-            replace(parse_known([text])[0], peer=a.peer) for a in announcements for text in a.own_addresses
-        ]
-        return [a for a in met if self.may_dial(str(a.without_peer()))]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections import Counter
@@ -59,6 +60,9 @@ _MAX_BACK_OFF = 30.0
 _REACH_PERIOD = 60.0  # seconds between questions for reachability, until one is answered
 _CLOCK_PERIOD = 120.0  # seconds between looks at the clocks of _CLOCKS peers
 _CLOCKS = 3
+_DOUBT_PERIOD = (
+    15.0  # the same while a peer's announcements come expired, as those of a clock that is behind do
+)
 # Of a call's time, for reading the DHT, and for that and asking peers: replicas that answer nothing must not use it all
 # up, and what is heard of by then is handed up. On a busy machine both took the whole of it, and the call had failed.
 _READ_SHARE, _LOOK_SHARE = 0.4, 0.75
@@ -88,9 +92,10 @@ class PeerSupervisor:
             settings, membership.swarm, identity.peer_id, self._announcements, self._is_known
         )
         self._publisher = Publisher(settings, identity, membership, self._exchange, self._address_book)
-        self._foreign = ForeignValues(self._filter.refused.total)
+        self._foreign = ForeignValues(lambda: self._filter.foreign)
         self._clocks = ClockWatch()
-        self._clock_due = 0.0  # monotonic seconds
+        self._clocks_compared = -math.inf  # monotonic seconds
+        self._doubted: Announcement | None = None  # came expired: its maker's clock may be behind
         self._clock_refusal = ""  # why the last start failed, where it was the clock
         self._filter.on_verified = self._note_heard
         self._filter.on_future = self._note_future
@@ -290,17 +295,25 @@ class PeerSupervisor:
         if announcement.peer != self._publisher.keys.peer:
             in_time = self._filter.live(announcement)
             self._clocks.note_announced(announcement.peer, announcement.created, in_time=in_time)
+            if not in_time:
+                self._doubted = announcement
 
     def _note_future(self, announcement: Announcement, ahead: float) -> None:
-        self._clocks.note(announcement.peer, ahead)
-        self._clocks.note_announced(announcement.peer, announcement.created, in_time=False)
+        if announcement.peer != self._publisher.keys.peer:  # else it is of before the clock was set back
+            self._clocks.note(announcement.peer, ahead, at_least=True)
+            self._clocks.note_announced(announcement.peer, announcement.created, in_time=False)
 
     async def _compare_clocks(self, daemon: Daemon) -> None:
         """With a few peers, now and then and when one was set: clocks drift, and hivemind looks at a join alone."""
-        if self._clocks.look() or time.monotonic() >= self._clock_due:
-            self._clock_due = time.monotonic() + _CLOCK_PERIOD
+        period = _DOUBT_PERIOD if self._doubted else _CLOCK_PERIOD
+        if self._clocks.look() or time.monotonic() >= self._clocks_compared + period:
+            self._clocks_compared = time.monotonic()
             known = self._address_book.bootstrap_candidates()
-            await self._address_book.connect(daemon, random.sample(known, min(len(known), _CLOCKS)))
+            asked = random.sample(known, min(len(known), _CLOCKS))
+            if self._doubted:
+                asked += self._address_book.places([self._doubted])
+                self._doubted = None
+            await self._address_book.connect(daemon, asked)
 
     async def _probe_reachability(self, daemon: Daemon) -> None:
         """Asks peers to dial back, until some did. A node that is hidden, against its settings, starts anew as such."""

@@ -48,6 +48,19 @@ def test_what_an_outsider_announces_is_refused_and_counted(token: bytes) -> None
     gate.admit(announced(ALICE, TOKENS["of a member"]).encode())
 
 
+def test_an_outsider_whose_announcements_are_of_the_future_stays_a_foreigner() -> None:
+    gate = AnnouncementFilter(PRIVATE, lambda: NOW - 3600.0)
+    told: list[str] = []
+    gate.on_future = lambda announcement, ahead: told.append(announcement.peer)
+    for token in TOKENS.values():
+        with pytest.raises(AnnouncementRefused, match="future"):
+            gate.admit(announced(MALLORY, token).encode())
+    assert gate.foreign == len(TOKENS) and told == []
+    with pytest.raises(AnnouncementRefused, match="future"):
+        gate.admit(announced(ALICE, TOKENS["of a member"]).encode())
+    assert gate.foreign == len(TOKENS) and told == [ALICE.peer_id]
+
+
 def asked(serve: Callable[..., Any], ask: Callable[..., Any]) -> Any:
     """What `ask` makes of a stream from mallory that `serve` answers."""
 

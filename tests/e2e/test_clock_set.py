@@ -45,8 +45,18 @@ def trains_on_peers(folder: Path) -> bool:
     return any(event.trained_external for event in history(folder).rounds()[-5:])
 
 
-@pytest.mark.timeout(900)
-def test_a_clock_that_is_set_forward_is_told_on_both_sides_until_it_is_right(tmp_path: Path) -> None:
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize(
+    ("seconds", "words", "of_peer"),
+    [
+        (3600, "set forward by 3600 s", "behind that of peer"),
+        (-3600, "set back by 3600 s", "ahead of that of peer"),
+    ],
+    ids=["forward", "back"],
+)
+def test_a_clock_that_is_set_is_told_on_both_sides_until_it_is_right(
+    tmp_path: Path, seconds: int, words: str, of_peer: str
+) -> None:
     clock, ann, ben = (tmp_path / name for name in ("clock", "ann", "ben"))
     for folder in (clock, ann, ben):
         folder.mkdir()
@@ -60,10 +70,11 @@ def test_a_clock_that_is_set_forward_is_told_on_both_sides_until_it_is_right(tmp
         running.append(start(*join, cwd=ann))
         running.append(start(*join, cwd=ben, environment={"PYTHONPATH": f"{clock}:{ROOT}"}))
         wait_for(lambda: trains_on_peers(ann) and trains_on_peers(ben), *running)
-        set_clock(clock, 3600)
+        set_clock(clock, seconds)
         wait_for(lambda: bool(told(ann, "clock") and told(ben, "clock")), *running)
-        [words] = told(ben, "clock")
-        assert "set forward by 3600 s" in words and "timedatectl" in words
+        [said] = told(ben, "clock")
+        assert words in said and "timedatectl" in said
+        wait_for(lambda: of_peer in "".join(told(ann, "clock")), *running)
         wait_for(lambda: not (trains_on_peers(ann) or trains_on_peers(ben)), *running)
         set_clock(clock, 0)
         wait_for(lambda: bool(told(ann, "clock right") and told(ben, "clock right")), *running)

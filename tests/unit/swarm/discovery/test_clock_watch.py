@@ -125,6 +125,16 @@ def test_a_clock_that_was_set_right_is_no_trouble_once_a_peer_says_so() -> None:
     assert "was set back by 3600 s" in watch.warning
 
 
+def test_an_announcement_from_the_future_tells_of_no_peer_that_is_behind() -> None:
+    machine = Machine()
+    watch = machine.watch()
+    machine.wall -= 3600.0
+    watch.note("a", 3590.0, at_least=True)  # made ten seconds before it came
+    assert watch.offset == 3590.0
+    machine.wall += 3600.0
+    assert watch.offset == 0.0 and watch.warning == ""
+
+
 def test_it_is_said_when_all_that_peers_announce_is_out_of_time() -> None:
     watch = Machine().watch()
     for number in range(20):
@@ -132,6 +142,23 @@ def test_it_is_said_when_all_that_peers_announce_is_out_of_time() -> None:
         assert bool(watch.warning) == (number >= 8)
         watch.note_announced(f"p{number % 2}", NOW - 3600.0, in_time=False)
     watch.note_announced("p0", NOW, in_time=True)
+    assert watch.warning == ""
+
+
+@pytest.mark.parametrize("behind", [100.0, 3600.0])
+def test_a_peer_that_was_behind_and_announces_what_it_could_not_have_made_is_no_longer_off(
+    behind: float,
+) -> None:
+    machine = Machine()
+    watch = machine.watch()
+    watch.note("a", -behind)
+    watch.note_announced("a", machine.wall - 5.0, in_time=True)  # made before
+    machine.live(30.0)
+    watch.note_announced("a", machine.wall, in_time=True)  # nobody makes the warning come and go
+    machine.live(270.0)
+    watch.note_announced("a", machine.wall - behind, in_time=True)  # as far behind as ever
+    assert "that of peer a" in watch.warning
+    watch.note_announced("a", machine.wall, in_time=True)
     assert watch.warning == ""
 
 

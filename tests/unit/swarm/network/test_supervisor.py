@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import pytest
 from announcing import MANIFEST, NOW, announce
 
+from swarm.discovery.announcement_filter import AnnouncementRefused
 from swarm.discovery.clock_watch import ClockWatch
 from swarm.network.ipc import DhtSettings
 from swarm.network.publisher import _later
@@ -16,7 +20,7 @@ from swarm.network.supervisor import PeerSupervisor
 from swarm.wire.identity import Identity
 from swarm.wire.multiaddr import Address
 
-ALICE, BOB = Identity(b"a" * 32), Identity(b"b" * 32)
+ALICE, BOB, CLEO = (Identity(letter * 32) for letter in (b"a", b"b", b"c"))
 
 
 def supervisor(folder: Path, *peers: Identity) -> PeerSupervisor:
@@ -52,7 +56,7 @@ def test_clocks_are_compared_now_and_then_while_a_node_is_up(tmp_path: Path) -> 
     asyncio.run(node._maintain())
     asyncio.run(node._maintain())
     assert daemon.asked == [BOB.peer_id]
-    node._clock_due = 0.0
+    node._clocks_compared -= 120.0
     asyncio.run(node._maintain())
     assert daemon.asked == [BOB.peer_id] * 2
 
@@ -87,6 +91,39 @@ def test_announcements_that_are_all_out_of_time_are_warned_of_and_own_ones_say_n
         for _ in range(8):
             node._filter.admit(announce(identity).encode())
         assert node.state()["warnings"].get("clock", "").startswith(words)
+
+
+def test_a_peer_whose_announcements_come_expired_is_asked_for_its_time(tmp_path: Path) -> None:
+    node, daemon = supervisor(tmp_path, BOB), Daemon()
+    node._daemon, node._clocks_compared = daemon, time.monotonic()  # type: ignore[assignment]
+    node._filter._clock = lambda: NOW + 3600.0
+    node._filter.admit(announce(CLEO).encode())
+    asyncio.run(node._maintain())
+    assert daemon.asked == []  # as just before
+    node._clocks_compared -= 15.0
+    asyncio.run(node._maintain())
+    asyncio.run(node._maintain())
+    assert daemon.asked == [BOB.peer_id, CLEO.peer_id]
+
+
+def test_a_peer_whose_clock_is_ahead_is_no_other_program(tmp_path: Path) -> None:
+    node = supervisor(tmp_path, BOB)
+    node._filter._clock = lambda: NOW - 3600.0  # or this one is behind
+    protocol, caller = cast(Any, (None, BOB.peer_id))  # nobody is parted from
+    for _ in range(20):
+        with node._foreign.counting(protocol, caller, 500), suppress(AnnouncementRefused):
+            node._filter.admit(announce(BOB).encode())
+    assert node._foreign.by_caller == {} and not node._foreign.is_left(BOB.peer_id)
+    assert node.state()["counters"]["refused_future"] == 20
+    assert "this machine's clock is 3600" in node.state()["warnings"]["clock"]
+
+
+def test_own_announcements_of_before_a_clock_was_set_back_tell_of_no_other_clock(tmp_path: Path) -> None:
+    node = supervisor(tmp_path, BOB)
+    node._filter._clock = lambda: NOW - 3600.0
+    with pytest.raises(AnnouncementRefused, match="future"):
+        node._filter.admit(announce(ALICE).encode())
+    assert node.state()["clock_offset"] is None and node.state()["warnings"] == {}
 
 
 def test_announcements_stay_in_order_and_follow_a_clock_that_is_set_back() -> None:
