@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from node.ui import interrupts
 from swarm.process import die_with_parent, keep_private
 
 GRACE_SECONDS = 20.0  # for a node to end its round and save after it was asked to stop
@@ -28,7 +29,7 @@ class NodeProcesses:
         """Runs `murmur COMMAND`; everything it prints goes to `folder/output.log`."""
         folder.mkdir(parents=True, exist_ok=True)
         keep_private(folder / "output.log")
-        with (folder / "output.log").open("ab") as log:
+        with (folder / "output.log").open("ab") as log, interrupts.held():
             process = subprocess.Popen(
                 [sys.executable, "-m", "node", *command],
                 stdin=subprocess.DEVNULL,
@@ -37,8 +38,14 @@ class NodeProcesses:
                 start_new_session=True,
                 preexec_fn=die_with_parent,
             )
-        self._processes.append(process)
+            self._processes.append(process)
         return process
+
+    def ask_to_stop(self) -> None:
+        """Those that still run end their round and save."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.terminate()
 
     def __enter__(self) -> Self:
         return self
@@ -46,9 +53,7 @@ class NodeProcesses:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in self._processes:
-            if process.poll() is None:
-                process.terminate()
+        self.ask_to_stop()
         for process in self._processes:
             try:
                 process.wait(GRACE_SECONDS)

@@ -20,17 +20,18 @@ from node.baseline.uplift import answers_of
 from node.config.overrides import SILO, read_by
 from node.config.reading import load_config
 from node.config.schema import Config
+from node.demo.early_end import end_early, saved
 from node.demo.kinds import DemoKind
-from node.demo.status import DemoNode, Role, read_status
+from node.demo.status import POLL_SECONDS, DemoNode, Role, read_status, watch
 from node.demo.view import DemoView
 from node.runtime.serve_bootstrap import INVITE
 from node.storage.run_folder import RunFolder
+from node.ui import interrupts
 from node.ui.invocation import murmur
 from swarm.errors import TransportDown
 
 LOOPBACK = 'swarm.listen=["/ip4/127.0.0.1/tcp/0"]'
 INVITE_SECONDS = 360.0  # for the bootstrap peer's daemon to come up on a busy machine
-POLL_SECONDS = 0.5
 ROLES: tuple[Role, ...] = ("swarm", "baseline")
 
 
@@ -44,6 +45,7 @@ def run_demo(kind: DemoKind, nodes: int, settings: Sequence[str], path: Path, vi
     shared = load_config(kind.preset, settings)
     seed = shared.seed or 0
     RunFolder(path).create(shared.model_copy(update={"seed": seed}))
+    interrupts.on_leaving(partial(saved, path))
     numbers = range(1, nodes + 1)
     overrides = [[*kind.profile(number), *settings, f"seed={seed + number}"] for number in numbers]
     configs = [load_config(kind.preset, own) for own in overrides]
@@ -58,9 +60,14 @@ def run_demo(kind: DemoKind, nodes: int, settings: Sequence[str], path: Path, vi
             for role in ROLES
         ]
         with view:
-            watch(members, view)
-            members = [send_on(processes, member, members) for member in members]
-            watch(members, view)
+            try:
+                watch(members, view.show)
+                for index, member in enumerate(members):
+                    members[index] = send_on(processes, member, members)
+                watch(members, view.show)
+            except interrupts.Stopped:
+                end_early(processes, members, view)
+                raise
     if kind.picture:
         file = kind.picture(configs[0], members[0].folder, path)
         view.say(f"what node 1 drew at first, and what it draws now: {file}")
@@ -73,13 +80,6 @@ def prepare_warm_starts(configs: Sequence[Config], view: DemoView) -> None:
 
     for number, config in enumerate(configs, 1):
         build_policy(config, partial(view.progress, f"node {number}"))
-
-
-def watch(members: Sequence[DemoNode], view: DemoView) -> None:
-    """Shows the members until none of their processes runs."""
-    while any(member.process.poll() is None for member in members):
-        view.show([read_status(member) for member in members])
-        time.sleep(POLL_SECONDS)
 
 
 def send_on(processes: NodeProcesses, member: DemoNode, members: Sequence[DemoNode]) -> DemoNode:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import signal
 import subprocess
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +17,7 @@ from node.storage.events import History, LifeEvent, RoundEvent
 from node.storage.run_folder import RunFolder
 
 Role = Literal["swarm", "baseline"]
+POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +102,24 @@ def read_status(member: DemoNode) -> NodeStatus:
     )
 
 
+def watch(
+    members: Sequence[DemoNode], show: Callable[[Sequence[NodeStatus]], None], seconds: float = math.inf
+) -> None:
+    """Shows the members until none of their processes runs, for so many seconds at most."""
+    deadline = time.monotonic() + seconds
+    while any(member.process.poll() is None for member in members) and time.monotonic() < deadline:
+        show([read_status(member) for member in members])
+        time.sleep(POLL_SECONDS)
+
+
 def _state(member: DemoNode, life: Sequence[LifeEvent]) -> str:
     code = member.process.poll()
     stages = [event.what for event in life if event.what in ("started", "resumed", "stopped", "finished")]
     newest = stages[-1] if stages else "starting"
     if code is None:
         return "running" if newest in ("started", "resumed") else newest
+    if code == 128 + signal.SIGTERM:
+        return "stopped"
     if code == 0 or newest in ("resumed", "stopped", "finished"):
         return newest
     return f"killed by signal {-code}" if code < 0 else f"failed with exit code {code}"

@@ -33,6 +33,7 @@ class DemoView(Screen):
         super().__init__(style)
         self._path = path
         self._picture = picture
+        self._unfinished = False
         self._waits_for = ""  # the first word of what is waited for
         self._shown: dict[str, int] = {}  # the round that each node's last plain line was about
 
@@ -43,9 +44,9 @@ class DemoView(Screen):
 
     def show(self, statuses: Sequence[NodeStatus]) -> None:
         """The table as of now; where there is no terminal, a line a node each time PLAIN_ROUNDS more are done."""
-        self._tell_wait(waited_for(statuses))
+        self._tell_wait("ending the rounds and saving" if self._unfinished else waited_for(statuses))
         statuses = with_shares(statuses)
-        self.redraw(demo_table(statuses, str(self._path), self.width))
+        self.redraw(demo_table(statuses, self._title, self.width))
         if self.style == "plain":
             for status in statuses:
                 self._say_news(status)
@@ -59,11 +60,29 @@ class DemoView(Screen):
         if self.style == "json":
             self.say_json({"nodes": [status.facts() for status in statuses], **gains.facts})
         else:
-            self.print(demo_table(statuses, str(self._path), self.width))
+            self.print(demo_table(statuses, self._title, self.width))
             self.say(closing_words(statuses, gains, self._path))
         if self._picture:
             draw_picture(statuses, gains, self._path, self._picture)
         return 3 if any(status.state.startswith("failed") for status in statuses) else 0
+
+    def begin_early_end(self) -> None:
+        """From now on the nodes are on their way to an end before their time."""
+        self._unfinished = True
+        self.tell_stopping("after the round of each node and saving")
+
+    def conclude_early(self, statuses: Sequence[NodeStatus]) -> None:
+        """How far the nodes came, without a comparison; a live table stands where it is."""
+        if self.style == "json":
+            self.say_json({"nodes": [status.facts() for status in statuses], "unfinished": True})
+        elif self.style == "live":
+            self.show(statuses)
+        else:
+            self.print(demo_table(statuses, self._title, self.width))
+
+    @property
+    def _title(self) -> str:
+        return f"{self._path} (unfinished)" if self._unfinished else str(self._path)
 
     def _tell_wait(self, what: str) -> None:
         """Its seconds count from when the demo began to wait for this kind of thing."""

@@ -11,8 +11,8 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -20,6 +20,7 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "a closed terminal"}
 
 _advice: list[Callable[[], str]] = []  # what was saved and how to go on
+_to_terminal: list[bytes] = []  # before the last line
 _last_acts: list[Callable[[str], None]] = []  # before the process ends without unwinding; given what ended it
 
 
@@ -41,6 +42,24 @@ def raise_stopped() -> None:
     _handle(_raise)
 
 
+@contextmanager
+def held() -> Iterator[None]:
+    """Signals that come meanwhile are met at the end: what a handler raises amid a fork is lost in its hooks."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in NUMBERS}
+    _handle(lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for met in came:
+        signal.raise_signal(met)
+
+
 def handle(handler: Callable[[int, FrameType | None], None]) -> None:
     """From now on a signal calls `handler`."""
     _handle(handler)
@@ -50,6 +69,11 @@ def on_leaving(advice: Callable[[], str], last_act: Callable[[str], None] | None
     """What the last line says of the run that is under way, and what is put away first, given `cause`."""
     _advice[:] = [advice]
     _last_acts[:] = [last_act] if last_act else []
+
+
+def give_terminal(control: bytes) -> None:
+    """What standard output, a terminal, is given before the process ends without unwinding; empty for nothing."""
+    _to_terminal[:] = [control]
 
 
 def advice() -> str:
@@ -91,6 +115,8 @@ def leave(number: int) -> None:
     for act in _last_acts:
         with suppress(OSError):
             act(cause(number))
+    for control in _to_terminal:
+        _write(1, control)
     tell(ending(number))
     os._exit(128 + number)
 
@@ -101,9 +127,13 @@ def tell(line: str) -> None:
     Nothing is waited for: neither for a lock, which a thread may hold that writes to a reader who does not read, as
     `less` does, nor for such a reader of standard error itself.
     """
+    _write(2, f"{line}\n".encode())
+
+
+def _write(descriptor: int, said: bytes) -> None:
     with suppress(OSError, ValueError):
-        if select.select([], [2], [], 0)[1]:
-            os.write(2, f"{line}\n".encode())
+        if select.select([], [descriptor], [], 0)[1]:
+            os.write(descriptor, said)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:

@@ -26,6 +26,7 @@ from node.ui.round_columns import COLUMNS, Column, legend, marks, plain_round
 OutputStyle = Literal["live", "plain", "json"]
 BLOCKS = "▁▂▃▄▅▆▇█"
 SHOWN_ROUNDS = 12
+SHOW_CURSOR = b"\x1b[?25h"  # a live table hides it
 PLAIN_WIDTH = 120  # characters, where no terminal sets it
 
 
@@ -73,6 +74,7 @@ class Screen:
     def __enter__(self) -> Self:
         if self._live:
             self._live.start()
+            interrupts.give_terminal(SHOW_CURSOR)
         return self
 
     def __exit__(
@@ -80,6 +82,7 @@ class Screen:
     ) -> None:
         if self._live:
             self._live.stop()
+            interrupts.give_terminal(b"")
 
     def redraw(self, table: Table) -> None:
         """Replaces the live table; nothing in the other styles."""
@@ -102,6 +105,12 @@ class Screen:
     def print(self, table: Table) -> None:
         with self._readable():
             self._console.print(table)
+
+    def tell_stopping(self, how: str) -> None:
+        """The answer to a first Ctrl-C, also for those who read no standard output."""
+        # A live table makes room for the line; other output may stand in a write that its reader lets wait.
+        told = self.say if self.style == "live" else interrupts.tell
+        told(f"stopping {how}; press Ctrl-C again to stop at once")
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
@@ -177,9 +186,7 @@ class RunView(Screen):
         if self._stop:
             interrupts.leave(number)
         self._stop = True
-        # A live table makes room for the line; other output may stand in a write that its reader lets wait.
-        told = self.say if self.style == "live" else interrupts.tell
-        told("stopping after this round and saving; press Ctrl-C again to stop at once")
+        self.tell_stopping("after this round and saving")
 
     def _table(self) -> Table:
         title = f"{self._title}  {sparkline(self._rewards)}"

@@ -117,6 +117,7 @@ def test_both_comparisons_are_told(tmp_path: Path) -> None:
         (["started", "heard", "finished", "report"], 0, "finished"),
         (["started", "heard"], -9, "killed by signal 9"),
         (["started"], 3, "failed with exit code 3"),
+        ([], 143, "stopped"),  # by SIGTERM, as it loaded
         (["started", "heard", "resumed"], -9, "resumed"),  # by somebody else, in another process
     ],
 )

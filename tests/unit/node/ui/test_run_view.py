@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +14,10 @@ from sample_events import ROUND
 from node.config.reading import load_config
 from node.config.roles import as_silo
 from node.storage.events import EvaluationEvent, ExternalEvent, History, PeerEvent, Store
+from node.ui import interrupts
 from node.ui.peer_rows import peer_history
 from node.ui.round_columns import columns_for, format_loss, format_refused, legend, marks, plain_round
-from node.ui.run_view import RunView, sparkline
+from node.ui.run_view import RunView, Screen, sparkline
 
 
 def test_sparkline_spans_the_blocks_and_keeps_its_width() -> None:
@@ -100,3 +103,16 @@ def test_a_round_whose_sampler_and_trainer_differ_says_so() -> None:
     assert "log-probs 0.2 off" in marks(off)
     assert marks(ROUND) == ""
     assert "trains" not in plain_round(replace(ROUND, logprob_mean=1e-6))
+
+
+def test_a_second_ctrl_c_gives_the_terminal_its_cursor_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A live table hides it, and an end without unwinding left it so."""
+    written: list[tuple[int, bytes]] = []
+    monkeypatch.setattr(interrupts, "_write", lambda *said: written.append(said))
+    monkeypatch.setattr(os, "_exit", lambda code: None)
+    with Screen("live"):
+        interrupts.leave(signal.SIGINT)
+    assert written[0] == (1, b"\x1b[?25h") and b"stopped by Ctrl-C" in written[1][1]
+    written.clear()
+    interrupts.leave(signal.SIGINT)
+    assert [said for descriptor, said in written if descriptor == 1] == [b""]
