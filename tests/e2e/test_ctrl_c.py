@@ -24,9 +24,9 @@ from node.storage.events import History
 from node.storage.run_folder import RunFolder
 from node.ui.interrupts import NUMBERS
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1300)]
 
-PATIENCE = 180.0  # seconds that a loaded machine may take from a start to an end
+PATIENCE = 400.0  # seconds that a loaded machine may take from a start to an end
 AT_MOMENT = Path(__file__).parent / "at_moment.py"
 ROUNDS = 3
 OPTIONS = ("tiny", *QUICK, "--set", "checkpoint.every=1", "--rounds", str(ROUNDS), "--run-dir", "run")
