@@ -16,7 +16,7 @@ from typing import Protocol
 from node.config.schema import Config
 from node.config.sections.sampler import SamplerConfig
 from node.runtime.notices import Notices
-from node.runtime.problems import problems_of
+from node.runtime.problems import problems_of, with_settled_seeds
 from node.runtime.round_events import (
     RoundOutcome,
     Stopwatch,
@@ -114,7 +114,8 @@ def play_round(node: Node) -> RoundEvent:
         node.verifier.habits.note(phase.groups)
         node.curriculum.note(phase.groups)
         if phase.groups:  # none where no verifier came to an end
-            node.gossip.publish(phase.groups, node.round, node.policy.version, node.policy.fingerprint)
+            settled = with_settled_seeds(phase.groups, node.tasks)
+            node.gossip.publish(settled, node.round, node.policy.version, node.policy.fingerprint)
         exchanged = node.gossip.drain()  # since the last round; accepted groups are in the pool by now
     generator = derive_generator(node.config.run_seed, "sample", node.round)
     # The strategy chose the own groups; all of them train.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from node.runtime.swarm_feedback import SwarmFeedback, prioritised
-from policies.rollout import Problem
+from policies.rollout import Group, Problem
 from policies.seeds import derive_generator
 from policies.strategies.rollout_phase import DrawProblems
 from policies.tasks.curriculum import Curriculum
-from policies.tasks.task import Task, TaskError
+from policies.tasks.task import DrawnTask, Task, TaskError
 
 
 def problems_of(
@@ -41,3 +42,14 @@ def problems_of(
         return problems
 
     return draw
+
+
+def with_settled_seeds(groups: Iterable[Group], tasks: Mapping[str, Task]) -> list[Group]:
+    """The groups as peers take them: a problem is named by the seed whose first draw it is."""
+    return [_with_settled_seed(group, tasks[group.problem.task]) for group in groups]
+
+
+def _with_settled_seed(group: Group, task: Task) -> Group:
+    if not isinstance(task, DrawnTask):
+        return group
+    return replace(group, problem=replace(group.problem, seed=task.settled_seed(group.problem.seed)))

@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from policies.rollout import Problem
-from policies.tasks.held_out import seed_on_its_side
+from policies.tasks.held_out import DrawnProblems
 from policies.tasks.task import Param, TaskError, TaskSpec, TaskTimeoutError
 from policies.workers.pool import Worker, WorkerError
 
@@ -32,20 +32,29 @@ class CodeTask:
     name: str
     digests: Mapping[str, Param]
     worker: Worker
+    drawn: DrawnProblems = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "drawn", DrawnProblems(self.name, self._made))
 
     def problem(self, seed: int) -> Problem:
-        drawn = seed_on_its_side(self.name, seed, lambda drawn: self._made(drawn)[0])
-        return Problem(self.name, seed, *self._made(drawn))
+        return self.drawn.problem(seed)
 
-    def _made(self, seed: int) -> tuple[str, str]:
+    def settled_seed(self, seed: int) -> int:
+        return self.drawn.settled_seed(seed)
+
+    def first_draw(self, seed: int, within: float | None = None) -> Problem:
+        return self.drawn.first_draw(seed, within)
+
+    def _made(self, seed: int, within: float | None = None) -> tuple[str, str]:
         """Prompt and answer that the class gives for a seed."""
-        answer = self.worker.ask(seed=seed)
+        answer = self.worker.ask(within, seed=seed)
         if "problem" in answer:
             prompt, right = answer["problem"]
             return prompt, right
         if "late" in answer:
             raise TaskTimeoutError(
-                f"{self.name}: problem({seed}) takes over {self.worker.cpu_seconds:g} s of computing"
+                f"{self.name}: problem({seed}) takes over {within or self.worker.cpu_seconds:g} s of computing"
             )
         raise TaskError(f"{self.name}: problem({seed}) failed: {answer['failed']}")
 

@@ -21,7 +21,7 @@ from types import MappingProxyType
 
 from policies.rollout import Problem
 from policies.tasks.gym_process import PROCESS
-from policies.tasks.held_out import seed_on_its_side
+from policies.tasks.held_out import DrawnProblems
 from policies.tasks.sandbox import SandboxScorer
 from policies.tasks.task import HELD_OUT_SEED, Param, TaskError, TaskSpec
 from policies.tasks.verifiers.answer import AnswerCheck, answer_part, ends_with_text, last_number_is
@@ -30,7 +30,6 @@ PREFIX = "rg:"
 INSTALL = "pip install 'murmuration[envs]'"
 SANDBOX_PARAM = "sandbox"
 DRAW = 2  # raised when the same seed gives another problem of an unchanged library: peers match on the name
-KEPT_SEEDS = 4096
 _OWN_PARAMS = frozenset({SANDBOX_PARAM, "seed", "size"})
 
 # Datasets with one right answer, so that comparing with it decides.
@@ -68,29 +67,22 @@ class GymTask:
     dataset: str
     params: Mapping[str, Param]
     scorer: AnswerCheck | SandboxScorer
-    # An evaluation asks for the same problems again and again, and finding a reserved one takes some ten draws.
-    library_seeds: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
+    drawn: DrawnProblems = field(compare=False, repr=False)
 
     def problem(self, seed: int) -> Problem:
-        question, answer = self._drawn(self._library_seed(seed))
-        return Problem(task=self.name, seed=seed, prompt=question, answer=answer)
+        return self.drawn.problem(seed)
+
+    def settled_seed(self, seed: int) -> int:
+        return self.drawn.settled_seed(seed)
+
+    def first_draw(self, seed: int, within: float | None = None) -> Problem:
+        return self.drawn.first_draw(seed, within)
 
     def score(self, problem: Problem, completion: str) -> float | None:
         """1.0 or 0.0 by an own verifier; a share of 1, or no verdict, where the sandboxed scorer gives that."""
         if isinstance(self.scorer, SandboxScorer):
-            return self.scorer.score(self._library_seed(problem.seed), answer_part(completion).strip())
+            return self.scorer.score(self.settled_seed(problem.seed), answer_part(completion).strip())
         return float(self.scorer(completion, problem.answer))
-
-    def _library_seed(self, seed: int) -> int:
-        """The one that the library draws this seed's problem with."""
-        if seed not in self.library_seeds:
-            if len(self.library_seeds) >= KEPT_SEEDS:
-                self.library_seeds.clear()
-            self.library_seeds[seed] = seed_on_its_side(self.name, seed, lambda drawn: self._drawn(drawn)[0])
-        return self.library_seeds[seed]
-
-    def _drawn(self, seed: int) -> tuple[str, str]:
-        return PROCESS.problem(self.dataset, seed, self.params)
 
 
 def build_gym_task(spec: TaskSpec) -> GymTask:
@@ -104,7 +96,8 @@ def build_gym_task(spec: TaskSpec) -> GymTask:
     _check_dataset(dataset, known)
     _check_params(dataset, params, known)
     name = f"{spec.name}@{metadata.version('reasoning-gym')}-{DRAW}{spec.fingerprint()}"
-    task = GymTask(name, dataset, MappingProxyType(params), _scorer(spec, dataset, params))
+    drawn = DrawnProblems(name, lambda seed, within: PROCESS.problem(dataset, seed, params, within))
+    task = GymTask(name, dataset, MappingProxyType(params), _scorer(spec, dataset, params), drawn)
     task.problem(HELD_OUT_SEED)  # a dataset of few problems is refused before a run begins
     return task
 

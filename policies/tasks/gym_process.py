@@ -34,15 +34,17 @@ class GymProcess:
                 f"reasoning-gym does not start ({error}); see what {sys.executable} -c 'import reasoning_gym' says"
             ) from error
 
-    def problem(self, dataset: str, seed: int, params: Mapping[str, Param]) -> tuple[str, str]:
+    def problem(
+        self, dataset: str, seed: int, params: Mapping[str, Param], within: float | None = None
+    ) -> tuple[str, str]:
         """Question and answer. Raises TaskTimeoutError beyond the deadline, TaskError with the library's complaint."""
-        answer = self.worker.ask(dataset=dataset, drawn=seed, params=dict(params))
+        answer = self.worker.ask(within, dataset=dataset, drawn=seed, params=dict(params))
         if "problem" in answer:
             question, right = answer["problem"]
             return question, right
         if "late" in answer:
             raise TaskTimeoutError(
-                f"rg:{dataset} takes over {self.worker.cpu_seconds:g} s of computing for problem {seed}"
+                f"rg:{dataset} takes over {within or self.worker.cpu_seconds:g} s of computing for problem {seed}"
                 f"{_with(params)}: choose smaller parameters"
             )
         raise TaskError(f"rg:{dataset} refuses its parameters: {answer.get('refused') or _ended(answer)}")

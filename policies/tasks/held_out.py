@@ -7,12 +7,62 @@ put it on both sides. No setting moves the line: what one node is judged by is t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
+from policies.rollout import Problem
 from policies.seeds import derive_seed
 from policies.tasks.task import HELD_OUT_SEED, TRAIN_SEEDS, TaskError
 
 HELD_OUT = 10  # one prompt in so many
 DRAWS = 240  # among so many of a task of many prompts, none is held out for one seed in 10^11
+
+
+KEPT_SEEDS = 4096
+KEPT_DRAWS = 16
+
+
+class ReservedError(TaskError):
+    """What a seed draws first is on the other side."""
+
+
+@dataclass(slots=True)
+class DrawnProblems:
+    """The problems that `make` gives a task's seeds, each on its seed's side. A draw is not made twice in a row."""
+
+    task: str
+    make: Callable[[int, float | None], tuple[str, str]]  # prompt and answer of a draw, within CPU seconds
+    # An evaluation asks for the same problems again and again, and finding a reserved one takes some ten draws.
+    _settled: dict[int, int] = field(default_factory=dict)
+    _made: dict[int, tuple[str, str]] = field(default_factory=dict)
+
+    def problem(self, seed: int) -> Problem:
+        """Raises TaskError, as `seed_on_its_side` does."""
+        return Problem(self.task, seed, *self._drawn(self.settled_seed(seed)))
+
+    def settled_seed(self, seed: int) -> int:
+        """The seed whose first draw is this one's problem. It is its own settled seed. Raises TaskError."""
+        if seed not in self._settled:
+            if len(self._settled) >= KEPT_SEEDS:
+                self._settled.clear()
+            self._settled[seed] = seed_on_its_side(self.task, seed, lambda drawn: self._drawn(drawn)[0])
+        return self._settled[seed]
+
+    def first_draw(self, seed: int, within: float | None = None) -> Problem:
+        """The problem of a settled seed, at the cost of one draw of so many CPU seconds at most.
+
+        Raises ReservedError for any other seed, TaskTimeoutError beyond the seconds.
+        """
+        made = self._drawn(seed, within)
+        if is_held_out(self.task, made[0]) != (seed >= HELD_OUT_SEED):
+            raise ReservedError(f"{self.task}: the first draw of seed {seed} is on the other side")
+        return Problem(self.task, seed, *made)
+
+    def _drawn(self, seed: int, within: float | None = None) -> tuple[str, str]:
+        if seed not in self._made:
+            if len(self._made) >= KEPT_DRAWS:
+                self._made.clear()
+            self._made[seed] = self.make(seed, within)
+        return self._made[seed]
 
 
 def is_held_out(task: str, prompt: str) -> bool:

@@ -58,15 +58,17 @@ class Worker:
             told: dict[str, Any] = self.process.greeting
             return told
 
-    def ask(self, **question: Any) -> dict[str, Any]:
+    def ask(self, within: float | None = None, **question: Any) -> dict[str, Any]:
         """The work's answer; {"late": true} where it took too long, {"failed": why} where it was not to be had.
 
-        Neither says anything of what was asked about: what is scored so has no verdict.
+        Neither says anything of what was asked about: what is scored so has no verdict. `within`: CPU seconds, where
+        this worker's own are more.
         """
+        seconds = min(self.cpu_seconds, within or self.cpu_seconds)
         with self.turns.turn():
             try:
                 self._start()
-                return self.process.ask({**question, "seconds": self.cpu_seconds}, self.wall_seconds)
+                return self.process.ask({**question, "seconds": seconds}, self.wall_seconds)
             except TimeoutError:
                 return {"late": True}
             except (WorkerError, OSError, EOFError) as error:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from types import MappingProxyType
 
 import numpy as np
@@ -18,7 +20,9 @@ from policies.rollout import Finish
 from policies.seeds import derive_generator
 from policies.tasks import build_task
 from policies.tasks.embedded import FAMILIES
-from policies.tasks.task import TaskSpec
+from policies.tasks.held_out import ReservedError
+from policies.tasks.task import DrawnTask, TaskSpec
+from policies.workers.pool import pool_cpu_seconds
 from swarm.limits import (
     MAX_BODY_PIXELS,
     MAX_BODY_RAW,
@@ -33,6 +37,7 @@ from swarm.wire.body import SharedGroup, SharedRollout
 
 TEXT_TASK, IMAGE_TASK = "sort@3", "digits@1"
 GYM_DATASET = "rg:zebra_puzzles"  # among the slowest to make a problem of
+TRIED = 40  # seeds of it that an attacker tries for the dearest
 CAP = 512  # tokens of a completion here; of the embedded tokenizer's, one a character
 LONGEST = 16_384  # characters that the verifier looks at, and no more
 _LETTERS = np.array(list("abcdefghij 0123456789.,:;+-*/="))
@@ -161,16 +166,31 @@ def decompression(sender: Sender) -> Offer:
 
 
 def gym_problems(sender: Sender) -> Offer:
-    """256 problems of a procedural task: only the receiver computes them."""
-    task = build_task(TaskSpec(GYM_DATASET)).name
-    return sender.offer([group(task, n, [f"{n}", f"{n + 1}"]) for n in range(MAX_GROUPS)])
+    """256 problems of a procedural task, the dearest first: only the receiver computes them."""
+    task, seeds = _dearest_seeds()
+    return sender.offer([group(task, n, [f"{n}", f"{n + 1}"]) for n in seeds])
 
 
 def nested_marks(sender: Sender) -> Offer:
     """Marks of an answer in one another, which a lenient verifier follows, in 1,024 completions of one group."""
-    task = build_task(TaskSpec(GYM_DATASET)).name
+    task, (seed, *_) = _dearest_seeds()
     marks = ("<answer>\\boxed{\\text{" * CAP)[: CAP - 1]
-    return sender.offer([group(task, 3, [f"{n:04}{marks[4:]}" for n in range(MAX_ROLLOUTS)])])
+    return sender.offer([group(task, seed, [f"{n:04}{marks[4:]}" for n in range(MAX_ROLLOUTS)])])
+
+
+@cache
+def _dearest_seeds() -> tuple[str, Sequence[int]]:
+    """The slowest procedural task, and seeds of it: the first TRIED before all others, the dearest first."""
+    task = build_task(TaskSpec(GYM_DATASET))
+    assert isinstance(task, DrawnTask)
+    seconds: dict[int, float] = {}
+    for seed in range(TRIED):
+        started = pool_cpu_seconds()
+        with suppress(ReservedError):
+            task.first_draw(seed)
+            seconds[seed] = pool_cpu_seconds() - started
+    tried = sorted(seconds, key=lambda seed: -seconds[seed])
+    return task.name, [*tried, *range(TRIED, TRIED + MAX_GROUPS - len(tried))]
 
 
 def flat_images(sender: Sender) -> Offer:

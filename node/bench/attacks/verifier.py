@@ -113,12 +113,19 @@ def _encoding() -> Encoding:
 
 
 @cache
+def _task(name: str) -> Task:
+    return build_task(TaskSpec(name))
+
+
 def _tasks() -> Mapping[str, Task]:
-    """By name: text, and of images and procedural problems what this machine has the extras for."""
+    """By name: text, and of images and procedural problems what this machine has the extras for.
+
+    That of procedural problems is made anew for each body: it remembers what it drew last.
+    """
     found: dict[str, Task] = {}
     for spec in ("sort", "digits", bodies.GYM_DATASET):
         with suppress(TaskError, PolicyError, ImportError):
-            task = build_task(TaskSpec(spec))
+            task = build_task(TaskSpec(spec)) if spec == bodies.GYM_DATASET else _task(spec)
             found[task.name] = task
     return found
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -62,3 +64,14 @@ def test_a_core_is_free_where_nothing_kept_it_busy(
 def test_a_system_that_tells_no_load_has_all_its_cores_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "getloadavg")
     assert free_cores() == usable_cores()
+
+
+def test_numpy_has_one_thread_unless_its_owner_says_otherwise() -> None:
+    """Its threads wait by turning: a peer's images took five times the processor time on a busy machine."""
+    script = "import policies, os; print(os.environ['OPENBLAS_NUM_THREADS'])"
+    for told, expected in ({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3"):
+        plain = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+        found = subprocess.run(
+            [sys.executable, "-c", script], env=plain | told, capture_output=True, text=True
+        )
+        assert found.stdout.strip() == expected
