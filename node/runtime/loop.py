@@ -111,11 +111,7 @@ def play_round(node: Node) -> RoundEvent:
         phase = rollout_phase(node.policy, node.strategy, node.rollouts, draw, scored, step)
 
     with watch.phase("exchange"):
-        node.verifier.habits.note(phase.groups)
-        node.curriculum.note(phase.groups)
-        if phase.groups:  # none where no verifier came to an end
-            settled = with_settled_seeds(phase.groups, node.tasks)
-            node.gossip.publish(settled, node.round, node.policy.version, node.policy.fingerprint)
+        _offer(node, phase.groups)
         exchanged = node.gossip.drain()  # since the last round; accepted groups are in the pool by now
     generator = derive_generator(node.config.run_seed, "sample", node.round)
     # The strategy chose the own groups; all of them train.
@@ -152,6 +148,15 @@ def play_round(node: Node) -> RoundEvent:
     node.notices.after_round(event, phase.groups, exchanged.verdicts, taken_over)
     node.notices.after_look(node.round, {**network.warnings, **node.gossip.warnings})
     return event
+
+
+def _offer(node: Node, groups: Sequence[Group]) -> None:
+    """Own groups, to whoever learns from them here and to peers; none where no verifier came to an end."""
+    node.verifier.habits.note(groups)
+    node.curriculum.note(groups)
+    if groups:
+        settled = with_settled_seeds(groups, node.tasks)
+        node.gossip.publish(settled, node.round, node.policy.version, node.policy.fingerprint)
 
 
 def keep(node: Node, outcome: RoundOutcome, event: RoundEvent, refused_values: Mapping[str, int]) -> None:
