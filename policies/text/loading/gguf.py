@@ -50,11 +50,12 @@ def load_gguf(file: Path, dtype: torch.dtype, cache: Path | None = None) -> Load
         "the file is cut or damaged, or of an architecture that transformers cannot read from GGUF: copy or "
         "download it again, or take the model's safetensors",
     ):
-        check_sizes(str(file.parent), gguf_file=file.name)
         kept = ConversionCache(default_cache() if cache is None else cache)
         key = digest_of(file, str(CONVERSION), transformers.__version__, str(dtype))
         if (found := kept.read(key, _read)) is not None:
             return found
+        # Only here, as it parses the whole file: what is kept of the same bytes was let through before.
+        check_sizes(str(file.parent), gguf_file=file.name)
         converted = _converted(file, dtype)
         kept.keep(key, partial(_write, converted), partial(_is_same, converted))
         # As later starts meet it, down to its configuration's words, so that what this one proves holds for them.

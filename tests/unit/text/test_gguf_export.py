@@ -115,3 +115,21 @@ def test_a_file_is_read_without_a_bar_through_a_nodes_own_lines(
     write_gguf(folder, folder / "model.gguf", "model")
     load_gguf(folder / "model.gguf", torch.float32, tmp_path / "cache")
     assert "GGUF" not in capfd.readouterr().err
+
+
+def test_a_file_that_was_converted_before_is_not_parsed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = chatml_kind()
+    folder = folder_of(tmp_path / "model", config_of("llama", tokenizer), tokenizer, torch.float32)
+    write_gguf(folder, folder / "model.gguf", "model")
+    first, _ = load_gguf(folder / "model.gguf", torch.float32, tmp_path / "cache")
+
+    def parse(*_: Any, **__: Any) -> None:
+        raise OSError("parsed again")
+
+    monkeypatch.setattr("gguf.GGUFReader", parse)
+    with pytest.raises(PolicyError, match="parsed again"):
+        load_gguf(folder / "model.gguf", torch.bfloat16, tmp_path / "cache")  # not converted before
+    again, _ = load_gguf(folder / "model.gguf", torch.float32, tmp_path / "cache")
+    assert all(map(torch.equal, first.state_dict().values(), again.state_dict().values()))
