@@ -12,10 +12,10 @@ from small_denoiser import SmallDenoiser
 from torch import Tensor
 
 from policies.diffusion.fusion import depth_advantages, fuse
-from policies.diffusion.loss import LossRule, TreeLoss
+from policies.diffusion.loss import LossRule, Tally, TreeLoss
 from policies.diffusion.pruning import kept_edges
 from policies.diffusion.settings import TreeSettings, WindowSettings
-from policies.diffusion.step import log_prob
+from policies.diffusion.step import entropy, log_prob
 from policies.diffusion.step_plan import step_plan
 from policies.diffusion.tree_rollout import TreeRollouts, rollout_trees
 from policies.diffusion.tree_shape import TreeShape
@@ -147,8 +147,31 @@ def test_each_bound_of_the_clip_holds_on_its_own_side(ratio: float, advantage: f
 def test_parents_are_evaluated_once_for_all_their_children() -> None:
     denoiser = SmallDenoiser()
     loss = tree_loss(TREE, grown(TREE, 8, denoiser), drawn(8))
-    loss.accumulate(denoiser, LossRule(1e-3, 1e-3, True, rows=1000), 1.0)
-    assert denoiser.rows[True] == 2 * sum(loss.trees.shape.sizes[:7]) < loss.edges
+    tally = loss.accumulate(denoiser, LossRule(1e-3, 1e-3, True, rows=1000), 1.0)
+    live = [step for step, mask in enumerate(loss.kept) if mask.any()]
+    assert tally.evaluations == denoiser.rows[True] == 2 * sum(loss.trees.shape.sizes[:7]) < loss.edges
+    assert tally.micro_batches == len(live)
+    noise = sum(entropy(loss.trees.plan.steps[step].std) * int(loss.kept[step].sum()) for step in live)
+    assert tally.entropy == pytest.approx(noise) and noise != 0.0
+
+
+def test_tallies_add_up_figure_by_figure() -> None:
+    total = Tally()
+    for part in (Tally(0.5, 1, 2, 3.0, 4, 5), Tally(0.25, 10, 20, 30.0, 40, 50)):
+        total.add(part)
+    assert total == Tally(0.75, 11, 22, 33.0, 44, 55)
+
+
+def test_edges_without_an_advantage_count_as_none_only_where_they_are_trained() -> None:
+    loss = tree_loss(TREE, grown(TREE, 8, SmallDenoiser()), drawn(8))
+    one = [torch.zeros_like(advantage) for advantage in loss.advantages]
+    assert replace(loss, advantages=one).zero_advantage
+    step = next(step for step, mask in enumerate(loss.kept) if mask.any())
+    place = tuple(loss.kept[step].nonzero()[0].tolist())
+    one[step][place] = 0.5
+    assert not replace(loss, advantages=one).zero_advantage
+    nowhere = [torch.zeros_like(mask) for mask in loss.kept]
+    assert replace(loss, kept=nowhere).zero_advantage
 
 
 @pytest.mark.parametrize("name", CASES)

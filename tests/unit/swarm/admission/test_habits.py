@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from policies.advantage import group_relative
 from policies.rollout import Finish, Group, Problem, Rollout, Segment, TrainGroup
-from swarm.admission.habits import FORGET, KEPT_SKETCHES, Habits, HabitSettings, _Sketch, right_rollouts
+from swarm.admission.habits import (
+    FORGET,
+    KEPT_SKETCHES,
+    LEAST_LENGTHS,
+    LONGEST_GRAM,
+    Habits,
+    HabitSettings,
+    _habits,
+    _Sketch,
+    right_rollouts,
+)
 
 MARK = (901, 902, 903)
 MARKS, LENGTHS = HabitSettings(length_quantile=1.0), HabitSettings(habits=False)
@@ -48,7 +59,7 @@ def test_a_mark_is_not_trained_on_and_the_rest_of_the_answer_is() -> None:
     assert (
         mask is not None and mask[:3] == (True,) * 3 and sum(mask) <= 7
     )  # n-grams at its end reach three further
-    assert others == [None, None] and found.masked == sum(mask)
+    assert others == [None, None] and found.masked == sum(mask) and len(mask) == len(MARK + answer)
     assert found.member.advantages == train(group(answer)).advantages
 
 
@@ -69,6 +80,67 @@ def test_many_names_with_one_mark_are_found_by_the_own_answers() -> None:
     habits, generator = met(), random.Random(4)
     habits.note(group(MARK + ids(generator), peer=f"sybil{n}") for n in range(40))
     assert habits.guard(train(group(MARK + ids(generator), peer="mallory"))).masked >= 3
+
+
+def test_a_node_that_got_nothing_right_itself_goes_by_what_others_write() -> None:
+    generator, habits = random.Random(0), Habits(MARKS)
+    for _ in range(20):
+        habits.note([group(ids(generator), peer="alice"), group(MARK + ids(generator), peer="mallory")])
+    assert habits.guard(train(group(MARK + ids(generator), peer="mallory"))).masked >= 3
+
+
+def test_what_others_write_in_another_task_excuses_nothing() -> None:
+    habits, generator = met(), random.Random(10)
+    for peer in ("alice", "mallory"):
+        habits.note(group(MARK + ids(generator), peer=peer, task="other@1") for _ in range(40))
+    assert habits.guard(train(group(MARK + ids(generator), peer="mallory"))).masked >= 3
+
+
+def test_a_step_of_common_tokens_is_found_by_all_four_of_them() -> None:
+    """Any three of them stand in one answer of seven."""
+    generator, habits = random.Random(11), Habits(MARKS)
+    common, step = lambda: tuple(generator.randrange(4) for _ in range(6)), (1, 2, 0, 3)
+    for _ in range(60):
+        plain = [common() + common() for _ in range(2)]
+        habits.note([group(plain[0]), group(plain[1], peer="alice")])
+        habits.note([group(common() + step + common(), peer="mallory")])
+    found = habits.guard(train(group(common() + step + common(), peer="mallory"))).member.skipped
+    assert found is not None and found[0] is not None and all(found[0][6:10])
+
+
+@pytest.mark.parametrize("tokens", [(), (1,), (1, 2), tuple(range(9))])
+def test_n_grams_are_of_one_to_four_tokens_ends_included(tokens: tuple[int, ...]) -> None:
+    found = [(size, len(buckets)) for size, buckets in Habits()._grams(tokens)]
+    ends = len(tokens) + 2
+    assert found == [(size, ends - size + 1) for size in range(1, min(LONGEST_GRAM, ends) + 1)]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "others", "habit"),  # in how many groups of how many
+    [
+        ((20, 20), (0, 20), True),
+        ((20, 20), (2, 20), True),  # a tenth as often
+        ((20, 20), (3, 20), False),  # told apart for sure, but common
+        ((20, 20), (20, 200), True),
+        ((20, 20), (30, 200), False),
+        ((100, 100), (2, 20), True),
+        ((100, 100), (3, 20), False),
+        ((12, 20), (0, 20), True),
+        ((10, 20), (0, 20), False),  # may be chance
+        ((8, 8), (0, 8), True),
+        ((7, 7), (0, 7), False),
+        ((3, 3), (0, 200), True),
+        ((2, 2), (0, 2000), False),  # met too seldom
+    ],
+)
+def test_a_habit_is_rare_with_others_and_no_chance(
+    theirs: tuple[int, int], others: tuple[int, int], habit: bool
+) -> None:
+    bucket = np.asarray([5], dtype=np.uint64)
+    sketch = _Sketch(float(theirs[1]))
+    sketch.counts[5] = theirs[0]
+    reference = (float(others[1]), np.asarray([others[0]], dtype=np.float32))
+    assert _habits(sketch, iter([reference]), bucket).tolist() == [habit]
 
 
 @pytest.mark.parametrize("count", [0, 2])
@@ -94,6 +166,13 @@ def test_longer_than_nearly_all_others_teaches_nothing() -> None:
     )
     assert found.long == 1 and found.member.advantages[1] == 0.0 < found.member.advantages[0]
     assert found.member.advantages[2] < 0.0
+
+
+@pytest.mark.parametrize(("met_before", "long"), [(LEAST_LENGTHS - 1, 0), (LEAST_LENGTHS, 1)])
+def test_no_answer_is_long_before_enough_were_met(met_before: int, long: int) -> None:
+    habits, generator = Habits(LENGTHS), random.Random(12)
+    habits.note(group(ids(generator)) for _ in range(met_before))
+    assert habits.guard(train(group(ids(generator, 60), peer="bob"))).long == long
 
 
 def test_the_sender_of_long_answers_does_not_set_the_measure() -> None:
@@ -138,10 +217,34 @@ def test_a_restart_changes_nothing_and_strangers_do_not_fill_memory() -> None:
     assert len(again.snapshot()["peers"]) == KEPT_SKETCHES
 
 
+def test_an_empty_answer_keeps_nobody_from_being_looked_at() -> None:
+    marked = group(MARK + ids(random.Random(13)), peer="mallory")
+    empty = Rollout("", (), Finish.STOP, 0.0)
+    assert met().guard(train(replace(marked, rollouts=(*marked.rollouts, empty)))).masked >= 3
+
+
+def test_of_too_many_authors_the_one_that_is_silent_longest_is_forgotten() -> None:
+    habits = Habits()
+    for n in range(KEPT_SKETCHES):
+        habits.note([group((1, 2), peer=f"peer{n}")])
+    habits.note([group((1, 2), peer=name) for name in ("peer0", "late")])
+    kept = [peer for peer, *_ in habits.snapshot()["peers"]]
+    assert kept == [*(f"peer{n}" for n in range(2, KEPT_SKETCHES)), "peer0", "late"]
+
+
+def test_a_sketch_has_the_size_that_memory_is_planned_for() -> None:
+    assert _Sketch().counts.nbytes == 64 * 1024
+
+
 def test_right_is_better_than_the_mean_or_all_of_a_group_that_earned() -> None:
     assert len(right_rollouts(group((1,), (2,)))) == 2
     assert len(right_rollouts(group((1,), (2,), wrong=0))) == 2
     assert right_rollouts(group(wrong=3)) == []
+    three = Group(
+        Problem("walk@1", 0, "", ""),
+        tuple(Rollout("r", (Segment(0, (1,)),), Finish.STOP, reward) for reward in (0.0, 0.5, 1.0)),
+    )
+    assert right_rollouts(three) == [three.rollouts[2]]  # as good as the mean is not better
 
 
 def test_what_an_author_wrote_long_ago_counts_half_as_often_as_it_was_met() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.sampling.newcomer_places import fair_select, shares, subnet_of
+from swarm.sampling.newcomer_places import _chances, _interleaved, fair_select, shares, subnet_of
 
 HONEST = {f"honest-{n}": f"198.51.{n}.7" for n in range(6)}
 ROUNDS = 2000
@@ -37,6 +37,43 @@ def test_an_address_counts_once_and_a_subnet_four_times() -> None:
     one_subnet = shares({f"s{n}": f"203.0.113.{n}" for n in range(20)})
     assert sum(one_subnet.values()) == pytest.approx(4)
     assert set(shares(HONEST).values()) == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("before", "left"),  # last numbers of addresses in the subnet, and the share of each of two peers there
+    [
+        ((1, 2), 1.0),
+        ((1, 2, 3), 0.5),
+        ((1, 2, 3, 4), 0.0),
+        ((1, 2, 3, 4, 5), 0.0),
+        ((8, 9), 0.0),
+        ((8, 9, 3, 4), 0.0),
+    ],
+)
+def test_who_counts_first_leaves_the_rest_of_the_subnet(before: tuple[int, ...], left: float) -> None:
+    hosts = {"eight": "203.0.113.8", "nine": "203.0.113.9"}
+    found = shares(hosts, [f"203.0.113.{number}" for number in before])
+    assert found == {"eight": left, "nine": left}
+
+
+def test_who_is_sure_of_a_place_takes_it_from_the_others() -> None:
+    assert _chances({"a": 1.0, "b": 0.1, "c": 0.1, "d": 0.1}, 2) == pytest.approx(
+        {"a": 1.0, "b": 1 / 3, "c": 1 / 3, "d": 1 / 3}
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "fewer", "mixed"),
+    [
+        ([0, 1, 2, 3], [4], [0, 1, 4, 2, 3]),
+        ([0, 1, 2, 3, 4], [5], [0, 1, 2, 5, 3, 4]),
+        ([0, 1, 2, 3, 4, 5], [6, 7], [0, 1, 6, 2, 3, 7, 4, 5]),
+    ],
+)
+def test_newcomers_stand_evenly_between_the_others(
+    more: list[int], fewer: list[int], mixed: list[int]
+) -> None:
+    assert _interleaved(more, fewer) == mixed
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 8])
