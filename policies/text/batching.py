@@ -44,7 +44,7 @@ class Row:
 
     def without_stale(self) -> Row:
         """Stale tokens stay as context for the others."""
-        return self if self.stale is None or all(self.untrained or (False,)) else self.skipping(self.stale)
+        return self if self.stale is None else self.skipping(self.stale)
 
     def skipping(self, skipped: Sequence[bool]) -> Row:
         """With further tokens that are context only."""

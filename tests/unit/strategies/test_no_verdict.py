@@ -42,10 +42,17 @@ def play(strategy: Strategy, scored: object, rounds: int) -> list[tuple[RolloutP
 
 @strategies
 def test_they_are_left_out_and_counted_and_no_group_is_lost(strategy: Strategy) -> None:
-    played = play(strategy, half_judged, 6)
+    seen: list[Group] = []
+
+    def scored(group: Group) -> Group:
+        seen.append(half_judged(group))
+        return seen[-1]
+
+    played = play(strategy, scored, 6)
     decided = [group for phase, _ in played for group in phase.groups]
     assert decided and all(rollout.reward is not None for group in decided for rollout in group.rollouts)
-    assert sum(phase.effort.no_verdict for phase, _ in played) > 0
+    without = sum(rollout.no_verdict for group in seen for rollout in group.rollouts)
+    assert sum(phase.effort.no_verdict for phase, _ in played) == without > 0
     pool = played[-1][1]
     assert conserved(pool)
     assert pool.dropped[NO_VERDICT] == sum(phase.dropped[NO_VERDICT] for phase, _ in played) > 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 import pytest
+from scored import open_group
 from strategy_world import (
     BRORL,
     CAP,
@@ -32,7 +33,7 @@ from policies.strategies import build_strategy
 from policies.strategies.base import GroupDecision, StepInfo
 from policies.strategies.dars import extra_rollouts
 from policies.strategies.open_groups import OpenGroups
-from policies.strategies.rollout_phase import rollout_phase
+from policies.strategies.rollout_phase import Effort, RolloutPhase, _Watch, rollout_phase
 from policies.strategies.settings import AprilSettings, DarsSettings, GroupSettings
 
 NAMES = list(COMPOSITIONS)
@@ -147,6 +148,13 @@ def test_a_group_of_the_maximum_age_is_not_cut_again(inner: GroupSettings, max_a
     assert carried > 0
 
 
+def test_a_call_is_cut_once_no_group_of_the_maximum_age_runs() -> None:
+    watch = _Watch(build_strategy(AprilSettings(inner=GRPO)), [(1, 0), (1, 0), (2, 0)], {(1, 0)}, wanted=1)
+    assert not watch([2])  # as many as are wanted, but the old group runs
+    assert not watch([0])
+    assert watch([1])
+
+
 def test_dars_gives_each_problem_what_its_first_stage_earned() -> None:
     decisions = [d for phase, _ in play(build_strategy(EQUAL), rounds=20) for d in phase.decisions]
     totals: Counter[int] = Counter()
@@ -209,6 +217,20 @@ def test_idle_is_what_waits_for_the_longest() -> None:
     lengths = [len(rollout.token_ids) for group in phase.groups for rollout in group.rollouts]
     assert phase.effort.tokens == sum(lengths)
     assert phase.effort.idle_share == pytest.approx(1 - sum(lengths) / (16 * max(lengths)))
+
+
+def test_a_round_that_samples_nothing_is_neither_idle_nor_stale() -> None:
+    phase = RolloutPhase((), Effort(), Counter())
+    assert phase.effort.idle_share == phase.stale_share == 0.0
+
+
+def test_a_round_for_which_enough_groups_wait_samples_nothing() -> None:
+    pool = OpenGroups(RUN_SEED)
+    for index in range(2):
+        pool.open(open_group([1.0, 0.0], index=index))
+    step = StepInfo(4, policy_version=2, wanted=2)
+    phase = rollout_phase(SeededPolicy(), COMPOSITIONS["april-grpo"], pool, draw_of(4), score, step)
+    assert (len(phase.decisions), phase.effort.calls, phase.effort.opened) == (2, 0, 0)
 
 
 def test_figures_add_up() -> None:

@@ -27,11 +27,16 @@ TWICE = {"type": "dars", "breadth": {"epochs": 2}}
         ({"type": "brorl", "rollouts": 16, "keep": 17}, "set 2 to 16"),
         ({"type": "brorl", "keep": 1}, "leave it out"),
         ({"type": "brorl", "clip": (1.0, 0.2)}, "set \\(0.2, 0.27\\)"),
+        ({"type": "brorl", "clip": (-0.1, 0.2)}, "set \\(0.2, 0.27\\)"),
+        ({"type": "brorl", "clip": (0.2, 0.0)}, "set \\(0.2, 0.27\\)"),
+        ({"type": "grpo", "rollouts": 1025}, "set 1024 at most"),
+        ({"type": "dars", "max_rollouts": 1025}, "set 1024 at most"),
         ({"type": "brorl", "replace": -1}, "greater than or equal to 0"),
         ({"type": "dars", "rollouts": 16, "max_rollouts": 8}, "raise max_rollouts"),
         ({"type": "dars", "token_budget": 0}, "greater than 0"),
         ({"type": "grpo", "focal_gamma": -0.5}, "greater than or equal to 0"),
         ({"type": "april", "oversample": 0.9}, "set 1.25 to 2"),
+        ({"type": "april", "oversample": 16.1}, "set 1.25 to 2"),
         ({"type": "april", "oversample": float("nan")}, "finite number"),
         ({"type": "april", "max_age": 0}, "greater than 0"),
         ({"type": "april", "inner": {"type": "april"}}, "'grpo', 'brorl', 'dars'"),
@@ -44,6 +49,26 @@ TWICE = {"type": "dars", "breadth": {"epochs": 2}}
 def test_bad_settings_are_refused_with_the_way_out(settings: dict[str, Any], fix: str) -> None:
     with pytest.raises(ValidationError, match=fix):
         ADAPTER.validate_python(settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"type": "grpo", "rollouts": 2},
+        {"type": "grpo", "rollouts": 1024},
+        {"type": "grpo", "keep_zero_advantage": True},
+        {"type": "grpo", "replace": 1.0},
+        {"type": "brorl", "rollouts": 16, "keep": 2},
+        {"type": "brorl", "rollouts": 16, "keep": 16},
+        {"type": "brorl", "clip": (0.0, 0.1)},
+        {"type": "dars", "rollouts": 16, "max_rollouts": 16},
+        {"type": "april", "oversample": 1.0},
+        {"type": "april", "oversample": 16.0},
+        {"type": "april", "stale": "recompute", "inner": {"type": "dars", "breadth": {"epochs": 1}}},
+    ],
+)
+def test_what_is_just_within_bounds_is_taken(settings: dict[str, Any]) -> None:
+    assert ADAPTER.validate_python(settings).type == settings["type"]
 
 
 @pytest.mark.parametrize("stale", ["behaviour", "mask"])
