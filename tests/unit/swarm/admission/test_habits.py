@@ -200,7 +200,8 @@ def test_another_hash_finds_the_same() -> None:
 
 def test_own_groups_and_images_are_left_alone() -> None:
     own = train(group((*MARK, *[1] * 99)))
-    assert met().guard(own).member is own
+    found = met().guard(own)
+    assert found.member is own and (found.masked, found.long) == (0, 0)
     image = TrainGroup(
         Group(Problem("digits", 0, "", ""), (Rollout("", (), Finish.STOP, 1.0),), "bob"), (1.0,)
     )
