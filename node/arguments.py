@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -18,8 +18,10 @@ from node.config.overrides import (
     DEMO,
     JOIN_BY_ADDRESS,
     JOIN_BY_INVITE,
+    RULES,
     SILO,
     key_of,
+    read_by,
     refuse_silo_type,
     refuse_unread,
     with_rounds,
@@ -34,6 +36,11 @@ from node.storage.run_folder import RunFolder, nearest_run
 from swarm.discovery.named_invite import NamedInvite, is_named
 from swarm.errors import InviteError, TransportDown
 from swarm.wire.invite import Invite
+
+if TYPE_CHECKING:
+    from node.runtime.serve_bootstrap import Bootstrap
+
+DEFAULT_PRESET = "tiny"
 
 
 def invite_text(text: str) -> str:
@@ -119,12 +126,25 @@ def joined_config(addresses: Sequence[str], source: str, overrides: Sequence[str
     return join_config(addresses, source, overrides, None)[0]
 
 
-def bootstrap_config(source: str, overrides: Sequence[str], beside: str | None) -> Config:
-    """Raises ConfigError."""
+def bootstrap_asked(
+    source: str | None, overrides: Sequence[str], run_dir: Path, beside: str | None, *, private: bool
+) -> Bootstrap:
+    """`beside` may be the name of an invite. Raises ConfigError, InviteError, TransportDown."""
+    from node.runtime.serve_bootstrap import Bootstrap
+
+    beside = invite_text(beside) if beside else None
     refuse_unread(overrides, BESIDE if beside else BOOTSTRAP, "murmur bootstrap")
     refuse_silo_type(overrides, "murmur bootstrap")
-    config = load_config(source, with_rounds(overrides, None), for_role=True)
-    return config if beside else with_digests(config)
+    config = load_config(source or DEFAULT_PRESET, with_rounds(overrides, None), for_role=True)
+    again = [*(["--config", source] if source else []), *(word for o in overrides for word in ("--set", o))]
+    return Bootstrap(
+        config if beside else with_digests(config),
+        run_dir,
+        beside,
+        private,
+        names_swarm=source is not None or len(read_by(overrides, RULES)) < len(overrides),
+        again=(*again, "--beside", beside) if beside and again else tuple(again),
+    )
 
 
 def demo_settings(overrides: Sequence[str], rounds: int | None) -> list[str]:

@@ -237,7 +237,7 @@ def join(
 
 @app.command()
 def bootstrap(
-    config: Annotated[str, typer.Option(help="TOML file or preset whose tasks the swarm shares.")] = "tiny",
+    config: Annotated[str | None, typer.Option(help="Preset or TOML file whose tasks it shares.")] = None,
     overrides: SetOption = [],
     run_dir: Annotated[Path, typer.Option(help="Holds the key file and the invite.")] = Path(
         "runs/bootstrap"
@@ -251,12 +251,11 @@ def bootstrap(
     as_json: JsonOption = False,
 ) -> None:
     """Run a peer that others join through; prints the invite and serves until Ctrl-C."""
-    from node.arguments import bootstrap_config, invite_text
+    from node.arguments import bootstrap_asked
     from node.runtime.serve_bootstrap import serve_bootstrap
 
-    beside = invite_text(beside) if beside else None
-    chosen = bootstrap_config(config, overrides, beside)
-    serve_bootstrap(chosen, run_dir, beside, private=private, as_json=as_json)
+    asked = bootstrap_asked(config, overrides, run_dir, beside, private=private)
+    serve_bootstrap(asked, as_json=as_json)
 
 
 @app.command()

@@ -115,6 +115,8 @@ def write_cause(folder: RunFolder, cause: str) -> None:
 
 def saved(folder: RunFolder) -> str:
     """What the run's folder keeps of it, and how to go on."""
+    if folder.holds_demo:
+        return ""
     if not folder.config.exists():
         return "nothing was saved"
     newest = Checkpoints(folder.checkpoints, 1).newest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -132,8 +133,12 @@ def _policy(answers: Answers, specs: Sequence[TaskSpec]) -> dict[str, Any]:
 
 
 def _next_commands(company: Company, path: Path) -> list[str]:
-    bootstrap = murmur("bootstrap", "--config", path, *(["--private"] if company == "private" else []))
-    join = f'{murmur("join")} "$(cat runs/bootstrap/invite.txt)" --config {path}'
+    """A private swarm is founded from a run folder of its own: the default one may be another swarm's."""
+    own = Path("runs", f"bootstrap-{path.absolute().parent.name}")
+    bootstrap = murmur("bootstrap", "--config", path, "--private", "--run-dir", own)
+    join = (
+        f'{murmur("join")} "$(cat {shlex.quote(str(own / "invite.txt"))})" --config {shlex.quote(str(path))}'
+    )
     return {
         "alone": [murmur("run", path)],
         "swarm": [murmur("run", path)],

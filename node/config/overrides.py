@@ -37,6 +37,9 @@ BOOTSTRAP: Unread = {
         _NO_TRAINING,
     ),
 }
+RULES: Unread = {  # what makes a swarm another swarm
+    key: _BY_INVITE for key in ("tasks", *JOIN_BY_INVITE) if key != "swarm.bootstrap"
+}
 BESIDE: Unread = {**BOOTSTRAP, **JOIN_BY_INVITE, "tasks": _BY_INVITE}
 DEMO: Unread = {
     **{f"swarm.{key}": "the demo's own swarm has it settled" for key in ("bootstrap", "type", "member_key")},

@@ -25,7 +25,7 @@ from node.demo.kinds import DemoKind
 from node.demo.status import POLL_SECONDS, DemoNode, Role, read_status, watch
 from node.demo.view import DemoView
 from node.runtime.serve_bootstrap import INVITE
-from node.storage.run_folder import RunFolder
+from node.storage.run_folder import DEMO_SWARM, RunFolder, RunFolderError
 from node.ui import interrupts
 from node.ui.invocation import murmur
 from swarm.errors import TransportDown
@@ -44,7 +44,7 @@ def run_demo(kind: DemoKind, nodes: int, settings: Sequence[str], path: Path, vi
     """
     shared = load_config(kind.preset, settings)
     seed = shared.seed or 0
-    RunFolder(path).create(shared.model_copy(update={"seed": seed}))
+    claim_for_demo(path, shared.model_copy(update={"seed": seed}))
     interrupts.on_leaving(partial(saved, path))
     numbers = range(1, nodes + 1)
     overrides = [[*kind.profile(number), *settings, f"seed={seed + number}"] for number in numbers]
@@ -52,7 +52,7 @@ def run_demo(kind: DemoKind, nodes: int, settings: Sequence[str], path: Path, vi
     prepare_warm_starts(configs, view)
     view.patience.begin("starting the nodes")
     with NodeProcesses() as processes:
-        invite = start_bootstrap(processes, kind.preset, path / "bootstrap")
+        invite = start_bootstrap(processes, kind.preset, path / DEMO_SWARM)
         view.say(f"look at the swarm from outside with:\n  {murmur('peers', invite)}")
         members = [
             start_node(processes, Place(kind.preset, number, role, path), own, invite)
@@ -72,6 +72,15 @@ def run_demo(kind: DemoKind, nodes: int, settings: Sequence[str], path: Path, vi
         file = kind.picture(configs[0], members[0].folder, path)
         view.say(f"what node 1 drew at first, and what it draws now: {file}")
     return view.conclude([read_status(member) for member in members], answers_of(configs[0]))
+
+
+def claim_for_demo(path: Path, config: Config) -> None:
+    """Makes the demo's folder, known as one from its first moment. Raises RunFolderError for one that is taken."""
+    folder = RunFolder(path)
+    if folder.holds_demo or folder.config.exists() or (path / DEMO_SWARM).exists():
+        raise RunFolderError(f"{path} is taken: a demo begins anew, so choose another --run-dir")
+    folder.create(config)
+    (path / DEMO_SWARM).mkdir()
 
 
 def prepare_warm_starts(configs: Sequence[Config], view: DemoView) -> None:

@@ -1,6 +1,7 @@
 """`murmur bootstrap`: a peer that publishes nothing and that others join through.
 
-Its run folder gives it the same PeerID, port, swarm and secret after a restart: invites stay good.
+Its run folder gives it the same PeerID, port, swarm and secret after a restart: invites stay good. A folder that
+served one swarm serves no other.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from node.config.roles import as_swarm_node, invite_in, manifest_of
@@ -17,7 +19,7 @@ from node.rows.kept import keep_shared, sharing_notices
 from node.runtime.transports import build_transport, lan_notice, last_invite, on_last_ports
 from node.storage.claim import Undo
 from node.storage.log_file import bound_logs, log_to_file
-from node.storage.run_folder import RunFolder, write_atomic
+from node.storage.run_folder import RunFolder, RunFolderError, write_atomic
 from node.ui import interrupts
 from node.ui.invocation import murmur
 from node.ui.patience import Patience
@@ -35,19 +37,28 @@ START_SECONDS = 240.0  # more, for the first sign of life of a daemon on a machi
 READ = 8  # bodies that announcements are wanted for: a few reads, in a swarm of any size
 
 
-def serve_bootstrap(
-    config: Config, run_dir: Path, beside: str | None, *, private: bool, as_json: bool
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """What a bootstrap was asked to serve."""
+
+    config: Config
+    run_dir: Path
+    beside: str | None = None  # the invite of a swarm that exists, to be one more way into it
+    private: bool = False  # a swarm that only holders of the invite can read
+    names_swarm: bool = True  # False: nothing said which swarm, so that a folder's own is served again
+    again: tuple[str, ...] = ()  # words of the command that starts it again, beside the run folder
+
+
+def serve_bootstrap(asked: Bootstrap, *, as_json: bool) -> None:
     """Runs until SIGINT or SIGTERM. The invite is printed and kept in the run folder.
 
-    `beside` is the invite of a swarm that exists, to be one more way into it; `private` founds a swarm that
-    only holders of the invite can read. Raises ConfigError, IdentityError, InviteError, TransportDown when the
-    daemon does not come up.
+    Raises ConfigError, IdentityError, InviteError, RunFolderError for a folder that served another swarm, and
+    TransportDown when the daemon does not come up.
     """
-    folder = RunFolder(run_dir)
+    folder = RunFolder(asked.run_dir)
     with _held(folder):
         last = last_invite(folder)
-        config = _swarm_of(config, folder, beside, private=private)
+        config = swarm_to_serve(asked, folder, last)
         config = on_last_ports(config, last)
         keep_shared(config)
         with closing(build_transport(config, folder)) as transport:
@@ -58,7 +69,7 @@ def serve_bootstrap(
             addresses = transport.status().addresses
             ways = tuple(dict.fromkeys((*addresses, *_dht(config).bootstrap)))[:MAX_BOOTSTRAP]
             invite = Invite(manifest_of(config), ways, folder.read_secret())
-            write_atomic(run_dir / INVITE, invite.encode() + "\n", mode=0o600)
+            write_atomic(folder.path / INVITE, invite.encode() + "\n", mode=0o600)
             stop = interrupts.StopRequest()
             _greet(invite, addresses, as_json=as_json)
             for line in [] if as_json else sharing_notices(config):
@@ -69,7 +80,7 @@ def serve_bootstrap(
                 bound_logs(folder.path, folder.logs)
                 if not as_json:
                     new_console().print(standing(transport))
-        again = murmur("bootstrap", "--run-dir", run_dir)
+        again = murmur("bootstrap", *asked.again, "--run-dir", folder.path)
         stop.tell(f"nodes that have met go on, others join through here again after: {again}")
 
 
@@ -112,26 +123,56 @@ def _held(folder: RunFolder) -> Iterator[None]:
         undo()
 
 
-def _swarm_of(config: Config, folder: RunFolder, beside: str | None, *, private: bool) -> Config:
-    """The config with the swarm to serve; keeps the secret of a private one in the folder."""
-    if beside is not None:
-        if private:
+def swarm_to_serve(asked: Bootstrap, folder: RunFolder, last: Invite | None) -> Config:
+    """The config with the swarm to serve; keeps the secret of a private one in the folder.
+
+    `last` is the invite that the folder served before. Raises RunFolderError where it is another swarm's.
+    """
+    config, secret = _swarm_of(asked, folder, last)
+    if last is not None and last.manifest.swarm_id != manifest_of(config).swarm_id:
+        kind = "a private swarm" if last.secret else "a swarm"
+        tasks = ", ".join(task.name for task in last.manifest.tasks)
+        raise RunFolderError(
+            f"{folder.path} holds another swarm, and everybody with its invite would lose it: {kind} named "
+            f"{last.manifest.name!r}, of {tasks}. Choose another --run-dir, or serve that one: "
+            f"{murmur('bootstrap', '--run-dir', folder.path)}"
+        )
+    if secret:
+        folder.keep_secret(secret)
+    return config
+
+
+def _swarm_of(asked: Bootstrap, folder: RunFolder, last: Invite | None) -> tuple[Config, bytes]:
+    """The config of the swarm that was asked for, and the secret of a private one."""
+    config = asked.config
+    if asked.beside is not None:
+        if asked.private:
             raise ConfigError("--private founds a swarm; the one of --beside is private or not already")
-        invite = invite_in([beside])
+        invite = invite_in([asked.beside])
         if invite is None:
             raise InviteError("--beside takes an invite, as murmur bootstrap prints it")
-        if invite.secret:
-            folder.keep_secret(invite.secret)
-        return as_swarm_node(config, [beside])
+        return as_swarm_node(config, [asked.beside]), invite.secret
     if not isinstance(config.swarm, DhtConfig):
         config = config.model_copy(update={"swarm": DhtConfig()})
     secret = folder.read_secret()
-    if private and not secret:
+    if last is not None and not asked.names_swarm and (last.secret or not asked.private):
+        return _as_before(config, last), secret or last.secret
+    if asked.private and not secret:
         secret = new_secret()
-        folder.keep_secret(secret)
     if not secret or _dht(config).member_key:
-        return config
-    return _with_swarm(config, member_key=member_key(secret).hex())
+        return config, secret
+    return _with_swarm(config, member_key=member_key(secret).hex()), secret
+
+
+def _as_before(config: Config, last: Invite) -> Config:
+    """The swarm of the last invite; peers are those that the config names, and those of the folder's peer cache."""
+    ways = _dht(config).bootstrap
+    try:
+        return _with_swarm(as_swarm_node(config, [last.encode()]), bootstrap=ways)
+    except ConfigError as error:
+        raise ConfigError(
+            f"the swarm that was served from this run folder needs the config that founded it, by --config: {error}"
+        ) from error
 
 
 def _greet(invite: Invite, addresses: tuple[str, ...], *, as_json: bool) -> None:

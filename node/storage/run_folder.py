@@ -16,6 +16,7 @@ from swarm.wire.identity import Identity
 
 LOCK = ".lock"
 LOCK_ATTEMPTS = 5
+DEMO_SWARM = "bootstrap"  # in the folder of a demo: that of the peer that its nodes join through
 NAMED_RUNS = 8  # in a message
 
 
@@ -95,6 +96,7 @@ class RunFolder:
         Gives the config as it is kept: with its seed, derived from the identity where none was set. Raises
         RunFolderError if a run is there, IdentityError for a damaged key file.
         """
+        self.refuse_demo()
         if self.config.exists():
             raise RunFolderError(
                 f"{self.path} already holds a run: add --resume, or choose another --run-dir"
@@ -122,7 +124,25 @@ class RunFolder:
         except ValueError as error:
             raise RunFolderError(f"{self.secret} is damaged: join again with the invite") from error
 
+    @property
+    def holds_demo(self) -> bool:
+        """Whether runs of a demo's nodes lie in the folder, which has their config and is none itself."""
+        if self.events.exists():
+            return False
+        begun = self.config.exists() and (self.path / DEMO_SWARM).is_dir()
+        return begun or any(self.path.glob("swarm-*/events.sqlite"))
+
+    def refuse_demo(self) -> None:
+        """Raises RunFolderError for the folder of a demo: one of its nodes can go on, and not the whole."""
+        if not self.holds_demo:
+            return
+        nodes = sorted(str(config.parent) for config in self.path.glob("swarm-*/config.json"))
+        ways = f"name one of its nodes, {', '.join(nodes)}, or" if nodes else "no node of it began:"
+        raise RunFolderError(f"{self.path} holds a demo: {ways} choose another --run-dir")
+
     def read_config(self) -> Config:
+        """Raises RunFolderError for a folder without a run, and for that of a demo."""
+        self.refuse_demo()
         if not self.config.is_file():
             raise RunFolderError(
                 f"{self.path} holds no run to resume: leave out --resume, or name its --run-dir"
@@ -200,9 +220,7 @@ def find_run(path: Path | None) -> RunFolder:
             return newest
         raise RunFolderError("no run under runs/: name its folder, as in runs/join-1")
     folder = RunFolder(path)
-    inside = sorted(str(store.parent) for store in path.glob("swarm-*/events.sqlite"))
-    if inside and not folder.events.exists():
-        raise RunFolderError(f"{path} holds a demo: name one of its nodes, {', '.join(inside)}")
+    folder.refuse_demo()
     if not folder.config.is_file():
         raise RunFolderError(
             f"{path} holds no run: name the folder that the run printed at its start{nearest_run(str(path))}"

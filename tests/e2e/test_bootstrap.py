@@ -50,6 +50,18 @@ def test_a_private_bootstrap_is_itself_again_after_a_restart(tmp_path: Path) -> 
         assert again["invite"] == first["invite"]
 
 
+def test_a_folder_keeps_its_swarm_whatever_is_asked_of_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('[[tasks]]\nname = "sort"\n[policy]\ntype = "embedded"\n')
+    with serving("--run-dir", "hub", cwd=tmp_path) as first:
+        pass
+    other = ("bootstrap", "--config", "mine.toml", "--private", "--run-dir", "hub")
+    refused = murmur(*other, cwd=tmp_path)
+    assert refused.returncode == 2 and "hub holds another swarm" in refused.stderr
+    assert not (tmp_path / "hub" / "member.secret").exists()
+    with serving("--run-dir", "hub", cwd=tmp_path) as again:
+        assert again["invite"] == first["invite"]
+
+
 def test_an_invite_without_its_secret_is_refused_before_anything_starts(tmp_path: Path) -> None:
     with serving("--private", "--run-dir", "hub", cwd=tmp_path) as ready:
         address = ready["addresses"][0]

@@ -46,11 +46,11 @@ def test_options_are_the_answers(told: Any) -> None:
 
 
 def test_a_private_swarm_is_founded_and_joined_and_a_run_of_its_config_stays_alone(told: Any) -> None:
-    lines = told("init", "--private").out.splitlines()
-    assert "bootstrap --config murmur.toml --private" in lines[-2]
-    assert "join" in lines[-1] and "--config murmur.toml" in lines[-1]
-    assert load_config("murmur.toml").swarm.type == "silo"
-    assert load_config("murmur.toml", for_role=True).swarm.type == "dht"
+    lines = told("init", "privy", "--private").out.splitlines()
+    assert "bootstrap --config privy/murmur.toml --private --run-dir runs/bootstrap-privy " in lines[-2]
+    assert 'join "$(cat runs/bootstrap-privy/invite.txt)" --config privy/murmur.toml' in lines[-1]
+    assert load_config("privy/murmur.toml").swarm.type == "silo"
+    assert load_config("privy/murmur.toml", for_role=True).swarm.type == "dht"
 
 
 def test_image_tasks_get_a_policy_that_draws(told: Any) -> None:
