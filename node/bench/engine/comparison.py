@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from node.bench.engine.ctranslate2_generation import CTranslate2Generation, CTranslate2Int8, is_installed
 from node.bench.engine.hf_generation import ContinuousBatching, DynamicInt8, PlainGeneration
 from node.bench.engine.products import LibraryProducts
 from node.bench.engine.report import CHECKED_DTYPE, ENGINE, FINE, PRODUCTS, RIVALS, Timing
@@ -21,6 +22,7 @@ from policies.text.engine import Continuation, Engine, Request, Sampling
 
 PAIRS = 3
 OTHERS = ("generate", "batching", "int8")
+OF_AN_EXTRA = (CTranslate2Generation.name, CTranslate2Int8.name)
 WARM_UP_SEED = 1_000_000  # of requests that no measured run plays
 WARM_UP = (Request((0, 1, 2, 3), key=0, max_new_tokens=3), Request((0, 1, 2, 3), key=1, max_new_tokens=3))
 
@@ -48,7 +50,9 @@ def rival_runs(case: Workload, dtype: str, device: torch.device, asked: int | No
     if device.type != "cpu":
         return dict.fromkeys((*FINE, PRODUCTS), asked or PAIRS)
     runs = dict.fromkeys(("trl", PRODUCTS), asked or (PAIRS if checked else 1))
-    return runs if checked and case.name != "equal16" else runs | dict.fromkeys(OTHERS, 1)
+    if checked and case.name != "equal16":
+        return runs
+    return runs | dict.fromkeys((*OTHERS, *(OF_AN_EXTRA if is_installed() else ())), 1)
 
 
 class Comparison:
@@ -133,6 +137,9 @@ class Comparison:
             return PlainGeneration(self._model, never_sampled)
         if name == DynamicInt8.name:
             return DynamicInt8(self._model, never_sampled)
+        if name in OF_AN_EXTRA:
+            compiled = CTranslate2Int8 if name == CTranslate2Int8.name else CTranslate2Generation
+            return compiled(self._model, self._tokenizer)
         if name == LibraryProducts.name:
             return LibraryProducts(self._model)
         return ContinuousBatching(self._model, never_sampled)

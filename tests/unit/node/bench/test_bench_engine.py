@@ -11,8 +11,9 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from node.bench.engine import run, trl_generation
-from node.bench.engine.comparison import Comparison, rival_runs
+from node.bench.engine import comparison, run, trl_generation
+from node.bench.engine.comparison import OF_AN_EXTRA, Comparison, rival_runs
+from node.bench.engine.ctranslate2_generation import is_installed
 from node.bench.engine.memory_budget import MEMORY_CASE, measure_memory
 from node.bench.engine.report import Cost, Timing, checks_of, ratios, rows_of
 from node.bench.kit import workloads
@@ -165,6 +166,24 @@ def test_the_best_rival_is_the_fastest_that_is_not_coarse_and_products_are_none(
     best, share = found["equal16_best_rival"], found["matmul_share16"]
     assert (best.paper, best.ours, best.floor) == ("generate: 1", 3.0, 1.1)
     assert (share.ours, share.floor) == (0.75, 0.6)
+    extra = [timing("ctranslate2", 0, 4.0), timing("ctranslate2_int8", 0, 0.5)]
+    (best,) = (c for c in checks_of([*TIMINGS, *others, *extra]) if c.name == "equal16_best_rival")
+    assert (best.paper, best.ours) == ("ctranslate2: 1", 2.0)
+
+
+def test_an_engine_of_an_extra_plays_where_it_is_installed() -> None:
+    if not is_installed():
+        pytest.skip("needs the rivals extra: pip install 'murmuration[rivals]'")
+    runs, words = dict.fromkeys(OF_AN_EXTRA, 1), tokenizer()
+    words.bos_token = "<end>"  # its converter wants one
+    for case in (SMALL, dataclasses.replace(SMALL, per_prompt=2)):
+        timings = list(Comparison(llama(), words).compete(case, runs, lambda line: None))
+        found = {each.contender: each for each in timings if each.plan is None}
+        assert [(name, found[name].arithmetic) for name in runs] == [
+            ("ctranslate2", "float32"),
+            ("ctranslate2_int8", "int8"),
+        ]
+        assert all(each.played.finished == (3,) * 4 for each in found.values())
 
 
 def test_rows_hold_medians_and_shares_of_the_limits() -> None:
@@ -264,13 +283,17 @@ def test_ctrl_c_keeps_the_timings_so_far(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [(row["contender"], row["seconds"]) for row in ended.value.report.rows] == [("trl", 8.0)]
 
 
-def test_rivals_run_often_only_where_a_check_needs_them() -> None:
+def test_rivals_run_often_only_where_a_check_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "is_installed", lambda: False)
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     equal, longtail = CASES[0], LONGTAIL
     others = {"generate": 1, "batching": 1, "int8": 1}
     assert rival_runs(equal, "bfloat16", cpu, None) == {"trl": 3, "products": 3} | others
     assert rival_runs(longtail, "bfloat16", cpu, 5) == {"trl": 5, "products": 5}
     assert rival_runs(longtail, "float32", cpu, None) == {"trl": 1, "products": 1} | others
+    monkeypatch.setattr(comparison, "is_installed", lambda: True)
+    found = rival_runs(equal, "bfloat16", cpu, None)
+    assert found == {"trl": 3, "products": 3} | others | {"ctranslate2": 1, "ctranslate2_int8": 1}
     all_but_int8 = {"generate": 3, "batching": 3, "trl": 3, "products": 3}
     assert rival_runs(longtail, "bfloat16", cuda, None) == all_but_int8
 
