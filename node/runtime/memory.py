@@ -13,12 +13,14 @@ from policies.policy import PolicyError
 from policies.strategies import trained_rollouts
 from policies.tasks import build_task
 from policies.tasks.task import TaskError
+from policies.text.arithmetic import has_bfloat16
 from policies.text.engine.memory_plan import free_bytes
 from policies.text.memory.configuration import read_configuration
-from policies.text.memory.estimate import Estimate, Load
+from policies.text.memory.estimate import Estimate, Load, weight_bytes
 from policies.text.memory.fit import Choice, Fit, fit_of
 from policies.text.memory.shape import Shape, shape_of
-from policies.text.settings import ModelSettings
+from policies.text.memory.token_budget import Build, by_card, card_bytes
+from policies.text.settings import ModelSettings, TextSettings
 
 GB = 1_000_000_000
 TRIED_PROBLEMS = 8  # of each task, whose longest prompt is planned for
@@ -46,14 +48,19 @@ def plan_memory(config: Config, device: torch.device, free: int | None = None) -
     if not isinstance(policy, TextPolicyConfig):
         return None
     cuda = device.type == "cuda"
-    settings = policy.settled(rounds=config.rounds, bfloat16=cuda)
-    choice = Choice(policy.model, settings, load_of(config))
+    settings: TextSettings = policy.settled(rounds=config.rounds, bfloat16=has_bfloat16(device))
     library = read_configuration(policy.model)
 
     @cache
     def shaper(model: ModelSettings) -> Shape:
         return shape_of(library, model, autocast=settings.trainer.bf16 is True)
 
+    if cuda and settings.trainer.token_budget == "auto":
+        shape = shaper(policy.model)
+        settings = by_card(
+            settings, Build.of_shape(shape, weight_bytes(shape, policy.model)), card_bytes(device)
+        )
+    choice = Choice(policy.model, settings, load_of(config))
     return fit_of(choice, free_bytes(device) if free is None else free, shaper, cuda=cuda)
 
 

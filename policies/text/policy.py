@@ -22,6 +22,7 @@ from policies.text.loading import fitness
 from policies.text.loading.companions import save_companions
 from policies.text.loading.library_errors import as_policy_error
 from policies.text.loading.weights import load_weights, parameters_of, plain_model, save_weights
+from policies.text.memory.token_budget import Build, by_card, card_bytes
 from policies.text.proof import Proof, Proofs
 from policies.text.scoring import TrainerProof
 from policies.text.settings import GenerationSettings, ModelSettings, TextSettings
@@ -49,6 +50,7 @@ class TextPolicy:
         """
         base = plain_model(model)
         settings = settings.settled(bfloat16=has_bfloat16(base.device))
+        settings = by_card(settings, Build.of_model(base), card_bytes(base.device))
         self._settings = settings
         generation = settings.generation
         self._model = model

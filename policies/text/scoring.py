@@ -89,7 +89,7 @@ class ScoringTrainer(GRPOTrainer):
             )
         self._settings = settings
         self._seed = seed
-        self._budget = settings.token_budget  # of a micro-batch; lower once memory was short
+        self._budget = settings.most_tokens  # of a micro-batch; lower once memory was short
         self._shortage: str | None = None  # what the update under way did about too little memory
         self._costliest, self._most_rows = 0, 0  # of the micro-batches that were packed last
         self._pad_id = tokenizer.pad_token_id

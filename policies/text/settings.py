@@ -23,6 +23,7 @@ from policies.text.chat.settings import PromptSettings
 
 Arithmetic = Literal["auto", "float32", "bfloat16"]
 GIGABYTE = 1_000_000_000
+PLAIN_TOKENS = 4096  # of a micro-batch on a CPU
 MAX_NEW_TOKENS = 131_072  # longer than any completion that is trained on here; a typing error is
 
 
@@ -168,8 +169,9 @@ class TrainerSettings(Settings):
     """Decay of AdamW's mean of squares; 0.99 because a run is a few hundred updates long."""
     weight_decay: float = Field(default=0.0, ge=0.0)
     """AdamW's pull towards zero, per update and unit of learning rate."""
-    token_budget: PositiveInt = 4096
-    """Most tokens in one micro-batch, padding included: bounds memory, leaves the gradient as it is.
+    token_budget: PositiveInt | Literal["auto"] = "auto"
+    """Most tokens in one micro-batch, padding included: bounds memory, leaves the gradient as it is. auto: 4096, and on
+    a GPU what the card has room for, 1024 to 65,536.
 
     2,960 tokens through SmolLM2-135M in fp32 take 9 GB.
     """
@@ -177,6 +179,11 @@ class TrainerSettings(Settings):
     """Recompute activations in the backward pass: more time for much less memory."""
     bf16: bool | Literal["auto"] = "auto"
     """Run the model in bfloat16 autocast, sampling included. auto: on a GPU that has it, and not on a CPU."""
+
+    @property
+    def most_tokens(self) -> int:
+        """Of one micro-batch, where no card has settled it."""
+        return PLAIN_TOKENS if self.token_budget == "auto" else self.token_budget
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -192,18 +199,22 @@ class TrainerSettings(Settings):
 class TextSettings(Settings):
     """How a text policy samples and learns, whichever model it has."""
 
-    def settled(self, *, rounds: int | None = None, bfloat16: bool = False) -> Self:
-        """With what the run and its device decide: the schedule's length, and whether `auto` is bfloat16.
+    def settled(
+        self, *, rounds: int | None = None, bfloat16: bool = False, token_budget: int | None = None
+    ) -> Self:
+        """With what the run and its device decide: the schedule's length, whether `auto` is bfloat16, and the budget.
 
         Raises ValueError where the warmup outlasts the run.
         """
-        trainer, settled = self.trainer, {}
+        trainer, settled = self.trainer, dict[str, object]()
         if trainer.schedule_steps is None and rounds is not None:
             if trainer.scheduler != "constant" and trainer.warmup_steps >= rounds:
                 raise ValueError(f"trainer.warmup_steps must be under the {rounds} rounds of the run")
             settled["schedule_steps"] = rounds
         if trainer.bf16 == "auto":
             settled["bf16"] = bfloat16
+        if trainer.token_budget == "auto" and token_budget is not None:
+            settled["token_budget"] = token_budget
         return self.model_copy(update={"trainer": trainer.model_copy(update=settled)})
 
     generation: GenerationSettings = GenerationSettings()

@@ -112,7 +112,7 @@ def whole_round(shape: str, device: torch.device, folder: Path) -> dict[str, Any
     planned = estimate(
         shape_of(read_configuration(model), model, autocast=settings.trainer.bf16 is True),
         model,
-        settings,
+        policy._settings,  # its micro-batches are the card's
         load,
         free_bytes(device),
         cuda=cuda,

@@ -16,6 +16,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from policies.text.engine import fused_attention
 from policies.text.engine.cache import Pair, Table, Terms
 
 ATTENTION = "murmur_shared_prompt"
@@ -68,9 +69,11 @@ AttentionInterface.register(ATTENTION, attention_forward)
 class PromptView:
     """Whole prompts of one length, none with a past: causal attention, kept in the prompts' table."""
 
-    def __init__(self, prompts: Table, first: int) -> None:
+    def __init__(self, prompts: Table, first: int, *, fused: bool = False) -> None:
+        """`fused`: by the kernels of `fused_attention`, as far as they can express the layer's terms."""
         self._prompts = prompts
         self._first = first
+        self._fused = fused
 
     def store(self, layer: int, new: Pair) -> Pair:
         rows, _, length, _ = new[0].shape
@@ -80,12 +83,14 @@ class PromptView:
 
     def attend(self, layer: int, query: torch.Tensor, states: Pair, terms: Terms) -> torch.Tensor:
         self._prompts.terms[layer] = terms
+        if self._fused and fused_attention.is_expressible(terms):
+            return fused_attention.attend_causally(query, states, terms)
         if terms.window is None and terms.softcap is None and terms.sinks is None:
             return scaled_dot_product_attention(
                 query, *states, is_causal=True, scale=terms.scaling, enable_gqa=True
             )
         places = torch.arange(query.shape[2], device=query.device)
-        bias = _bias(places[None, None, :], places[None, :, None], terms.window, query.dtype)
+        bias = _bias(_visible(places[None, None, :], places[None, :, None], terms.window), query.dtype)
         packed = _packed(query, states[0].shape[1]) * terms.scaling
         weights = _softmax([packed @ states[0].mT], bias, terms)
         return _unpacked(weights @ states[1], query)
@@ -111,9 +116,10 @@ class SlotGrid:
             cells.append(prompt * slots + taken[prompt])
             taken[prompt] += 1
         own_lengths = [lengths[prompt] for prompt in prompt_of]
+        uploaded = torch.tensor([cells, own_lengths]).to(device, non_blocking=True)
         return cls(
-            torch.tensor(cells, device=device),
-            torch.tensor(own_lengths, device=device),
+            uploaded[0],
+            uploaded[1],
             prompts=max(prompt_of) + 1,
             slots=slots,
             whole=cells == list(range((max(prompt_of) + 1) * slots)),
@@ -131,6 +137,8 @@ class RolloutView:
     columns: torch.Tensor  # (n, q) places in the completion of the tokens that are fed
     width: int  # completion places that are read
     prompt_width: int  # prompt places that are read
+    fused: bool = False  # by the kernels of `fused_attention`, as far as they can express a layer's terms
+    fused_biases: dict[tuple[int | None, int], Pair] = field(default_factory=dict)  # see there
     _biases: dict[int | None, torch.Tensor] = field(default_factory=dict)
 
     def store(self, layer: int, new: Pair) -> Pair:
@@ -143,6 +151,8 @@ class RolloutView:
         return keys, values
 
     def attend(self, layer: int, query: torch.Tensor, states: Pair, terms: Terms) -> torch.Tensor:
+        if self.fused and fused_attention.is_expressible(terms):
+            return fused_attention.attend(self, layer, query, states, terms)
         packed = _packed(query, states[0].shape[1]) * terms.scaling
         kept = self.shared(layer)
         shared = kept if terms.expand is None else terms.expand(*kept)
@@ -161,7 +171,7 @@ class RolloutView:
         """rows (n, h, r, a) times their prompts' (prompts, h, a, b): (n, h, r, b), each prompt read once."""
         n, heads, queries, inner = rows.shape
         prompts, slots = self.grid.prompts, self.grid.slots
-        if self.grid.whole or (prompts == 1 and slots == n):
+        if self._is_whole:
             product = self._grid_product(rows, shared)
             return product[0] if prompts == 1 else product.reshape(n, heads, queries, -1)
         grid = rows.new_zeros(prompts * slots, heads, queries, inner)
@@ -177,18 +187,45 @@ class RolloutView:
         product = torch.bmm(grid.reshape(prompts * heads, slots * queries, inner), shared.flatten(0, 1))
         return product.view(prompts, heads, slots, queries, -1).transpose(1, 2)
 
+    def in_grid(self, rows: torch.Tensor) -> torch.Tensor:
+        """rows (n, h, r, a) by their prompts: (prompts, h, slots * r, a), zeros in cells that are nobody's."""
+        _, heads, queries, inner = rows.shape
+        prompts, slots = self.grid.prompts, self.grid.slots
+        if not self._is_whole:
+            grid = rows.new_zeros(prompts * slots, heads, queries, inner)
+            grid[self.grid.cells] = rows
+            rows = grid
+        cells = rows.reshape(prompts, slots, heads, queries, inner).transpose(1, 2)
+        return cells.reshape(prompts, heads, slots * queries, inner)
+
+    def in_rows(self, grid: torch.Tensor) -> torch.Tensor:
+        """The way back: (prompts, h, slots * r, a) to (n, h, r, a)."""
+        prompts, heads, _, inner = grid.shape
+        cells = grid.reshape(prompts, heads, self.grid.slots, -1, inner).transpose(1, 2)
+        rows = cells.reshape(prompts * self.grid.slots, heads, -1, inner)
+        return rows if self._is_whole else rows[self.grid.cells]
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether the rows are the cells, in their order."""
+        return self.grid.whole or (self.grid.prompts == 1 and self.grid.slots == len(self.columns))
+
     def bias(self, window: int | None, dtype: torch.dtype) -> torch.Tensor:
         """The mask of one kind of layer, made once a pass: (n, 1, q, prompt width + width)."""
         if window not in self._biases:
-            device = self.columns.device
-            lengths = self.grid.prompt_lengths[:, None]
-            before = torch.arange(self.prompt_width, device=device).expand(len(lengths), -1)
-            # Padding behind a prompt is moved beyond every query's place.
-            before = before.masked_fill(before >= lengths, torch.iinfo(torch.int64).max)
-            places = torch.cat([before, lengths + torch.arange(self.width, device=device)], dim=1)
-            queries = lengths + self.columns
-            self._biases[window] = _bias(places[:, None, :], queries[:, :, None], window, dtype)
+            self._biases[window] = _bias(self.visible(window), dtype)
         return self._biases[window]
+
+    def visible(self, window: int | None) -> torch.Tensor:
+        """Which places each query sees: (n, q, prompt width + width)."""
+        device = self.columns.device
+        lengths = self.grid.prompt_lengths[:, None]
+        before = torch.arange(self.prompt_width, device=device).expand(len(lengths), -1)
+        # Padding behind a prompt is moved beyond every query's place.
+        before = before.masked_fill(before >= lengths, torch.iinfo(torch.int64).max)
+        places = torch.cat([before, lengths + torch.arange(self.width, device=device)], dim=1)
+        queries = lengths + self.columns
+        return _visible(places[:, None, :], queries[:, :, None], window)
 
 
 def _packed(query: torch.Tensor, heads: int) -> torch.Tensor:
@@ -202,11 +239,16 @@ def _unpacked(out: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
     return out.reshape(n, heads, places, -1)
 
 
-def _bias(keys: torch.Tensor, queries: torch.Tensor, window: int | None, dtype: torch.dtype) -> torch.Tensor:
-    """0 where the place `queries` (n, q, 1) sees the place `keys` (n, 1, k), else -inf: (n, 1, q, k)."""
+def _visible(keys: torch.Tensor, queries: torch.Tensor, window: int | None) -> torch.Tensor:
+    """Whether the place `queries` (n, q, 1) sees the place `keys` (n, 1, k): (n, q, k)."""
     visible = keys <= queries
     if window is not None:
         visible &= keys > queries - window
+    return visible
+
+
+def _bias(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """0 where `visible` (n, q, k), else -inf: (n, 1, q, k)."""
     bias = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
     return bias.masked_fill_(~visible, float("-inf"))[:, None]
 

@@ -1,11 +1,10 @@
 """CUDA graphs of decode steps: the hundreds of small kernels of a step are launched as one.
 
-A graph replays fixed shapes, so a step is padded up to a bucket: prompts and slots to powers of two, rows to powers
-of two and from 64 on to multiples of 32, the completion places that are read to multiples of 64. Rows that fill a
-bucket up compute beside the others and are cut off; they write into table rows that no rollout has.
+A graph replays fixed shapes, so a step is padded up to a bucket. Rows that fill a bucket up compute beside the others
+and are cut off; they write into table rows that no rollout has.
 
-All graphs take their memory from one pool, those of later calls too: the logits of one are read before the next is
-replayed. Where a step cannot be captured it is run as it is, and told once.
+All graphs of the same tables take their memory from one pool and leave their logits in one place: those of one are
+read before the next is replayed. Where a step cannot be captured it is run as it is, and told once.
 """
 
 from __future__ import annotations
@@ -14,32 +13,20 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from policies.text.engine.attention import SlotGrid
+from policies.text.engine.buckets import bucket, place_bucket, row_bucket
 from policies.text.engine.decoder import Decoder
 from policies.text.engine.memory_plan import is_shortage
 from policies.text.engine.probe import brief
 
 logger = logging.getLogger(__name__)
 
-PLACES = 64
-ROWS = 32  # beyond twice as many, powers of two would leave up to half of the rows idle
 # Graphs kept at once. A call meets few buckets: rows and prompts halve as it empties, places grow.
 MOST_GRAPHS = 48
-
-
-def bucket(count: int) -> int:
-    """The next power of two."""
-    return 1 << (count - 1).bit_length()
-
-
-def row_bucket(rows: int) -> int:
-    """Rows of the table, and of a step, that hold `rows`."""
-    return bucket(rows) if rows <= 2 * ROWS else -(-rows // ROWS) * ROWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +58,27 @@ class Buffers:
 Replay = Callable[[], torch.Tensor]
 
 
-class BucketedSteps:
-    """A `Step` of few shapes. `capture` turns a pass over fixed buffers into a replay; see `cuda_graph`."""
+class Capture(Protocol):
+    """What turns passes over fixed buffers into replays of them."""
 
-    def __init__(self, decoder: Decoder, capture: Callable[[Replay], Replay]) -> None:
+    @property
+    def bytes(self) -> int:
+        """Memory that the replays hold."""
+        ...
+
+    def __call__(self, run: Replay) -> Replay:
+        """Raises RuntimeError for a pass that cannot be captured, or for a lack of memory."""
+        ...
+
+
+class BucketedSteps:
+    """A `Step` of few shapes."""
+
+    def __init__(self, decoder: Decoder, capture: Capture) -> None:
         self._decoder = decoder
         self._capture = capture
         self._eager = False  # once a capture failed
+        self._logits: torch.Tensor | None = None  # (rows, V) of the last step
         self._made: OrderedDict[Shape, tuple[Buffers, Replay]] = OrderedDict()
 
     def __call__(
@@ -102,14 +103,14 @@ class BucketedSteps:
     def _shape(self, rows: int, grid: SlotGrid, width: int) -> Shape:
         padded = row_bucket(rows)
         idle_slot = 1 if padded > rows else 0
-        width = min(-(-width // PLACES) * PLACES, self._decoder.rollouts.width)
+        width = min(place_bucket(width), self._decoder.rollouts.width)
         return Shape(padded, bucket(grid.prompts), bucket(grid.slots + idle_slot), width)
 
     def _captured(self, shape: Shape, buffers: Buffers) -> Replay:
         grid = SlotGrid(buffers.cells, buffers.prompt_lengths, shape.prompts, shape.slots)
 
         def step() -> torch.Tensor:
-            return self._decoder.step(buffers.tokens, buffers.columns, grid, shape.width)
+            return self._kept(self._decoder.step(buffers.tokens, buffers.columns, grid, shape.width))
 
         if self._eager:
             return step
@@ -124,6 +125,12 @@ class BucketedSteps:
             self._eager = True
             return step
 
+    def _kept(self, logits: torch.Tensor) -> torch.Tensor:
+        """The same numbers where all steps leave theirs: a graph's own would stay in the pool as long as the graph."""
+        if self._logits is None:  # a pass that warms up makes it, outside of the pool
+            self._logits = logits.new_empty(self._decoder.rollouts.rows, logits.shape[1])
+        return self._logits[: len(logits)].copy_(logits)
+
     def _keep(self, shape: Shape, buffers: Buffers, replay: Replay) -> None:
         """The graphs that were used last stay."""
         self._made[shape] = buffers, replay
@@ -132,26 +139,36 @@ class BucketedSteps:
             self._made.popitem(last=False)
 
 
-@cache
-def _pool() -> Any:
-    """The one pool of this process's graphs."""
-    return torch.cuda.graph_pool_handle()
+class CudaGraphs:
+    """Captures passes as graphs that share one pool, which is free again when the last of them is gone."""
 
+    def __init__(self) -> None:
+        # A pool without graphs cannot be captured into again: every set of tables has its own.
+        self._pool: Any = torch.cuda.graph_pool_handle()
+        self.bytes = 0  # of the device, what the captures took
 
-def cuda_graph(run: Replay) -> Replay:
-    """Captures `run` after two passes that warm its kernels up; the replay's result is overwritten by the next."""
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        run()
-        run()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=_pool()):
-        out = run()
+    def __call__(self, run: Replay) -> Replay:
+        """Captures `run` after two passes that warm its kernels up; a replay's result is overwritten by the next."""
+        current = torch.cuda.current_stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(current)
+        with torch.cuda.stream(stream):
+            run()
+            run()
+        current.wait_stream(stream)
+        torch.cuda.empty_cache()
+        before = torch.cuda.mem_get_info()[0]
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, pool=self._pool):
+                out = run()
+        except BaseException:
+            torch.cuda.set_stream(current)  # torch leaves it on the stream of a capture that did not end
+            raise
+        self.bytes += max(0, before - torch.cuda.mem_get_info()[0])
 
-    def replay() -> torch.Tensor:
-        graph.replay()
-        return out
+        def replay() -> torch.Tensor:
+            graph.replay()
+            return out
 
-    return replay
+        return replay

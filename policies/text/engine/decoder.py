@@ -27,11 +27,18 @@ class Decoder:
     """A model with the tables of one call. Computes; what is sampled is the engine's business."""
 
     def __init__(
-        self, model: PreTrainedModel, prompts: Table, rollouts: Table, lean: LeanModel | None = None
+        self,
+        model: PreTrainedModel,
+        prompts: Table,
+        rollouts: Table,
+        lean: LeanModel | None = None,
+        *,
+        fused: bool = False,
     ) -> None:
-        """`lean`: what computes the steps in place of the model's own forward pass."""
+        """`lean`: what computes the steps in place of the model's own forward pass. `fused`: see `fused_attention`."""
         self._model = model
         self._lean = lean
+        self._fused = fused
         self._layers: int = model.config.get_text_config().num_hidden_layers
         self.prompts = prompts
         self.rollouts = rollouts
@@ -45,7 +52,7 @@ class Decoder:
         """Computes prompts of one length into the prompts' table from row `first`; logits after them (k, V)."""
         ids = torch.tensor(prompts, device=self.device)
         positions = torch.arange(ids.shape[1], device=self.device).expand(len(prompts), -1)
-        return self._forward(ids, positions, PromptView(self.prompts, first))
+        return self._forward(ids, positions, PromptView(self.prompts, first, fused=self._fused))
 
     def load_begun(self, begun: Sequence[tuple[int, ...]], first: int, grid: SlotGrid) -> None:
         """Computes what partials have written so far into the rollouts' table from row `first`.
@@ -71,7 +78,14 @@ class Decoder:
 
     def _rollout_view(self, grid: SlotGrid, first: int, columns: torch.Tensor, width: int) -> RolloutView:
         return RolloutView(
-            self.prompts, self.rollouts, grid, first, columns, width, prompt_width=self.prompts.width
+            self.prompts,
+            self.rollouts,
+            grid,
+            first,
+            columns,
+            width,
+            prompt_width=self.prompts.width,
+            fused=self._fused,
         )
 
     @staticmethod

@@ -22,6 +22,7 @@ from policies.text.engine.attention import UnsupportedError
 from policies.text.engine.batch import AHEAD, Batch, Ended
 from policies.text.engine.cache import Table
 from policies.text.engine.decoder import Decoder
+from policies.text.engine.fused_attention import can_fuse
 from policies.text.engine.hf_fallback import GenerateFallback
 from policies.text.engine.kept_steps import kept_steps
 from policies.text.engine.lean_step import LeanModel
@@ -50,6 +51,7 @@ class EngineProof:
 
     packed: bool  # its weights lie as the processor's products read them
     lean: bool  # it takes the lean decode step
+    fused: bool  # it attends by fused kernels
     token_bytes: int  # of one token's keys and values in all layers
 
 
@@ -81,12 +83,13 @@ class Engine:
         self._dtype = weights.arithmetic_for(model, arithmetic)
         self._longest = exact_length(model)
         self._lean: LeanModel | None = None
+        self._fused = False
         self._token_bytes = 0  # of keys and values; 0 where `generate` samples
         if proof is not None and weights.fits_copy(model, self._dtype):
             self._take(proof)
         else:
             self._compare()
-        self._kept = kept_steps(self._model)
+        self._kept = kept_steps(self._model, fused=self._fused)
         self.refresh()
 
     @property
@@ -100,7 +103,7 @@ class Engine:
         if self._fallback is not None or self._model is self._trained:
             return None
         packed = any(True for _ in packed_layers(self._model))
-        return EngineProof(packed, self._lean is not None, self._token_bytes)
+        return EngineProof(packed, self._lean is not None, self._fused, self._token_bytes)
 
     @property
     def path(self) -> str:
@@ -121,7 +124,7 @@ class Engine:
         Groups of any size fit where one rollout does: they are sampled in waves. Raises it too where the model would
         rotate positions of so long a rollout otherwise in company.
         """
-        memory_plan.plan(self._footprint, [1], [max_new_tokens], 1, self._room())
+        memory_plan.plan(self._footprint, [1], [max_new_tokens], 1, self._room(), captured=self._captures)
         self._refuse_longer(1, max_new_tokens)
 
     def run(
@@ -156,6 +159,7 @@ class Engine:
             "peak_bytes": meter.peak,
             "budget_bytes": budget,
             "arithmetic": str(self._dtype).removeprefix("torch."),
+            "attention": "fused" if self._fused else "apart",
         }
         return [sequence.continuation() for sequence in batch.sequences]
 
@@ -184,7 +188,7 @@ class Engine:
             batch.install(*self._kept.fitting(plan, slots), slots, AHEAD)
             return
         prompts, rollouts = Table(min(plan.prompts, slots), plan.prompt_width), Table(slots, plan.width)
-        decoder = Decoder(self._model, prompts, rollouts, self._lean)
+        decoder = Decoder(self._model, prompts, rollouts, self._lean, fused=self._fused)
         batch.install(decoder, decoder.step, slots)
 
     def _refuse_longer(self, prompt: int, completion: int) -> None:
@@ -205,12 +209,15 @@ class Engine:
         if self._fallback:  # shares no prompt
             widths = [len(request.prompt_ids) + request.max_new_tokens for request in requests]
             prompts = [0]
-        return memory_plan.plan(self._footprint, prompts, widths, self._slots, budget)
+        return memory_plan.plan(
+            self._footprint, prompts, widths, self._slots, budget, captured=self._captures
+        )
 
     def _take(self, proof: EngineProof) -> None:
         """The ways that were compared before, weights still to be taken over."""
         self._model = weights.working_copy(self._trained, self._dtype, packed=proof.packed)
         self._lean = LeanModel(self._model) if proof.lean else None
+        self._fused = proof.fused
         self._token_bytes = proof.token_bytes
         self._footprint = memory_plan.Footprint.of(self._model, proof.token_bytes)
         self._fallback: GenerateFallback | None = None
@@ -249,7 +256,7 @@ class Engine:
     def _probed(self) -> tuple[memory_plan.Footprint, GenerateFallback | None]:
         """The engine, else `generate` on padded rows, else on one row at a time. Raises PolicyError beyond that."""
         try:
-            self._lean, self._token_bytes = self._probed_lean()
+            self._lean, self._token_bytes = self._probed_steps()
             return memory_plan.Footprint.of(self._model, self._token_bytes), None
         except UnsupportedError as error:
             name, self.refusal = type(self._model).__name__, str(error)
@@ -267,12 +274,20 @@ class Engine:
             f"{name} cannot be sampled as it is trained ({refused}); choose another model, or another adapter"
         )
 
-    def _probed_lean(self) -> tuple[LeanModel | None, int]:
+    def _probed_steps(self) -> tuple[LeanModel | None, int]:
         """The lean step where the model has its form and it is exact, and bytes of a token's keys and values.
 
-        Only of a working copy on a CPU: elsewhere the steps of the general forward pass are captured as graphs.
-        Raises UnsupportedError where the general one is not exact either.
+        That only of a working copy on a CPU: on a GPU the steps of the general forward pass are captured as graphs,
+        with fused attention where that is exact. Raises UnsupportedError where the general one is not exact either.
         """
+        if can_fuse(self._model.device):
+            try:
+                token_bytes = probe_engine(self._model, self._trained, fused=True)
+            except UnsupportedError as error:
+                logger.info("rollouts attend by products apart: %s", error)
+            else:
+                self._fused = True
+                return None, token_bytes
         if self._model is not self._trained and self._model.device.type == "cpu":
             try:
                 lean = LeanModel(self._model)
@@ -280,6 +295,10 @@ class Engine:
             except (UnsupportedError, *FOREIGN) as error:
                 logger.info("rollouts take the general decode step: %s", brief(error))
         return None, probe_engine(self._model, self._trained)
+
+    @property
+    def _captures(self) -> bool:
+        return self._kept is not None and self._fallback is None
 
     @property
     def _casts(self) -> bool:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 from transformers import PreTrainedModel
 
+from policies.text.engine.buckets import bucket, place_bucket, row_bucket
 from policies.text.engine.cache import Table
-from policies.text.engine.cuda_graphs import PLACES, BucketedSteps, Replay, bucket, cuda_graph, row_bucket
+from policies.text.engine.cuda_graphs import BucketedSteps, Capture, CudaGraphs
 from policies.text.engine.decoder import Decoder
 from policies.text.engine.memory_plan import Plan, free_bytes
 
@@ -20,23 +21,27 @@ WIDEST = 2  # times the prompts of a call: every step reads the whole width of t
 
 
 class KeptSteps:
-    """Tables and steps of the last call. `capture` turns a pass over fixed buffers into a replay."""
+    """Tables and steps of the last call. `capturing` makes what captures the steps of new tables."""
 
-    def __init__(self, model: PreTrainedModel, capture: Callable[[Replay], Replay]) -> None:
+    def __init__(self, model: PreTrainedModel, capturing: Callable[[], Capture], *, fused: bool) -> None:
+        """`fused`: see `Decoder`."""
         self._model = model
-        self._capture = capture
+        self._capturing = capturing
+        self._fused = fused
+        self._capture: Capture | None = None
         self._made: tuple[Decoder, BucketedSteps] | None = None
         self._weights: tuple[int, ...] = ()
 
     @property
     def bytes(self) -> int:
-        """What its tables take."""
-        return sum(table.bytes for table in self._made[0].tables) if self._made else 0
+        """What its tables and its graphs take."""
+        tables = sum(table.bytes for table in self._made[0].tables) if self._made else 0
+        return tables + (self._capture.bytes if self._capture else 0)
 
     def fitting(self, plan: Plan, slots: int) -> tuple[Decoder, BucketedSteps]:
         """Those of the last call where they fit this one, with empty tables; else new ones."""
         rows = bucket(min(plan.prompts, slots)), row_bucket(slots)
-        prompt_width = -(-plan.prompt_width // PLACES) * PLACES
+        prompt_width = place_bucket(plan.prompt_width)
         weights = tuple(weight.data_ptr() for weight in (*self._model.parameters(), *self._model.buffers()))
         if self._made is not None and weights == self._weights:
             prompts, rollouts = self._made[0].tables
@@ -46,7 +51,9 @@ class KeptSteps:
                 rollouts.clear()
                 return self._made
         self.drop()
-        decoder = Decoder(self._model, Table(rows[0], prompt_width), Table(rows[1], plan.width))
+        tables = Table(rows[0], prompt_width), Table(rows[1], plan.width)
+        decoder = Decoder(self._model, *tables, fused=self._fused)
+        self._capture = self._capturing()
         self._made, self._weights = (decoder, BucketedSteps(decoder, self._capture)), weights
         return self._made
 
@@ -57,9 +64,9 @@ class KeptSteps:
             self.drop()
 
     def drop(self) -> None:
-        self._made = None
+        self._made = self._capture = None
 
 
-def kept_steps(model: PreTrainedModel) -> KeptSteps | None:
+def kept_steps(model: PreTrainedModel, *, fused: bool) -> KeptSteps | None:
     """None where steps are not captured."""
-    return KeptSteps(model, cuda_graph) if model.device.type == "cuda" else None
+    return KeptSteps(model, CudaGraphs, fused=fused) if model.device.type == "cuda" else None

@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from policies.policy import PolicyError
+from policies.text.engine.buckets import bucket, place_bucket, row_bucket
 
 logger = logging.getLogger(__name__)
 
@@ -84,22 +85,32 @@ class Plan:
 
 
 def plan(
-    footprint: Footprint, prompt_lengths: Sequence[int], widths: Sequence[int], most: int, budget: int
+    footprint: Footprint,
+    prompt_lengths: Sequence[int],
+    widths: Sequence[int],
+    most: int,
+    budget: int,
+    *,
+    captured: bool = False,
 ) -> Plan:
     """The most rows, up to `most`, that fit into `budget` bytes.
 
-    `prompt_lengths` are those of the distinct prompts; `widths` the completion places of every request.
+    `prompt_lengths` are those of the distinct prompts; `widths` the completion places of every request. `captured`:
+    tables and passes are padded to the buckets of captured steps, whose memory no prompt's pass can use meanwhile.
     Raises PolicyError with the figures when not even one row fits.
     """
     prompt_width, width = max(prompt_lengths), max(widths)
 
     def fitted(slots: int) -> Plan:
         prompts = min(len(prompt_lengths), slots)
+        rows, kept, places = slots, prompts, prompt_width
+        if captured:
+            rows, kept, places = row_bucket(slots), bucket(prompts), place_bucket(prompt_width)
         # Scores, their sum with the mask, and the weights: three tensors at once.
-        scores = 3 * torch.float32.itemsize * footprint.query_heads * (prompt_width + width)
+        scores = 3 * torch.float32.itemsize * footprint.query_heads * (places + width)
         row = footprint.token * width + footprint.row + footprint.activation + scores
         passing = max(PASS_TOKENS, prompt_width) * footprint.activation + scores * prompt_width
-        need = slots * row + prompts * prompt_width * footprint.token + passing
+        need = rows * row + kept * places * footprint.token + passing
         return Plan(slots, prompts, prompt_width, width, need)
 
     slots = min(most, len(widths))

@@ -84,7 +84,9 @@ def probe_copy(working: PreTrainedModel, trained: PreTrainedModel) -> None:
 
 
 @torch.no_grad()
-def probe_engine(model: PreTrainedModel, trained: PreTrainedModel, lean: LeanModel | None = None) -> int:
+def probe_engine(
+    model: PreTrainedModel, trained: PreTrainedModel, lean: LeanModel | None = None, *, fused: bool = False
+) -> int:
     """Bytes of one token's keys and values in all layers. Raises UnsupportedError where the engine is not exact."""
     config = model.config.get_text_config()
     if model.config.is_encoder_decoder:
@@ -96,7 +98,7 @@ def probe_engine(model: PreTrainedModel, trained: PreTrainedModel, lean: LeanMod
     expected = torch.cat([_plain(trained, (*prompt, *begun))[-1:] for prompt in prompts])
     try:
         with shared_attention(model):
-            decoder = Decoder(model, Table(2, len(prompts[0])), Table(2, len(begun)), lean)
+            decoder = Decoder(model, Table(2, len(prompts[0])), Table(2, len(begun)), lean, fused=fused)
             found = _through_views(decoder, prompts, begun)
     except FOREIGN as error:
         raise UnsupportedError(f"{type(error).__name__}: {brief(error)}") from error

@@ -74,9 +74,25 @@ def exponentials(keys: torch.Tensor, positions: torch.Tensor, count: int) -> tor
     state = _mix(keys ^ _mix(positions + _GOLDEN))
     lanes = torch.arange(1, count + 1, device=device) * _GOLDEN
     bits = _mix(state[:, None] + lanes)
-    # 52 bits and a half: never 0 and never 1, so that the logarithm is finite and not zero.
-    uniform = (_shifted(bits, 12).double() + 0.5) * 2.0**-52
+    return (by_double if device.type == "cpu" else by_single)(_shifted(bits, 12))
+
+
+def by_double(bits: torch.Tensor) -> torch.Tensor:
+    """Exponential variables of 52 bits each, through float64."""
+    # Half a bit more: never 0 and never 1, so that the logarithm is finite and not zero.
+    uniform = (bits.double() + 0.5) * 2.0**-52
     return uniform.log_().neg_().float()
+
+
+def by_single(bits: torch.Tensor) -> torch.Tensor:
+    """The same up to the last bit of float32, without float64, of which a GPU may have a 64th of the units.
+
+    A uniform variable u near 1 is taken by 1 - u, so that no bit of it is lost on either side.
+    """
+    odd = 2 * bits + 1  # u * 2^53
+    low = odd < 2**52
+    nearer = torch.where(low, odd, 2**53 - odd).float() * 2.0**-53
+    return torch.where(low, nearer.log(), torch.log1p(-nearer)).neg_()
 
 
 def _mix(values: torch.Tensor) -> torch.Tensor:

@@ -96,7 +96,7 @@ def estimate(
     shape: Shape, model: ModelSettings, settings: TextSettings, load: Load, free: int, *, cuda: bool = False
 ) -> Estimate:
     """For a device with `free` bytes. `settings` have to be settled: see `TextSettings.settled`."""
-    weights = _weights(shape, model)
+    weights = weight_bytes(shape, model)
     trained = shape.trained_numbers
     gradients = trained * shape.trained_itemsize
     optimiser = int(trained * OPTIMISER_BYTES[settings.trainer.optimizer] * shape.trained_itemsize / 4)
@@ -126,7 +126,8 @@ def estimate(
     )
 
 
-def _weights(shape: Shape, model: ModelSettings) -> int:
+def weight_bytes(shape: Shape, model: ModelSettings) -> int:
+    """Of model and adapter."""
     if not model.four_bit:
         return shape.numbers * shape.itemsize + shape.adapter_bytes
     plain = (shape.numbers - shape.packable) * shape.itemsize
@@ -147,7 +148,7 @@ def _sampling_itemsize(shape: Shape, settings: TextSettings, *, cuda: bool) -> i
 
 def micro_batch_of(shape: Shape, settings: TextSettings, load: Load, *, cuda: bool) -> MicroBatch:
     """The budget's, or what a round has, and one rollout at least; of one group where it shares its prompt."""
-    budget, trainer = settings.trainer.token_budget, settings.trainer
+    budget, trainer = settings.trainer.most_tokens, settings.trainer
     pays = load.saving >= least_saving(shape.layers, shape.numbers, cpu=not cuda)
     if pays and not trainer.gradient_checkpointing:
         a_row = load.new_tokens + CACHED_TOKEN_COST * load.prompt_tokens
@@ -196,8 +197,8 @@ def _sampling(
     prompts, widths = [load.prompt_tokens] * load.prompts, [load.new_tokens] * (load.prompts * load.group)
     budget = settings.generation.memory_bytes or max(room, 0)
     try:
-        found = plan(footprint, prompts, widths, settings.generation.slots, budget)
+        found = plan(footprint, prompts, widths, settings.generation.slots, budget, captured=cuda)
     except PolicyError:  # what not even one takes is told by the parts
-        found = plan(footprint, prompts[:1], widths[:1], 1, 2**62)
+        found = plan(footprint, prompts[:1], widths[:1], 1, 2**62, captured=cuda)
     states = (found.slots * found.width + found.prompts * found.prompt_width) * footprint.token
     return states, found.bytes - states, found.slots

@@ -72,7 +72,7 @@ def _changes(choice: Choice) -> Iterator[tuple[str, Change]]:
     """From the one that changes least what is learnt and how fast to the one that changes most."""
     model, trainer = choice.model, choice.settings.trainer
     one = choice.load.one
-    if trainer.token_budget > one:
+    if trainer.most_tokens > one:
         # The update halves it by itself, down to one rollout; named here, it needs no second try.
         yield (
             f"policy.trainer.token_budget = {one}",

@@ -204,6 +204,6 @@ def test_a_proof_without_room_for_a_copy_is_left_unused(
 def test_parts_are_read_as_they_were_kept(tmp_path: Path) -> None:
     kept = Proofs(tmp_path, tiny_model(), SETTINGS)
     assert kept.read() is None
-    proof = Proof(engine.EngineProof(packed=True, lean=False, token_bytes=64), None)
+    proof = Proof(engine.EngineProof(packed=True, lean=False, fused=False, token_bytes=64), None)
     kept.keep(proof)
     assert kept.read() == proof

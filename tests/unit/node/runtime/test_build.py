@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from node.config.schema import parse_config
-from node.runtime.build import build_node, build_policy
+from node.runtime.build import build_node, build_policy, device_of
 from node.storage.run_folder import RunFolder
 from policies.policy import PolicyError
 from swarm.transport.silo import SiloTransport
@@ -38,6 +38,17 @@ def test_a_device_that_is_not_there_is_refused_in_words(monkeypatch: pytest.Monk
             PolicyError, match=f"device = '{device}', .* sees none: set device = 'cpu' or 'auto'"
         ):
             build_policy(config, quiet)
+
+
+def test_one_gpu_of_several_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    second, third = (
+        parse_config({"tasks": [{"name": "add"}], "device": device}) for device in ("cuda:1", "cuda:2")
+    )
+    assert device_of(second) == torch.device("cuda", 1)
+    with pytest.raises(PolicyError, match="device = 'cuda:2', and there are 2 GPUs: cuda:0 to cuda:1"):
+        device_of(third)
 
 
 def test_prompts_beyond_the_context_are_refused_before_the_run(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -11,14 +14,19 @@ from tiny_models import SHARED, asked, made
 from policies.text.engine import Engine, weights
 from policies.text.engine import engine as engine_module
 from policies.text.engine import kept_steps as kept_module
-from policies.text.engine.cuda_graphs import Replay, bucket, cuda_graph, row_bucket
+from policies.text.engine.buckets import bucket, row_bucket
+from policies.text.engine.cuda_graphs import CudaGraphs, Replay
+from policies.text.engine.decoder import Decoder
 from policies.text.engine.kept_steps import KeptSteps
 from policies.text.engine.weights import Arithmetic
 
 
 def padded_steps(capture: Callable[[Replay], Replay], monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines step as on a GPU, by `capture` in place of a graph."""
-    monkeypatch.setattr(engine_module, "kept_steps", lambda model: KeptSteps(model, capture))
+    captures = capture if isinstance(capture, Captures) else Captures(capture)
+    monkeypatch.setattr(
+        engine_module, "kept_steps", lambda model, *, fused: KeptSteps(model, lambda: captures, fused=fused)
+    )
 
 
 class Captures:
@@ -26,6 +34,7 @@ class Captures:
 
     def __init__(self, capture: Callable[[Replay], Replay] = lambda run: run) -> None:
         self.count = 0
+        self.bytes = 0
         self._capture = capture
 
     def __call__(self, run: Replay) -> Replay:
@@ -86,7 +95,7 @@ def test_a_step_that_cannot_be_captured_is_run_as_it_is(
 
 GRAPHS = [
     pytest.param("cpu", lambda run: run, id="cpu"),
-    pytest.param("cuda", cuda_graph, id="cuda", marks=pytest.mark.gpu),
+    pytest.param("cuda", lambda run: CudaGraphs()(run), id="cuda", marks=pytest.mark.gpu),
 ]
 
 
@@ -128,6 +137,144 @@ def test_graphs_that_no_longer_fit_are_made_anew(change: str, monkeypatch: pytes
             parameter.data = parameter.data.clone()
     engine.run(asked(copies=4 if change == "more" else 1, most=60 if change == "longer" else 30))
     assert captures.count > first
+
+
+class FakeCuda:
+    """torch.cuda without a GPU: notes which pools captures go to, and takes memory for each."""
+
+    CAPTURE_BYTES = 1000
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fault: str | None = None) -> None:
+        self.pools = 0
+        self.captured_into: list[int] = []
+        self.current = "main"
+        self._fault = fault
+        for name in ("graph_pool_handle", "graph", "current_stream", "set_stream", "mem_get_info"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+        monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: Mock())
+        monkeypatch.setattr(torch.cuda, "Stream", Mock)
+        monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+
+    def graph_pool_handle(self) -> int:
+        self.pools += 1
+        return self.pools
+
+    @contextmanager
+    def graph(self, graph: object, pool: int) -> Iterator[None]:
+        self.captured_into.append(pool)
+        self.current = "side"
+        yield
+        if self._fault is not None:  # as torch does, it stays on the stream of the capture
+            raise RuntimeError(self._fault)
+        self.current = "main"
+
+    def current_stream(self) -> Any:
+        stream = Mock()
+        stream.name = self.current
+        return stream
+
+    def set_stream(self, stream: Any) -> None:
+        self.current = stream.name
+
+    def mem_get_info(self, *_: object) -> tuple[int, int]:
+        return 10**9 - self.CAPTURE_BYTES * len(self.captured_into), 10**9
+
+
+def kept_on_fake_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        engine_module, "kept_steps", lambda model, *, fused: KeptSteps(model, CudaGraphs, fused=fused)
+    )
+
+
+def test_graphs_of_the_same_tables_share_one_pool_and_their_memory_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Other tables have another: torch refuses captures into a pool whose graphs are all gone."""
+    cuda = FakeCuda(monkeypatch)
+    kept_on_fake_cuda(monkeypatch)
+    engine = Engine(made("smollm2"), (), slots=7)
+    for most in (40, 40, 60):
+        engine.run(asked(copies=4, most=most))
+    first = cuda.captured_into.count(1)
+    assert first > 1 and cuda.captured_into.count(2) > 1 and len(set(cuda.captured_into)) == 2
+    assert engine._kept is not None and engine._kept._made is not None
+    tables = sum(table.bytes for table in engine._kept._made[0].tables)
+    assert engine._kept.bytes == tables + cuda.CAPTURE_BYTES * cuda.captured_into.count(2)
+
+
+def test_after_a_capture_that_failed_work_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda(monkeypatch, "operation not permitted when stream is capturing")
+    kept_on_fake_cuda(monkeypatch)
+    requests = asked(copies=4, most=40)
+    found = Engine(made("smollm2"), (), slots=8).run(requests)
+    monkeypatch.undo()
+    assert (cuda.current, len(cuda.captured_into)) == ("main", 1)
+    expected = Engine(made("smollm2"), (), slots=8).run(requests)
+    assert [one.token_ids for one in found] == [one.token_ids for one in expected]
+
+
+@pytest.mark.gpu
+def test_on_cuda_a_step_that_waits_for_the_device_is_run_without_a_graph(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    requests = asked(copies=4, most=20)
+    expected = Engine(made("smollm2").cuda(), (), slots=8).run(requests)
+    step = Decoder.step
+
+    def waiting(*given: Any) -> torch.Tensor:
+        logits = step(*given)
+        logits.sum().item()
+        return logits
+
+    monkeypatch.setattr(Decoder, "step", waiting)
+    found = Engine(made("smollm2").cuda(), (), slots=8).run(requests)
+    assert [one.token_ids for one in found] == [one.token_ids for one in expected]
+    assert any("not captured as CUDA graphs" in record.message for record in caplog.records)
+    torch.zeros(4, device="cuda").sum().item()  # the device goes on
+
+
+@pytest.mark.parametrize(("device", "capture"), GRAPHS)
+def test_graphs_leave_their_logits_in_one_place(
+    device: str, capture: Callable[[Replay], Replay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the pool would hold those of every graph: 20 MB each at 64 rows of 152,000 tokens in bfloat16."""
+    places: set[int] = set()
+
+    def noting(run: Replay) -> Replay:
+        replay = capture(run)
+
+        def noted() -> torch.Tensor:
+            logits = replay()
+            places.add(logits.data_ptr())
+            return logits
+
+        return noted
+
+    captures = Captures(noting)
+    padded_steps(captures, monkeypatch)
+    Engine(made("smollm2").to(device), (), slots=7).run(asked(copies=4, most=80))
+    assert captures.count > 3 and len(places) == 1
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_tables_of_65_slots_have_96_rows_and_the_plan_counts_them(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if device == "cpu":
+        padded_steps(lambda run: run, monkeypatch)
+    engine = Engine(made("smollm2").to(device), (), slots=65)
+    requests = asked(copies=22, most=24)[:65]
+    engine.run(requests)
+    assert engine._kept is not None and engine._kept._made is not None
+    prompts, rollouts = engine._kept._made[0].tables
+    assert rollouts.rows == 96
+    assert engine._kept.bytes >= rollouts.bytes + prompts.bytes  # graphs too, on a GPU
+    engine._kept = None
+    plain = engine._plan(requests, 2**40)
+    assert plain.slots == 65 and int(engine.figures["planned_bytes"]) > plain.bytes
+    token = engine._footprint.token
+    assert rollouts.bytes + prompts.bytes == token * (96 * rollouts.width + prompts.rows * prompts.width)
 
 
 @pytest.mark.gpu

@@ -10,7 +10,8 @@ from test_cuda_graphs import padded_steps
 from tiny_models import asked, made
 
 from policies.text.engine import Engine
-from policies.text.engine.batch import AHEAD
+from policies.text.engine.attention import SlotGrid
+from policies.text.engine.batch import AHEAD, Batch
 from policies.text.engine.blank_model import blank_model
 
 
@@ -43,6 +44,47 @@ def test_tokens_are_read_back_a_few_at_a_time_and_for_all_rows(
     steps = int(engine.figures["decode_steps"])
     assert steps < drawn <= steps + len(requests)
     assert max(shape[0] for shape in waits) == AHEAD and len(waits) < steps / 2 + len(requests)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_a_few_tokens_cost_one_copy_to_the_device_and_one_more_where_rows_change(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if device == "cpu":
+        padded_steps(lambda run: run, monkeypatch)
+    engine = Engine(made("smollm2").to(device), (), slots=7)
+    requests = asked(copies=4, most=30)
+    copies, made_new, grids, entered = 0, torch.tensor, SlotGrid.of, [0, 0]
+
+    def counted(*given: Any, **how: Any) -> torch.Tensor:
+        nonlocal copies
+        copies += 1
+        assert torch.device(how.get("device", "cpu")).type == "cpu" or how["device"].type == device
+        return made_new(*given, **how)
+
+    def grid_of(*given: Any) -> SlotGrid:
+        before = copies
+        grid = grids(*given)
+        entered[0] += 1
+        entered[1] += copies - before
+        return grid
+
+    bursts = 0
+    step = Batch.step
+
+    def stepped(batch: Batch) -> None:
+        nonlocal bursts
+        bursts += 1
+        before = copies, entered[1]
+        step(batch)
+        assert copies - before[0] - (entered[1] - before[1]) == 1
+
+    monkeypatch.setattr(torch, "tensor", counted)
+    monkeypatch.setattr(SlotGrid, "of", grid_of)
+    monkeypatch.setattr(Batch, "step", stepped)
+    engine.run(requests)
+    assert bursts < int(engine.figures["decode_steps"]) / 2
+    assert entered[0] == entered[1] <= bursts  # one copy a grid, and grids only where rows change
 
 
 def _refused(name: str) -> Any:

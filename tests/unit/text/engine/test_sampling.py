@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from policies.text.engine.request import Sampling
-from policies.text.engine.sampling import choose, exponentials, race
+from policies.text.engine.sampling import by_double, by_single, choose, exponentials, race
 
 DRAWS = 40_000
 
@@ -95,3 +97,36 @@ def test_temperature_divides_the_logits() -> None:
     expected = torch.softmax(torch.tensor([0.0, 2.0, 4.0]), -1)
     assert logprobs[:5].tolist() == pytest.approx(expected.log()[tokens[:5]].tolist(), abs=1e-5)
     assert float((tokens == 0).float().mean()) == pytest.approx(float(expected[0]), abs=0.01)
+
+
+def test_logarithms_without_float64_are_the_same_up_to_the_last_bit() -> None:
+    """All 52 bits count on both sides: next to 0, where a variable is large, and next to 1, where it is tiny."""
+    ends = torch.tensor([0, 1, 2**51 - 1, 2**51, 2**51 + 1, 2**52 - 2, 2**52 - 1])
+    generator = torch.Generator().manual_seed(0)
+    bits = torch.cat([ends, torch.randint(2**52, (200_000,), generator=generator)])
+    plain, single = by_double(bits), by_single(bits)
+    assert single.dtype == torch.float32 and bool((single > 0).all())
+    assert float(((single - plain).abs() / plain).max()) < 4 * torch.finfo(torch.float32).eps
+
+
+class Types(TorchDispatchMode):
+    """Notes of what types the results are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor):
+            self.seen.add(out.dtype)
+        return out
+
+
+@pytest.mark.parametrize("device", ["meta", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_no_device_but_a_cpu_is_asked_for_float64(device: str) -> None:
+    with Types() as types:
+        noise = exponentials(torch.arange(5, device=device), torch.arange(5, device=device), 64)
+    assert noise.dtype == torch.float32 and torch.float64 not in types.seen
+    if device == "cuda":
+        assert torch.allclose(noise.cpu(), exponentials(torch.arange(5), torch.arange(5), 64), rtol=1e-6)
