@@ -16,7 +16,7 @@ from policies.tasks.task import TaskError
 from policies.text.arithmetic import has_bfloat16
 from policies.text.engine.memory_plan import free_bytes
 from policies.text.memory.configuration import read_configuration
-from policies.text.memory.estimate import Estimate, Load, weight_bytes
+from policies.text.memory.estimate import Estimate, Load
 from policies.text.memory.fit import Choice, Fit, fit_of
 from policies.text.memory.shape import Shape, shape_of
 from policies.text.memory.token_budget import Build, by_card, card_bytes
@@ -56,10 +56,8 @@ def plan_memory(config: Config, device: torch.device, free: int | None = None) -
         return shape_of(library, model, autocast=settings.trainer.bf16 is True)
 
     if cuda and settings.trainer.token_budget == "auto":
-        shape = shaper(policy.model)
-        settings = by_card(
-            settings, Build.of_shape(shape, weight_bytes(shape, policy.model)), card_bytes(device)
-        )
+        build = Build.of_shape(shaper(policy.model), policy.model)
+        settings = by_card(settings, build, card_bytes(device))
     choice = Choice(policy.model, settings, load_of(config))
     return fit_of(choice, free_bytes(device) if free is None else free, shaper, cuda=cuda)
 

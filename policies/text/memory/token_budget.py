@@ -12,9 +12,9 @@ import torch
 from transformers import PreTrainedModel
 
 from policies.text.engine.memory_plan import widest_of
-from policies.text.memory.estimate import BACKWARD_TENSORS, CUDA_OVERHEAD, OPTIMISER_BYTES
+from policies.text.memory.estimate import BACKWARD_TENSORS, CUDA_OVERHEAD, OPTIMISER_BYTES, weight_bytes
 from policies.text.memory.shape import GUESSED_TENSORS, Shape
-from policies.text.settings import TextSettings
+from policies.text.settings import ModelSettings, TextSettings
 
 # Of what weights and optimiser leave, a half is for activations: sampling keeps tables, and the allocator has gaps.
 SHARE = 0.5
@@ -27,7 +27,7 @@ class Build:
     """What of a model decides how much room there is."""
 
     resident: int  # bytes of the weights, adapters included
-    numbers: int
+    copied: int  # numbers of the working copy that sampling reads; none of quantised weights
     trained_bytes: int
     layers: int
     hidden: int
@@ -40,7 +40,7 @@ class Build:
         config = model.config.get_text_config()
         return cls(
             resident=sum(weight.nbytes for weight in weights),
-            numbers=model.num_parameters(),
+            copied=0 if getattr(model, "is_quantized", False) else model.num_parameters(),
             trained_bytes=sum(weight.nbytes for weight in weights if weight.requires_grad),
             layers=config.num_hidden_layers,
             hidden=config.hidden_size,
@@ -48,10 +48,16 @@ class Build:
         )
 
     @classmethod
-    def of_shape(cls, shape: Shape, weights: int) -> Build:
-        """Of a planned one, whose `weights` take so many bytes."""
-        trained = shape.trained_numbers * shape.trained_itemsize
-        return cls(weights, shape.numbers, trained, shape.layers, shape.hidden, shape.widest)
+    def of_shape(cls, shape: Shape, model: ModelSettings) -> Build:
+        """Of a planned one."""
+        return cls(
+            resident=weight_bytes(shape, model),
+            copied=0 if model.four_bit else shape.numbers,
+            trained_bytes=shape.trained_numbers * shape.trained_itemsize,
+            layers=shape.layers,
+            hidden=shape.hidden,
+            widest=shape.widest,
+        )
 
 
 def tokens_for(build: Build, settings: TextSettings, card: int) -> int:
@@ -59,7 +65,9 @@ def tokens_for(build: Build, settings: TextSettings, card: int) -> int:
     trainer = settings.trainer
     size = 2 if trainer.bf16 is True else 4
     optimiser = OPTIMISER_BYTES[trainer.optimizer] / 4 * build.trained_bytes
-    stays = CUDA_OVERHEAD + build.resident + size * build.numbers + build.trained_bytes + optimiser
+    stays = CUDA_OVERHEAD + build.resident + build.trained_bytes + optimiser
+    copy = size * build.copied
+    stays += copy if stays + copy < card else 0  # else sampling reads the trained weights
     layers = 1 if trainer.gradient_checkpointing else build.layers
     inputs = build.layers * build.hidden if trainer.gradient_checkpointing else 0
     kept = GUESSED_TENSORS * layers * build.hidden + inputs + BACKWARD_TENSORS * build.widest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -14,14 +15,15 @@ from tiny_text import tiny_model
 from policies.text import arithmetic
 from policies.text.arithmetic import has_bfloat16, prepare_device
 from policies.text.memory import token_budget as budgets
+from policies.text.memory.shape import shape_of
 from policies.text.memory.token_budget import Build, by_card, card_bytes, tokens_for
 from policies.text.model import attach_lora
-from policies.text.settings import PLAIN_TOKENS, LoraSettings, TextSettings
+from policies.text.settings import PLAIN_TOKENS, LoraSettings, ModelSettings, TextSettings
 
 GB = 1_000_000_000
 FULL = Build(
     resident=4 * 134_515_008,
-    numbers=134_515_008,
+    copied=134_515_008,
     trained_bytes=4 * 134_515_008,
     layers=30,
     hidden=576,
@@ -29,7 +31,7 @@ FULL = Build(
 )
 SEVEN = Build(
     resident=2 * 7_600_000_000,
-    numbers=7_600_000_000,
+    copied=7_600_000_000,
     trained_bytes=4 * 40_000_000,
     layers=28,
     hidden=3584,
@@ -110,6 +112,7 @@ def test_on_cuda_auto_follows_the_card() -> None:
         (FULL, 80 * GB, {"gradient_checkpointing": True}, 65_536),
         (SEVEN, 24 * GB, {}, 1024),
         (SEVEN, 80 * GB, {}, 2048),
+        (replace(SEVEN, resident=6 * GB, copied=0), 24 * GB, {"gradient_checkpointing": True}, 8192),
     ],
 )
 def test_a_micro_batch_is_what_the_card_has_room_for(
@@ -132,19 +135,16 @@ def test_a_budget_that_is_set_stays_and_a_cpu_has_its_own(monkeypatch: pytest.Mo
 
 
 def test_a_loaded_model_and_a_planned_one_get_the_same() -> None:
-    from policies.text.memory.estimate import weight_bytes
-    from policies.text.memory.shape import shape_of
-    from policies.text.settings import ModelSettings
-
     for lora in (None, LoraSettings(rank=4)):
         model = tiny_model()
         settings = ModelSettings(path="tiny", lora=lora)
         shape = shape_of(model.config, settings)
-        planned = Build.of_shape(shape, weight_bytes(shape, settings))
+        planned = Build.of_shape(shape, settings)
         if lora is not None:
             attach_lora(model, lora, 0)
         loaded = Build.of_model(model)
         assert (loaded.resident, loaded.trained_bytes) == (planned.resident, planned.trained_bytes)
+        assert lora is not None or loaded.copied == planned.copied
         assert (loaded.layers, loaded.hidden, loaded.widest) == (
             planned.layers,
             planned.hidden,

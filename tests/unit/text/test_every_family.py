@@ -30,6 +30,9 @@ FAMILIES = [name for line in NAMES for name in line.split()]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(
+    1200
+)  # Kimi's layers run on the library's reference code here: a minute or two when all is idle
 @pytest.mark.parametrize("adapter", [False, True], ids=["full", "adapter"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_is_exact_after_ten_updates_or_refused(family: str, adapter: bool) -> None:
