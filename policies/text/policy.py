@@ -22,10 +22,10 @@ from policies.text.loading import fitness
 from policies.text.loading.companions import save_companions
 from policies.text.loading.library_errors import as_policy_error
 from policies.text.loading.weights import load_weights, parameters_of, plain_model, save_weights
-from policies.text.memory.token_budget import Build, by_card, card_bytes
 from policies.text.proof import Proof, Proofs
 from policies.text.scoring import TrainerProof
 from policies.text.settings import GenerationSettings, ModelSettings, TextSettings
+from policies.text.token_budget import Build, by_card, card_bytes
 from policies.text.trainer import GroupTrainer, NothingToTrainError
 
 WEIGHTS_FOLDER = "weights"

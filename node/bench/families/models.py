@@ -47,6 +47,7 @@ OWN_WIDTHS: Mapping[str, Mapping[str, int]] = MappingProxyType(
         "falcon_h1": {"mamba_d_ssm": 96},
         "gemma4_text": {"hidden_size_per_layer_input": 8, "global_head_dim": 16},
         "gemma4_unified_text": {"global_head_dim": 16},
+        "qwen4_exp_text": {"indexer_head_dim": 16},
     }
 )
 OWN_COUNTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -61,6 +62,12 @@ OWN_COUNTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "layer_types": ["linear_attention", "full_attention"] * (LAYERS // 2),
         },
         "lfm2": {"layer_types": ["conv", "full_attention"] * (LAYERS // 2)},
+        "qwen4_exp_text": {
+            "indexer_n_heads": 2,
+            "indexer_kv_heads": 1,
+            "indexer_budget": 4,
+            "indexer_compress_ratio": 2,
+        },
         "qwen2_moe": {"use_sliding_window": True, "max_window_layers": 1},
     }
 )

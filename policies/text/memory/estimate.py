@@ -18,15 +18,10 @@ from policies.text.head import CACHED_NUMBERS, KEPT_BYTES, REUSED_NUMBERS
 from policies.text.memory.shape import Shape
 from policies.text.scoring import least_saving
 from policies.text.settings import ModelSettings, TextSettings
+from policies.text.token_budget import BACKWARD_TENSORS, CUDA_OVERHEAD, OPTIMISER_BYTES, Build
 
 # Bytes of a number in NF4 with double quantisation: half a byte, and scales of blocks of 64 that are themselves packed.
 FOUR_BIT = 0.5 + 1 / 64 + 4 / (64 * 256)
-# Numbers of optimiser state to one that trains, and bytes of each; adafactor keeps rows' and columns' sums alone.
-OPTIMISER_BYTES = {"adamw": 8.0, "adamw_fused": 8.0, "adamw_8bit": 2.1, "adafactor": 0.1}
-# Tensors as wide as a layer at its widest that live at once while a gradient passes back through it.
-BACKWARD_TENSORS = 3
-# What torch and a driver take of a GPU for themselves.
-CUDA_OVERHEAD = 700_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +118,18 @@ def estimate(
         slots=sampled[2],
         update_tokens=batch.tokens,
         guessed=shape.guessed,
+    )
+
+
+def build_of(shape: Shape, model: ModelSettings) -> Build:
+    """What of a planned model decides its micro-batches."""
+    return Build(
+        resident=weight_bytes(shape, model),
+        copied=0 if model.four_bit else shape.numbers,
+        trained_bytes=shape.trained_numbers * shape.trained_itemsize,
+        layers=shape.layers,
+        hidden=shape.hidden,
+        widest=shape.widest,
     )
 
 

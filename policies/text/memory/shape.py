@@ -22,10 +22,9 @@ from policies.text.engine.probe import FOREIGN, brief
 from policies.text.loading.library_errors import as_policy_error
 from policies.text.lora import lora_config
 from policies.text.settings import ModelSettings
+from policies.text.token_budget import GUESSED_TENSORS
 
 SHORT, LONG = 32, 96  # tokens of the two passes whose difference is what a token takes
-# What a token keeps in a layer where the pass cannot be run without numbers, in tensors as wide as the model.
-GUESSED_TENSORS = 34
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,13 @@ from small_trainer import trainer_of
 from tiny_text import tiny_model
 
 from policies.text import arithmetic
+from policies.text import token_budget as budgets
 from policies.text.arithmetic import has_bfloat16, prepare_device
-from policies.text.memory import token_budget as budgets
+from policies.text.memory.estimate import build_of
 from policies.text.memory.shape import shape_of
-from policies.text.memory.token_budget import Build, by_card, card_bytes, tokens_for
 from policies.text.model import attach_lora
 from policies.text.settings import PLAIN_TOKENS, LoraSettings, ModelSettings, TextSettings
+from policies.text.token_budget import Build, by_card, card_bytes, tokens_for
 
 GB = 1_000_000_000
 FULL = Build(
@@ -139,7 +140,7 @@ def test_a_loaded_model_and_a_planned_one_get_the_same() -> None:
         model = tiny_model()
         settings = ModelSettings(path="tiny", lora=lora)
         shape = shape_of(model.config, settings)
-        planned = Build.of_shape(shape, settings)
+        planned = build_of(shape, settings)
         if lora is not None:
             attach_lora(model, lora, 0)
         loaded = Build.of_model(model)

@@ -12,14 +12,20 @@ import torch
 from transformers import PreTrainedModel
 
 from policies.text.engine.memory_plan import widest_of
-from policies.text.memory.estimate import BACKWARD_TENSORS, CUDA_OVERHEAD, OPTIMISER_BYTES, weight_bytes
-from policies.text.memory.shape import GUESSED_TENSORS, Shape
-from policies.text.settings import ModelSettings, TextSettings
+from policies.text.settings import TextSettings
 
 # Of what weights and optimiser leave, a half is for activations: sampling keeps tables, and the allocator has gaps.
 SHARE = 0.5
 # A smaller micro-batch leaves a GPU idle, and is left to halving; from the larger on nothing is gained.
 LEAST, MOST = 1024, 65_536
+# Numbers of optimiser state to one that trains, and bytes of each; adafactor keeps rows' and columns' sums alone.
+OPTIMISER_BYTES = {"adamw": 8.0, "adamw_fused": 8.0, "adamw_8bit": 2.1, "adafactor": 0.1}
+# Tensors as wide as a layer at its widest that live at once while a gradient passes back through it.
+BACKWARD_TENSORS = 3
+# What torch and a driver take of a GPU for themselves.
+CUDA_OVERHEAD = 700_000_000
+# What a token keeps in a layer where the pass cannot be run without numbers, in tensors as wide as the model.
+GUESSED_TENSORS = 34
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +51,6 @@ class Build:
             layers=config.num_hidden_layers,
             hidden=config.hidden_size,
             widest=widest_of(config),
-        )
-
-    @classmethod
-    def of_shape(cls, shape: Shape, model: ModelSettings) -> Build:
-        """Of a planned one."""
-        return cls(
-            resident=weight_bytes(shape, model),
-            copied=0 if model.four_bit else shape.numbers,
-            trained_bytes=shape.trained_numbers * shape.trained_itemsize,
-            layers=shape.layers,
-            hidden=shape.hidden,
-            widest=shape.widest,
         )
 
 
