@@ -200,10 +200,10 @@ def _alone_note(alone: bool) -> str:
 
 def _cut_note(share: float) -> str:
     return (
-        f"{share:.0%} of this round's rollouts were cut at policy.generation.max_new_tokens before they ended: raise "
-        "it, or ask for short answers in policy.prompt.system. A base model may never end by itself: set "
-        "policy.prompt.stop, or take one that was "
-        "trained to answer"
+        f"{share:.0%} of this round's rollouts were cut at policy.generation.max_new_tokens before they ended. "
+        "Training itself teaches to end in time, since what is cut before its answer gets nothing. If the share is as "
+        "high ten rounds on: raise max_new_tokens, or, if it does not yet, let policy.prompt.system ask for short "
+        "answers. A base model may never end by itself: set policy.prompt.stop, or take one that was trained to answer"
     )
 
 

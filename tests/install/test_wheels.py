@@ -107,10 +107,12 @@ def test_what_has_no_wheel_is_pure_python_and_builds_without_a_compiler(pip: Str
 
 @pytest.mark.timeout(2 * PATIENCE)
 @pytest.mark.parametrize("python", PYTHONS)
-def test_all_else_of_the_default_install_is_wheels(
+def test_all_else_of_the_default_install_is_wheels_beside_which_libp2p_can_be_installed(
     python: str, dry_runs: dict[str, subprocess.Popen[str]]
 ) -> None:
     output, _ = dry_runs[python].communicate(timeout=PATIENCE)
     (chosen,) = re.findall(r"^Would install (.*)$", judged(dry_runs[python].returncode, output), re.MULTILINE)
     names = {re.sub(r"-[^-]+$", "", word).lower() for word in chosen.split()}
     assert {"torch", "hivemind", "trl"} <= names and not names & {"libp2p", "fastecdsa"}
+    # `make demo` adds libp2p, which takes no protobuf from 7 on: whatever is installed next would put that back.
+    assert [word for word in chosen.split() if re.match(r"protobuf-[0-6]\.", word)], chosen

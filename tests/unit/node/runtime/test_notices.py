@@ -100,6 +100,9 @@ def test_many_cut_rollouts_are_told_once_with_what_to_do() -> None:
     told = notices.drain()
     assert [(notice.round, notice.what) for notice in told] == [(2, "cut"), (7, "cut")]
     assert "60% of this round's rollouts were cut at policy.generation.max_new_tokens" in told[0].note
+    assert (
+        "Training itself teaches to end in time" in told[0].note
+    )  # true where short answers are asked for, too
 
 
 def test_three_rounds_without_signal_are_told_now_and_then_with_what_helps() -> None:
