@@ -122,7 +122,14 @@ class MemoryTransport:
         newest: dict[str, Announcement] = {}
         for announcement, _ in self._hub.visible(self._peer):
             newest.setdefault(announcement.peer, announcement)
-        return list(newest.values())[:want]
+        # As in a shard of the DHT, no host has a second place before each has one.
+        met: Counter[str] = Counter()
+        turns: list[int] = []
+        for announcement in newest.values():
+            turns.append(met[announcement.host])
+            met[announcement.host] += 1
+        in_turn = sorted(zip(turns, newest.values(), strict=True), key=lambda pair: pair[0])
+        return [announcement for _, announcement in in_turn[:want]]
 
     def fetch(self, announcement: Announcement) -> bytes:
         self._check_open()

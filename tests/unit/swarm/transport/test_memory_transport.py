@@ -45,6 +45,15 @@ def test_the_newest_of_each_peer_is_announced_newest_first_and_no_more_than_want
     assert mallory.fetch(old) == b"old"  # what was announced a moment ago can still be had
 
 
+def test_names_of_one_host_take_no_place_before_each_host_has_one() -> None:
+    hub, clock, (alice,) = swarm_of(ALICE)
+    clock.now += 1
+    for name, host in ((BOB, 1), ("c", 2), ("d", 2), ("e", 2)):
+        hub.publish(name, b"body", SUMMARY, (f"/ip4/45.0.0.{host}/tcp/1",), clock.now)
+        clock.now += 1
+    assert [found.peer for found in alice.announcements(3)] == ["e", BOB, "d"]
+
+
 def test_announcements_expire() -> None:
     _, clock, (alice, bob) = swarm_of(ALICE, BOB)
     announcement = alice.publish(b"body", SUMMARY)
