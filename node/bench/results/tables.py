@@ -13,7 +13,6 @@ _SHARING = (
     "swarm/sampling",
     "swarm/admission",
 )
-_POPULATIONS = ("specialists", "alike")
 _TASKS = ("sort", "reverse", "maximum", "shift", "add", "binary")
 _GYM_TASKS = tuple(str(task["name"]) for task in GYM_TASKS)
 _TWO_ARMS = "--case '8/0 resampled' --case '4/4 positive'"
@@ -58,17 +57,25 @@ def _sharing(name: str, options: str, tasks: tuple[str, ...] = _TASKS) -> tuple[
     )
 
 
-def _population(population: str) -> tuple[Table, ...]:
-    """The same of embedded policies, with the learning rates that were chosen."""
-    name = f"sapo-{population}"
-    options = f"--population {population} --first-seed 30 --seeds 5 --rates 1.5e-4,3e-4,6e-4,1.2e-3"
-    tables = _sharing(name, options)
-    rates = Table(f"{name}-rates", tables[0].commands, _SHARING, ("rate_of",), _RATES, where={"chosen": True})
-    return (*tables, rates)
+def _populations() -> tuple[Table, ...]:
+    """The same of embedded policies; of specialists with the learning rate that each arm has."""
+    specialists = _sharing(
+        "sapo-specialists",
+        "--population specialists --first-seed 30 --rates 1.5e-4,3e-4,6e-4,1.2e-3",
+    )
+    rates = Table(
+        "sapo-specialists-rates",
+        specialists[0].commands,
+        _SHARING,
+        ("rate_of",),
+        _RATES,
+        where={"chosen": True},
+    )
+    return (*specialists, rates, *_sharing("sapo-alike", "--population alike --first-seed 20"))
 
 
 TABLES = (
-    *(table for population in _POPULATIONS for table in _population(population)),
+    *_populations(),
     *_sharing("sapo-long", f"--rounds 200 --first-seed 40 --seeds 2 {_TWO_ARMS}"),
     *_sharing(
         "sapo-smollm2",

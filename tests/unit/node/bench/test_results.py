@@ -125,7 +125,12 @@ def test_the_page_has_marks_for_every_table_and_without_cells_stays_as_it_is(tmp
 @pytest.mark.parametrize(
     ("name", "benchmark"),
     [("sapo-alike", "sapo"), ("sapo-alike-pairs", "sapo"), ("sapo-specialists-tasks", "sapo")]
-    + [("sapo-long", "sapo"), ("sapo-long-pairs", "sapo"), ("sapo-alike-rates", "sapo"), ("arena", "arena")]
+    + [
+        ("sapo-long", "sapo"),
+        ("sapo-long-pairs", "sapo"),
+        ("sapo-specialists-rates", "sapo"),
+        ("arena", "arena"),
+    ]
     + [(name, name) for name in ("strategies", "branch", "gossip", "step")],
 )
 def test_a_table_has_every_column_of_what_its_benchmark_reports(name: str, benchmark: str) -> None:
