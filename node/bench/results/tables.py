@@ -41,9 +41,9 @@ _AGAINST = (
 )
 
 
-def _by_case(benchmark: str, *cases: str) -> dict[str, str]:
-    """A cell for each case, so that a table can be made piece by piece."""
-    return {f"{benchmark}-{case}": f"{benchmark} --case {case}" for case in cases}
+def _by_case(benchmark: str, *cases: str, also: str = "") -> dict[str, str]:
+    """A cell for each case, so that a table can be made piece by piece. `also`: options of all of them."""
+    return {f"{benchmark}-{case}": f"{benchmark} {also}--case {case}" for case in cases}
 
 
 def _sharing(name: str, options: str, tasks: tuple[str, ...] = _TASKS) -> tuple[Table, ...]:
@@ -112,9 +112,11 @@ TABLES = (
     ),
     Table(
         "engine",
-        {"engine": "engine"},
+        _by_case(
+            "engine", "equal16", "longtail", "one_prompt_128", "long_prompt_64", also="--dtype bfloat16 "
+        ),
         ("policies/text/engine", "node/bench/engine"),
-        ("case", "contender", "dtype"),
+        ("case", "contender", "arithmetic"),
         (Column("tokens a second", "tokens_per_s", 1), Column("over TRL", "over_trl", 1)),
     ),
     Table(
@@ -123,6 +125,30 @@ TABLES = (
         ("policies/text", "node/bench/step"),
         ("case",),
         (Column("TRL, s", "trl_s", 1), Column("ours, s", "ours_s", 1), Column("ratio", "ratio", 1)),
+    ),
+    Table(
+        "round",
+        {"round": "round"},
+        ("policies/text", "node/runtime", "node/bench/round"),
+        ("prompts",),
+        (
+            Column("a round, CPU s", "round_cpu_s", 1),
+            Column("of it sampling", "sampling_share"),
+            Column("update", "update_share"),
+            Column("start, CPU s", "start_cpu_s", 1),
+            Column("resident, GB", "peak_gb", 1),
+        ),
+    ),
+    Table(
+        "start",
+        {"start": "start"},
+        ("policies/text", "node", "swarm/extras.py"),
+        ("start",),
+        (
+            Column("CPU s", "cpu_s"),
+            Column("beyond the libraries' import", "beyond_imports_s"),
+            Column("resident, MB", "peak_mb", 0),
+        ),
     ),
     Table(
         "gossip",

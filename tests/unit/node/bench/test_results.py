@@ -21,17 +21,21 @@ from node.bench.gossip.process import Measurement
 from node.bench.gossip.report import rows_of as gossip_rows
 from node.bench.gossip.swarm_plan import OURS, REFERENCE, SwarmPlan, SwarmRound
 from node.bench.kit.machine import code_commit
-from node.bench.kit.options import BenchError
+from node.bench.kit.options import BenchError, BenchOptions
 from node.bench.kit.trained_node import HeldOutScore
 from node.bench.results.page import regenerate, replace_table
 from node.bench.results.table import Column, Table, source_of
 from node.bench.results.tables import TABLES
+from node.bench.round.run import Played
+from node.bench.round.run import _row as round_row
 from node.bench.sapo.arms import SPLITS, arms_of
 from node.bench.sapo.cell import Cell, NodeCourse
 from node.bench.sapo.compare import comparison_rows
 from node.bench.sapo.population import LEARNING_RATE, PopulationPlan
 from node.bench.sapo.rates import CHOICE_SEED, choice_rows
 from node.bench.sapo.report import rows as sapo_rows
+from node.bench.start.run import Start
+from node.bench.start.run import _report as start_report
 from node.bench.step.cases import CASES
 from node.bench.step.run import _row as step_row
 from node.bench.strategies import compare
@@ -86,9 +90,24 @@ def rows_of(name: str) -> list[Any]:
         ),
         "branch": lambda: [branch_row(seed, "branch", point) for seed in (0, 1) for point in points],
         "gossip": lambda: gossip_rows([measured(OURS), measured(REFERENCE)]),
+        "round": lambda: [round_row(Played("shared", 0, ROUNDS), "AMD EPYC")],
+        "start": lambda: start_report(BenchOptions(), [0], STARTS).rows,
         "step": lambda: [step_row(CASES[0], 0, {"ours": 2.0, "trl": 5.0}, {"ours": 1.0, "trl": 1.0})],
     }
     return list(made[name]())
+
+
+ROUNDS = {
+    "start": 9.0,
+    "rounds": [5.0, 4.0],
+    "phases": [dict.fromkeys(("sampling", "scoring", "exchange", "update"), 1.0)] * 2,
+    "update_peaks": [1, 1],
+    "save": 0.1,
+    "peak": 2,
+}
+STARTS = [
+    Start(name, repeat, 5.0, 0.0, 500.0, ()) for repeat in (0, 1) for name in ("imports", "tiny", "doctor")
+]
 
 
 def report(name: str, commit: str = "unknown") -> dict[str, Any]:
@@ -131,7 +150,7 @@ def test_the_page_has_marks_for_every_table_and_without_cells_stays_as_it_is(tmp
         ("sapo-specialists-rates", "sapo"),
         ("arena", "arena"),
     ]
-    + [(name, name) for name in ("strategies", "branch", "gossip", "step")],
+    + [(name, name) for name in ("strategies", "branch", "gossip", "step", "round", "start")],
 )
 def test_a_table_has_every_column_of_what_its_benchmark_reports(name: str, benchmark: str) -> None:
     lines = BY_NAME[name].render([report(benchmark)]).splitlines()
@@ -274,7 +293,7 @@ def test_the_page_names_the_command_of_every_cell() -> None:
         name: f"`murmur bench {options} --json > results/{name}.json`" for name, options in commands.items()
     }
     one_case = {name: options.split() for name, options in commands.items() if " --case " in options}
-    cases = {name: words[-1] for name, words in one_case.items() if len(words) == 3}
+    cases = {name: words[-1] for name, words in one_case.items() if words[-2] == "--case"}
     written |= {name: written[name].replace(case, "CASE") for name, case in cases.items()}
     missing = [name for name, line in written.items() if line not in page]
     missing += [case for case in cases.values() if case not in page]
