@@ -33,6 +33,7 @@ from node.config.sections.swarm import SiloConfig
 from node.rows.kept import with_kept_rows
 from node.start import Resumption
 from node.storage.run_folder import RunFolder, nearest_run
+from node.ui.invocation import murmur
 from swarm.discovery.named_invite import NamedInvite, is_named
 from swarm.errors import InviteError, TransportDown
 from swarm.wire.invite import Invite
@@ -104,9 +105,28 @@ def silo_config(source: str, overrides: Sequence[str], rounds: int | None) -> Co
 
 
 def join_config(
-    addresses: Sequence[str], source: str, overrides: Sequence[str], rounds: int | None
+    addresses: Sequence[str], source: str | None, overrides: Sequence[str], rounds: int | None
 ) -> tuple[Config, bytes]:
-    """The config of a node that joins, and the secret of a private swarm. Raises ConfigError, InviteError."""
+    """The config of a node that joins, and the secret of a private swarm.
+
+    Tasks of a config that was named and that the swarm does not have are told on standard error. Raises ConfigError,
+    InviteError.
+    """
+    own, joined, secret = _joined(addresses, source or DEFAULT_PRESET, overrides, rounds)
+    if source is not None and (strange := _strange_tasks(own, joined)):
+        typer.echo(
+            f"murmur: {source} asks for {', '.join(strange)}, which this swarm does not train: its tasks are "
+            f"{', '.join(task.name for task in joined.tasks)}, and the node takes those. For your own found a swarm: "
+            f"{murmur('bootstrap', '--config', source)}",
+            err=True,
+        )
+    return joined, secret
+
+
+def _joined(
+    addresses: Sequence[str], source: str, overrides: Sequence[str], rounds: int | None
+) -> tuple[Config, Config, bytes]:
+    """The config as it was named, as that of a node of the swarm, and the swarm's secret."""
     if not addresses:
         raise ConfigError("murmur join takes an invite, as murmur bootstrap prints it, or --resume")
     invite = invite_in(addresses)
@@ -118,12 +138,12 @@ def join_config(
         _refuse_strange_tasks(config, as_swarm_node(config, addresses))
     asked = bool(keys & {"sampler", "sampler.external"})
     joined = with_digests(as_swarm_node(config, addresses, keep_sampler=asked))
-    return with_kept_rows(joined), invite.secret if invite else b""
+    return config, with_kept_rows(joined), invite.secret if invite else b""
 
 
-def joined_config(addresses: Sequence[str], source: str, overrides: Sequence[str]) -> Config:
+def joined_config(addresses: Sequence[str], source: str | None, overrides: Sequence[str]) -> Config:
     """The config alone. Raises ConfigError, InviteError."""
-    return join_config(addresses, source, overrides, None)[0]
+    return _joined(addresses, source or DEFAULT_PRESET, overrides, None)[1]
 
 
 def bootstrap_asked(
@@ -233,11 +253,15 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from _leaves(part, f"{path}.{key}" if path else key)
 
 
+def _strange_tasks(config: Config, joined: Config) -> list[str]:
+    """Names of the config's tasks that the swarm does not have, with these parameters."""
+    known = {task.key for task in joined.tasks}
+    return [task.name for task in config.tasks if task.key not in known]
+
+
 def _refuse_strange_tasks(config: Config, joined: Config) -> None:
     """Of `--set tasks` a joining node reads the weights alone; tasks that the swarm does not have are refused."""
-    known = {task.key for task in joined.tasks}
-    strange = [task.name for task in config.tasks if task.key not in known]
-    if strange:
+    if strange := _strange_tasks(config, joined):
         raise ConfigError(
             f"--set tasks: the invite's swarm has no {', '.join(strange)} with these parameters; it has "
             f"{', '.join(task.name for task in joined.tasks)}"

@@ -225,12 +225,12 @@ def join(
     again = resume_or_start and holds_run(run_dir, resume=resume)
     ways = with_invite(addresses or (), resumed=resume or again)
     if again:
-        today = partial(joined_config, ways, config or DEFAULT, overrides)
+        today = partial(joined_config, ways, config, overrides)
         return go_on(repeated(today, rounds, run_dir, ways), as_json=as_json)
     if resume:
         asked = resumption("join", config, overrides, rounds, run_dir, ways, command="join")
         return go_on(asked, as_json=as_json)
-    chosen, secret = join_config(ways, config or DEFAULT, overrides, rounds)
+    chosen, secret = join_config(ways, config, overrides, rounds)
     chosen = take_rows(chosen, secret, accept=accept_data)
     start(chosen, "join", run_dir, secret, as_json=as_json)
 

@@ -145,7 +145,9 @@ def _edge() -> Iterator[None]:
         code = end_stopped(number)
     except BrokenPipeError:
         code = end_quietly()
-    except (typer.Exit, typer.Abort, _USAGE):
+    except typer.Abort as aborted:
+        code = end_unanswered(aborted)
+    except (typer.Exit, _USAGE):
         raise
     except Exception as error:  # noqa: BLE001  the last one who can say it in words; the trace is kept in a file
         code = end_with(error)
@@ -165,6 +167,17 @@ def end_stopped(number: int) -> int:
     """Tells what a signal ended, and returns the exit code."""
     _say(interrupts.ending(number))
     return 128 + number
+
+
+def end_unanswered(aborted: typer.Abort) -> int:
+    """Tells what ended a question: a signal, or the end of the input. Returns the exit code."""
+    stopped = aborted.__context__
+    if isinstance(stopped, EOFError):
+        _say(
+            "murmur: the input ended before the question was answered: answer it, or say it by an option (--help)"
+        )
+        return 2
+    return end_stopped(stopped.number if isinstance(stopped, interrupts.Stopped) else signal.SIGINT)
 
 
 def end_with(error: Exception) -> int:

@@ -20,11 +20,14 @@ from node.rows.kept import keep_shared, sharing_notices
 from node.rows.taking import take_again
 from node.storage.checkpoint import Checkpoints
 from node.storage.claim import claimed_new
+from node.storage.events import History
 from node.storage.run_folder import RunFolder, RunFolderInUse, latest_run_folder, write_atomic
 from node.ui import interrupts
 from node.ui.invocation import murmur
 from node.ui.round_columns import columns_for
 from node.ui.run_view import RunView, output_style
+from node.ui.standing import STANDINGS
+from node.ui.visible_text import counted
 from policies.tasks import build_task
 from policies.tasks.data_task import is_data
 from policies.text.loading.model_path import check_there
@@ -104,7 +107,29 @@ def resume(asked: Resumption, *, as_json: bool) -> None:
             keep_shared(joined)
         if asked.rounds is not None:
             write_atomic(folder.config, resolved_json(config))
-        _play(as_silo(config) if asked.silo else joined, folder, resumed=True, as_json=as_json)
+        played = as_silo(config) if asked.silo else joined
+        if is_over(played, folder):
+            if not as_json:
+                typer.echo(_over(played, folder))
+            return
+        _play(played, folder, resumed=True, as_json=as_json)
+
+
+def is_over(config: Config, folder: RunFolder) -> bool:
+    """Whether the run came to its end, its silo baseline too, so that nothing is left to play."""
+    if (Checkpoints(folder.checkpoints, 1).newest() or 0) < config.rounds:
+        return False
+    told = [event.what for event in History(folder.events).life()]
+    newest = next((what for what in reversed(told) if what in STANDINGS), "")
+    return newest == "finished" and (not wants_baseline(config) or "baseline" in told)
+
+
+def _over(config: Config, folder: RunFolder) -> str:
+    more = murmur("run", "--resume", "--run-dir", folder.path, "--rounds", 2 * config.rounds)
+    return (
+        f"{folder.path} has played all of its {counted(config.rounds, 'round')}; --rounds says how many in all, so it "
+        f"goes on with: {more}; look at it: {murmur('stats', folder.path)}"
+    )
 
 
 def write_cause(folder: RunFolder, cause: str) -> None:

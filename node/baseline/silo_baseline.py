@@ -17,7 +17,7 @@ from node.config.roles import as_silo
 from node.config.schema import Config
 from node.config.sections.metrics import MetricsConfig
 from node.config.sections.tracking import TrackingConfig
-from node.runtime.session import run_session
+from node.runtime.session import run_session, tell_next_steps
 from node.storage.events import History, LifeEvent, Store
 from node.storage.run_folder import RunFolder
 from node.ui.run_view import RunView
@@ -32,17 +32,22 @@ def run_with_baseline(config: Config, folder: RunFolder, view: RunView, *, resum
     """
     with NodeProcesses() as processes:
         process = start_baseline(processes, config, folder)
-        node = run_session(config, folder, view, resumed=resumed)
+        node = run_session(config, folder, view, resumed=resumed, then_baseline=True)
         if node.round < config.rounds:
             return
-        view.say("waiting for the silo baseline to have had as much compute; Ctrl-C leaves it")
+        view.say(
+            "now its silo baseline, until it has had as much compute: the comparison comes then; Ctrl-C leaves it"
+        )
         view.patience.begin("waiting for the silo baseline")
         with view:
-            if not _wait(process, view):
-                return
-            process = even_out(processes, folder, folder.baseline) or process
-            if _wait(process, view):
-                _tell(folder, config, view)
+            ended = _wait(process, view)
+            if ended:
+                process = even_out(processes, folder, folder.baseline) or process
+                ended = _wait(process, view)
+        # Below the table, which stands from here on.
+        if ended:
+            _tell(folder, config, view)
+        tell_next_steps(config, folder, view)
 
 
 def start_baseline(processes: NodeProcesses, config: Config, folder: RunFolder) -> subprocess.Popen[bytes]:

@@ -47,7 +47,7 @@ class Uplift:
     def summary(self) -> str:
         return (
             f"what sharing brought: held-out reward {self.own:.3f}, silo baseline {self.baseline:.3f}: "
-            f"{self.gain:+.3f} ({LEVEL:.0%} interval {self.low:+.3f} to {self.high:+.3f}); "
+            f"{self.gain:+z.3f} ({LEVEL:.0%} interval {self.low:+z.3f} to {self.high:+z.3f}); "
             f"CPU seconds {self.cpu_seconds:.1f} and {self.baseline_cpu_seconds:.1f}"
         )
 
@@ -64,8 +64,8 @@ class PooledUplift:
     @property
     def summary(self) -> str:
         return (
-            f"{self.gain:+.3f} over {self.nodes} node{'s' if self.nodes > 1 else ''} "
-            f"({LEVEL:.0%} interval {self.low:+.3f} to {self.high:+.3f})"
+            f"{self.gain:+z.3f} over {self.nodes} node{'s' if self.nodes > 1 else ''} "
+            f"({LEVEL:.0%} interval {self.low:+z.3f} to {self.high:+z.3f})"
         )
 
 

@@ -65,7 +65,7 @@ def _say(
     if kind == "missing":
         return "missing; it must be given"
     if kind == "extra_forbidden":
-        return _unknown_key(path[-1], section, renamed)
+        return _unknown_key(path, section, renamed)
     if kind in ("value_error", "assertion_error"):
         return str(context.get("error", problem["msg"]))
     if kind == "too_short":
@@ -94,13 +94,20 @@ def _joined(said: Sequence[str]) -> str:
     return f"must be {' or '.join(wanted)}; it is {heads[-1][2]}"
 
 
-def _unknown_key(key: str, section: type[BaseModel], renamed: Mapping[str, str]) -> str:
+def _unknown_key(path: Sequence[str], section: type[BaseModel], renamed: Mapping[str, str]) -> str:
+    """Names the key that was meant as `--set` takes it; one of a list's table has no such name, and is named alone."""
+    key = path[-1]
+    before = "" if any(step.isdecimal() for step in path) else "".join(f"{step}." for step in path[:-1])
     known = list(section.model_fields)
     if (today := renamed.get(key)) in known:
-        return f"this key is now called {today!r}"
+        return f"this key is now called {before + today!r}"
     meant = getattr(section, "MEANT", {}).get(key)
     near = [meant] if meant else difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"unknown key; did you mean {near[0]!r}?" if near else f"unknown key; known keys: {_listed(known)}"
+    return (
+        f"unknown key; did you mean {before + near[0]!r}?"
+        if near
+        else f"unknown key; known keys: {_listed(known)}"
+    )
 
 
 def _near(value: object, context: Mapping[str, Any]) -> str:

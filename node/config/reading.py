@@ -45,7 +45,7 @@ def find_config(source: str | Path) -> Path:
         ):
             return preset
     known = sorted({path.stem for folder in PRESETS for path in folder.glob("*.toml")})
-    near = difflib.get_close_matches(given.name.removesuffix(".toml"), known, n=1)
+    near = difflib.get_close_matches(given.name.removesuffix(".toml"), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ConfigError(f"no config file or preset {str(source)!r}; {hint}presets: {', '.join(known)}")
 

@@ -201,9 +201,17 @@ def closing_words(statuses: Sequence[NodeStatus], gains: Gains, path: Path) -> s
         f"CPU seconds a node: {compute['swarm']:.1f} in the swarm, of which {network:.1f} for the network; "
         f"{compute['baseline']:.1f} as a baseline\n"
         f"what a node made of its peers: {murmur('peers', '--run-dir', path / 'swarm-1')}\n"
-        f"its curves in a browser: {murmur('dashboard', path / 'swarm-1')}\n"
-        f"a node that was killed goes on with: {murmur('run', '--resume', '--run-dir', path / 'swarm-1')}"
+        f"its curves in a browser: {murmur('dashboard', path / 'swarm-1')}{_left_to_play(statuses, path)}"
     )
+
+
+def _left_to_play(statuses: Sequence[NodeStatus], path: Path) -> str:
+    """A line on the first node that did not come to its end; empty where all did."""
+    cut = next((s for s in statuses if s.role == "swarm" and s.state.startswith(("killed", "stopped"))), None)
+    if cut is None:
+        return ""
+    folder = path / f"swarm-{cut.number}"
+    return f"\n{cut.label} was {cut.state}; it goes on with: {murmur('run', '--resume', '--run-dir', folder)}"
 
 
 def _figure(value: float | None) -> str:

@@ -34,6 +34,11 @@ def export(  # noqa: PLR0913
     as_json: JsonOption = False,
 ) -> None:
     """Write a run's model as an ordinary Hugging Face folder: weights, tokenizer, generation config, model card."""
+    from node.export.target import refuse_taken
+    from node.storage.run_folder import find_run
+
+    find_run(run).read_config()
+    refuse_taken(folder)
     patience = Patience(_aside)
     with patience.watching("loading torch"):
         from node.export.command import Form, export_run, show_export
@@ -67,24 +72,26 @@ def evaluate(  # noqa: PLR0913
     as_json: JsonOption = False,
 ) -> None:
     """Judge a model on problems that no run trains on: pass@k with intervals, paired with what it started from."""
+    from node.evaluation.options import options_of, refuse_missing
+
+    asked = options_of(
+        model=model,
+        tasks=tasks,
+        rollouts=rollouts,
+        ks=k,
+        problems=problems,
+        base=against,
+        round=round_number,
+        cap=max_new_tokens,
+        seed=seed,
+        show=show,
+    )
+    refuse_missing(asked)
     patience = Patience(_aside)
     with patience.watching("loading torch"):
         from node.evaluation.command import evaluate as judge
-        from node.evaluation.options import options_of
 
         interrupts.raise_stopped()
-        asked = options_of(
-            model=model,
-            tasks=tasks,
-            rollouts=rollouts,
-            ks=k,
-            problems=problems,
-            base=against,
-            round=round_number,
-            cap=max_new_tokens,
-            seed=seed,
-            show=show,
-        )
         code = judge(asked, patience, as_json=as_json)
     raise typer.Exit(code)
 

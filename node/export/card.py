@@ -117,7 +117,7 @@ def _brought(part: Influence | None) -> tuple[str, str]:
     """Usefulness and rewards of a peer's row; `-` for what was not measured."""
     if part is None:
         return "-", "-"
-    useful = "-" if part.usefulness is None else f"{part.usefulness:+.2f}"
+    useful = "-" if part.usefulness is None else f"{part.usefulness:+z.2f}"
     known = part.reward_before is not None and part.reward_after is not None
     return useful, f"{part.reward_before:.3f}, {part.reward_after:.3f}" if known else "-"
 

@@ -19,6 +19,7 @@ from node.export.errors import ExportError
 from node.export.gguf_file import add_gguf, require_gguf
 from node.export.lineage import Lineage, hub_id, lineage_of, write_lineage
 from node.export.push import push_folder, require_push
+from node.export.target import refuse_taken
 from node.export.usage import base_path, usage_of
 from node.storage.best_checkpoint import find_best
 from node.storage.checkpoint import Checkpoints, round_of, sync_folder, sync_tree
@@ -134,12 +135,6 @@ def find_source(run: Path, round_number: int | None, *, best: bool = False) -> S
             "evaluations after the start; or leave out --best"
         )
     return Source(folder, config, policy, found)
-
-
-def refuse_taken(folder: Path) -> None:
-    """Raises ExportError where something is in the way."""
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise ExportError(f"{folder} is there and not empty: name a new folder, or move it away")
 
 
 @contextmanager

@@ -152,7 +152,8 @@ def _prompt(policy: TextPolicyConfig | EmbeddedPolicyConfig) -> dict[str, Any]:
 def _strategy(config: Config) -> str:
     inner = getattr(config.strategy, "inner", None)
     name = f"{config.strategy.type} round {inner.type}" if inner is not None else config.strategy.type
-    return f"{name}, I = {config.sampler.local}, J = {config.sampler.external}"
+    own, peers = config.sampler.local, config.sampler.external
+    return f"{name}, {own} own group{'' if own == 1 else 's'} a round and {peers} of peers"
 
 
 def _versions() -> dict[str, str]:

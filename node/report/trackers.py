@@ -144,7 +144,7 @@ class Trackio:
 
 def as_markdown(sample: Sample) -> str:
     """A line of figures, prompt and text; what was written stands as code, which nothing in it ends."""
-    fate = f"advantage {sample.advantage:+.3f}" if sample.advantage is not None else sample.reason
+    fate = f"advantage {sample.advantage:+z.3f}" if sample.advantage is not None else sample.reason
     head = f"{sample.id}, {sample.origin}, {sample.task} {sample.seed}: reward {sample.reward:.3f}, {fate}"
     return "\n\n".join(map(_code, (head, sample.prompt, sample.text)))
 

@@ -1,4 +1,4 @@
-"""Notices: what the owner of a node should hear of once, when it begins, and again when the run ends.
+"""Notices: what the owner of a node should hear of once, when it begins.
 
 A peer that meets the same problems as this node runs from the same seed: two nodes that draw a task's problems from
 2^31 seeds do not share three by chance. Problems that nobody solved are left out, since peers take those over from one
@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from node.storage.events import LifeEvent, RoundEvent
 from node.ui.short_names import short_peer
+from node.ui.visible_text import counted
 from policies.rollout import Group
 from swarm.admission.verdict import Verdict
 
@@ -69,7 +70,7 @@ class SharedProblems:
 
 @dataclass(slots=True)
 class Notices:
-    """One run's notices. `after_round` adds those that are new, `drain` gives them, `at_end` tells what was missing."""
+    """One run's notices. `after_round` adds those that are new, `drain` gives them."""
 
     problems: SharedProblems = field(default_factory=SharedProblems)
     _new: list[LifeEvent] = field(default_factory=list)
@@ -81,10 +82,6 @@ class Notices:
     _skipped: bool = False
     _without_signal: int = 0
     _silent_until: int = 0  # the round before which it is not said again
-    _rounds_alone: int = 0
-    _rounds: int = 0
-    _trained: int = 0
-    _missing: int = 0
 
     def after_round(
         self, event: RoundEvent, groups: Sequence[Group], verdicts: Sequence[Verdict], taken_over: Set[Place]
@@ -92,10 +89,6 @@ class Notices:
         """`groups` are the round's own ones; `verdicts` are what came of peers' groups since the last round."""
         self.problems.add_own(groups, taken_over)
         self.problems.add_external(verdicts)
-        self._rounds += 1
-        self._rounds_alone += event.alone
-        self._trained += event.trained_external
-        self._missing += event.missing_external
         for peer in self.problems.new_peers():
             self._new.append(LifeEvent(event.round, "same seed", _same_seed(peer), {"peer": peer}))
         if event.alone != self._alone:
@@ -143,29 +136,18 @@ class Notices:
         new, self._new = self._new, []
         return new
 
-    def at_end(self) -> str | None:
-        """One line on what the swarm did not bring, where more than half of the wanted groups was missing."""
-        wanted = self._trained + self._missing
-        if not self._missing or 2 * self._missing <= wanted:
-            return None
-        if not self._trained:
-            return f"none of the {wanted} groups of peers that this run wanted came"
-        alone = f"; no peer was heard in {self._rounds_alone} of {self._rounds} rounds"
-        came = f"of {wanted} groups of peers that this run wanted, {self._trained} came"
-        return came + (alone if self._rounds_alone else "")
-
 
 def _no_verdict_note(count: int) -> str:
     return (
-        f"{count} rollouts of this round were left out: their verifier came to no end in time, which the log names. A "
-        "pattern that repeats a repetition, as (a+)+ does, is the usual cause"
+        f"left out of this round: {counted(count, 'rollout')} whose verifier came to no end in time, which the log "
+        "names. A pattern that repeats a repetition, as (a+)+ does, is the usual cause"
     )
 
 
 def _skipped_note(count: int) -> str:
     return (
-        f"{count} problems of this round were passed over: their prompts are longer than policy.prompt.max_tokens, or "
-        "than the context leaves room for. `skipped_prompts` of a round counts them"
+        f"passed over in this round: {counted(count, 'problem')} whose prompt is longer than policy.prompt.max_tokens, "
+        "or than the context leaves room for. `skipped_prompts` of a round counts them"
     )
 
 

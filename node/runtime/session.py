@@ -13,21 +13,28 @@ from node.runtime.build import build_node
 from node.runtime.loop import Node, resume, run
 from node.runtime.transports import build_transport, lan_notice, last_invite, on_last_ports
 from node.storage.checkpoint import CheckpointError
-from node.storage.events import LifeEvent
+from node.storage.events import History, LifeEvent
 from node.storage.log_file import log_to_file
 from node.storage.run_folder import RunFolder, write_atomic
 from node.ui.inspect.weights import weights_of
 from node.ui.invocation import murmur
+from node.ui.peer_rows import what_peers_brought
 from node.ui.run_view import RunView
 from node.ui.short_names import short_peer
+from node.ui.visible_text import counted
 from swarm.errors import TransportDown
 from swarm.transport.base import Transport
 from swarm.wire.invite import MAX_BOOTSTRAP, Invite
 
+NAMED_TASKS = 8
 
-def run_session(config: Config, folder: RunFolder, view: RunView, *, resumed: bool) -> Node:
+
+def run_session(
+    config: Config, folder: RunFolder, view: RunView, *, resumed: bool, then_baseline: bool = False
+) -> Node:
     """Plays a run, or the rest of it, to its end or to Ctrl-C. The folder holds the config and is locked by the caller.
 
+    What to do next is told, unless a silo baseline is waited for then.
     Raises what `build_node`, `resume` and `run` raise; the transport and store are closed either way.
     """
     with ExitStack() as stack:
@@ -55,6 +62,8 @@ def run_session(config: Config, folder: RunFolder, view: RunView, *, resumed: bo
         reports.close()
         audience.tell()
         _report_end(node, folder, view)
+        if node.round >= node.config.rounds and not then_baseline:
+            tell_next_steps(node.config, folder, view)
     return node
 
 
@@ -113,10 +122,10 @@ def _keep_invite(config: Config, addresses: tuple[str, ...], folder: RunFolder) 
 
 def _report_start(node: Node, view: RunView, *, resumed: bool, again: int) -> None:
     if resumed:
-        unsaved = f", {again} unsaved rounds are played again" if again else ""
+        unsaved = f", and plays {counted(again, 'unsaved round')} again" if again else ""
         note = f"resumed after round {node.round}{unsaved}"
     else:
-        note = f"started: {node.policy.fingerprint}, {len(node.tasks)} tasks"
+        note = f"started: {node.policy.fingerprint}, on {_names_of(node.config)}"
     what = "resumed" if resumed else "started"
     node.store.append(LifeEvent(node.round, what, note, {"peer": node.verifier.peer}))
     view.say(note)
@@ -126,23 +135,31 @@ def _report_start(node: Node, view: RunView, *, resumed: bool, again: int) -> No
         view.on_notice(event)
 
 
+def _names_of(config: Config) -> str:
+    """The tasks of a run, the first few by name."""
+    names = [task.name for task in config.tasks]
+    more = f" and {len(names) - NAMED_TASKS} more" if len(names) > NAMED_TASKS else ""
+    return f"{', '.join(names[:NAMED_TASKS])}{more}"
+
+
 def _report_end(node: Node, folder: RunFolder, view: RunView) -> None:
     done = node.round >= node.config.rounds
-    if missing := node.notices.at_end():
+    if missing := what_peers_brought(History(folder.events)):
         view.say(f"{missing}. What came of each peer: {murmur('peers', folder.path)}")
-    note = f"finished {node.round} rounds" if done else f"stopped and saved after round {node.round}"
+    note = (
+        f"finished {counted(node.round, 'round')}" if done else f"stopped and saved after round {node.round}"
+    )
     node.store.append(LifeEvent(node.round, "finished" if done else "stopped", note))
     view.say(note if done else f"{note}; go on with: {murmur('run', '--resume', '--run-dir', folder.path)}")
-    if done:
-        view.say(_next_steps(folder, in_swarm=isinstance(node.config.swarm, DhtConfig)))
 
 
-def _next_steps(folder: RunFolder, *, in_swarm: bool) -> str:
+def tell_next_steps(config: Config, folder: RunFolder, view: RunView) -> None:
     """Where the weights of a finished run lie, and the commands that look at it and take them away: two lines."""
+    in_swarm = isinstance(config.swarm, DhtConfig)
     weights = weights_of(folder)
     ways = [f"look at it: {murmur('stats', folder.path)}"]
     if in_swarm:
         ways.append(f"at its peers: {murmur('peers', folder.path)}")
     if weights.export:
         ways.append(f"take the weights away: {weights.export}")
-    return f"its weights: {weights.newest or 'none saved'}\n{'; '.join(ways)}"
+    view.say(f"its weights: {weights.newest or 'none saved'}\n{'; '.join(ways)}")

@@ -82,7 +82,7 @@ class RoundEvent:
         if not self.alone:
             return ""
         if self.pool:
-            return f"no peers heard; {self.pool} groups of theirs are still waiting"
+            return f"no peers heard; {self.pool} of their groups still wait"
         if self.trained_external:
             return "no peers heard; the last groups of theirs that waited were trained on"
         return "no peers heard, training alone"

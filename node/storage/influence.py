@@ -46,9 +46,11 @@ class Influence:
         pull = (
             ""
             if self.usefulness is None
-            else f", and they pull {self.usefulness:+.2f} the way the own groups do"
+            else f", and they pull {self.usefulness:+z.2f} the way the own groups do"
         )
-        return f"{self.trained_on} of its groups were in {self.updates} updates ({self.share:.0%} of all groups){pull}"
+        groups = f"{self.trained_on} of its groups {'was' if self.trained_on == 1 else 'were'}"
+        updates = f"{self.updates} update{'' if self.updates == 1 else 's'}"
+        return f"{groups} in {updates} ({self.share:.0%} of all groups){pull}"
 
 
 def influences(history: History, until: int | None = None) -> list[Influence]:

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from node.storage.events import History, PeerEvent
+from node.ui.visible_text import counted
 from swarm.exchange.peer_stats import NodeStats
 from swarm.observer.client import Look
 
@@ -89,6 +90,22 @@ def peer_history(history: History) -> list[PeerHistoryRow]:
             )
         )
     return sorted(rows, key=lambda row: -row.received)
+
+
+def what_peers_brought(history: History) -> str | None:
+    """One line on a whole run, resumptions included, where more than half of the places for peers stayed empty."""
+    rounds = history.rounds()
+    trained, empty = sum(e.trained_external for e in rounds), sum(e.missing_external for e in rounds)
+    received, equal = sum(e.received for e in rounds), sum(e.set_aside for e in rounds)
+    if not empty or 2 * empty <= trained + empty:
+        return None
+    alone = sum(e.alone for e in rounds)
+    silent = f"; no peer was heard in {alone} of {counted(len(rounds), 'round')}" if alone else ""
+    places = f"{empty} of {counted(trained + empty, 'place')} for groups of peers stayed empty"
+    if not received:
+        return f"{places}: none came{silent}"
+    useless = f", {equal} had equal rewards, from which nothing is learnt" if equal else ""
+    return f"{places}: {counted(received, 'group')} came, {trained} were trained on{useless}{silent}"
 
 
 def announcements(look: Look, now: float) -> list[AnnouncementRow]:

@@ -24,7 +24,7 @@ from node.ui.peer_rows import AnnouncementRow, PeerHistoryRow, announcements, pe
 from node.ui.round_columns import format_refused
 from node.ui.run_view import new_console
 from node.ui.short_names import SHOWN, short_peer
-from node.ui.visible_text import one_line
+from node.ui.visible_text import counted, one_line
 from swarm.extras import require_libp2p
 from swarm.observer.client import Look, Observer
 from swarm.wire.invite import Invite
@@ -101,7 +101,7 @@ def _history_view(folder: RunFolder, last: int | None, *, as_json: bool) -> Rend
     if as_json:
         return json.dumps([asdict(row) | _told_of(parts[row.peer]) for row in rows])
     if not rows:
-        when = "so far" if last is None else f"in its newest {last} rounds"
+        when = "so far" if last is None else f"in its newest {counted(last, 'round')}"
         return f"{folder.path}: no records of peers {when}"
     columns = _columns_for(new_console().width)
     table = _history_table(folder, columns)
@@ -144,7 +144,7 @@ def _history_cells(row: PeerHistoryRow, share: float) -> dict[str, str]:
         "refused": format_refused(row.refused),
         "left out": format_refused(row.left_out),
         "standing": row.standing,
-        "useful": "-" if row.usefulness is None else f"{row.usefulness:+.2f}",
+        "useful": "-" if row.usefulness is None else f"{row.usefulness:+z.2f}",
         "habits": f"{row.habits:.0f}",
     }
 
@@ -198,14 +198,18 @@ def _announcements_view(look: Look, *, as_json: bool) -> RenderableType:
         claims = "  ".join(f"{task} {reward:.2f}" for task, reward in row.claimed_rewards.items())
         age, counts = f"{row.seconds_ago:.0f} s", (row.round, row.policy, row.groups, row.rollouts)
         table.add_row(short_peer(row.peer), age, *map(str, counts), claims, *_stats_cells(row))
-    told = len(look.stats)
-    counted = (
-        f"{look.nodes} node{'' if look.nodes == 1 else 's'} of the DHT answered, "
-        f"{told} peer{' told its' if told == 1 else 's told their'} figures"
-    )
+    answered = f"{counted(look.nodes, 'node')} of the DHT answered; {told_figures(rows, look)}"
     if not rows:
-        return Group("no peer has announced anything in the last two epochs", counted)
-    return Group(table, _ANNOUNCEMENT_LEGEND, counted)
+        return Group("no peer has announced anything in the last two epochs", answered)
+    return Group(table, _ANNOUNCEMENT_LEGEND, answered)
+
+
+def told_figures(rows: Sequence[AnnouncementRow], look: Look) -> str:
+    """How many of those in the table told their figures, and how many more, which announce nothing, did."""
+    shown = sum(row.stats is not None for row in rows)
+    others = len(look.stats) - shown
+    more = f", and {others} that announce{'s' if others == 1 else ''} nothing" if others else ""
+    return f"{shown} of {counted(len(rows), 'peer')} in the table told figures{more}"
 
 
 def _stats_cells(row: AnnouncementRow) -> tuple[str, ...]:

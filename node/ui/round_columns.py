@@ -34,7 +34,7 @@ def format_refused(refused: Mapping[str, int]) -> str:
 
 def format_loss(loss: float | None) -> str:
     """Three significant digits, for losses of 1e-5 are no zeros; `-` where nothing was trained on."""
-    return "-" if loss is None else f"{loss:+.2e}" if 0 < abs(loss) < 1e-3 else f"{loss:+.4f}"
+    return "-" if loss is None else f"{loss:+.2e}" if 0 < abs(loss) < 1e-3 else f"{loss:+z.4f}"
 
 
 def _trained(event: RoundEvent) -> str:

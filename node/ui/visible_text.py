@@ -43,6 +43,11 @@ def one_line(text: str, limit: int = LONGEST_LINE) -> str:
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 round`, `2 rounds`: of a noun whose plural is its `s`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def quoted(text: str) -> str:
     """A whole text behind a bar, so that no line of it passes for one of ours."""
     return "\n".join(f"  │ {line}" for line in visible(text).split("\n"))

@@ -101,7 +101,7 @@ def plain_rollout(rollout: KeptRollout) -> dict[str, Any]:
 def advantage_cell(rollout: KeptRollout) -> str:
     """The advantage, or the reason why there is none."""
     if rollout.advantage is not None:
-        return f"{rollout.advantage:+.3f}"
+        return f"{rollout.advantage:+z.3f}"
     return one_line(verdict_words(rollout.reason or ""))
 
 
@@ -162,7 +162,7 @@ def _print_holdings(console: Console, held: Holdings) -> None:
     """Nothing where nothing was ever kept: why nothing was found has said so."""
     if held.kept or held.dropped:
         size = f"{held.size / 1e6:.1f} MB" if held.size >= 10**5 else f"{held.size / 1e3:.1f} kB"
-        console.print(f"In all {held.kept:,} rollouts are kept, {size}.")
+        console.print(f"Kept in all: {held.kept:,} rollout{'' if held.kept == 1 else 's'}, {size}.")
     if held.dropped:
         console.print(
             f"{held.dropped:,} rollouts of rounds up to {held.thinned_to} were dropped for room, what is left begins "

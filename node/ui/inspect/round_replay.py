@@ -24,7 +24,7 @@ from node.ui.inspect.replay import Replayed, replay, task_of
 from node.ui.inspect.rollout_list import advantage_cell, origin_cell
 from node.ui.round_columns import format_refused
 from node.ui.run_view import new_console
-from node.ui.visible_text import one_line, plain_json
+from node.ui.visible_text import counted, one_line, plain_json
 
 LIMIT: Final = 100_000  # rollouts of a round
 COLUMNS: Final = ("first id", "from", "task", "seed", "right at first", "rewards", "advantages", "again")
@@ -125,7 +125,7 @@ def _print(
     again = [each for group in groups for each in group.again]
     differ = [each.id for each in again if not each.agrees]
     verdict = f"these DIFFER: {', '.join(map(str, differ))}" if differ else "all agree with what is kept"
-    console.out(f"{len(again)} rollouts scored again: {verdict}")
+    console.out(f"{counted(len(again), 'rollout')} scored again: {verdict}")
 
 
 def _update_words(event: RoundEvent) -> str:
@@ -136,14 +136,14 @@ def _update_words(event: RoundEvent) -> str:
         return "update: none, as no group had an advantage"
     figures = {"gradient norm": event.grad_norm, "entropy": event.entropy, "KL": event.kl}
     told = "".join(f", {name} {value:.4g}" for name, value in figures.items() if value is not None)
-    return f"update: {drawn}; loss {event.loss:+.4f}{told}; policy version {event.policy_version} after it"
+    return f"update: {drawn}; loss {event.loss:+z.4f}{told}; policy version {event.policy_version} after it"
 
 
 def _cells(group: ReplayedGroup) -> list[str]:
     first, problem = group.rollouts[0], group.problem
     hardness = f"{problem.correct} of {problem.rollouts}" if problem else "-"
     trained = [each for each in group.rollouts if each.advantage is not None]
-    advantages = " ".join(f"{each.advantage:+.2f}" for each in trained) or advantage_cell(first)
+    advantages = " ".join(f"{each.advantage:+z.2f}" for each in trained) or advantage_cell(first)
     again = "-" if group.trouble else "agrees" if group.agrees else "DIFFERS"
     rewards = " ".join(f"{each.reward:.3g}" for each in group.rollouts)
     where = (str(first.id), origin_cell(first), one_line(first.task), str(first.seed))

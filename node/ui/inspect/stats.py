@@ -21,7 +21,7 @@ from node.ui.peer_rows import PeerHistoryRow, peer_history
 from node.ui.round_columns import format_refused
 from node.ui.run_view import new_console
 from node.ui.short_names import short_peer
-from node.ui.visible_text import one_line, plain_json
+from node.ui.visible_text import counted, one_line, plain_json
 
 WINDOW: Final = 10  # rounds at either end that are compared
 
@@ -68,7 +68,7 @@ def show_stats(folder: RunFolder, last: int | None, *, as_json: bool) -> None:
         return console.print(f"{folder.path}: no round is finished so far")
     rate = f"{stats.tokens / stats.seconds:,.0f} tokens a second, " if stats.seconds else ""
     console.print(
-        f"{folder.path}: {stats.rounds} rounds, {stats.seconds / stats.rounds:.2f} s a round, {rate}"
+        f"{folder.path}: {counted(stats.rounds, 'round')}, {stats.seconds / stats.rounds:.2f} s a round, {rate}"
         f"{stats.cpu_seconds:,.1f} CPU seconds in all",
         soft_wrap=True,
     )
@@ -152,7 +152,13 @@ def _print_phases(console: Console, stats: RunStats) -> None:
 
 def _print_tasks(console: Console, stats: RunStats) -> None:
     window = window_of(stats.rounds)
-    heads = ("task", f"first {window} rounds", f"last {window} rounds", "held out before", "held out now")
+    heads = (
+        "task",
+        f"first {counted(window, 'round')}",
+        f"last {counted(window, 'round')}",
+        "held out before",
+        "held out now",
+    )
     table = _table("reward by task", heads)
     for name, task in stats.tasks.items():
         figures = (task.first, task.last, task.first_held_out, task.last_held_out)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from node.storage.events import EvaluationEvent, RoundEvent
+from node.ui.visible_text import counted
 
 State = Literal["rising", "level", "falling", "unknown"]
 LONGEST: Final = 20  # rounds of either stretch
@@ -16,7 +17,7 @@ SHORTEST: Final = 3
 DOUBT: Final = 2.0  # standard errors within which a difference does not count
 VERDICTS: Final = {
     "rising": "It is still learning",
-    "level": "No change that shows",
+    "level": "Level of late",
     "falling": "It is falling",
 }
 
@@ -37,7 +38,7 @@ def trend_of(rounds: Sequence[RoundEvent], evaluations: Sequence[EvaluationEvent
     """Rounds' rewards are taken as independent draws; problems of unlike difficulty are part of their spread."""
     length = min(LONGEST, len(rounds) // 2)
     if length < SHORTEST:
-        told = f"{len(rounds)} rounds are too few to say whether it learns; {2 * SHORTEST} say a first word."
+        told = f"Too few to say whether it learns: {counted(len(rounds), 'round')}; {2 * SHORTEST} say a first word."
         return Trend("unknown", told + _held_out(evaluations))
     rewards = [event.reward for event in rounds[-2 * length :]]
     before, now = rewards[:length], rewards[length:]
@@ -46,7 +47,7 @@ def trend_of(rounds: Sequence[RoundEvent], evaluations: Sequence[EvaluationEvent
     state: State = "rising" if change > doubt else "falling" if change < -doubt else "level"
     words = (
         f"{VERDICTS[state]}: own reward {statistics.fmean(now):.3f} in the last {length} rounds, "
-        f"{statistics.fmean(before):.3f} in the {length} before ({change:+.3f}, give or take {doubt:.3f})."
+        f"{statistics.fmean(before):.3f} in the {length} before ({change:+z.3f}, give or take {doubt:.3f})."
     )
     told = words + _held_out(evaluations)
     return Trend(state, told, statistics.fmean(before), statistics.fmean(now), doubt, length)

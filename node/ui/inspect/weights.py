@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,5 +43,11 @@ def weights_of(folder: RunFolder) -> Weights:
         number,
         str(best) if best else "",
         round_of(best) if best else None,
-        murmur("export", folder.path, "my-model") if of_language else "",
+        murmur("export", folder.path, _free_folder("my-model")) if of_language else "",
     )
+
+
+def _free_folder(name: str) -> str:
+    """The name, or the name and the first number with which nothing is there."""
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return next(free for free in itertools.chain([name], numbered) if not Path(free).exists())

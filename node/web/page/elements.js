@@ -13,7 +13,7 @@ export const link = (path, words, attributes = {}) => make("a", { href: path, ..
 export const shortName = (peer) => (peer.length > 9 ? `\u2026${peer.slice(-8)}` : peer); // as node.ui.short_names
 export const known = (value) => value !== null && value !== undefined;
 export const figure = (value, digits = 3) => (known(value) ? value.toFixed(digits) : "\u2013");
-export const signed = (value) => (known(value) ? `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(3)}` : "\u2013");
+export const signed = (value) => (known(value) ? `${Number(value.toFixed(3)) < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(3)}` : "\u2013");
 export const percent = (value) => (known(value) ? `${Math.round(100 * value)} %` : "\u2013");
 export const seconds = (value) => `${figure(value, 1)} s`;
 const EQUAL = new Map([["all_alike", "equal rewards"], ["all_wrong", "equal rewards (all wrong)"], ["all_right", "equal rewards (all right)"]]);

@@ -79,7 +79,7 @@ function showAnswers({ trend, weights, learning, node }) {
   const whole = phases.reduce((sum, [, value]) => sum + value, 0) || 1;
   const time = phases.slice(0, 3).map(([name, value]) => `${name} ${percent(value / whole)}`).join(", ");
   renew(byId("answers"), [trend, weights, time, node.policy_version], () => [
-    tile("is it still learning", make("span", { class: `trend ${trend.state}` }, { rising: "yes", level: "not that it shows", falling: "no: it is falling", unknown: "too early to say" }[trend.state]), trend.words),
+    tile("is it still learning", make("span", { class: `trend ${trend.state}` }, { rising: "yes", level: "level of late", falling: "no: it is falling", unknown: "too early to say" }[trend.state]), trend.words),
     tile("a round's time", time || "\u2013"),
     tile("the weights", weights?.newest ? make("code", {}, weights.newest) : "none saved yet", weights?.newest ? `after round ${weights.round}${weights.export ? `; take them away: ${weights.export}` : ""}` : "a checkpoint is written every checkpoint.every rounds, and at the end"),
     ...(weights?.best ? [tile("the best weights", make("code", {}, weights.best), `after round ${weights.best_round}, by held-out reward`)] : []),

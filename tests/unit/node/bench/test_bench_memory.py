@@ -16,7 +16,7 @@ def test_a_7b_model_in_four_bits_is_planned_by_part() -> None:
     (row,) = run(BenchOptions(cases=(CASE,), machine={"device": "cpu"}), lambda _: None).rows
     sizes = {name: float(str(row[f"{name}_gb"])) for name in PARTS}
     assert row["fits"] and all(size > 0 for size in sizes.values())
-    stays = sizes["weights"] + sizes["optimiser"] + sizes["overhead"]
+    stays = sizes["weights"] + sizes["optimiser"] + sizes["driver"]
     halves = (
         sizes["gradients"] + sizes["activations"] + sizes["update_logits"],
         sizes["keys_and_values"] + sizes["sampling_logits"],

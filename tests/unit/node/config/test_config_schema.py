@@ -26,9 +26,12 @@ def test_override_wins_over_file(tmp_path: Path) -> None:
     ("tree", "message"),
     [
         ({"round": 5}, "round: unknown key; did you mean 'rounds'?"),
-        ({"sampler": {"locl": 3}}, "sampler.locl: unknown key; did you mean 'local'?"),
-        ({"swarm": {"type": "dht", "boot": []}}, "swarm.boot: unknown key; did you mean 'bootstrap'?"),
-        ({"policy": {"type": "embedded", "trainer": {"learnin_rate": 1}}}, "did you mean 'learning_rate'?"),
+        ({"sampler": {"locl": 3}}, "sampler.locl: unknown key; did you mean 'sampler.local'?"),
+        ({"swarm": {"type": "dht", "boot": []}}, "swarm.boot: unknown key; did you mean 'swarm.bootstrap'?"),
+        (
+            {"policy": {"type": "embedded", "trainer": {"learnin_rate": 1}}},
+            "did you mean 'policy.trainer.learning_rate'?",
+        ),
         ({"tasks": [{"name": "sort", "wight": 2}]}, "tasks.0.wight: unknown key; did you mean 'weight'?"),
         (
             {"tasks": [{"name": "data:x", "source": "x.jsonl"}]},
@@ -49,18 +52,24 @@ def test_override_wins_over_file(tmp_path: Path) -> None:
         ),
         ({"tasks": [{"name": "data:x", "params": {"verifier": "number"}}]}, "write verifier beside its name"),
         ({"zzz": 1}, "zzz: unknown key; known keys: checkpoint, "),
-        ({"strategy": {"type": "brorl", "kep": 1}}, "strategy.kep: unknown key; did you mean 'keep'?"),
-        ({"sampler": {"relief": 0.5}}, "sampler.relief: this key is now called 'retry_unsolved'"),
-        ({"strategy": {"keep_silent": True}}, "this key is now called 'keep_zero_advantage'"),
+        (
+            {"strategy": {"type": "brorl", "kep": 1}},
+            "strategy.kep: unknown key; did you mean 'strategy.keep'?",
+        ),
+        ({"sampler": {"relief": 0.5}}, "sampler.relief: this key is now called 'sampler.retry_unsolved'"),
+        ({"strategy": {"keep_silent": True}}, "this key is now called 'strategy.keep_zero_advantage'"),
         (
             {"policy": {"type": "diffusion", "forward": {"foreign_share": 0.2}}},
-            "this key is now called 'external_share'",
+            "this key is now called 'policy.forward.external_share'",
         ),
         ({"twin": True}, "twin: this key is now called 'silo_baseline'"),
-        ({"strategy": {"type": "april", "over": 2}}, "strategy.over: this key is now called 'oversample'"),
+        (
+            {"strategy": {"type": "april", "over": 2}},
+            "strategy.over: this key is now called 'strategy.oversample'",
+        ),
         (
             {"strategy": {"type": "april", "inner": {"type": "dars", "max_rolouts": 9}}},
-            "strategy.inner.max_rolouts: unknown key; did you mean 'max_rollouts'?",
+            "strategy.inner.max_rolouts: unknown key; did you mean 'strategy.inner.max_rollouts'?",
         ),
     ],
 )

@@ -106,6 +106,11 @@ def test_both_comparisons_are_told(tmp_path: Path) -> None:
     assert gains.facts["uplift_by_rounds"] == pytest.approx(0.25)
     words = closing_words([node, baseline], gains, tmp_path)
     assert "after as many rounds: +0.250" in words and "at equal compute:     +0.050" in words
+    assert "--resume" not in words  # all came to their end
+    killed = replace(node, number=2, label="node 2", state="killed by signal 9")
+    words = closing_words([node, baseline, killed], gains, tmp_path)
+    assert words.splitlines()[-1].startswith("node 2 was killed by signal 9; it goes on with: ")
+    assert words.endswith(f"run --resume --run-dir {tmp_path}/swarm-2")
 
 
 @pytest.mark.parametrize(

@@ -308,3 +308,39 @@ def test_what_resume_or_start_cannot_decide_is_refused(
 ) -> None:
     told = murmur(monkeypatch, capsys, "run", "--resume-or-start", *options)
     assert told.code == 2 and "--resume-or-start" in told.err and not played
+
+
+def test_a_run_that_is_over_says_so_and_loads_nothing(
+    played: Played, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(Path("runs/silo-1"))
+    folder.create(load_config("tiny", ["rounds=8", "seed=1"]))
+    (folder.checkpoints / "round-00000008").mkdir()
+    (folder.checkpoints / "round-00000008" / "state.json").write_text("{}")
+    again = ("silo", "--resume", "--run-dir", "runs/silo-1")
+    assert (
+        murmur(monkeypatch, capsys, *again).code == 0 and len(played) == 1
+    )  # saved, and its end not told of
+    with closing(Store(folder.events)) as store:
+        store.append(LifeEvent(8, "finished"))
+    told = murmur(monkeypatch, capsys, *again)
+    assert told.code == 0 and len(played) == 1
+    assert told.out.startswith("runs/silo-1 has played all of its 8 rounds; --rounds says how many in all")
+    assert "run --resume --run-dir runs/silo-1 --rounds 16" in told.out
+    assert murmur(monkeypatch, capsys, *again, "--rounds", "9").code == 0 and len(played) == 2
+
+
+def test_a_config_whose_tasks_the_swarm_does_not_have_is_told_so(
+    played: Played, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine.toml").write_text(
+        '[[tasks]]\nname = "sort"\n[[tasks]]\nname = "shift"\n[policy]\ntype = "embedded"\n'
+    )
+    invite = Invite(manifest_of(load_config("tiny", ["swarm.type=dht"])), (WAY,)).encode()
+    told = murmur(monkeypatch, capsys, "join", invite, "--config", "mine.toml")
+    assert told.code == 0 and told.err.startswith(
+        "murmur: mine.toml asks for sort, which this swarm does not train: its tasks are maximum, shift, binary"
+    )
+    assert "bootstrap --config mine.toml" in told.err
+    for silent in ((), ("--config", "tiny")):
+        assert murmur(monkeypatch, capsys, "join", invite, *silent).err == ""

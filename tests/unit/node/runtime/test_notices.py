@@ -120,23 +120,6 @@ def test_three_rounds_without_signal_are_told_now_and_then_with_what_helps() -> 
     assert "harder rows" in solved.drain()[-1].note and not idle.drain()
 
 
-def test_the_end_tells_what_the_swarm_did_not_bring() -> None:
-    notices = Notices()
-    event = replace(ROUND, alone=True, trained_external=1, missing_external=3)
-    for _ in range(6):
-        notices.after_round(event, [], [], set())
-    line = notices.at_end()
-    assert line is not None
-    assert "of 24 groups of peers that this run wanted, 6 came" in line
-    assert "in 6 of 6 rounds" in line
-    nothing = Notices()
-    nothing.after_round(replace(event, alone=False, trained_external=0, missing_external=4), [], [], set())
-    assert nothing.at_end() == "none of the 4 groups of peers that this run wanted came"
-    silo = Notices()
-    silo.after_round(replace(event, alone=False, trained_external=0, missing_external=0), [], [], set())
-    assert silo.at_end() is None
-
-
 def test_what_the_transport_warns_of_is_told_once_a_kind_and_again_when_it_came_back_and_clocks_that_are_right() -> (
     None
 ):

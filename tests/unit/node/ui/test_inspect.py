@@ -261,13 +261,22 @@ def test_stats_say_whether_it_learns_and_where_its_weights_are(folder: RunFolder
         (folder.checkpoints / name).mkdir()
         (folder.checkpoints / name / "state.json").write_text("{}")
     page = told("stats", "runs/swim-1")
-    assert "2 rounds are too few to say whether it learns" in page and "0.500 after round 2" in page
+    assert "Too few to say whether it learns: 2 rounds" in page and "0.500 after round 2" in page
     assert "weights: runs/swim-1/checkpoints/round-00000002, after round 2; the best" in page
     assert "take them away" not in page  # as for images, which are not exported
     (folder.checkpoints / "round-00000002" / "policy" / "weights").mkdir(parents=True)
     page = told("stats", "runs/swim-1")
     command = page.partition("take them away: ")[2].splitlines()[0]
     assert command.endswith("export runs/swim-1 my-model")
+    Path("my-model").mkdir()
+    Path("my-model-2").mkdir()
+    assert (
+        told("stats", "runs/swim-1")
+        .rstrip()
+        .partition("take them away: ")[2]
+        .splitlines()[0]
+        .endswith("my-model-3")
+    )
     stats = as_json("stats")
     assert stats["trend"]["state"] == "unknown" and stats["weights"]["best_round"] == 1  # type: ignore[index]
 
@@ -333,7 +342,7 @@ def test_a_run_of_before_has_no_rollouts_and_says_so(folder: RunFolder) -> None:
 
 def test_the_list_names_problems_and_counts_what_fits_the_filters(folder: RunFolder) -> None:
     page = told("rollouts", "--round", 1, "--limit", 3)
-    assert "3 of 4 that fit; --limit N shows more." in page and "In all 13 rollouts are kept" in page
+    assert "3 of 4 that fit; --limit N shows more." in page and "Kept in all: 13 rollouts" in page
     columns = [line.split()[:5] for line in page.splitlines() if line.startswith(("4 ", "2 ", "id"))]
     assert columns == [
         ["id", "round", "from", "task", "seed"],

@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 from node.cli import app
 from node.config.reading import load_config
 from node.config.schema import ConfigError
-from node.storage.events import ExternalEvent, PeerEvent, Store
+from node.storage.events import ExternalEvent, History, PeerEvent, Store
 from node.storage.run_folder import RunFolder
 from node.storage.trust_lists import TrustFile
 from node.ui import peers
-from node.ui.peer_rows import announcements
+from node.ui.peer_rows import PeerHistoryRow, announcements, peer_history, what_peers_brought
 from node.ui.peers import format_uptime
 from node.ui.short_names import SHOWN, short_peer
 from policies.tasks.task import TaskSpec
@@ -90,7 +90,7 @@ def test_the_table_names_peers_figures_and_silences(capsys: pytest.CaptureFixtur
     assert (
         "sort@1 0.25" in bob and "cannot be" in bob
     )  # under `answers`, where it may be broken into two lines
-    assert "3 nodes of the DHT answered, 1 peer told its figures" in shown
+    assert "3 nodes of the DHT answered; 1 of 2 peers in the table told figures" in shown
     assert "is what it says of itself when asked" in " ".join(shown.split())  # the columns explain themselves
     assert max(map(len, shown.splitlines())) <= 120
 
@@ -179,7 +179,7 @@ def test_a_peer_has_one_short_form_everywhere(
         and "nothing can be learnt" in " ".join(shown.split())
     )
     answers = " ".join(shown.split())
-    assert f"helps most: {short_peer(ALICE)}: 1 of its groups were in 1 updates" in answers
+    assert f"helps most: {short_peer(ALICE)}: 1 of its groups was in 1 update (" in answers
     assert f"refused most: {short_peer(ALICE)}: 3 (stale 3) of 5 groups and records" in answers
     assert "refused most: nobody" not in answers
     peers.show_peers(None, folder.path, watch=False, as_json=True)
@@ -221,7 +221,7 @@ def test_the_newest_rounds_alone_are_told(tmp_path: Path, capsys: pytest.Capture
     with closing(Store(folder.events)) as store:
         store.append(replace(ROUND, round=4))
     peers.show_peers(None, folder.path, 1, watch=False, as_json=False)
-    assert "no records of peers in its newest 1 rounds" in capsys.readouterr().out
+    assert "no records of peers in its newest 1 round" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="leave one out"):
         peers.show_peers("INVITE", None, 2, watch=False, as_json=True)
 
@@ -307,3 +307,57 @@ def test_a_narrow_terminal_leaves_columns_out_and_cuts_no_name_and_no_head(
     assert "…" not in table.replace(short_peer(ALICE), "").replace(short_peer(BOB), "")
     assert "2345" in table.split() and ("newcomer" in table.split()) == (width >= 80)
     assert ("also last round" in " ".join(shown.split())) == (width < 110)
+
+
+@pytest.mark.parametrize(
+    ("received", "equal", "trained", "empty", "alone", "said"),
+    [
+        (
+            64,
+            60,
+            4,
+            12,
+            0,
+            "12 of 16 places for groups of peers stayed empty: 64 groups came, 4 were trained on, 60",
+        ),
+        (
+            0,
+            0,
+            0,
+            4,
+            1,
+            "4 of 4 places for groups of peers stayed empty: none came; no peer was heard in 2 of 4",
+        ),
+        (8, 0, 3, 3, 0, None),
+        (0, 0, 0, 0, 0, None),
+    ],
+)
+def test_the_end_tells_of_the_whole_run_what_peers_brought(
+    tmp_path: Path, received: int, equal: int, trained: int, empty: int, alone: int, said: str | None
+) -> None:
+    """Over two sessions of it: each round here has half of what the whole has, or none."""
+    store = tmp_path / "events.sqlite"
+    for session in (0, 2):
+        halves = {
+            "received": received,
+            "set_aside": equal,
+            "trained_external": trained,
+            "missing_external": empty,
+        }
+        event = replace(ROUND, **{name: count // 2 for name, count in halves.items()}, alone=bool(alone))
+        idle = replace(ROUND, received=0, set_aside=0, trained_external=0, missing_external=0, alone=False)
+        with closing(Store(store)) as kept:
+            kept.append(replace(event, round=session + 1), replace(idle, round=session + 2))
+    told = what_peers_brought(History(store))
+    assert told is None if said is None else told is not None and told.startswith(said)
+
+
+def test_a_figure_that_rounds_to_nothing_has_no_minus(tmp_path: Path) -> None:
+    [row] = [replace(r, usefulness=-0.001) for r in peer_rows_of(tmp_path)]
+    assert peers._history_cells(row, 0.5)["useful"] == "+0.00"
+
+
+def peer_rows_of(tmp_path: Path) -> list[PeerHistoryRow]:
+    with closing(Store(tmp_path / "events.sqlite")) as store:
+        store.append(PeerEvent(1, ALICE, 1, 0, {}))
+    return peer_history(History(tmp_path / "events.sqlite"))

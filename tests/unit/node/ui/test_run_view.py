@@ -39,7 +39,7 @@ def test_a_round_alone_says_so() -> None:
 def test_a_round_on_kept_groups_of_peers_is_not_called_alone() -> None:
     for kept in (replace(ROUND, alone=True, pool=3), replace(ROUND, alone=True, trained_external=0, pool=3)):
         line = plain_round(kept)
-        assert "no peers heard; 3 groups of theirs are still waiting" in line and "training alone" not in line
+        assert "no peers heard; 3 of their groups still wait" in line and "training alone" not in line
     assert "the last groups of theirs" in plain_round(replace(ROUND, alone=True, trained_external=4, pool=0))
 
 
