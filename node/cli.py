@@ -47,10 +47,10 @@ ENDED_AT_ONCE = frozenset({"demo", "run", "silo", "join", "export", "eval"})
 ConfigArgument = Annotated[
     str | None, typer.Argument(help=f"TOML file, or the name of a preset in configs/. Default: {DEFAULT}.")
 ]
-SetOption = Annotated[list[str], typer.Option("--set", help="Override one key: --set sampler.local=6.")]
+SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override one key.")]
 RoundsOption = Annotated[int | None, typer.Option(help="Rounds to run in all; the same as --set rounds=N.")]
 RunDirOption = Annotated[
-    Path | None, typer.Option(help="Run folder. Default: the next free one under runs/, as runs/join-1.")
+    Path | None, typer.Option(help="Run folder. Default: a new one under runs/, named after the command.")
 ]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on where the run folder's last checkpoint is.")
@@ -124,7 +124,7 @@ def init(
         str | None, typer.Option(help="Folder, .gguf file or hub name. Default: a tiny one, made here.")
     ] = None,
     tasks: Annotated[
-        list[str] | None, typer.Option("--task", help="What to train on; may be given several times.")
+        list[str] | None, typer.Option("--task", metavar="NAME", help="What to train on; may be repeated.")
     ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda", "mps"] | None,

@@ -24,10 +24,14 @@ ModelOption = Annotated[
     str | None, typer.Option("--model", help="Hub id, folder or GGUF file in place of the benchmark's own.")
 ]
 SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Repeats, each from its own seed.")]
-CasesOption = Annotated[list[str], typer.Option("--case", help="Only this case; may be repeated.")]
+CasesOption = Annotated[
+    list[str], typer.Option("--case", metavar="NAME", help="Only this case; may be repeated.")
+]
 ArmsOption = Annotated[
     list[str],
-    typer.Option("--case", help="Only this arm, and what it is compared with; may be repeated."),
+    typer.Option(
+        "--case", metavar="NAME", help="Only this arm, and what it is compared with; may be repeated."
+    ),
 ]
 RoundsOption = Annotated[int | None, typer.Option("--rounds", min=1, help="Iterations of each arm.")]
 PlotOption = Annotated[Path | None, typer.Option("--plot", help="Write the curves to this SVG file.")]
@@ -37,7 +41,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable outpu
 @bench_app.command()
 def arena(
     attacks: Annotated[
-        list[str], typer.Option("--attack", help="Only this attack, and nobody; may be repeated.")
+        list[str],
+        typer.Option("--attack", metavar="NAME", help="Only this attack, and nobody; may be repeated."),
     ] = [],
     malicious: Annotated[
         float | None, typer.Option("--malicious", help="Hostile share of the nodes; 0.25 by default.")
@@ -163,7 +168,9 @@ def dars(seeds: SeedsOption = None, as_json: JsonOption = False) -> None:
 def engine(
     model: ModelOption = None,
     cases: CasesOption = [],
-    dtypes: Annotated[list[str], typer.Option("--dtype", help="Only this type; may be repeated.")] = [],
+    dtypes: Annotated[
+        list[str], typer.Option("--dtype", metavar="NAME", help="Only this type; may be repeated.")
+    ] = [],
     seeds: SeedsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -174,7 +181,9 @@ def engine(
 
 @bench_app.command()
 def families(
-    names: Annotated[list[str], typer.Option("--family", help="Only this family; may be repeated.")] = [],
+    names: Annotated[
+        list[str], typer.Option("--family", metavar="NAME", help="Only this family; may be repeated.")
+    ] = [],
     seeds: SeedsOption = None,
     page: Annotated[
         Path | None, typer.Option("--page", help="Write the table to this Markdown file.")
@@ -199,7 +208,9 @@ def gossip(cases: CasesOption = [], seeds: SeedsOption = None, as_json: JsonOpti
 
 @bench_app.command()
 def gpu(
-    cases: Annotated[list[str], typer.Option("--case", help="Only this part; may be repeated.")] = [],
+    cases: Annotated[
+        list[str], typer.Option("--case", metavar="NAME", help="Only this part; may be repeated.")
+    ] = [],
     folder: Annotated[
         Path | None,
         typer.Option(

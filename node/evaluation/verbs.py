@@ -54,9 +54,9 @@ def evaluate(  # noqa: PLR0913
     tasks: Annotated[
         str, typer.Option(help="Names, parted by commas. Default: those that the model was trained on.")
     ] = "",
-    rollouts: Annotated[int, typer.Option(min=1, help="Answers to each problem.")] = 8,
+    rollouts: Annotated[int, typer.Option(metavar="N", min=1, help="Answers to each problem.")] = 8,
     k: Annotated[str, typer.Option(help="The k of pass@k, parted by commas.")] = "1,4,8",
-    problems: Annotated[int, typer.Option(min=1, help="Reserved problems of each task.")] = 50,
+    problems: Annotated[int, typer.Option(metavar="N", min=1, help="Reserved problems of each task.")] = 50,
     against: Annotated[
         str | None, typer.Option(help="Model or run to compare with. Default: a run's own start.")
     ] = None,
@@ -65,10 +65,12 @@ def evaluate(  # noqa: PLR0913
     ] = None,
     max_new_tokens: Annotated[
         int | None,
-        typer.Option(min=1, help="Longest answer of a model in tokens. Default: as in its run, or 64."),
+        typer.Option(
+            metavar="N", min=1, help="Longest answer of a model in tokens. Default: as in its run, or 64."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal answers.")] = 0,
-    show: Annotated[int, typer.Option(min=0, help="Problems whose answers are shown.")] = 0,
+    show: Annotated[int, typer.Option(metavar="N", min=0, help="Problems whose answers are shown.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Judge a model on problems that no run trains on: pass@k with intervals, paired with what it started from."""

@@ -16,9 +16,10 @@ NumberArgument = Annotated[
     int, typer.Argument(metavar="ID", help="Id of a rollout, as murmur rollouts lists it.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
-LastOption = Annotated[int | None, typer.Option(min=1, help="Only the newest rounds, so many.")]
+LastOption = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the newest rounds, so many.")]
 LimitOption = Annotated[
-    int | None, typer.Option(min=1, max=100_000, help="How many; 20 by default, of one round 200.")
+    int | None,
+    typer.Option(metavar="N", min=1, max=100_000, help="How many; 20 by default, of one round 200."),
 ]
 ShowOption = Annotated[
     bool, typer.Option("--show", help="By groups, each with its problem and the right answer; texts whole.")

@@ -55,7 +55,8 @@ def show_task(
         bool, typer.Option("--held-out", help="The problems of evaluation, whose seeds never travel.")
     ] = False,
     params: Annotated[
-        list[str] | None, typer.Option("--param", help="A parameter of the task: --param max_terms=2.")
+        list[str] | None,
+        typer.Option("--param", metavar="KEY=VALUE", help="A parameter of the task, as max_terms=2."),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -92,7 +93,7 @@ def check_data(  # noqa: PLR0913  the keys of a data task
     subset: Annotated[str, typer.Option(help="Of a data set of the hub: its part.")] = "",
     split: Annotated[str, typer.Option(help="Of a data set of the hub: its split.")] = "train",
     revision: Annotated[str, typer.Option(help="Of a data set of the hub: the commit, 40 hex digits.")] = "",
-    rows: Annotated[int, typer.Option(min=0, help="Rows to show.")] = 3,
+    rows: Annotated[int, typer.Option(metavar="N", min=0, help="Rows to show.")] = 3,
     as_json: JsonOption = False,
 ) -> None:
     """Try own questions: some prompts and answers, and the verifier on right answers and on junk."""

@@ -31,7 +31,9 @@ def show_prompt(
         typer.Option("--set", help="Override one key: --set policy.prompt.system='Be brief.'"),
     ] = None,
     task: Annotated[str | None, typer.Option(help="A task of the config. Default: its first.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Which of the task's problems.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, max=2**31 - 1, help="Which of the task's problems.")
+    ] = 0,
     tokens: Annotated[bool, typer.Option("--tokens", help="Every token with its id.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Machine-readable output on standard output.")
