@@ -154,12 +154,16 @@ def _report_end(node: Node, folder: RunFolder, view: RunView) -> None:
 
 
 def tell_next_steps(config: Config, folder: RunFolder, view: RunView) -> None:
+    """The last words of a finished run."""
+    view.say(next_steps(folder, in_swarm=isinstance(config.swarm, DhtConfig)))
+
+
+def next_steps(folder: RunFolder, *, in_swarm: bool) -> str:
     """Where the weights of a finished run lie, and the commands that look at it and take them away: two lines."""
-    in_swarm = isinstance(config.swarm, DhtConfig)
     weights = weights_of(folder)
     ways = [f"look at it: {murmur('stats', folder.path)}"]
     if in_swarm:
         ways.append(f"at its peers: {murmur('peers', folder.path)}")
     if weights.export:
         ways.append(f"take the weights away: {weights.export}")
-    view.say(f"its weights: {weights.newest or 'none saved'}\n{'; '.join(ways)}")
+    return f"its weights: {weights.newest or 'none saved'}\n{'; '.join(ways)}"

@@ -17,7 +17,7 @@ from node.cli import app
 from node.config.schema import parse_config
 from node.export.command import Form, draft_of, export_run
 from node.export.errors import ExportError
-from node.runtime.session import _next_steps, run_session
+from node.runtime.session import next_steps, run_session
 from node.storage.checkpoint import CheckpointError
 from node.storage.run_folder import RunFolder, RunFolderError
 from node.ui.round_columns import columns_for
@@ -135,7 +135,7 @@ def test_a_finished_run_says_how_its_weights_are_taken_away(
     run_session(config, folder, RunView("plain", "one", columns_for(config)), resumed=False)
     finished, weights, commands = capsys.readouterr().out.splitlines()[-3:]
     assert (finished, weights) == (
-        "finished 1 rounds",
+        "finished 1 round",
         "its weights: runs/one/checkpoints/round-00000001",
     )
     assert "stats runs/one" in commands and "peers" not in commands  # it was in no swarm
@@ -143,7 +143,7 @@ def test_a_finished_run_says_how_its_weights_are_taken_away(
     words = shlex.split(command)
     assert CliRunner().invoke(app, words[words.index("export") :]).exit_code == 0
     assert (tmp_path / "my-model" / "config.json").is_file()
-    assert "peers runs/one" in _next_steps(folder, in_swarm=True)
+    assert "peers runs/one" in next_steps(folder, in_swarm=True)
 
 
 def test_an_exported_folder_is_the_start_of_another_run(tmp_path: Path) -> None:

@@ -121,10 +121,10 @@ def test_the_tree_is_a_preset_with_changes() -> None:
     ("change", "message"),
     [
         ({"tree": "branhc"}, "no preset 'branhc'; there are branch, branchgrpo"),
-        ({"tree": {"splitts": {}}}, "did you mean 'splits'"),
+        ({"tree": {"splitts": {}}}, "did you mean 'policy.tree.splits'"),
         ({"tree": {"splits": {}, "eta": 0.0}}, "learn = 'forward'"),
         ({"tree": {"splits": {-1: 2}}}, "counted from 0"),
-        ({"source": {"type": "digits", "layer": 1}}, "did you mean 'layers'"),
+        ({"source": {"type": "digits", "layer": 1}}, "did you mean 'policy.source.layers'"),
     ],
 )
 def test_what_is_wrong_is_named(change: dict[str, object], message: str) -> None:
