@@ -68,7 +68,6 @@ def _told(read: int) -> tuple[bytes, bool]:
 def _score(question: dict[str, Any], write: int) -> NoReturn:
     """In the fork: ends it."""
     try:
-        signal.setitimer(signal.ITIMER_PROF, 0)
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor, stream in ((nothing, 0), (write, 1), (nothing, 2)):
             os.dup2(descriptor, stream)

@@ -15,8 +15,11 @@ import os
 import resource
 import signal
 import sys
+import time
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
+
+LEAST_WAIT, TICK = 0.001, 0.01  # seconds between two looks
 
 
 class Late(BaseException):
@@ -37,36 +40,64 @@ def main() -> None:
     work = _loaded(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_AS, (work.MEMORY_BYTES, work.MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGPROF, _late)
+    allowance = _Allowance()
     greeting = work.greet(sys.argv[2:])
     tell(greeting)
     for line in questions:
-        answer = _answered(work, json.loads(line))
+        answer = _answered(work, json.loads(line), allowance)
         if os.getpid() != owner:
             os._exit(0)  # a fork that the work did not end: its parent answers
         tell({**answer, "cpu": _spent()})
 
 
-def _answered(work: ModuleType, question: dict[str, Any]) -> dict[str, Any]:
+class _Allowance:
+    """Seconds of computing for one question: timers, and the system's limit, which kills what never returns to them.
+
+    The system looks at its timers of computing at whole ticks, and lets a process have 60 ms for 20 on a busy machine.
+    Nothing computes for longer than time goes by, so a timer of time is set, again and again for what is left. Own code
+    may use that one for itself; then there is the other.
+    """
+
+    def __init__(self) -> None:
+        self._until = math.inf  # of this process's computing
+
+    def begin(self, seconds: float) -> None:
+        self._until = time.process_time() + seconds
+        for number in (signal.SIGALRM, signal.SIGPROF):
+            signal.signal(number, self._look)
+        signal.setitimer(signal.ITIMER_PROF, seconds, TICK)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        soft = math.ceil(sum(os.times()[:2]) + seconds) + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+
+    def end(self) -> None:
+        self._until = math.inf
+        for timer in (signal.ITIMER_REAL, signal.ITIMER_PROF):
+            signal.setitimer(timer, 0)
+
+    def _look(self, number: int, _: object) -> None:
+        """Ends the work, once, or waits for the rest of its seconds."""
+        left = self._until - time.process_time()
+        if left <= 0.0:
+            self._until = math.inf
+            raise Late
+        if number == signal.SIGALRM and left < math.inf:
+            signal.setitimer(signal.ITIMER_REAL, max(left, LEAST_WAIT))
+
+
+def _answered(work: ModuleType, question: dict[str, Any], allowance: _Allowance) -> dict[str, Any]:
     try:
-        _allow(question["seconds"])
+        allowance.begin(question["seconds"])
         try:
             answer: dict[str, Any] = work.answer(question)
             return answer
         finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
+            allowance.end()
     except Late:
         return {"late": True}
     except (MemoryError, RecursionError) as error:
         return {"failed": type(error).__name__}
-
-
-def _allow(seconds: float) -> None:
-    """A timer for what runs in the interpreter, and the system's limit, which kills, for what never returns to it."""
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    soft = math.ceil(sum(os.times()[:2]) + seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
 def _spent() -> float:
@@ -81,10 +112,6 @@ def _loaded(file: str) -> ModuleType:
     work = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(work)
     return work
-
-
-def _late(*_: object) -> NoReturn:
-    raise Late
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from policies.rollout import Finish, Group, Problem, Rollout, Segment
@@ -22,6 +21,7 @@ from policies.tasks.task import (
     score_group,
     score_text,
 )
+from swarm.admission.dear_problems import Purse
 from swarm.admission.refusal import Reason, Refusal
 from swarm.errors import DecodeError
 from swarm.wire import images
@@ -43,10 +43,6 @@ PROMPT_ROLLOUTS = 8
 # What a rollout that can be trained on may cost: three to five times what it takes on an idle machine, 45 us of 64
 # tokens and 0.25 ms of 512.
 SECONDS_A_ROLLOUT, SECONDS_A_TOKEN, SECONDS_A_PIXEL = 5e-5, 2e-6, 0.02 / 2**20
-
-
-# CPU seconds of making a peer's problem, beyond which it is dear: most tasks take 1 ms, one 30 to 100.
-PROBLEM_SECONDS = 0.02
 
 
 class DearProblemError(Exception):
@@ -148,9 +144,7 @@ class GroupReader:
     max_characters: int
     fit: Fit = whole
     late: Late = in_time
-    may_be_dear: Callable[[], bool] = lambda: (
-        True
-    )  # whether a problem may take longer than PROBLEM_SECONDS to make
+    purse: Purse | None = None  # what the sender's problems may take; None: as long as they do
 
     def read(self, task: Task, peer: str, shared: SharedGroup) -> ReadGroup:
         """Raises Refusal where fewer than two rollouts can be read; nothing else of theirs is looked at then.
@@ -185,13 +179,13 @@ class GroupReader:
         if not isinstance(task, DrawnTask):
             return task.problem(seed)
         try:
-            with suppress(TaskTimeoutError):
-                return task.first_draw(seed, PROBLEM_SECONDS)
-            if self.may_be_dear():
+            if self.purse is None:
                 return task.first_draw(seed)
+            return self.purse.draw(lambda within: task.first_draw(seed, within))
+        except TaskTimeoutError as error:
+            raise DearProblemError(task.name) from error
         except ReservedError as error:
             raise Refusal(Reason.HELD_OUT, str(error)) from error
-        raise DearProblemError(task.name)
 
     def _reencode(self, shared: SharedRollout) -> Rollout:
         if shared.image:

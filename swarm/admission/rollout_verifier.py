@@ -11,12 +11,12 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from time import monotonic
 
 from policies.rollout import Group
 from policies.tasks.task import HELD_OUT_SEED, ImageTask, Task
 from policies.workers.thread_seconds import collections_held_back, thread_seconds
 from policies.workers.turns import for_peers
+from swarm.admission.dear_problems import DearProblems, Purse
 from swarm.admission.group_reader import (
     LEAST_ROLLOUTS,
     PROMPT_ROLLOUTS,
@@ -33,7 +33,7 @@ from swarm.admission.group_reader import (
     worth_of,
 )
 from swarm.admission.habits import Habits, HabitSettings
-from swarm.admission.peer_records import PeerRecords, Standing
+from swarm.admission.peer_records import PeerRecords
 from swarm.admission.refusal import Reason, Refusal
 from swarm.admission.replay_guard import ReplayGuard
 from swarm.admission.thread_work import ThreadWork
@@ -63,9 +63,6 @@ SECONDS_A_GROUP = 0.002  # that a group which can be trained on may cost beyond 
 # Rollouts of one body without a verdict, after which the rest of it is not looked at: each may cost a verifier's whole
 # time, and 2,048 of them would keep a node from all other peers for minutes.
 MAX_UNJUDGED_OF_BODY = 16
-
-# Of all newcomers together there is one problem a minute that takes longer to make than a peer may ask for.
-SECONDS_A_DEAR_PROBLEM = 60.0
 
 Verified = tuple[Verdict, Group | None]
 
@@ -103,8 +100,8 @@ class RolloutVerifier:
         self.guard = ReplayGuard()
         self.records = PeerRecords(clock, settings.allowed, settings.denied)
         self._tasks, self._encode, self._clock = tasks, encode, clock
-        # When newcomers may have a dear problem: not at once, or every restart would give them one.
-        self._next_dear_problem = monotonic() + SECONDS_A_DEAR_PROBLEM
+        self._dear_problems = DearProblems()
+        self._purse: Purse | None = None  # of whose body is looked into
 
     def verify(self, announcement: Announcement, wire: bytes) -> list[Verified]:
         """One verdict a group, with the group where it was accepted or set aside; one for a refused body.
@@ -114,6 +111,8 @@ class RolloutVerifier:
         """
         if announcement.peer == self.peer:
             return []
+        standing = self.records.standing(announcement.peer)
+        self._purse = self._dear_problems.purse(standing, announcement.host)
         with for_peers(), collections_held_back():
             verified = self._verify_body(announcement, wire)
         verdicts = [verdict for verdict, _ in verified]
@@ -139,7 +138,7 @@ class RolloutVerifier:
             try:
                 verified.append(self._verify_group(body.sender, shared, pixels_left, BODY_SECONDS - over))
             except DearProblemError as dear:  # the others may be as dear
-                detail = f"a problem of {dear} takes too long to make for a newcomer; {left}"
+                detail = f"a problem of {dear} takes too long to make for this peer now; {left}"
                 return [*verified, (Verdict(Outcome.UNUSABLE, body.sender, detail=detail), None)]
             before, worked = worked, thread_seconds()
             if not verified[-1][0].no_verdict:  # those have a bound of their own, and are held against nobody
@@ -255,24 +254,13 @@ class RolloutVerifier:
         earned = MOST_EARNED if self._shows_a_lesson(task, peer, shared) else 0.0
         work = ThreadWork()
         reading, all_of_it = min(GROUP_SECONDS, seconds_left), min(2 * GROUP_SECONDS, seconds_left)
-        reader = self._reader(peer, lambda worth: work.exceeds(reading + min(worth, earned)))
+        reader = self._reader(lambda worth: work.exceeds(reading + min(worth, earned)))
         read = reader.read(task, peer, shared)
         return read.scored(task, lambda worth: work.exceeds(all_of_it + min(worth, earned)))
 
-    def _reader(self, peer: str, late: Late) -> GroupReader:
+    def _reader(self, late: Late) -> GroupReader:
         limits = self.settings
-        return GroupReader(
-            self._encode, limits.max_characters, limits.fit, late, lambda: self._may_be_dear(peer)
-        )
-
-    def _may_be_dear(self, peer: str) -> bool:
-        """Whether a problem of this peer may take long: always of a known one, and of any other now and then."""
-        if self.records.standing(peer) is Standing.KNOWN:
-            return True
-        if monotonic() < self._next_dear_problem:
-            return False
-        self._next_dear_problem = monotonic() + SECONDS_A_DEAR_PROBLEM
-        return True
+        return GroupReader(self._encode, limits.max_characters, limits.fit, late, self._purse)
 
     def _shows_a_lesson(self, task: Task, peer: str, shared: SharedGroup) -> bool:
         """Whether two rollouts of a large group of text have unlike rewards, and at least half of it is new.
@@ -289,7 +277,7 @@ class RolloutVerifier:
         if _claim(extremes[0]) == _claim(extremes[1]):
             return False
         try:
-            pair = self._reader(peer, in_time).read(task, peer, replace(shared, rollouts=extremes))
+            pair = self._reader(in_time).read(task, peer, replace(shared, rollouts=extremes))
             return not pair.scored(task, in_time).group.zero_advantage
         except Refusal:
             return False

@@ -13,12 +13,12 @@ import pytest
 
 from policies.tasks.verifiers import regex
 from policies.tasks.verifiers.build import build_verifier
-from policies.workers import pool
+from policies.workers import child, pool
 from policies.workers.pool import Worker, pool_cpu_seconds
 from policies.workers.turns import Turns, for_peers
 
 WORK = """
-import os, signal
+import os, signal, time
 MEMORY_BYTES = 2**30
 def input_of_a_child():
     import subprocess
@@ -33,6 +33,11 @@ def answer(question):
     if do == "deep":
         deep = lambda n: deep(n + 1)
         deep(0)
+    if do == "sleep": time.sleep(question["seconds"] + 0.1)
+    if do == "alarm":
+        signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.alarm(60)
+        while True: pass
     if do == "exit": os._exit(3)
     if do == "fork" and os.fork() == 0: return {"is": "the fork"}
     if do == "read": return {"is": os.read(0, 99).decode() + input_of_a_child()}
@@ -66,11 +71,39 @@ def test_every_way_not_to_end_ends_and_the_next_question_is_answered(worker: Wor
         ("power", {"late": True}),
         ("memory", {"failed": "MemoryError"}),
         ("deep", {"failed": "RecursionError"}),
+        ("alarm", {"late": True}),  # of the work's own, in place of ours
         ("exit", {"failed": "its process ended (EOFError)"}),
     ):
         answer = worker.ask(do=do)
         assert {key: answer[key] for key in told} == told, do
         assert "is" in worker.ask(do="work")
+
+
+def test_what_waits_does_not_compute(worker: Worker) -> None:
+    """The timer is one of time, and is set again for what is left."""
+    assert "is" in worker.ask(do="sleep")
+
+
+def test_the_timer_of_time_ends_work_once_and_only_when_its_computing_is_used_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    computed, waits = 0.0, []
+    monkeypatch.setattr(child.time, "process_time", lambda: computed)
+    monkeypatch.setattr(child.signal, "setitimer", lambda timer, seconds, *_: waits.append(round(seconds, 6)))
+    monkeypatch.setattr(child.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(child.resource, "setrlimit", lambda *_: None)
+    allowance = child._Allowance()
+    allowance.begin(0.02)
+    computed = 0.015
+    allowance._look(signal.SIGALRM, None)
+    assert waits[-1] == 0.005
+    computed = 0.0199
+    allowance._look(signal.SIGALRM, None)
+    assert waits[-1] == child.LEAST_WAIT
+    computed = 0.02
+    with pytest.raises(child.Late):
+        allowance._look(signal.SIGALRM, None)
+    allowance._look(signal.SIGPROF, None)  # one that comes behind ends nothing else
 
 
 def test_its_computing_is_counted_and_a_process_does_not_grow_old(
