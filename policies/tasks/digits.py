@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +66,7 @@ def _grey(image: Image) -> npt.NDArray[np.float32]:
     return np.asarray(grey / 127.5 - 1, dtype=np.float32).reshape(-1)
 
 
+@lru_cache(maxsize=64)
 def _cells(length: int) -> npt.NDArray[np.float32]:
     """Weights (8, length) that average `length` pixels into 8 cells of equal width; each row sums to 1."""
     edges = np.linspace(0, length, SIDE + 1)[:, None]

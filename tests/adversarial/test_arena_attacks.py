@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -17,8 +16,8 @@ import pytest
 from fakes import NODE, ManualClock, encode
 
 from node.bench.arena.attacks import ATTACKS, PHRASE, SYBILS
-from node.bench.arena.cell import play_cell
-from node.bench.arena.defences import DEFAULT, UNDEFENDED
+from node.bench.arena.cell import ArenaCell, play_cell
+from node.bench.arena.defences import DEFAULT, UNDEFENDED, Defence
 from node.bench.arena.hostile import Gang, honest_address, members_of
 from node.bench.arena.population import ArenaPlan
 from node.bench.kit.trained_node import ROUND_SECONDS
@@ -243,20 +242,26 @@ def test_lies_about_rewards_are_counted_and_change_nothing() -> None:
 def test_names_at_one_address_share_a_place(names: int) -> None:
     """Beside six honest peers: 0.12 to 0.20 in runs, where a place for each name would be 0.5 to 0.87."""
     door = Door.open(f"sybils_{names}", honest=6)
-    door.play(30)
+    assert door.play(30)["accepted"]
     share = sum(door.drawn[peer] for peer in door.gang.peers) / door.drawn.total()
     assert share <= 0.25, share
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # about 100 CPU seconds, on a machine that may be shared
-@pytest.mark.parametrize("attack", ["text_injection", "code_injection"])
-def test_a_trained_policy_takes_a_phrase_up_undefended_and_not_by_default(
-    attack: str, tmp_path: Path
-) -> None:
-    plan = ArenaPlan(4, 50, 0.25)
-    cells = [
-        play_cell(ATTACKS[attack], defence, 0, plan, lambda line: None) for defence in (UNDEFENDED, DEFAULT)
-    ]
-    assert cells[0].marked > cells[1].marked and cells[1].marked <= 0.05
-    assert cells[1].flagged > 0.0 == cells[1].blamed
+def test_a_trained_policy_takes_a_phrase_up_undefended_and_not_by_default() -> None:
+    undefended, default = trained("text_injection", UNDEFENDED), trained("text_injection", DEFAULT)
+    assert undefended.marked > default.marked and default.marked <= 0.05
+    assert default.flagged > 0.0 == default.blamed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_trained_policy_takes_no_code_up_by_default_and_knows_who_sends_it() -> None:
+    """Undefended it is not taken up either, in three seeds: nothing is said of that."""
+    default = trained("code_injection", DEFAULT)
+    assert default.marked <= 0.05 and default.flagged > 0.0 == default.blamed
+
+
+def trained(attack: str, defence: Defence) -> ArenaCell:
+    return play_cell(ATTACKS[attack], defence, 0, ArenaPlan(4, 50, 0.25), lambda line: None)

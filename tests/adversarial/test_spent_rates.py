@@ -6,12 +6,15 @@ import asyncio
 import hashlib
 import random
 import socket
+from collections import Counter
 from collections.abc import Sequence
 from types import SimpleNamespace
 
 import pytest
 from announcing import MANIFEST, NOW, announce
 from hivemind.dht.protocol import DHTProtocol
+from hivemind.dht.routing import DHTID
+from hivemind.p2p import PeerID
 from hivemind.proto import dht_pb2
 
 from swarm.discovery.announcement_filter import AnnouncementFilter
@@ -135,3 +138,29 @@ def test_one_caller_gets_so_many_keys_of_the_dht_and_others_theirs(monkeypatch: 
     asyncio.run(run())
     assert answered == ["mallory"] * 4 + ["alice"]
     assert dht_protocol.refused["request_rate"] == before + 1
+
+
+def test_a_question_for_twenty_thousand_keys_is_answered_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer took up to 1.7 s and 2.5 MB."""
+    monkeypatch.setattr(dht_protocol, "refused", counted := Counter[str]())
+    protocol = dht_protocol.GuardedProtocol(_initialized_with_create=True)
+    request = dht_pb2.FindRequest(keys=[bytes(20)] * 20_000)
+    with pytest.raises(DecodeError, match="at most 16"):
+        asyncio.run(protocol.rpc_find(request, SimpleNamespace(remote_id="mallory")))
+    assert counted == {"request_size": 1}
+
+
+def test_an_id_beside_an_epochs_key_brings_nobody_into_the_routing_table(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    met: list[object] = []
+
+    async def meet(self: object, node_id: object, peer_id: object, responded: bool = True) -> None:
+        met.append(node_id)
+
+    monkeypatch.setattr(DHTProtocol, "update_routing_table", meet)
+    monkeypatch.setattr(dht_protocol, "refused", counted := Counter[str]())
+    protocol = dht_protocol.GuardedProtocol(_initialized_with_create=True)
+    beside = DHTID.generate(source="an epoch's key")
+    asyncio.run(protocol.update_routing_table(beside, PeerID(b"mallory")))
+    assert (met, counted) == ([], {"node_id": 1})
