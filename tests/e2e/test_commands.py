@@ -22,7 +22,7 @@ def test_config_show_resolves_presets_and_overrides(tmp_path: Path) -> None:
 def test_wrong_key_exits_2_and_names_the_right_one(tmp_path: Path) -> None:
     failed = murmur("run", "tiny", "--set", "sampler.locl=3", cwd=tmp_path)
     assert failed.returncode == 2
-    assert failed.stderr.strip() == "murmur: sampler.locl: unknown key; did you mean 'local'?"
+    assert failed.stderr.strip() == "murmur: sampler.locl: unknown key; did you mean 'sampler.local'?"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -191,7 +191,7 @@ def test_what_keeps_a_repository_from_being_loaded_is_told(
         except Exception as cause:  # as transformers does
             raise OSError("some/model does not appear to have what is needed") from cause
 
-    monkeypatch.setattr("policies.text.model.AutoConfig.from_pretrained", failing)
+    monkeypatch.setattr("policies.text.model.check_sizes", failing)
     with pytest.raises(PolicyError, match=words):
         load(ModelSettings(path="some/model"), CPU)
 
