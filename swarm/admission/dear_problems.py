@@ -72,12 +72,14 @@ class Purse:
     standing: Standing
     host: str
 
-    def draw(self, make: Callable[[float], Problem]) -> Problem:
+    def draw(self, make: Callable[[float], Problem], promising: bool) -> Problem:
         """The problem that `make` makes within so many CPU seconds. Raises what it raises.
 
+        No budget is for a group that its own sender says there is nothing to learn from (not `promising`).
         A draw that had no more than anybody's costs no budget, or who asks in vain would keep others from theirs.
         """
-        within, started = self.problems.seconds(self.standing, self.host), thread_seconds()
+        within = self.problems.seconds(self.standing, self.host) if promising else PROBLEM_SECONDS
+        started = thread_seconds()
         try:
             return make(within)
         finally:

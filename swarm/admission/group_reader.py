@@ -169,19 +169,21 @@ class GroupReader:
         if refusals and len(pairs) < LEAST_ROLLOUTS:
             raise refusals[0]
         return ReadGroup(
-            Group(self._problem(task, shared.seed), tuple(own for _, own in pairs), origin=peer),
+            Group(self._problem(task, shared), tuple(own for _, own in pairs), origin=peer),
             replace(shared, rollouts=tuple(rollout for rollout, _ in pairs)),
             tuple(refusal.reason for refusal in refusals),
         )
 
-    def _problem(self, task: Task, seed: int) -> Problem:
+    def _problem(self, task: Task, shared: SharedGroup) -> Problem:
         """One draw alone: a peer may look for seeds that take ten, each of which takes 0.1 s in some tasks."""
+        seed = shared.seed
         if not isinstance(task, DrawnTask):
             return task.problem(seed)
+        promising = len({rollout.claimed_reward for rollout in shared.rollouts}) > 1
         try:
             if self.purse is None:
                 return task.first_draw(seed)
-            return self.purse.draw(lambda within: task.first_draw(seed, within))
+            return self.purse.draw(lambda within: task.first_draw(seed, within), promising)
         except TaskTimeoutError as error:
             raise DearProblemError(task.name) from error
         except ReservedError as error:

@@ -110,6 +110,14 @@ def test_a_known_peer_s_are_made_until_its_budget_is_spent_and_later_again() -> 
     assert door.ask(ALICE) is Outcome.ACCEPTED
 
 
+def test_none_is_made_for_a_group_that_its_sender_says_teaches_nothing() -> None:
+    door = Door.open(ALICE)
+    equal = group(7, ["it is 1", "it is 2"])  # both wrong, as they claim
+    [(verdict, _)] = door.verifier.verify(*offer(body([equal, group(8)], ALICE)))
+    assert (verdict.outcome, door.task.asked) == (Outcome.UNUSABLE, [PROBLEM_SECONDS])
+    assert door.ask(ALICE) is Outcome.ACCEPTED
+
+
 def test_a_seed_that_takes_several_draws_is_refused_after_one() -> None:
     """An attacker can look for seeds whose first ten draws are all kept for evaluation."""
     door = Door.open(ALICE)
