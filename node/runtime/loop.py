@@ -16,7 +16,7 @@ from typing import Protocol
 from node.config.schema import Config
 from node.config.sections.sampler import SamplerConfig
 from node.runtime.notices import Notices
-from node.runtime.problems import problems_of, with_settled_seeds
+from node.runtime.problems import problems_of, with_canonical_seeds
 from node.runtime.round_events import (
     RoundOutcome,
     Stopwatch,
@@ -155,8 +155,8 @@ def _offer(node: Node, groups: Sequence[Group]) -> None:
     node.verifier.habits.note(groups)
     node.curriculum.note(groups)
     if groups:
-        settled = with_settled_seeds(groups, node.tasks)
-        node.gossip.publish(settled, node.round, node.policy.version, node.policy.fingerprint)
+        named = with_canonical_seeds(groups, node.tasks)
+        node.gossip.publish(named, node.round, node.policy.version, node.policy.fingerprint)
 
 
 def keep(node: Node, outcome: RoundOutcome, event: RoundEvent, refused_values: Mapping[str, int]) -> None:

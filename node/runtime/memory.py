@@ -16,7 +16,7 @@ from policies.tasks.task import TaskError
 from policies.text.arithmetic import has_bfloat16
 from policies.text.engine.memory_plan import free_bytes
 from policies.text.memory.configuration import read_configuration
-from policies.text.memory.estimate import Estimate, Load, build_of
+from policies.text.memory.estimate import Estimate, Load, model_size
 from policies.text.memory.fit import Choice, Fit, fit_of
 from policies.text.memory.shape import Shape, shape_of
 from policies.text.settings import ModelSettings, TextSettings
@@ -56,7 +56,7 @@ def plan_memory(config: Config, device: torch.device, free: int | None = None) -
         return shape_of(library, model, autocast=settings.trainer.bf16 is True)
 
     if cuda and settings.trainer.token_budget == "auto":
-        build = build_of(shaper(policy.model), policy.model)
+        build = model_size(shaper(policy.model), policy.model)
         settings = by_card(settings, build, card_bytes(device))
     choice = Choice(policy.model, settings, load_of(config))
     return fit_of(choice, free_bytes(device) if free is None else free, shaper, cuda=cuda)

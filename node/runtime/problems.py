@@ -44,12 +44,12 @@ def problems_of(
     return draw
 
 
-def with_settled_seeds(groups: Iterable[Group], tasks: Mapping[str, Task]) -> list[Group]:
+def with_canonical_seeds(groups: Iterable[Group], tasks: Mapping[str, Task]) -> list[Group]:
     """The groups as peers take them: a problem is named by the seed whose first draw it is."""
-    return [_with_settled_seed(group, tasks[group.problem.task]) for group in groups]
+    return [_with_canonical_seed(group, tasks[group.problem.task]) for group in groups]
 
 
-def _with_settled_seed(group: Group, task: Task) -> Group:
+def _with_canonical_seed(group: Group, task: Task) -> Group:
     if not isinstance(task, DrawnTask):
         return group
-    return replace(group, problem=replace(group.problem, seed=task.settled_seed(group.problem.seed)))
+    return replace(group, problem=replace(group.problem, seed=task.canonical_seed(group.problem.seed)))

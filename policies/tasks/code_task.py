@@ -40,8 +40,8 @@ class CodeTask:
     def problem(self, seed: int) -> Problem:
         return self.drawn.problem(seed)
 
-    def settled_seed(self, seed: int) -> int:
-        return self.drawn.settled_seed(seed)
+    def canonical_seed(self, seed: int) -> int:
+        return self.drawn.canonical_seed(seed)
 
     def first_draw(self, seed: int, within: float | None = None) -> Problem:
         return self.drawn.first_draw(seed, within)

@@ -72,8 +72,8 @@ class GymTask:
     def problem(self, seed: int) -> Problem:
         return self.drawn.problem(seed)
 
-    def settled_seed(self, seed: int) -> int:
-        return self.drawn.settled_seed(seed)
+    def canonical_seed(self, seed: int) -> int:
+        return self.drawn.canonical_seed(seed)
 
     def first_draw(self, seed: int, within: float | None = None) -> Problem:
         return self.drawn.first_draw(seed, within)
@@ -81,7 +81,7 @@ class GymTask:
     def score(self, problem: Problem, completion: str) -> float | None:
         """1.0 or 0.0 by an own verifier; a share of 1, or no verdict, where the sandboxed scorer gives that."""
         if isinstance(self.scorer, SandboxScorer):
-            return self.scorer.score(self.settled_seed(problem.seed), answer_part(completion).strip())
+            return self.scorer.score(self.canonical_seed(problem.seed), answer_part(completion).strip())
         return float(self.scorer(completion, problem.answer))
 
 

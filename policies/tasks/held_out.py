@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from policies.rollout import Problem
 from policies.seeds import derive_seed
@@ -15,10 +16,9 @@ from policies.tasks.task import HELD_OUT_SEED, TRAIN_SEEDS, TaskError
 
 HELD_OUT = 10  # one prompt in so many
 DRAWS = 240  # among so many of a task of many prompts, none is held out for one seed in 10^11
+KEPT_SEEDS, KEPT_DRAWS = 4096, 16  # of one task, in memory
 
-
-KEPT_SEEDS = 4096
-KEPT_DRAWS = 16
+Kept = TypeVar("Kept")
 
 
 class ReservedError(TaskError):
@@ -27,28 +27,32 @@ class ReservedError(TaskError):
 
 @dataclass(slots=True)
 class DrawnProblems:
-    """The problems that `make` gives a task's seeds, each on its seed's side. A draw is not made twice in a row."""
+    """The problems that `make` gives a task's seeds, each on its seed's side. A draw is not made twice in a row.
+
+    Thread-safe: a node draws its own problems while peers' groups are examined.
+    """
 
     task: str
     make: Callable[[int, float | None], tuple[str, str]]  # prompt and answer of a draw, within CPU seconds
     # An evaluation asks for the same problems again and again, and finding a reserved one takes some ten draws.
-    _settled: dict[int, int] = field(default_factory=dict)
+    _canonical: dict[int, int] = field(default_factory=dict)
     _made: dict[int, tuple[str, str]] = field(default_factory=dict)
 
     def problem(self, seed: int) -> Problem:
         """Raises TaskError, as `seed_on_its_side` does."""
-        return Problem(self.task, seed, *self._drawn(self.settled_seed(seed)))
+        return Problem(self.task, seed, *self._drawn(self.canonical_seed(seed)))
 
-    def settled_seed(self, seed: int) -> int:
-        """The seed whose first draw is this one's problem. It is its own settled seed. Raises TaskError."""
-        if seed not in self._settled:
-            if len(self._settled) >= KEPT_SEEDS:
-                self._settled.clear()
-            self._settled[seed] = seed_on_its_side(self.task, seed, lambda drawn: self._drawn(drawn)[0])
-        return self._settled[seed]
+    def canonical_seed(self, seed: int) -> int:
+        """The seed whose first draw is this one's problem. It is its own canonical seed. Raises TaskError."""
+        known = self._canonical.get(seed)
+        if known is not None:
+            return known
+        found = seed_on_its_side(self.task, seed, lambda drawn: self._drawn(drawn)[0])
+        _keep(self._canonical, seed, found, KEPT_SEEDS)
+        return found
 
     def first_draw(self, seed: int, within: float | None = None) -> Problem:
-        """The problem of a settled seed, at the cost of one draw of so many CPU seconds at most.
+        """The problem of a canonical seed, at the cost of one draw of so many CPU seconds at most.
 
         Raises ReservedError for any other seed, TaskTimeoutError beyond the seconds.
         """
@@ -58,11 +62,18 @@ class DrawnProblems:
         return Problem(self.task, seed, *made)
 
     def _drawn(self, seed: int, within: float | None = None) -> tuple[str, str]:
-        if seed not in self._made:
-            if len(self._made) >= KEPT_DRAWS:
-                self._made.clear()
-            self._made[seed] = self.make(seed, within)
-        return self._made[seed]
+        made = self._made.get(seed)
+        if made is None:
+            made = self.make(seed, within)
+            _keep(self._made, seed, made, KEPT_DRAWS)
+        return made
+
+
+def _keep(kept: dict[int, Kept], seed: int, value: Kept, most: int) -> None:
+    """Another thread may make room at any moment: what was kept may be gone when it is looked for."""
+    if len(kept) >= most:
+        kept.clear()
+    kept[seed] = value
 
 
 def is_held_out(task: str, prompt: str) -> bool:

@@ -85,12 +85,12 @@ class RowTask(TextTask, Protocol):
 class DrawnTask(TextTask, Protocol):
     """A task some of whose seeds take several draws to a problem on their side (see `held_out`)."""
 
-    def settled_seed(self, seed: int) -> int:
+    def canonical_seed(self, seed: int) -> int:
         """The seed whose first draw is this one's problem."""
         ...
 
     def first_draw(self, seed: int, within: float | None = None) -> Problem:
-        """The problem of a settled seed, at the cost of one draw of so many CPU seconds at most.
+        """The problem of a canonical seed, at the cost of one draw of so many CPU seconds at most.
 
         Raises ReservedError for any other seed, TaskTimeoutError beyond the seconds.
         """

@@ -25,7 +25,7 @@ from policies.text.loading.weights import load_weights, parameters_of, plain_mod
 from policies.text.proof import Proof, Proofs
 from policies.text.scoring import TrainerProof
 from policies.text.settings import GenerationSettings, ModelSettings, TextSettings
-from policies.text.token_budget import Build, by_card, card_bytes
+from policies.text.token_budget import ModelSize, by_card, card_bytes
 from policies.text.trainer import GroupTrainer, NothingToTrainError
 
 WEIGHTS_FOLDER = "weights"
@@ -50,7 +50,7 @@ class TextPolicy:
         """
         base = plain_model(model)
         settings = settings.settled(bfloat16=has_bfloat16(base.device))
-        settings = by_card(settings, Build.of_model(base), card_bytes(base.device))
+        settings = by_card(settings, ModelSize.of_model(base), card_bytes(base.device))
         self._settings = settings
         generation = settings.generation
         self._model = model

@@ -29,7 +29,7 @@ GUESSED_TENSORS = 34
 
 
 @dataclass(frozen=True, slots=True)
-class Build:
+class ModelSize:
     """What of a model decides how much room there is."""
 
     resident: int  # bytes of the weights, adapters included
@@ -40,7 +40,7 @@ class Build:
     widest: int
 
     @classmethod
-    def of_model(cls, model: PreTrainedModel) -> Build:
+    def of_model(cls, model: PreTrainedModel) -> ModelSize:
         """Of a loaded one, with the adapters in it."""
         weights = list(model.parameters())
         config = model.config.get_text_config()
@@ -54,7 +54,7 @@ class Build:
         )
 
 
-def tokens_for(build: Build, settings: TextSettings, card: int) -> int:
+def tokens_for(build: ModelSize, settings: TextSettings, card: int) -> int:
     """Tokens of a micro-batch on a card of `card` bytes. `settings` say already whether bfloat16 is on."""
     trainer = settings.trainer
     size = 2 if trainer.bf16 is True else 4
@@ -76,7 +76,7 @@ def card_bytes(device: torch.device) -> int | None:
     return int(torch.cuda.get_device_properties(device).total_memory)
 
 
-def by_card(settings: TextSettings, build: Build, card: int | None) -> TextSettings:
+def by_card(settings: TextSettings, build: ModelSize, card: int | None) -> TextSettings:
     """`settings` with the budget of the card in place of `auto`; as they are without a card."""
     if card is None or settings.trainer.token_budget != "auto":
         return settings

@@ -21,7 +21,7 @@ from policies.tasks.task import (
     score_group,
     score_text,
 )
-from swarm.admission.dear_problems import Purse
+from swarm.admission.costly_problems import PeerBudget
 from swarm.admission.refusal import Reason, Refusal
 from swarm.errors import DecodeError
 from swarm.wire import images
@@ -45,7 +45,7 @@ PROMPT_ROLLOUTS = 8
 SECONDS_A_ROLLOUT, SECONDS_A_TOKEN, SECONDS_A_PIXEL = 5e-5, 2e-6, 0.02 / 2**20
 
 
-class DearProblemError(Exception):
+class CostlyProblemError(Exception):
     """A group's problem takes longer to make than its sender may ask for; the message is the task's name."""
 
 
@@ -144,7 +144,7 @@ class GroupReader:
     max_characters: int
     fit: Fit = whole
     late: Late = in_time
-    purse: Purse | None = None  # what the sender's problems may take; None: as long as they do
+    budget: PeerBudget | None = None  # what the sender's problems may take; None: as long as they do
 
     def read(self, task: Task, peer: str, shared: SharedGroup) -> ReadGroup:
         """Raises Refusal where fewer than two rollouts can be read; nothing else of theirs is looked at then.
@@ -181,11 +181,11 @@ class GroupReader:
             return task.problem(seed)
         promising = len({rollout.claimed_reward for rollout in shared.rollouts}) > 1
         try:
-            if self.purse is None:
+            if self.budget is None:
                 return task.first_draw(seed)
-            return self.purse.draw(lambda within: task.first_draw(seed, within), promising)
+            return self.budget.draw(lambda within: task.first_draw(seed, within), promising)
         except TaskTimeoutError as error:
-            raise DearProblemError(task.name) from error
+            raise CostlyProblemError(task.name) from error
         except ReservedError as error:
             raise Refusal(Reason.HELD_OUT, str(error)) from error
 

@@ -16,11 +16,11 @@ from policies.rollout import Group
 from policies.tasks.task import HELD_OUT_SEED, ImageTask, Task
 from policies.workers.thread_seconds import collections_held_back, thread_seconds
 from policies.workers.turns import for_peers
-from swarm.admission.dear_problems import DearProblems, Purse
+from swarm.admission.costly_problems import CostlyProblems, PeerBudget
 from swarm.admission.group_reader import (
     LEAST_ROLLOUTS,
     PROMPT_ROLLOUTS,
-    DearProblemError,
+    CostlyProblemError,
     Encode,
     Fit,
     GroupReader,
@@ -100,8 +100,8 @@ class RolloutVerifier:
         self.guard = ReplayGuard()
         self.records = PeerRecords(clock, settings.allowed, settings.denied)
         self._tasks, self._encode, self._clock = tasks, encode, clock
-        self._dear_problems = DearProblems()
-        self._purse: Purse | None = None  # of whose body is looked into
+        self._costly_problems = CostlyProblems()
+        self._budget: PeerBudget | None = None  # of whose body is looked into
 
     def verify(self, announcement: Announcement, wire: bytes) -> list[Verified]:
         """One verdict a group, with the group where it was accepted or set aside; one for a refused body.
@@ -112,7 +112,7 @@ class RolloutVerifier:
         if announcement.peer == self.peer:
             return []
         standing = self.records.standing(announcement.peer)
-        self._purse = self._dear_problems.purse(standing, announcement.host)
+        self._budget = self._costly_problems.of_peer(standing, announcement.host)
         with for_peers(), collections_held_back():
             verified = self._verify_body(announcement, wire)
         verdicts = [verdict for verdict, _ in verified]
@@ -137,8 +137,8 @@ class RolloutVerifier:
                 return [*verified, (_broken_off(body.sender, verified, left), None)]
             try:
                 verified.append(self._verify_group(body.sender, shared, pixels_left, BODY_SECONDS - over))
-            except DearProblemError as dear:  # the others may be as dear
-                detail = f"a problem of {dear} takes too long to make for this peer now; {left}"
+            except CostlyProblemError as costly:  # the others may be as costly
+                detail = f"a problem of {costly} takes too long to make for this peer now; {left}"
                 return [*verified, (Verdict(Outcome.UNUSABLE, body.sender, detail=detail), None)]
             before, worked = worked, thread_seconds()
             if not verified[-1][0].no_verdict:  # those have a bound of their own, and are held against nobody
@@ -244,7 +244,7 @@ class RolloutVerifier:
             raise Refusal(Reason.TASK, "not a task of this swarm")
         try:
             return self._rescore(task, peer, shared, seconds_left)
-        except (Refusal, DearProblemError):
+        except (Refusal, CostlyProblemError):
             raise
         except Exception as error:  # the peer inbox: no text may end it through a faulty task
             log.error("task %s failed on a group of %s: %s", task.name, peer, type(error).__name__)
@@ -260,7 +260,7 @@ class RolloutVerifier:
 
     def _reader(self, late: Late) -> GroupReader:
         limits = self.settings
-        return GroupReader(self._encode, limits.max_characters, limits.fit, late, self._purse)
+        return GroupReader(self._encode, limits.max_characters, limits.fit, late, self._budget)
 
     def _shows_a_lesson(self, task: Task, peer: str, shared: SharedGroup) -> bool:
         """Whether two rollouts of a large group of text have unlike rewards, and at least half of it is new.

@@ -18,7 +18,7 @@ from policies.text.head import CACHED_NUMBERS, KEPT_BYTES, REUSED_NUMBERS
 from policies.text.memory.shape import Shape
 from policies.text.scoring import least_saving
 from policies.text.settings import ModelSettings, TextSettings
-from policies.text.token_budget import BACKWARD_TENSORS, CUDA_OVERHEAD, OPTIMISER_BYTES, Build
+from policies.text.token_budget import BACKWARD_TENSORS, CUDA_OVERHEAD, OPTIMISER_BYTES, ModelSize
 
 # Bytes of a number in NF4 with double quantisation: half a byte, and scales of blocks of 64 that are themselves packed.
 FOUR_BIT = 0.5 + 1 / 64 + 4 / (64 * 256)
@@ -121,9 +121,9 @@ def estimate(
     )
 
 
-def build_of(shape: Shape, model: ModelSettings) -> Build:
+def model_size(shape: Shape, model: ModelSettings) -> ModelSize:
     """What of a planned model decides its micro-batches."""
-    return Build(
+    return ModelSize(
         resident=weight_bytes(shape, model),
         copied=0 if model.four_bit else shape.numbers,
         trained_bytes=shape.trained_numbers * shape.trained_itemsize,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from policies.tasks.held_out import DrawnProblems, ReservedError, is_held_out
@@ -40,18 +43,18 @@ def test_a_problem_is_drawn_once() -> None:
 def test_a_seed_that_is_drawn_anew_has_a_settled_one_with_the_same_problem() -> None:
     problems = DrawnProblems(TASK, Draws())
     seed = seed_that(fits=False)
-    settled = problems.settled_seed(seed)
-    assert settled != seed and problems.settled_seed(settled) == settled
+    canonical = problems.canonical_seed(seed)
+    assert canonical != seed and problems.canonical_seed(canonical) == canonical
     assert problems.problem(seed).seed == seed
-    assert problems.problem(seed).prompt == problems.first_draw(settled).prompt
+    assert problems.problem(seed).prompt == problems.first_draw(canonical).prompt
     with pytest.raises(ReservedError, match=f"first draw of seed {seed}"):
         problems.first_draw(seed)
 
 
 def test_a_reserved_problem_s_first_draw_is_reserved() -> None:
     problems = DrawnProblems(TASK, Draws())
-    settled = problems.settled_seed(HELD_OUT_SEED)
-    assert is_held_out(TASK, problems.first_draw(settled).prompt)
+    canonical = problems.canonical_seed(HELD_OUT_SEED)
+    assert is_held_out(TASK, problems.first_draw(canonical).prompt)
     other = next(s for s in range(HELD_OUT_SEED, HELD_OUT_SEED + 99) if not is_held_out(TASK, f"prompt {s}"))
     with pytest.raises(ReservedError):
         problems.first_draw(other)
@@ -66,3 +69,19 @@ def test_what_came_too_late_is_drawn_again() -> None:
     assert problems.first_draw(seed).answer == f"answer {seed}"
     assert draws.made == [seed, seed]
     assert problems.first_draw(seed, 0.01).answer == f"answer {seed}"  # it is known by now
+
+
+def test_two_threads_that_make_room_for_each_other_miss_nothing() -> None:
+    problems = DrawnProblems(TASK, Draws())
+    seeds = [seed for seed in range(4000) if not is_held_out(TASK, f"prompt {seed}")]
+
+    def played(first: int) -> bool:
+        return all(problems.problem(seed).prompt == f"prompt {seed}" for seed in seeds[first::2])
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            assert all(threads.map(played, (0, 1)))
+    finally:
+        sys.setswitchinterval(before)

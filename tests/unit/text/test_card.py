@@ -15,14 +15,14 @@ from tiny_text import tiny_model
 from policies.text import arithmetic
 from policies.text import token_budget as budgets
 from policies.text.arithmetic import has_bfloat16, prepare_device
-from policies.text.memory.estimate import build_of
+from policies.text.memory.estimate import model_size
 from policies.text.memory.shape import shape_of
 from policies.text.model import attach_lora
 from policies.text.settings import PLAIN_TOKENS, LoraSettings, ModelSettings, TextSettings
-from policies.text.token_budget import Build, by_card, card_bytes, tokens_for
+from policies.text.token_budget import ModelSize, by_card, card_bytes, tokens_for
 
 GB = 1_000_000_000
-FULL = Build(
+FULL = ModelSize(
     resident=4 * 134_515_008,
     copied=134_515_008,
     trained_bytes=4 * 134_515_008,
@@ -30,7 +30,7 @@ FULL = Build(
     hidden=576,
     widest=1536,
 )
-SEVEN = Build(
+SEVEN = ModelSize(
     resident=2 * 7_600_000_000,
     copied=7_600_000_000,
     trained_bytes=4 * 40_000_000,
@@ -117,13 +117,13 @@ def test_on_cuda_auto_follows_the_card() -> None:
     ],
 )
 def test_a_micro_batch_is_what_the_card_has_room_for(
-    build: Build, card: int, trainer: dict[str, object], tokens: int
+    build: ModelSize, card: int, trainer: dict[str, object], tokens: int
 ) -> None:
     assert tokens_for(build, settings_of(**trainer).settled(bfloat16=True), card) == tokens
 
 
 def test_a_budget_that_is_set_stays_and_a_cpu_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    build = Build.of_model(tiny_model())
+    build = ModelSize.of_model(tiny_model())
     for device, budget, expected in (("cpu", "auto", PLAIN_TOKENS), ("cuda", 300, 300)):
         monkeypatch.setattr(
             torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=80 * GB)
@@ -140,10 +140,10 @@ def test_a_loaded_model_and_a_planned_one_get_the_same() -> None:
         model = tiny_model()
         settings = ModelSettings(path="tiny", lora=lora)
         shape = shape_of(model.config, settings)
-        planned = build_of(shape, settings)
+        planned = model_size(shape, settings)
         if lora is not None:
             attach_lora(model, lora, 0)
-        loaded = Build.of_model(model)
+        loaded = ModelSize.of_model(model)
         assert (loaded.resident, loaded.trained_bytes) == (planned.resident, planned.trained_bytes)
         assert lora is not None or loaded.copied == planned.copied
         assert (loaded.layers, loaded.hidden, loaded.widest) == (

@@ -1,10 +1,10 @@
-"""Dear problems: processor time for problems that take longer to make than a peer may ask for.
+"""Costly problems: processor time for problems that take longer to make than a peer may ask for.
 
 Before an answer can be judged its problem has to be made, from a seed that its sender chose and at a cost that nobody
 knows beforehand. What takes longer than PROBLEM_SECONDS is paid for from budgets: of the sender's address, of its
 subnet, and of its kind, known peers or newcomers. A budget fills as time goes by. A problem is begun where all three
 have something left, and what it takes is taken off, below nothing if need be. So in any t seconds those of one kind
-take RATES[kind] * (t + BURST) + DEAR_SECONDS at most, whatever seeds are sent, and however many names send them.
+take RATES[kind] * (t + BURST) + COSTLY_SECONDS at most, whatever seeds are sent, and however many names send them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from swarm.sampling.newcomer_places import subnet_of
 
 # CPU seconds of a problem that anybody may ask for: in most tasks one takes 1 ms, in one of them 30 to 100.
 PROBLEM_SECONDS = 0.02
-DEAR_SECONDS = 1.0  # of one that a budget pays for; ten times what any task takes here, for slower machines
-RATES = {Standing.KNOWN: 0.1, Standing.NEWCOMER: 0.01}  # of one core, for all dear problems of a kind
+COSTLY_SECONDS = 1.0  # of one that a budget pays for; ten times what any task takes here, for slower machines
+RATES = {Standing.KNOWN: 0.1, Standing.NEWCOMER: 0.01}  # of one core, for all costly problems of a kind
 # Of that, for one address and for one subnet: names at one place leave most of it to others.
 ADDRESS_SHARE, SUBNET_SHARE = 1 / 8, 1 / 4
 BURST = 60.0  # seconds over which a budget fills
@@ -29,7 +29,7 @@ BURST = 60.0  # seconds over which a budget fills
 _Budget = tuple[Standing, str, float]  # kind, address or subnet ("" for all), CPU seconds a second
 
 
-class DearProblems:
+class CostlyProblems:
     """The budgets of one node. Not thread-safe."""
 
     def __init__(self, now: Callable[[], float] = monotonic) -> None:
@@ -39,14 +39,14 @@ class DearProblems:
         rate = RATES[Standing.NEWCOMER]
         self._left = {(Standing.NEWCOMER, "", rate): (-BURST * rate, now())}
 
-    def purse(self, standing: Standing, host: str) -> Purse:
+    def of_peer(self, standing: Standing, host: str) -> PeerBudget:
         """What a peer at `host`, an IP address or "", may have its problems made from."""
-        return Purse(self, standing, host)
+        return PeerBudget(self, standing, host)
 
     def seconds(self, standing: Standing, host: str) -> float:
         """CPU seconds that the next problem may take."""
         paid = all(self._level(budget) > 0.0 for budget in _budgets(standing, host))
-        return DEAR_SECONDS if paid else PROBLEM_SECONDS
+        return COSTLY_SECONDS if paid else PROBLEM_SECONDS
 
     def spend(self, standing: Standing, host: str, seconds: float) -> None:
         """Notes what a problem took; one that anybody may ask for costs no budget."""
@@ -65,10 +65,10 @@ class DearProblems:
 
 
 @dataclass(frozen=True, slots=True)
-class Purse:
+class PeerBudget:
     """What one peer's problems may take."""
 
-    problems: DearProblems
+    problems: CostlyProblems
     standing: Standing
     host: str
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fakes import ALICE, NODE, SWARM, ManualClock, body, encode, offer
 
-from node.runtime.problems import with_settled_seeds
+from node.runtime.problems import with_canonical_seeds
 from policies.rollout import Finish, Group, Rollout, Segment
 from policies.tasks import build_task
 from policies.tasks.gym import GymTask, gym_installed
@@ -26,12 +26,12 @@ def sampled(task: GymTask, seed: int) -> Group:
     return Group(problem, rollouts)
 
 
-def test_a_problem_of_several_draws_reaches_a_peer_under_its_settled_seed() -> None:
+def test_a_problem_of_several_draws_reaches_a_peer_under_its_canonical_seed() -> None:
     task = build_task(TaskSpec("rg:gcd"))
     assert isinstance(task, GymTask)
-    seed = next(seed for seed in range(200) if task.settled_seed(seed) != seed)
+    seed = next(seed for seed in range(200) if task.canonical_seed(seed) != seed)
     group = sampled(task, seed)
-    [settled] = with_settled_seeds([group], {task.name: task})
+    [settled] = with_canonical_seeds([group], {task.name: task})
     assert settled.problem.prompt == group.problem.prompt and settled.problem.seed != seed
     door = RolloutVerifier(SWARM, NODE, {task.name: task}, encode, ManualClock())
     [(verdict, accepted)] = door.verify(*offer(body([settled], ALICE)))

@@ -13,14 +13,14 @@ from policies.rollout import Problem
 from policies.tasks.held_out import ReservedError
 from policies.tasks.task import TaskTimeoutError
 from policies.workers.thread_seconds import charge
-from swarm.admission.dear_problems import (
+from swarm.admission.costly_problems import (
     ADDRESS_SHARE,
     BURST,
-    DEAR_SECONDS,
+    COSTLY_SECONDS,
     PROBLEM_SECONDS,
     RATES,
     SUBNET_SHARE,
-    DearProblems,
+    CostlyProblems,
 )
 from swarm.admission.peer_records import Standing
 from swarm.admission.refusal import Reason
@@ -30,14 +30,14 @@ from swarm.admission.verdict import Outcome
 RESERVED = 9  # a seed whose first draw is kept for evaluation
 
 
-class Dear(Addition):
+class Costly(Addition):
     """Problems that take COST seconds to make."""
 
     def __init__(self, cost: float = 0.06) -> None:
         self.cost = cost
         self.asked: list[float | None] = []
 
-    def settled_seed(self, seed: int) -> int:
+    def canonical_seed(self, seed: int) -> int:
         return seed
 
     def first_draw(self, seed: int, within: float | None = None) -> Problem:
@@ -54,17 +54,17 @@ class Dear(Addition):
 class Door:
     """A verifier whose budgets fill by `now`, and what bodies of one group came to."""
 
-    task: Dear
+    task: Costly
     verifier: RolloutVerifier
     clock: ManualClock
     seed: int = 1000
 
     @classmethod
     def open(cls, *allowed: str, cost: float = 0.06) -> Door:
-        task, clock = Dear(cost), ManualClock()
+        task, clock = Costly(cost), ManualClock()
         limits = VerifierLimits(allowed=frozenset(allowed))
         verifier = RolloutVerifier(SWARM, NODE, {task.name: task}, encode, clock, limits)
-        verifier._dear_problems = DearProblems(clock)
+        verifier._costly_problems = CostlyProblems(clock)
         return cls(task, verifier, clock)
 
     def ask(self, peer: str, host: str = "10.0.0.1") -> Outcome:
@@ -123,7 +123,7 @@ def test_a_seed_that_takes_several_draws_is_refused_after_one() -> None:
     door = Door.open(ALICE)
     [(verdict, _)] = door.verifier.verify(*offer(body([group(RESERVED)], ALICE)))
     assert (verdict.outcome, verdict.reason) == (Outcome.REFUSED, Reason.HELD_OUT)
-    assert door.task.asked == [DEAR_SECONDS]
+    assert door.task.asked == [COSTLY_SECONDS]
 
 
 asks = st.tuples(
@@ -132,12 +132,12 @@ asks = st.tuples(
 
 
 @given(st.lists(asks, max_size=200))
-def test_dear_problems_take_a_share_of_a_core_whatever_is_asked(
+def test_costly_problems_take_a_share_of_a_core_whatever_is_asked(
     asked: list[tuple[bool, int, int, float, float]],
 ) -> None:
     """Known names too: they are cheap where another task of the swarm is."""
     clock = ManualClock()
-    problems, began = DearProblems(clock), clock.now
+    problems, began = CostlyProblems(clock), clock.now
     spent: dict[tuple[Standing, str], float] = defaultdict(float)
     for is_known, subnet, host, cost, waited in asked:
         clock.now += waited
@@ -150,13 +150,13 @@ def test_dear_problems_take_a_share_of_a_core_whatever_is_asked(
             spent[standing, whose] += min(cost, within)
     for (standing, whose), seconds in spent.items():
         share = 1.0 if whose == "all" else SUBNET_SHARE if "subnet" in whose else ADDRESS_SHARE
-        bound = RATES[standing] * share * (clock.now - began + BURST) + DEAR_SECONDS
+        bound = RATES[standing] * share * (clock.now - began + BURST) + COSTLY_SECONDS
         assert seconds <= bound + 1e-9
 
 
 def test_budgets_that_are_full_again_take_no_memory() -> None:
     clock = ManualClock()
-    problems = DearProblems(clock)
+    problems = CostlyProblems(clock)
     for number in range(300):
         problems.spend(Standing.KNOWN, f"10.{number % 250}.{number}.1", 0.03)
         clock.now += 60.0
