@@ -120,7 +120,9 @@ class Door:
             GROUPS,
             np.random.default_rng(self.round),
             self.clock(),
-            lambda waiting, count, generator: records.select([c.peer for c in waiting], count, generator),
+            lambda waiting, count, generator: records.select(
+                [c.peer for c in waiting], count, generator, hold=self.pool.settings.max_age
+            ),
         )
         self.drawn.update(group.origin or "" for group in drawn)
         batch = [TrainGroup(group, group_relative(group.rewards)) for group in (*own, *drawn)]
