@@ -107,6 +107,7 @@ class PeerRecords:
         self._lock = threading.Lock()
         self._records: dict[str, PeerRecord] = {}
         self._touched: set[str] = set()
+        self._held = HeldPlaces()  # of this node's updates
 
     def trust(self, allowed: Iterable[str], denied: Iterable[str]) -> None:
         """The owner's word from now on, in place of what was said before."""
@@ -188,8 +189,10 @@ class PeerRecords:
             hosts = {peer: self.record(peer).host for peer in standings}
         offered = [peers[place] for place in places]
         known = lambda peer: standings[peer] is Standing.KNOWN  # noqa: E731
-        sources = self._sources(hold) if hold is not None else {}
-        held = HeldPlaces.among(sources, count, generator) if sources else None
+        held = None
+        if hold is not None and (sources := self._sources(hold)):
+            held = self._held
+            held.begin(sources, count)
         return [places[index] for index in fair_select(offered, hosts, known, count, generator, held)]
 
     def _sources(self, seconds: float) -> dict[str, str]:
