@@ -231,8 +231,8 @@ def guarded(node: Node, batch: Sequence[TrainGroup]) -> list[TrainGroup]:
     kept = []
     for found in map(node.verifier.habits.guard, batch):
         kept.append(found.member)
-        if found.masked and (peer := found.member.group.origin):
-            node.verifier.records.note_habit(peer)
+        if peer := found.member.group.origin:
+            node.verifier.records.note_trained(peer, found.masked > 0)
     return fair_weights(kept)
 
 

@@ -28,6 +28,10 @@ RESTING_FAULTS, FAULTS_FOR_A_GROUP = 4.0, 2.0
 RESTING_REFUSALS, REFUSALS_FOR_A_GROUP = 32.0, 8.0
 # Honest peers meet these too: they run another tokenizer, resume, are slow, or were copied.
 BLAMELESS = frozenset({Reason.REPLAY, Reason.STALE, Reason.LENGTH, Reason.ENCODING, Reason.FAULT})
+LEAST_HABITS, HABIT_SHARE = (
+    3.0,
+    0.5,
+)  # groups with a part left out, and of all, that make it a habit of the peer
 LEAST_MEASURED = 8  # groups, below which nothing is said of usefulness: one group's cosine is off by 0.2
 REMEMBERED = 50  # measured groups that count; a peer that has changed shows it after as many
 MAX_PEERS = 4096  # 1 MB; the one that was silent longest is forgotten first
@@ -50,10 +54,20 @@ class PeerRecord:
     at: float = 0.0
     host: str = ""  # that its last delivered body was fetched from
     delivered: float = 0.0  # Unix time of that
-    habits: float = 0.0  # groups in updates of which a part was left out, as it was this peer's habit
+    trained: float = 0.0  # groups in updates
+    habits: float = 0.0  # of those, groups of which a part was left out, as nobody else writes it
     pull: float = 0.0  # mean over its groups of what `note_usefulness` is told; later ones count more
     scatter: float = 0.0  # variance of that of a single group
     measured: int = 0  # groups
+
+    @property
+    def has_a_habit(self) -> bool:
+        """Whether most of what it sends has a part that nobody else writes.
+
+        That part alone is left out of updates with less ado, and blames nobody: an honest policy that breaks down
+        repeats itself for some rounds.
+        """
+        return self.habits >= max(LEAST_HABITS, HABIT_SHARE * self.trained)
 
     @property
     def usefulness(self) -> float | None:
@@ -92,6 +106,7 @@ class PeerRecord:
             refused=refused,
             undelivered=left * self.undelivered,
             at=now,
+            trained=left * self.trained,
             habits=left * self.habits,
         )
 
@@ -134,11 +149,13 @@ class PeerRecords:
             heard = replace(record, good=good, useless=useless, refused=refused)
             self._keep(peer, replace(heard, host=host, delivered=record.at))
 
-    def note_habit(self, peer: str) -> None:
-        """A part of a group of this peer was left out of an update: nobody else writes it."""
+    def note_trained(self, peer: str, masked: bool) -> None:
+        """A group of this peer was in an update; `masked`: but for a part, which nobody else writes."""
         with self._lock:
             record = self._current(peer)
-            self._keep(peer, replace(record, habits=record.habits + 1.0))
+            self._keep(
+                peer, replace(record, trained=record.trained + 1.0, habits=record.habits + float(masked))
+            )
 
     def note_usefulness(self, peer: str, cosine: float) -> None:
         """What one more group of this peer was worth (`OwnDirections`). Does not fade: what comes later counts more."""
@@ -209,7 +226,7 @@ class PeerRecords:
             return f"its owner says {'deny' if peer in self._denied else 'allow'}"
         record = self.record(peer)
         counts = {"groups to learn from": record.good, "others": record.useless, **record.refused}
-        counts |= {"not delivered": record.undelivered, "with a habit": record.habits}
+        counts |= {"not delivered": record.undelivered, _habit_words(record): record.habits}
         return ", ".join(f"{what} {count:.1f}" for what, count in counts.items() if count >= 0.05)
 
     def drain_touched(self) -> set[str]:
@@ -247,6 +264,10 @@ class PeerRecords:
 
 def _too_many(refused: float, least: float, bearable: float) -> bool:
     return refused >= least and refused > bearable
+
+
+def _habit_words(record: PeerRecord) -> str:
+    return "with a habit" if record.has_a_habit else "in part left out"
 
 
 def _read(plain: Mapping[str, Any]) -> PeerRecord:

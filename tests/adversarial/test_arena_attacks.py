@@ -130,8 +130,8 @@ class Door:
         share = mass(batch[0])
         for guarded, fair in zip(found, fair_weights([one.member for one in found]), strict=True):
             peer = guarded.member.group.origin
-            if guarded.masked and peer:
-                records.note_habit(peer)
+            if peer:
+                records.note_trained(peer, guarded.masked > 0)
             if peer in self.gang.peers:
                 self.guarded.append(guarded)
                 self.weighed.append(mass(fair) / share)

@@ -131,9 +131,22 @@ def test_the_number_of_records_is_bounded_and_the_longest_silent_goes_first() ->
 def test_habits_are_counted() -> None:
     records = PeerRecords(Clock())
     for count in (1, 2, 3):
-        records.note_habit(BOB)
-        assert records.record(BOB).habits == count
+        records.note_trained(BOB, masked=True)
+        records.note_trained(BOB, masked=False)
+        assert (records.record(BOB).habits, records.record(BOB).trained) == (count, 2 * count)
     assert records.drain_touched() == {BOB} and records.record(EVE) == PeerRecord(at=1000.0)
+
+
+@pytest.mark.parametrize(
+    ("masked", "whole", "habit"), [(2, 0, False), (3, 0, True), (3, 3, True), (3, 4, False), (40, 41, False)]
+)
+def test_a_peer_has_a_habit_where_most_of_its_groups_do(masked: int, whole: int, habit: bool) -> None:
+    """An honest policy that breaks down repeats itself for some rounds: left out, and nobody is blamed."""
+    records = PeerRecords(Clock())
+    for number in range(masked + whole):
+        records.note_trained(BOB, masked=number < masked)
+    assert records.record(BOB).has_a_habit is habit
+    assert ("with a habit" in records.reason(BOB)) is habit
 
 
 def test_usefulness_is_the_mean_of_enough_groups_with_its_error_and_does_not_fade() -> None:
@@ -195,8 +208,8 @@ def test_a_reason_names_what_counts_and_the_owner_s_word_before_all() -> None:
     records.note_delivered(
         BOB, HOST, [*_passed(count=2), *_passed(Outcome.SET_ASIDE, 1), *_refused(Reason.STALE)]
     )
-    records.note_habit(BOB)
-    assert records.reason(BOB) == "groups to learn from 2.0, others 1.0, stale 1.0, with a habit 1.0"
+    records.note_trained(BOB, masked=True)
+    assert records.reason(BOB) == "groups to learn from 2.0, others 1.0, stale 1.0, in part left out 1.0"
     assert (records.reason("friend"), records.reason(EVE)) == ("its owner says allow", "its owner says deny")
     clock.now += 4.1 * HALF_LIFE  # 2 fade to 0.12, and 1 to 0.06
     assert records.reason(BOB).startswith("groups to learn from 0.1, others 0.1, ")
