@@ -69,8 +69,8 @@ WIDE = {
 OLD = {"n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 256, "initializer_range": 0.15}
 WINDOW = {"head_dim": 12, "sliding_window": 6}
 EXPERTS = {"moe_intermediate_size": 32, "num_experts_per_tok": 2}
-# One of each kind: learned positions, dropout and skipped layers, windows as arguments and as masks, softcaps, experts
-# stacked and routed with jitter, latents, sinks, recurrent states.
+# One of each kind: learned positions, dropout and skipped layers, windows as arguments and as masks, softcaps, layers
+# of unequal widths, experts stacked and routed with jitter, latents, sinks, recurrent states.
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": WIDE,
     "gpt2": OLD,
@@ -89,6 +89,17 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "biogpt": WIDE,
     "gemma3_text": {**WIDE, **WINDOW},
     "gemma2": {**WIDE, **WINDOW},
+    "gemma3n_text": {
+        **WIDE,
+        **WINDOW,
+        "intermediate_size": [48, 96, 48],
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        "vocab_size_per_layer_input": len(tiny_tokenizer()),
+        "hidden_size_per_layer_input": 8,
+        "num_kv_shared_layers": 0,
+        "laurel_rank": 8,
+        "activation_sparsity_pattern": [0.0] * 3,
+    },
     "qwen2_moe": {
         **WIDE,
         **EXPERTS,
