@@ -12,10 +12,14 @@ from pydantic_core import CoreSchema
 from policies.setting_words import words_of
 
 LARGEST = 2**63 - 1  # whole number that torch, SQLite and numpy all hold
+LARGEST_FRACTION = (
+    1e9  # of seconds, a lock can be waited for no longer; of anything else, float32 holds its square
+)
+SMALLEST_FRACTION = 1e-30  # above 0: float32 holds what is divided by it
 
 
 class Settings(BaseModel):
-    """Frozen, and refuses keys it does not know, numbers that are not finite, and those that no library holds."""
+    """Frozen. Refuses keys it does not know, and numbers that are not finite or that no library reckons with."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -24,6 +28,10 @@ class Settings(BaseModel):
     def _fits(cls, value: Any) -> Any:
         if isinstance(value, int) and abs(value) > LARGEST:
             raise ValueError(f"must be at most {LARGEST}; it is {value:.3e}")
+        if isinstance(value, float) and abs(value) > LARGEST_FRACTION:
+            raise ValueError(f"must be at most {LARGEST_FRACTION:g}; it is {value:g}")
+        if isinstance(value, float) and 0 < abs(value) < SMALLEST_FRACTION:
+            raise ValueError(f"must be 0, or at least {SMALLEST_FRACTION:g}; it is {value:g}")
         if isinstance(value, str) and "\0" in value:
             raise ValueError("has a zero character, which no path or name can have: leave it out")
         return value

@@ -100,6 +100,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         backslash = "\\" in str(error)
         hint = "; in single quotes a backslash is one, as in pattern = '\\d+'" if backslash else ""
         raise ConfigError(f"{path}: not valid TOML: {error}{hint}") from None
+    except ValueError:
+        raise ConfigError(f"{path}: not valid TOML: a number of over 4,300 digits") from None
 
 
 def _lay_over(tree: dict[str, Any], override: str) -> None:
@@ -117,5 +119,9 @@ def _lay_over(tree: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {path}: {key} is a value, not a section")
     try:
         branch[last] = tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except tomllib.TOMLDecodeError:
+        branch[last] = text
+    except ValueError:  # a number of over 4,300 digits
+        raise ConfigError(f"--set {path}: no number is this long: choose a smaller one") from None
+    except RecursionError:
         branch[last] = text

@@ -23,7 +23,7 @@ from node.config.sections.swarm import SiloConfig, SwarmConfig
 from node.config.sections.tasks import TaskConfig
 from node.config.sections.tracking import TrackingConfig
 from node.config.sections.trust import TrustConfig
-from policies.settings import Settings
+from policies.settings import LARGEST, Settings
 from policies.strategies.settings import GrpoSettings
 from policies.tasks.data_task import DIGESTS, is_data
 
@@ -35,6 +35,9 @@ RENAMED = {
     "foreign_share": "external_share",
     "twin": "silo_baseline",
 }
+
+
+MAX_BITS = 1000  # of a whole number; a float holds 1023
 
 
 class ConfigError(ValueError):
@@ -54,7 +57,7 @@ class Config(Settings):
     """CPU threads for torch; with 0 those of OMP_NUM_THREADS, else one for the embedded policy and the digits, and for
     other models as many as the cores that are free as the run begins."""
     identity: str = ""
-    """Path of the key file, seen from the config's folder. Empty: `identity.key` in the run folder."""
+    """Path of the key file. Empty: `identity.key` in the run folder."""
     tasks: tuple[TaskConfig, ...] = Field(min_length=1)
     """What the policy is trained on."""
     policy: PolicyConfig = EmbeddedPolicyConfig()
@@ -125,7 +128,20 @@ class Config(Settings):
 
 def parse_config(tree: Mapping[str, Any]) -> Config:
     """Checks a plain tree. Raises ConfigError."""
+    if key := _key_of_endless_number(tree):
+        raise ConfigError(f"{key}: must be at most {LARGEST}; it is a number of over 300 digits")
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(explain(error, Config, RENAMED)) from None
+
+
+def _key_of_endless_number(value: Any, key: str = "") -> str | None:
+    """The key of a whole number that no float holds: pydantic itself fails on one, and Python may not print it."""
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        return key
+    parts = (
+        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    )
+    found = (_key_of_endless_number(part, f"{key}.{name}" if key else str(name)) for name, part in parts)
+    return next((each for each in found if each is not None), None)

@@ -10,6 +10,7 @@ from node.config.sections.variant import type_or
 from policies.settings import Settings
 from swarm.errors import InviteError
 from swarm.limits import MAX_SHARD_DEPTH, MAX_SHARED_ROWS
+from swarm.wire.manifest import MAX_EPOCH, MIN_EPOCH
 from swarm.wire.multiaddr import Address
 
 MB = 1e6
@@ -61,7 +62,7 @@ class DhtConfig(Settings):
     """Find nodes of the same swarm on the local network by mDNS, and be found there."""
     relay: bool = False
     """Carry the traffic of nodes behind NATs, up to 4 GiB a circuit. For bootstraps on a good line."""
-    epoch_seconds: float = Field(default=60.0, gt=0)
+    epoch_seconds: float = Field(default=60.0, ge=MIN_EPOCH, le=MAX_EPOCH)
     """Length of a gossip epoch. Part of the swarm id."""
     shard_depth: int = Field(default=0, ge=0, le=MAX_SHARD_DEPTH)
     """log2 of the shards of announcements: 0 up to 40 nodes, then log2(nodes / 24). Part of the swarm id."""
