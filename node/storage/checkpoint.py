@@ -34,7 +34,6 @@ class NodeState:
     peers: Any = None  # what `PeerRecords.snapshot` gave
     habits: Any = None  # what `Habits.snapshot` gave
     rates: Any = None  # what `SuccessRates.snapshot` gave, of an adaptive draw
-    directions: Any = None  # what `OwnDirections.snapshot` gave
     format: int = FORMAT
 
 
@@ -83,7 +82,7 @@ class Checkpoints:
             return None
         newest = found[-1]
         try:
-            state = _read_state(json.loads((newest / STATE).read_text(encoding="utf-8")))
+            state = _read_state(json.loads((newest / STATE).read_text(encoding="utf-8")), round_of(newest))
             policy.load(newest / "policy")
         except Exception as error:  # the formats' readers fail on damaged files in ways of their own
             raise CheckpointError(self.advice(newest, error)) from error
@@ -105,7 +104,7 @@ class Checkpoints:
 
         Raises CheckpointError with those that there are.
         """
-        found = self._all()
+        found = [path for path in self._all() if (path / STATE).is_file()]
         if not found:
             raise CheckpointError(
                 f"{self._folder} holds no checkpoint yet: a run writes one every checkpoint.every rounds, on Ctrl-C "
@@ -123,7 +122,8 @@ class Checkpoints:
         )
 
     def _all(self) -> list[Path]:
-        return sorted(path for path in self._folder.glob("round-" + "[0-9]" * 8) if (path / STATE).is_file())
+        """Those that lost a file too: a name was given to whole ones alone, so that is damage, to be told."""
+        return sorted(path for path in self._folder.glob("round-" + "[0-9]" * 8) if path.is_dir())
 
 
 def round_of(checkpoint: Path) -> int:
@@ -152,13 +152,18 @@ def _name(round_number: int) -> str:
     return f"round-{round_number:08d}"
 
 
-def _read_state(data: Any) -> NodeState:
-    """Raises ValueError for a format that is not read, TypeError for fields that are not those of its format."""
+def _read_state(data: Any, round_number: int) -> NodeState:
+    """Raises ValueError for a format that is not read, TypeError for fields that are not those of its format.
+
+    The round has to be that of the folder's name: a copy under another name would be trained on from a wrong place.
+    """
     if not isinstance(data, dict):
         raise TypeError("it holds no state of a run")
     state: dict[str, Any] = data
     written = state.get("format")
     if written != FORMAT and written not in RENAMED:
         raise ValueError(f"format {written}, this murmur reads {FORMAT}")
+    if state.get("round") != round_number:
+        raise ValueError(f"its state is that of round {state.get('round')}")
     names = RENAMED.get(written, {})
     return NodeState(**{names.get(name, name): value for name, value in state.items()} | {"format": FORMAT})

@@ -32,9 +32,7 @@ def open_store(path: Path, schema: str) -> sqlite3.Connection:
         # The loop and its signal handling stay in one thread; the check guards against a second writer.
         db = sqlite3.connect(path, timeout=30)
         try:
-            found = int(db.execute("PRAGMA user_version").fetchone()[0])
-            if found > VERSION:
-                raise StoreError(f"{path} is of a later version of murmur: update murmur, or move it away")
+            _check_version(db, path)
             db.execute("PRAGMA journal_mode=WAL")
             db.executescript(schema)
             db.execute(f"PRAGMA user_version={VERSION}")
@@ -42,6 +40,11 @@ def open_store(path: Path, schema: str) -> sqlite3.Connection:
             db.close()
             raise
     return db
+
+
+def _check_version(db: sqlite3.Connection, path: Path) -> None:
+    if int(db.execute("PRAGMA user_version").fetchone()[0]) > VERSION:
+        raise StoreError(f"{path} is of a later version of murmur: update murmur, or move it away")
 
 
 @contextmanager
@@ -52,6 +55,7 @@ def reading(path: Path, table: str) -> Iterator[sqlite3.Connection | None]:
         return
     uri = f"{path.absolute().as_uri()}?mode=ro"
     with explained(path), closing(sqlite3.connect(uri, uri=True, timeout=30)) as db:
+        _check_version(db, path)
         found = db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
         yield db if found else None
 
@@ -62,9 +66,13 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise StoreError(
-            f"{path} cannot be used ({error}): see that its disk has space and lets itself be written"
-        ) from error
+        if "locked" in str(error):
+            help = "another program has it open and writes: end that one"
+        elif path.is_dir() or "no such" in str(error):
+            help = "it is no event store: move it away; checkpoints do not need it"
+        else:
+            help = "see that its disk has space and lets itself be written"
+        raise StoreError(f"{path} cannot be used ({error}): {help}") from error
     except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
         raise StoreError(
             f"{path} is damaged or of another version ({error}): move it away; checkpoints do not need it"

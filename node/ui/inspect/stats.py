@@ -65,7 +65,8 @@ def show_stats(folder: RunFolder, last: int | None, *, as_json: bool) -> None:
     if as_json:
         return console.out(plain_json(asdict(stats) | {"weights": asdict(weights)}), highlight=False)
     if not stats.rounds:
-        return console.print(f"{folder.path}: no round is finished so far")
+        played = f"the figures of its rounds are gone with its event store; {weights.words}"
+        return console.print(f"{folder.path}: {played if weights.round else 'no round is finished so far'}")
     rate = f"{stats.tokens / stats.seconds:,.0f} tokens a second, " if stats.seconds else ""
     console.print(
         f"{folder.path}: {counted(stats.rounds, 'round')}, {stats.seconds / stats.rounds:.2f} s a round, {rate}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -71,13 +72,45 @@ def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "state", ["", "{}", '{"round": 1}', '{"round": 1, "pool": [], "guard": {}, "format": 99}']
+    "state",
+    [
+        "",
+        "{}",
+        '{"round": NaN, "pool": [], "guard": {}, "rollouts": {}, "format": 5}',
+        '{"round": 1}',
+        '{"round": 1, "pool": [], "guard": {}, "format": 99}',
+    ],
 )
 def test_broken_state_is_named(tmp_path: Path, state: str) -> None:
     checkpoints = Checkpoints(tmp_path, keep=1)
     save(checkpoints, 1)
     (tmp_path / "round-00000001" / "state.json").write_text(state)
     with pytest.raises(CheckpointError, match="round-00000001"):
+        checkpoints.load_latest(Weights())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("lost", ["state.json", "policy/weights", "."])
+def test_a_checkpoint_that_lost_a_file_is_damage_and_never_passed_over(tmp_path: Path, lost: str) -> None:
+    """An older one would be gone on with without a word, and the damaged one kept as the newest when its round ends."""
+    checkpoints = Checkpoints(tmp_path, keep=3)
+    save(checkpoints, 1)
+    save(checkpoints, 2)
+    if lost == ".":
+        shutil.rmtree(tmp_path / "round-00000002")
+        (tmp_path / "round-00000002").mkdir()
+    else:
+        (tmp_path / "round-00000002" / lost).unlink()
+    with pytest.raises(
+        CheckpointError, match=r"round-00000002 cannot be read .*move it away; round-00000001 is"
+    ):
+        checkpoints.load_latest(Weights())  # type: ignore[arg-type]
+
+
+def test_a_checkpoint_under_the_name_of_another_round_is_refused(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=3)
+    save(checkpoints, 1)
+    (tmp_path / "round-00000001").rename(tmp_path / "round-00000007")
+    with pytest.raises(CheckpointError, match="its state is that of round 1"):
         checkpoints.load_latest(Weights())  # type: ignore[arg-type]
 
 

@@ -24,7 +24,7 @@ from node.storage.rollout_rows import (
     RoundRollouts,
     ScoredGroup,
 )
-from node.storage.store_file import StoreError
+from node.storage.store_file import StoreError, explained
 from policies.rollout import Finish, Group, Image, Problem, Rollout, Segment
 
 ALICE, BOB = "12D3KooWAliceAlice", "12D3KooWBobBob"
@@ -178,6 +178,20 @@ def test_a_store_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
         db.execute("PRAGMA user_version=99")
     with pytest.raises(StoreError, match="later version of murmur: update"):
         Store(tmp_path / "s")
+    with pytest.raises(StoreError, match="later version of murmur: update"):
+        History(tmp_path / "s").rounds()
+
+
+def test_what_keeps_a_store_from_being_used_is_told_with_what_helps(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StoreError, match="it is no event store: move it away"):
+        History(tmp_path / "folder").rounds()
+    with closing(Store(tmp_path / "s", BOUND)), closing(sqlite3.connect(tmp_path / "s")) as db:
+        db.executescript("DROP TABLE rollouts; CREATE TABLE rollouts (other)")
+    with pytest.raises(StoreError, match=r"no such column.*: it is no event store: move it away"):
+        RolloutHistory(tmp_path / "s").find(RolloutQuery())
+    with pytest.raises(StoreError, match="another program has it open"), explained(tmp_path / "s"):
+        raise sqlite3.OperationalError("database is locked")
 
 
 def test_the_files_are_their_owners_alone(tmp_path: Path) -> None:
