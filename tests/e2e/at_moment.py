@@ -39,12 +39,12 @@ class Moment:
                 self._come()
             load(module)
             if self._name:
-                self._watch(module)
+                self.watch(module)
 
         spec.loader.exec_module = loaded  # type: ignore[method-assign]
         return spec
 
-    def _watch(self, module: ModuleType) -> None:
+    def watch(self, module: ModuleType) -> None:
         *owners, name = self._name.split(".")
         owner = functools.reduce(getattr, owners, module)
         watched = getattr(owner, name)
@@ -68,6 +68,10 @@ class Moment:
 if __name__ == "__main__":
     _, where, calls, names, *arguments = sys.argv
     signals = [signal.Signals[f"SIG{name}"] for name in names.split(",")]
-    sys.meta_path.insert(0, Moment(where, int(calls), signals))  # type: ignore[arg-type]
+    moment = Moment(where, int(calls), signals)
+    if there := sys.modules.get(where.partition(":")[0]):
+        moment.watch(there)
+    else:
+        sys.meta_path.insert(0, moment)  # type: ignore[arg-type]
     sys.argv = ["murmur", *arguments]
     main()
