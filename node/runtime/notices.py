@@ -28,6 +28,10 @@ MANY_CUT, FEW_CUT = 0.5, 0.25
 ROUNDS_WITHOUT_SIGNAL = 3
 ROUNDS_BETWEEN = 50  # in which it is not said again
 
+NOTHING_JUDGED = (
+    f"{ROUNDS_WITHOUT_SIGNAL} rounds in a row gave no verdict on any rollout, so nothing is learned: end the run, mend "
+    "what logs/node.log names, and try it with `murmur tasks check`"
+)
 CLOCK_RIGHT = "no clock is off any more, as far as this node can tell"
 
 Key = TypeVar("Key")
@@ -105,7 +109,8 @@ class Notices:
         self._without_signal = self._without_signal + 1 if _no_signal(event) else 0
         if self._without_signal >= ROUNDS_WITHOUT_SIGNAL and event.round >= self._silent_until:
             self._silent_until = event.round + ROUNDS_BETWEEN
-            self._new.append(LifeEvent(event.round, "no signal", _no_signal_note(event.reward)))
+            note = NOTHING_JUDGED if _nothing_judged(event) else _no_signal_note(event.reward)
+            self._new.append(LifeEvent(event.round, "no signal", note))
         self._unjudged = self._unjudged or event.no_verdict > 0
         self._cut = event.cut_share >= (FEW_CUT if self._cut else MANY_CUT)
 
@@ -139,8 +144,9 @@ class Notices:
 
 def _no_verdict_note(count: int) -> str:
     return (
-        f"left out of this round: {counted(count, 'rollout')} whose verifier came to no end in time, which the log "
-        "names. A pattern that repeats a repetition, as (a+)+ does, is the usual cause"
+        f"left out of this round: {counted(count, 'rollout')} without a verdict. logs/node.log says why: an own "
+        "verifier or task raised an error, took too long, or gave no number from 0 to 1; or a pattern repeats a "
+        "repetition, as (a+)+ does"
     )
 
 
@@ -154,6 +160,10 @@ def _skipped_note(count: int) -> str:
 def _no_signal(event: RoundEvent) -> bool:
     """Whether a round had rollouts, and no group whose rewards differ."""
     return event.loss is None and event.diverged is None and event.tokens > 0
+
+
+def _nothing_judged(event: RoundEvent) -> bool:
+    return event.no_verdict > 0 and not event.rewards_by_task
 
 
 def _no_signal_note(reward: float) -> str:

@@ -91,10 +91,6 @@ def test_silence_is_told_when_it_begins_and_ends() -> None:
         notices.after_round(replace(event, round=number, alone=alone), [], [], set())
     assert [(notice.round, notice.what) for notice in notices.drain()] == [(2, "alone"), (4, "heard")]
     assert notices.drain() == []
-    late = Notices()  # of a node that begins when all others have gone
-    late.after_round(replace(event, round=1, alone=True), [], [], set())
-    [told] = late.drain()
-    assert (told.round, told.what) == (1, "alone") and "no peers heard" in told.note
 
 
 def test_many_cut_rollouts_are_told_once_with_what_to_do() -> None:
@@ -122,6 +118,16 @@ def test_three_rounds_without_signal_are_told_now_and_then_with_what_helps() -> 
         solved.after_round(replace(ROUND, round=number, loss=None, reward=1.0), [], [], set())
         idle.after_round(replace(ROUND, round=number, loss=None, tokens=0), [], [], set())
     assert "harder rows" in solved.drain()[-1].note and not idle.drain()
+
+
+def test_rounds_without_any_verdict_are_not_taken_for_hard_ones() -> None:
+    notices = Notices()
+    for number in range(3):
+        event = replace(ROUND, round=number, loss=None, reward=0.0, rewards_by_task={}, no_verdict=64)
+        notices.after_round(event, [], [], set())
+    first, last = notices.drain()
+    assert "64 rollouts without a verdict" in first.note and "raised an error" in first.note
+    assert "no verdict on any rollout" in last.note and "easier" not in last.note
 
 
 def test_what_the_transport_warns_of_is_told_once_a_kind_and_again_when_it_came_back_and_clocks_that_are_right() -> (
