@@ -1,14 +1,31 @@
 """The entry point of `murmur` and of `python -m node`: signals are met before anything large is imported."""
 
+import os
+import sys
+
 from node.ui.interrupts import end_at_once
 
 
 def main() -> None:
     """Runs the command and ends the process with its exit code."""
+    open_closed_streams()
     end_at_once()
     from node.cli import main as run_command
 
     run_command()
+
+
+def open_closed_streams() -> None:
+    """Standard streams that were closed at the start (`>&-`) lead nowhere.
+
+    Else the next file that is opened gets a stream's number, and what a library prints goes into an event store.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the smallest number that is free: this one
+            setattr(sys, name, open(number, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
 if __name__ == "__main__":

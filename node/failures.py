@@ -7,6 +7,7 @@ signal n ended the command.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import sqlite3
@@ -23,6 +24,8 @@ import typer
 from typer.core import TyperGroup
 
 from node.ui import interrupts
+from node.ui.visible_text import visible
+from swarm.log_lines import PrintableFormatter
 
 FAULT = 1
 OWN_PACKAGES = ("node", "policies", "swarm")
@@ -179,7 +182,9 @@ def _edge() -> Iterator[None]:
 
 
 def show_any_letter() -> None:
-    """What a terminal has no letter for is written as its number, and is no reason to end."""
+    """What a terminal has no letter for is written as its number, and is no reason to end; so are controls in logs."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(PrintableFormatter("%(message)s"))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -230,7 +235,7 @@ def _is_text(word: str) -> bool:
 
 def _say(line: str) -> None:
     with suppress(OSError, ValueError):
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{visible(line)}\n")
         sys.stderr.flush()
 
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 
+from swarm.log_lines import PrintableFormatter
 from swarm.process import keep_private
 
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -33,7 +34,7 @@ def log_to_file(folder: Path) -> None:
     logging.raiseExceptions = False
     folder.mkdir(parents=True, exist_ok=True)
     handler = _PrivateFile(folder / NODE_LOG, maxBytes=MAX_BYTES, backupCount=2, encoding="utf-8")
-    handler.setFormatter(logging.Formatter(FORMAT))
+    handler.setFormatter(PrintableFormatter(FORMAT))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for name in OURS:
         logging.getLogger(name).setLevel(logging.INFO)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm.errors import DecodeError, FetchFailed, TransportDown
+from swarm.log_lines import PrintableFormatter
 from swarm.network import dht_protocol, ipc
 from swarm.network.dht_validator import install_depth_guard
 from swarm.network.ipc import DhtSettings
@@ -101,8 +102,8 @@ class Server:
         self._handed_up = {a.encode(): a for a in found}
         return list(self._handed_up)
 
-    async def _fetch(self, announcement: bytes, refused: dict[str, int] | None = None) -> bytes:
-        return await self._supervisor.fetch(self._decoded(announcement), refused or {})
+    async def _fetch(self, announcement: bytes) -> bytes:
+        return await self._supervisor.fetch(self._decoded(announcement))
 
     async def _rows(self, root: bytes, number: int, length: int, digest: bytes) -> bytes:
         return await self._supervisor.rows(Wanted(root, number, length, digest))
@@ -140,7 +141,9 @@ async def serve(descriptor: int) -> None:
 
 def main() -> None:
     die_with_parent()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     install_depth_guard()
     dht_protocol.install()
     asyncio.run(serve(int(sys.argv[1])))

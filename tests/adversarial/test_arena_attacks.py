@@ -120,9 +120,7 @@ class Door:
             GROUPS,
             np.random.default_rng(self.round),
             self.clock(),
-            lambda waiting, count, generator: records.select(
-                [c.peer for c in waiting], count, generator, hold=self.pool.settings.max_age
-            ),
+            lambda waiting, count, generator: records.select([c.peer for c in waiting], count, generator),
         )
         self.drawn.update(group.origin or "" for group in drawn)
         batch = [TrainGroup(group, group_relative(group.rewards)) for group in (*own, *drawn)]
@@ -130,8 +128,8 @@ class Door:
         share = mass(batch[0])
         for guarded, fair in zip(found, fair_weights([one.member for one in found]), strict=True):
             peer = guarded.member.group.origin
-            if peer:
-                records.note_trained(peer, guarded.masked > 0)
+            if guarded.masked and peer:
+                records.note_habit(peer)
             if peer in self.gang.peers:
                 self.guarded.append(guarded)
                 self.weighed.append(mass(fair) / share)

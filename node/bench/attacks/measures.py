@@ -74,9 +74,7 @@ class Receiver:
             count,
             self.generator,
             NOW,
-            lambda waiting, places, generator: records.select(
-                [c.peer for c in waiting], places, generator, hold=self.pool.settings.max_age
-            ),
+            lambda waiting, places, generator: records.select([c.peer for c in waiting], places, generator),
         )
 
 

@@ -160,3 +160,49 @@ def test_letters_that_a_terminal_lacks_are_shown_by_their_numbers(tmp_path: Path
         check=False,
     )
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("words", [["stats", "x\x1b[2J\u202e"], ["tasks", "check", "bad.py:Own"]])
+def test_what_is_told_of_names_and_errors_moves_no_cursor(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "bad.py").write_text(
+        "class Own:\n    def problem(self, seed): return f'{seed}?', '1'\n"
+        "    def score(self, problem, completion): raise ValueError('\\x1b[2J\\u202e')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "node", *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and r"\x1b[2J\u202e" in done.stderr, done.stderr
+    assert all(character.isprintable() or character == "\n" for character in done.stdout + done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [("runs >&-", 0), ("runs <&- >&- 2>&-", 0), ("silo nowhere.toml 2>&-", 2)],
+)
+def test_a_closed_standard_stream_is_no_reason_to_end(tmp_path: Path, words: str, code: int) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m node {words}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code and "fault" not in done.stdout + done.stderr, done
+
+
+def test_no_file_gets_the_number_of_a_closed_stream() -> None:
+    opened = (
+        "from node.__main__ import open_closed_streams as o; o(); import os, sys; sys.exit(os.open('.', 0))"
+    )
+    done = subprocess.run(
+        ["sh", "-c", f'{sys.executable} -c "{opened}" <&- >&- 2>&-'],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode > 2

@@ -51,3 +51,19 @@ def test_what_other_processes_append_is_bounded_while_they_hold_it_open(
     lines = (tmp_path / "transport.log.1").read_bytes() + (tmp_path / "transport.log").read_bytes()
     assert lines.splitlines()[-1].startswith(b"199") and b"\0" not in lines
     assert {path.name for path in tmp_path.iterdir()} == {"transport.log", "transport.log.1"}
+
+
+def test_nothing_in_a_log_moves_a_cursor(tmp_path: Path) -> None:
+    """A reward's error may hold what a peer wrote."""
+    log_to_file(tmp_path)
+    try:
+        raise ValueError("\x1b[2J\u202e\u2028\ud800 of a stranger")
+    except ValueError:
+        logging.getLogger("node").exception("no verdict on \r\x07\u00e9")
+    kept = (tmp_path / "node.log").read_text()
+    assert all(character.isprintable() or character == "\n" for character in kept)
+    assert (
+        r"no verdict on \r\x07\xe9".replace(r"\xe9", "\u00e9") in kept
+        and r"\x1b[2J\u202e\u2028\ud800 of" in kept
+    )
+    assert "Traceback" in kept
