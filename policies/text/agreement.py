@@ -10,16 +10,15 @@ from transformers import PreTrainedModel
 
 from policies.policy import SamplerAgreement
 from policies.text.batching import Row
-from policies.text.engine.weights import arithmetic_for
 from policies.text.settings import TextSettings
 
 # Mean difference in nats that rounding explains: both in float32, and where one of them computes in bfloat16.
 EXACT, ROUNDED = 1e-3, 0.1
 
 
-def expected_rounding(model: PreTrainedModel, settings: TextSettings) -> float:
+def expected_rounding(model: PreTrainedModel, sampled: torch.dtype, settings: TextSettings) -> float:
     """The mean difference that the types of weights, sampling and training explain, in nats."""
-    types = {model.dtype, arithmetic_for(model, settings.arithmetic)}
+    types = {model.dtype, sampled}
     return EXACT if types == {torch.float32} and settings.trainer.bf16 is not True else ROUNDED
 
 

@@ -76,6 +76,7 @@ class TextPolicy:
         fitness.check_fitness(base, model, tokenizer, prompt, proven=proof is not None)
         self._trainer = self._new_trainer(seed, proof.trainer if proof else None)
         self._engine = self._new_engine(proof.engine if proof else None)
+        self._trainer.rounding = agreement.expected_rounding(base, self._engine.dtype, settings)
         if self._proofs and proof is None:
             self._proofs.keep(Proof(self._engine.proof, self._trainer.proof))
         self._engine.require_room(generation.max_new_tokens)
@@ -94,7 +95,6 @@ class TextPolicy:
                 self._settings.trainer,
                 self._generation.temperature,
                 seed,
-                rounding=agreement.expected_rounding(base, self._settings),
                 proof=proof,
             )
 
@@ -136,6 +136,12 @@ class TextPolicy:
             notes.append(
                 f"rollouts are sampled by transformers' generate{each}: {self._engine.refusal}. Each rollout computes "
                 "its prompt anew and waits for the longest beside it: about half the engine's speed or less"
+            )
+        if self._engine.widened is not None:
+            notes.append(
+                f"rollouts are sampled in float32: in bfloat16 {self._engine.widened}. That takes up to twice the "
+                "time and the memory of a copy in bfloat16; policy.generation.arithmetic = 'float32' says the same and "
+                "spares every start the comparison"
             )
         refusal = self._trainer.refusal
         if refusal is not None and not self._settings.trainer.gradient_checkpointing:

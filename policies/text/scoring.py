@@ -64,7 +64,7 @@ class ScoringTrainer(GRPOTrainer):
     epsilon_low: float
     epsilon_high: float
 
-    def __init__(  # noqa: PLR0913 - what a trainer is made of
+    def __init__(
         self,
         model: torch.nn.Module,
         tokenizer: PreTrainedTokenizerBase,
@@ -72,13 +72,9 @@ class ScoringTrainer(GRPOTrainer):
         temperature: float,
         seed: int,
         *,
-        rounding: float = EXACT,
         proof: TrainerProof | None = None,
     ) -> None:
-        """`rounding`: mean difference in nats that the arithmetic of sampler and trainer explains.
-
-        `proof`: of this model under these settings, where it was compared before.
-        """
+        """`proof`: of this model under these settings, where it was compared before."""
         device = next(model.parameters()).device
         if settings.optimizer == "adamw_8bit":
             require_bitsandbytes("trainer.optimizer")
@@ -93,7 +89,7 @@ class ScoringTrainer(GRPOTrainer):
         self._shortage: str | None = None  # what the update under way did about too little memory
         self._costliest, self._most_rows = 0, 0  # of the micro-batches that were packed last
         self._pad_id = tokenizer.pad_token_id
-        self._rounding = rounding
+        self.rounding = EXACT  # mean difference in nats that the arithmetic of sampler and trainer explains
         self._inputs: dict[str, torch.Tensor] = {}  # of the micro-batch whose loss is computed
         self._meter = PeakMeter(device)
         self._scored = torch.empty(0)  # log-probs of the last micro-batch

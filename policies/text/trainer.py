@@ -127,7 +127,7 @@ class GroupTrainer(ScoringTrainer):
         batches = self._packed(live)
         self._prepared.train()
         loss = entropy = clipped = kl = 0.0
-        meter = AgreementMeter((self.epsilon_low, self.epsilon_high), self._rounding)
+        meter = AgreementMeter((self.epsilon_low, self.epsilon_high), self.rounding)
         blurred = adapter_drops(self.model)
         self.beta = self._settings.beta if live[0].reference is not None else 0.0
         for prompt, sharing in groupby(batches, key=lambda batch: batch.shared_prompt):
@@ -241,7 +241,7 @@ class GroupTrainer(ScoringTrainer):
         fresh = [row for row in rows if row.sampled is not None and row.learns]
         if not fresh or self.state.global_step % AGREEMENT_EVERY or not adapter_drops(self.model):
             return None
-        meter = AgreementMeter((self.epsilon_low, self.epsilon_high), self._rounding)
+        meter = AgreementMeter((self.epsilon_low, self.epsilon_high), self.rounding)
         meter.add(fresh, self._own_logprobs(fresh))
         return meter.result()
 

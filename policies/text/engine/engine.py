@@ -6,10 +6,8 @@ interface. Token ids in, token ids and behaviour log-probs out.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TypeAlias
 
 import torch
@@ -17,42 +15,18 @@ from transformers import PreTrainedModel
 
 from policies.policy import PolicyError, Stop, never
 from policies.text.engine import memory_plan, weights
-from policies.text.engine.adapters import UnmergeableError, moved_adapters
-from policies.text.engine.attention import UnsupportedError
 from policies.text.engine.batch import AHEAD, Batch, Ended
 from policies.text.engine.cache import Table
 from policies.text.engine.decoder import Decoder
-from policies.text.engine.fused_attention import can_fuse
-from policies.text.engine.hf_fallback import GenerateFallback
 from policies.text.engine.kept_steps import kept_steps
-from policies.text.engine.lean_step import LeanModel
-from policies.text.engine.packed import can_pack, packed_layers
-from policies.text.engine.probe import (
-    FOREIGN,
-    brief,
-    probe_copy,
-    probe_engine,
-    probe_fallback,
-    probe_trained,
-    shared_attention,
-)
+from policies.text.engine.packed import packed_layers
+from policies.text.engine.probe import shared_attention
 from policies.text.engine.request import Continuation, Request, Sampling
+from policies.text.engine.ways import EngineProof, autocast, best_way, casts, proven_way
 from policies.text.engine.weights import Arithmetic
-from policies.text.engine.windows import exact_length, narrowed_windows
-
-logger = logging.getLogger(__name__)
+from policies.text.engine.windows import exact_length
 
 Figures: TypeAlias = dict[str, float | int | str]
-
-
-@dataclass(frozen=True, slots=True)
-class EngineProof:
-    """How a working copy was found to be exact, by comparisons that a later start need not repeat."""
-
-    packed: bool  # its weights lie as the processor's products read them
-    lean: bool  # it takes the lean decode step
-    fused: bool  # it attends by fused kernels
-    token_bytes: int  # of one token's keys and values in all layers
 
 
 class Engine:
@@ -74,36 +48,38 @@ class Engine:
         `ended`: what ends a completion beside `eos_ids`. `proof`: of this model, where it was compared before.
         """
         self.figures: Figures = {}
-        self.refusal: str | None = None  # why it is `generate` that samples; None where it is not
         self._trained = model
         self._eos_ids = frozenset(eos_ids)
         self._ended = ended
         self._slots = slots
         self._budget = memory_budget
-        self._dtype = weights.arithmetic_for(model, arithmetic)
         self._longest = exact_length(model)
-        self._lean: LeanModel | None = None
-        self._fused = False
-        self._token_bytes = 0  # of keys and values; 0 where `generate` samples
-        if proof is not None and weights.fits_copy(model, self._dtype):
-            self._take(proof)
+        dtype = weights.arithmetic_for(model, arithmetic)
+        if proof is not None and weights.fits_copy(model, dtype):
+            way = proven_way(model, dtype, proof)
         else:
-            self._compare()
+            way = best_way(model, dtype)
+        self._model, self._dtype, self._fallback = way.model, way.dtype, way.fallback
+        self._lean, self._fused = way.lean, way.fused
+        self._footprint = way.footprint
+        self.refusal = way.refusal  # why it is `generate` that samples; None where it is not
+        self.widened = way.widened  # why it computes in float32 where bfloat16 was wanted
         self._kept = kept_steps(self._model, fused=self._fused)
         self.refresh()
 
     @property
-    def exact(self) -> bool:
-        """Whether it computes in float32, so that its log-probs are those of a float32 trainer up to rounding."""
-        return self._dtype == torch.float32
+    def dtype(self) -> torch.dtype:
+        """That it computes in."""
+        return self._dtype
 
     @property
     def proof(self) -> EngineProof | None:
-        """None where it is not a working copy that samples, by the engine's own steps."""
-        if self._fallback is not None or self._model is self._trained:
+        """None where it is not a working copy that samples, in the type that was wanted, by the engine's own steps."""
+        slower = self._fallback is not None or self.widened is not None
+        if slower or self._model is self._trained:
             return None
         packed = any(True for _ in packed_layers(self._model))
-        return EngineProof(packed, self._lean is not None, self._fused, self._token_bytes)
+        return EngineProof(packed, self._lean is not None, self._fused, self._footprint.token)
 
     @property
     def path(self) -> str:
@@ -143,14 +119,14 @@ class Engine:
         plan = self._plan(requests, budget)
         batch = Batch(requests, self._eos_ids, sampling, self._ended)
         meter = memory_plan.PeakMeter(self._model.device)
-        with torch.no_grad(), self._autocast():
+        with torch.no_grad(), autocast(self._model, self._dtype):
             if self._fallback:
                 self._fallback.run(batch, plan.slots, stop)
             else:
                 with shared_attention(self._model):
                     self._run(batch, plan, stop, meter)
         if self._kept is not None:
-            self._kept.settle(cast=self._casts)
+            self._kept.settle(cast=casts(self._model, self._dtype))
         meter.read()
         self.figures = {
             **asdict(batch.work),
@@ -213,100 +189,9 @@ class Engine:
             self._footprint, prompts, widths, self._slots, budget, captured=self._captures
         )
 
-    def _take(self, proof: EngineProof) -> None:
-        """The ways that were compared before, weights still to be taken over."""
-        self._model = weights.working_copy(self._trained, self._dtype, packed=proof.packed)
-        self._lean = LeanModel(self._model) if proof.lean else None
-        self._fused = proof.fused
-        self._token_bytes = proof.token_bytes
-        self._footprint = memory_plan.Footprint.of(self._model, proof.token_bytes)
-        self._fallback: GenerateFallback | None = None
-
-    def _compare(self) -> None:
-        """The best way that is exact. Raises PolicyError where none is."""
-        with moved_adapters(self._trained):
-            probe_trained(self._trained)
-            self._model = self._own_or_trained()
-            with narrowed_windows(self._model, self._trained), self._autocast():
-                self._footprint, self._fallback = self._probed()
-
-    def _own_or_trained(self) -> PreTrainedModel:
-        """A working copy where there is room for one and it is exact, else the trained model itself."""
-        if not weights.fits_copy(self._trained, self._dtype):
-            logger.info(
-                "no room for a working copy of the weights: sampling from the trained ones themselves"
-            )
-            return self._trained
-        ways = (True, False) if can_pack(self._trained.device, self._dtype) else (False,)
-        for packed in ways:
-            try:
-                return self._own(packed=packed)
-            except (UnsupportedError, UnmergeableError, *FOREIGN) as error:
-                what = "weights that lie as in the file" if packed else "the trained weights themselves"
-                logger.warning("sampling from %s, as a copy is not exact: %s", what, brief(error))
-        return self._trained
-
-    def _own(self, *, packed: bool) -> PreTrainedModel:
-        working = weights.working_copy(self._trained, self._dtype, packed=packed)
-        weights.refresh(working, self._trained)
-        with narrowed_windows(working, self._trained):
-            probe_copy(working, self._trained)
-        return working
-
-    def _probed(self) -> tuple[memory_plan.Footprint, GenerateFallback | None]:
-        """The engine, else `generate` on padded rows, else on one row at a time. Raises PolicyError beyond that."""
-        try:
-            self._lean, self._token_bytes = self._probed_steps()
-            return memory_plan.Footprint.of(self._model, self._token_bytes), None
-        except UnsupportedError as error:
-            name, self.refusal = type(self._model).__name__, str(error)
-            logger.warning("%s is sampled by transformers' generate, which is slower: %s", name, error)
-        for padded in (True, False):
-            fallback = GenerateFallback(self._model, padded=padded)
-            try:
-                probe_fallback(fallback, self._model, self._trained)
-            except UnsupportedError as error:
-                logger.warning("%s on %s: %s", name, "padded rows" if padded else "one row", error)
-                refused = error
-                continue
-            return memory_plan.Footprint.guessed(self._model), fallback
-        raise PolicyError(
-            f"{name} cannot be sampled as it is trained ({refused}); choose another model, or another adapter"
-        )
-
-    def _probed_steps(self) -> tuple[LeanModel | None, int]:
-        """The lean step where the model has its form and it is exact, and bytes of a token's keys and values.
-
-        That only of a working copy on a CPU: on a GPU the steps of the general forward pass are captured as graphs,
-        with fused attention where that is exact. Raises UnsupportedError where the general one is not exact either.
-        """
-        if can_fuse(self._model.device):
-            try:
-                token_bytes = probe_engine(self._model, self._trained, fused=True)
-            except UnsupportedError as error:
-                logger.info("rollouts attend by products apart: %s", error)
-            else:
-                self._fused = True
-                return None, token_bytes
-        if self._model is not self._trained and self._model.device.type == "cpu":
-            try:
-                lean = LeanModel(self._model)
-                return lean, probe_engine(self._model, self._trained, lean)
-            except (UnsupportedError, *FOREIGN) as error:
-                logger.info("rollouts take the general decode step: %s", brief(error))
-        return None, probe_engine(self._model, self._trained)
-
     @property
     def _captures(self) -> bool:
         return self._kept is not None and self._fallback is None
-
-    @property
-    def _casts(self) -> bool:
-        """Only the trained weights themselves may be of another type than the arithmetic."""
-        return self._dtype == torch.bfloat16 and self._model.dtype == torch.float32
-
-    def _autocast(self) -> AbstractContextManager[None]:
-        return torch.autocast(self._model.device.type, torch.bfloat16, enabled=self._casts)
 
 
 def _refuse_ended(requests: Sequence[Request]) -> None:

@@ -42,6 +42,10 @@ SAMPLED = 4  # tokens that a probed rollout writes
 Ids = tuple[int, ...]
 
 
+class InexactError(UnsupportedError):
+    """Log-probs that differ by more than rounding explains: of another computation, or of too coarse a type."""
+
+
 @contextmanager
 def shared_attention(model: PreTrainedModel) -> Iterator[None]:
     """Inside, the model attends through the engine's views, in inference mode."""
@@ -144,8 +148,8 @@ def brief(error: Exception) -> str:
 
 
 def _plain(model: PreTrainedModel, ids: Ids) -> torch.Tensor:
-    """Log-probs after every token of one row without padding: (tokens, V)."""
-    with in_evaluation(model):
+    """Log-probs after every token of one row without padding: (tokens, V). In the model's own arithmetic."""
+    with in_evaluation(model), torch.autocast(model.device.type, enabled=False):
         logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0]
     return torch.log_softmax(logits.float(), dim=-1)
 
@@ -164,12 +168,14 @@ def _tolerance(*models: PreTrainedModel) -> float:
 def _compare(
     found: torch.Tensor, expected: torch.Tensor, tolerance: float, spread: torch.Tensor | None = None
 ) -> None:
-    """Raises UnsupportedError where they differ by more than `tolerance`, as a share of the spread of log-probs."""
+    """Raises InexactError where they differ by more than `tolerance`, as a share of the spread of log-probs."""
     whole = expected if spread is None else spread
     scale = (whole - whole.mean(dim=-1, keepdim=True)).square().mean().sqrt()
     difference = float((found - expected).square().mean().sqrt() / scale)
     if not difference <= tolerance:
-        raise UnsupportedError(f"log-probs differ from the model's own by {difference:.2%}")
+        raise InexactError(
+            f"log-probs differ from the model's own by {difference:.2%}, where rounding explains {tolerance:.2%}"
+        )
 
 
 def _through_views(decoder: Decoder, prompts: Sequence[Ids], begun: Ids) -> torch.Tensor:

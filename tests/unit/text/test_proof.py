@@ -16,7 +16,8 @@ from policies.policy import sample_groups
 from policies.rollout import TrainGroup
 from policies.text import proof as proofs
 from policies.text import scoring
-from policies.text.engine import engine
+from policies.text.agreement import EXACT
+from policies.text.engine import EngineProof, ways, weights
 from policies.text.loading import fitness
 from policies.text.model import attach_lora
 from policies.text.policy import TextPolicy
@@ -29,9 +30,9 @@ COMPARISONS = [
     (scoring.CompletionScorer, "compare"),
     (scoring, "scoring_error"),
     (scoring, "needs_quiet"),
-    (engine, "probe_trained"),
-    (engine, "probe_copy"),
-    (engine, "probe_engine"),
+    (ways, "probe_trained"),
+    (ways, "probe_copy"),
+    (ways, "probe_engine"),
 ]
 
 
@@ -158,6 +159,31 @@ def test_a_slower_way_is_compared_and_told_at_every_start(tmp_path: Path, compar
     assert "probe_engine" not in compared  # the engine's part is proven
 
 
+def test_float32_in_place_of_bfloat16_is_told_at_every_start(
+    tmp_path: Path, compared: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "_cpu_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(weights, "LEAST_ROUNDED", 0)
+
+    def started(settings: TextSettings) -> tuple[TextPolicy, list[str]]:
+        model = tiny_model()
+        with torch.no_grad():
+            model.get_output_embeddings().weight.add_(64.0)  # bfloat16 knows such numbers to a quarter
+        compared.clear()
+        policy = policy_of(tmp_path, model, settings)
+        return policy, [note for note in policy.notes if "float32" in note]
+
+    for _ in range(2):
+        policy, [note] = started(SETTINGS)
+        assert "in bfloat16 log-probs differ" in note and "up to twice the time" in note
+        assert policy._trainer.rounding == EXACT and "probe_engine" in compared
+    exact = SETTINGS.generation.model_copy(update={"arithmetic": "float32"})
+    for _ in range(2):
+        policy, notes = started(SETTINGS.model_copy(update={"generation": exact}))
+        assert notes == []
+    assert compared == []
+
+
 def test_a_proof_that_the_watch_contradicts_is_forgotten(tmp_path: Path, compared: list[str]) -> None:
     policy_of(tmp_path)
     policy = policy_of(tmp_path)
@@ -194,7 +220,7 @@ def test_a_proof_without_room_for_a_copy_is_left_unused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compared: list[str]
 ) -> None:
     policy_of(tmp_path)
-    monkeypatch.setattr(engine.weights, "fits_copy", lambda *_: False)
+    monkeypatch.setattr(weights, "fits_copy", lambda *_: False)
     compared.clear()
     policy = policy_of(tmp_path)
     assert policy._engine._model is policy._engine._trained
@@ -204,6 +230,6 @@ def test_a_proof_without_room_for_a_copy_is_left_unused(
 def test_parts_are_read_as_they_were_kept(tmp_path: Path) -> None:
     kept = Proofs(tmp_path, tiny_model(), SETTINGS)
     assert kept.read() is None
-    proof = Proof(engine.EngineProof(packed=True, lean=False, fused=False, token_bytes=64), None)
+    proof = Proof(EngineProof(packed=True, lean=False, fused=False, token_bytes=64), None)
     kept.keep(proof)
     assert kept.read() == proof

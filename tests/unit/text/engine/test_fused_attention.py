@@ -10,8 +10,7 @@ from test_cuda_graphs import padded_steps
 from tiny_models import SHARED, asked, made
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from policies.text.engine import Engine, fused_attention
-from policies.text.engine import engine as engine_module
+from policies.text.engine import Engine, fused_attention, ways
 from policies.text.engine.attention import PromptView, RolloutView, SlotGrid
 from policies.text.engine.cache import Pair, Table, Terms
 
@@ -123,7 +122,7 @@ def test_engines_with_fused_attention_sample_what_others_do(
     """Windows, sinks and latents included; of capped scores the products stay apart."""
     requests = asked(copies=3, most=40)
     expected = Engine(made(name), (), slots=7).run(requests)
-    monkeypatch.setattr(engine_module, "can_fuse", lambda _: True)
+    monkeypatch.setattr(ways, "can_fuse", lambda _: True)
     padded_steps(lambda run: run, monkeypatch)
     engine = Engine(made(name), (), slots=7)
     found = engine.run(requests)
@@ -136,7 +135,7 @@ def test_engines_with_fused_attention_sample_what_others_do(
 def test_a_kernel_that_cannot_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
     requests = asked(copies=2, most=20)
     expected = Engine(made("smollm2"), (), slots=7).run(requests)
-    monkeypatch.setattr(engine_module, "can_fuse", lambda _: True)
+    monkeypatch.setattr(ways, "can_fuse", lambda _: True)
 
     def unable(*_: object) -> Pair:
         raise RuntimeError("no kernel image is available for execution on the device")
