@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,3 +102,23 @@ def test_a_policy_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     cramp(monkeypatch, 3, CPU)
     report = policy.update(mixed_batch())
     assert report is not None and report.shortage is not None and report.micro_batches > 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+@pytest.mark.timeout(900)
+def test_a_process_that_may_take_no_more_memory_goes_on_in_smaller_micro_batches() -> None:
+    """No injected error: the system refuses what torch asks for. Freed memory goes back at once."""
+    script = Path(__file__).with_name("limited_update.py")
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    rooms = ("60000000", "0", "1000000")
+    ended = subprocess.run(
+        [sys.executable, str(script), *rooms], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    cramped, free, nothing = json.loads(ended.stdout)
+    assert [update["shortage"] for update in free] == [None, None]
+    assert "out of memory in the update" in cramped[0]["shortage"] and cramped[1]["shortage"] is None
+    for wide, narrow in zip(free, cramped, strict=True):
+        assert narrow["micro_batches"] >= 2 * wide["micro_batches"]
+        assert narrow["norm"] == pytest.approx(wide["norm"], rel=1e-3)
+    assert "not even one rollout fits into memory" in nothing[0]["refused"]
