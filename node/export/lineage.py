@@ -131,7 +131,9 @@ def _trained(policy: TextPolicyConfig | EmbeddedPolicyConfig) -> str:
     lora = policy.model.lora
     if lora is None:
         return "an adapter that was trained before"
-    return f"LoRA of rank {lora.rank}, alpha {lora.alpha:g}"
+    kind = ("rank-stabilised " if lora.rslora else "") + ("DoRA" if lora.dora else "LoRA")
+    whole = f", and whole {', '.join(lora.modules_to_save)}" if lora.modules_to_save else ""
+    return f"{kind} of rank {lora.rank}, alpha {lora.alpha:g}{whole}"
 
 
 def _task(task: TaskConfig) -> TaskLineage:
