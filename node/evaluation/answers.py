@@ -9,12 +9,11 @@ from itertools import zip_longest
 from policies.policy import Policy, RolloutRequest
 from policies.rollout import Group, Problem
 from policies.seeds import derive_seed
-from policies.strategies.difficulty import measure
+from policies.strategies.difficulty import RIGHT_REWARD, measure
 from policies.tasks.task import HELD_OUT_SEED, Task, TaskError, score_group
 
 # Beyond what a run's own evaluations ask: `checkpoint.keep_best` chooses by those, and so they flatter its choice.
 FIRST_SEED = HELD_OUT_SEED + 2**20
-CORRECT_REWARD = 1.0  # from which a rollout counts as right
 TRIES = 4  # seeds for each problem that is wanted: some give none
 AT_ONCE = 128  # rollouts of a batch
 
@@ -35,7 +34,7 @@ class Answers:
 
 def right(group: Group) -> int:
     """How many of a group's rollouts are right."""
-    return measure(group.rewards, CORRECT_REWARD).correct
+    return measure(group.rewards, RIGHT_REWARD).correct
 
 
 def reserved(task: Task, count: int) -> list[Problem]:

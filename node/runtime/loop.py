@@ -276,7 +276,7 @@ def evaluate(node: Node, watcher: Watcher) -> None:
     node.store.append(event)
     watcher.on_evaluation(event)
     if node.config.checkpoint.keep_best and node.round > 0:  # the start is no checkpoint of the run's
-        keep_if_best(save(node), event)
+        keep_if_best(save(node), event, node.config.checkpoint.best_by)
 
 
 def note_divergence(node: Node, event: RoundEvent) -> None:

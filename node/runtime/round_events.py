@@ -14,6 +14,7 @@ from typing import Any
 from node.storage.events import EvaluationEvent, ExternalEvent, PeerEvent, ProblemEvent, RoundEvent
 from policies.policy import SamplerAgreement, UpdateReport
 from policies.rollout import Finish, Group, TrainGroup
+from policies.strategies.difficulty import RIGHT_REWARD, measure
 from policies.strategies.rollout_phase import RolloutPhase
 from policies.workers.pool import pool_cpu_seconds
 from swarm.admission.peer_records import PeerRecords
@@ -228,16 +229,28 @@ def describe_external(round_number: int, batch: Batch) -> list[ExternalEvent]:
 
 def describe_evaluation(round_number: int, groups: Sequence[Group]) -> EvaluationEvent:
     return EvaluationEvent(
-        round_number, statistics.fmean(group.mean_reward for group in groups), rewards_by_task(groups)
+        round_number,
+        statistics.fmean(group.mean_reward for group in groups),
+        rewards_by_task(groups),
+        statistics.fmean(map(_share_right, groups)),
+        _means_by_task((group.problem.task, [_share_right(group)]) for group in groups),
     )
+
+
+def _share_right(group: Group) -> float:
+    return float(measure(group.rewards, RIGHT_REWARD).rate)
 
 
 def rewards_by_task(groups: Sequence[Group]) -> dict[str, float]:
     """Mean reward of each task's rollouts."""
+    return _means_by_task((group.problem.task, group.rewards) for group in groups)
+
+
+def _means_by_task(values: Iterable[tuple[str, Sequence[float]]]) -> dict[str, float]:
     by_task: dict[str, list[float]] = defaultdict(list)
-    for group in groups:
-        by_task[group.problem.task].extend(group.rewards)
-    return {task: statistics.fmean(rewards) for task, rewards in sorted(by_task.items())}
+    for task, found in values:
+        by_task[task].extend(found)
+    return {task: statistics.fmean(found) for task, found in sorted(by_task.items())}
 
 
 def _mean_reward(groups: Sequence[Group]) -> float | None:

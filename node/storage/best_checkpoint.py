@@ -5,29 +5,32 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from node.config.sections.checkpoint import BestBy
 from node.storage.checkpoint import round_of, sync_folder, sync_tree
 from node.storage.events import EvaluationEvent
 
 EVALUATION = "evaluation.json"
 
 
-def keep_if_best(checkpoint: Path, evaluation: EvaluationEvent) -> bool:
+def keep_if_best(checkpoint: Path, evaluation: EvaluationEvent, by: BestBy = "reward") -> bool:
     """Keeps a checkpoint as `best-<round>` if its evaluation beats the one that is kept; of equals the older stays.
 
-    Its files are shared with the checkpoint's, which nothing changes. Raises OSError.
+    One that was kept by another figure than `by`, before a resumed run chose this one, gives way. Files are shared with
+    the checkpoint's, which nothing changes. Raises OSError.
     """
     folder = checkpoint.parent
-    best = find_best(folder)
-    if best is not None and reward_of(best) >= evaluation.reward:
+    best, figures = find_best(folder), asdict(evaluation)
+    if best is not None and _facts(best).get("by") == by and value_of(best) >= (figures[by] or 0.0):
         return False
     final = folder / f"best-{round_of(checkpoint):08d}"
     draft = folder / f".draft-{final.name}"
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(checkpoint, draft, copy_function=_share)
-    facts = {"reward": evaluation.reward, "rewards_by_task": evaluation.rewards_by_task}
-    (draft / EVALUATION).write_text(json.dumps(facts) + "\n", encoding="utf-8")
+    (draft / EVALUATION).write_text(json.dumps({"by": by, **figures}) + "\n", encoding="utf-8")
     sync_tree(draft)
     if final.exists():  # a round that a resumed run played again
         shutil.rmtree(final)
@@ -41,15 +44,25 @@ def keep_if_best(checkpoint: Path, evaluation: EvaluationEvent) -> bool:
 
 def find_best(folder: Path) -> Path | None:
     """The best checkpoint among those in `folder`; None where none was kept."""
-    return max(_all(folder), key=reward_of, default=None)
+    return max(_all(folder), key=value_of, default=None)
 
 
-def reward_of(best: Path) -> float:
-    """Held-out reward that a best checkpoint was kept for; below any where its file is damaged."""
+def value_of(best: Path) -> float:
+    """Figure of the evaluation that a best checkpoint was kept for; below any where its file is damaged."""
+    facts = _facts(best)
     try:
-        return float(json.loads((best / EVALUATION).read_text(encoding="utf-8"))["reward"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return float(facts[facts["by"]] or 0.0)
+    except (ValueError, TypeError, KeyError):
         return float("-inf")
+
+
+def _facts(best: Path) -> dict[str, Any]:
+    """Empty where they are damaged. Before `by` was kept, it was the reward."""
+    try:
+        read = json.loads((best / EVALUATION).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return {"by": "reward", **read} if isinstance(read, dict) else {}
 
 
 def _all(folder: Path) -> list[Path]:

@@ -95,6 +95,10 @@ class EvaluationEvent:
     round: int
     reward: float
     rewards_by_task: dict[str, float]
+    right: float | None = (
+        None  # share of answers whose reward is that of a right one; None before it was counted
+    )
+    right_by_task: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

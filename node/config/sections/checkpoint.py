@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 from pydantic import Field
 
 from policies.settings import Settings
+
+BestBy: TypeAlias = Literal["reward", "right"]
 
 
 class CheckpointConfig(Settings):
@@ -17,3 +21,5 @@ class CheckpointConfig(Settings):
     keep_best: bool = False
     """Also keep the checkpoint with the best held-out evaluation, which `murmur export --best` takes. It is saved at
     every evaluation that beats those before; `evaluation.every` says how often one is made."""
+    best_by: BestBy = "reward"
+    """What is best: mean held-out reward, or the share of answers that are right, which leaves partial credit out."""

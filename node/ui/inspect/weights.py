@@ -18,7 +18,7 @@ class Weights:
 
     newest: str  # folder
     round: int | None  # after which it was written
-    best: str  # the one with the best held-out reward, where checkpoint.keep_best is set
+    best: str  # the one with the best held-out evaluation, where checkpoint.keep_best is set
     best_round: int | None
     export: str  # the command that writes them as a Hugging Face folder; empty for images, and where there are none
 
