@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -15,6 +16,7 @@ from policies.tasks import build_task
 from policies.tasks.task import TaskError
 from policies.text.arithmetic import has_bfloat16
 from policies.text.engine.memory_plan import free_bytes
+from policies.text.loading.model_path import is_gguf, resolve
 from policies.text.memory.configuration import read_configuration
 from policies.text.memory.estimate import Estimate, Load, model_size
 from policies.text.memory.fit import Choice, Fit, fit_of
@@ -23,6 +25,7 @@ from policies.text.settings import ModelSettings, TextSettings
 from policies.text.token_budget import by_card, card_bytes
 
 GB = 1_000_000_000
+LEAST_PLANNED_FILE = 500_000_000  # bytes of a GGUF file: of a billion weights in four bits
 TRIED_PROBLEMS = 8  # of each task, whose longest prompt is planned for
 LETTERS_A_TOKEN = 3  # fewer than most texts have, so that the plan is rather too long
 TEMPLATE_TOKENS = 32  # that a chat template puts round a prompt
@@ -68,14 +71,20 @@ def require_memory(config: Config, device: torch.device) -> None:
     A plan that is only too large for its micro-batches is no reason: the update halves them by itself.
     """
     policy = config.policy
-    if not isinstance(policy, TextPolicyConfig) or policy.model.path.lower().endswith(".gguf"):
-        return  # a GGUF file's configuration takes as long to read as its weights
+    if not isinstance(policy, TextPolicyConfig) or _is_small_file(policy.model.path):
+        return
     free = free_bytes(device)
     least = policy.trainer.model_copy(update={"token_budget": 1})
     halved = config.model_copy(update={"policy": policy.model_copy(update={"trainer": least})})
     fit = plan_memory(halved, device, free)
     if fit is not None and not fit.fits:
         raise PolicyError(f"{policy.model.path} does not fit: {in_words(fit)}")
+
+
+def _is_small_file(path: str) -> bool:
+    """Whether its configuration takes as long to read as its weights, and nothing is lost by trying them."""
+    file = Path(resolve(path))
+    return is_gguf(file.name) and file.is_file() and file.stat().st_size < LEAST_PLANNED_FILE
 
 
 def load_of(config: Config) -> Load:

@@ -120,8 +120,8 @@ class GenerationSettings(Settings):
     arithmetic: Arithmetic = "auto"
     """Type that sampling computes in. auto: bfloat16 if training does, and on a CPU with bfloat16 units from 50 million
     weights on; else the weights' own, which a CPU without such units widens to float32. Of float32 weights bfloat16 is
-    1.4 to 1.85 times as fast, log-probs 0.03 nats off in the mean; updates correct for the sampler's. A model that it is
-    too coarse for is sampled in float32, and the start says so."""
+    1.4 to 1.85 times as fast, log-probs 0.03 nats off in the mean; updates correct for the sampler's. A model that it
+    is too coarse for is sampled in float32, and the start says so."""
     held_out: HeldOutSettings = HeldOutSettings()
     """How held-out problems are answered."""
 

@@ -17,7 +17,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from node.export.command import Form, export_run
 from node.export.errors import ExportError
+from node.runtime import memory
 from node.runtime.build import build_policy
+from node.runtime.memory import require_memory
 from policies.policy import PolicyError
 from policies.text.policy import TextPolicy
 
@@ -47,7 +49,9 @@ def murmur_export(hub: Hub, *arguments: str, token: str = TOKEN) -> subprocess.C
     )
 
 
-def test_a_run_becomes_a_gguf_file_that_starts_another_run(tmp_path: Path) -> None:
+def test_a_run_becomes_a_gguf_file_that_starts_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = byte_level_llama(tmp_path / "base")
     run, policy = trained_run(tmp_path / "run", text_policy(base, **LORA))
     facts = export_run(run.path, tmp_path / "sums", Form(merge=True, gguf=True))
@@ -59,6 +63,13 @@ def test_a_run_becomes_a_gguf_file_that_starts_another_run(tmp_path: Path) -> No
     with torch.no_grad():
         ours, theirs = (p._model.eval()(input_ids=ids).logits for p in (policy, again))
     assert (ours - theirs).abs().max() < 1e-4
+    # Where there is no room for it, a small file is tried, and a large one refused before its weights are read.
+    config, device = config_of(text_policy(tmp_path / "sums" / "sums.gguf")), torch.device("cpu")
+    monkeypatch.setattr(memory, "free_bytes", lambda _: 100_000)
+    require_memory(config, device)
+    monkeypatch.setattr(memory, "LEAST_PLANNED_FILE", 0)
+    with pytest.raises(PolicyError, match=r"sums\.gguf does not fit: .* at most of 0\.00 GB free"):
+        require_memory(config, device)
 
 
 def test_what_no_gguf_file_can_hold_is_refused_before_anything_is_written(tmp_path: Path) -> None:
