@@ -24,6 +24,7 @@ from node.runtime.transports import lone_transport, visitor_transport
 from node.ui.invocation import murmur
 from node.ui.run_view import new_console
 from policies.hardware import has_gpu, usable_cores
+from policies.install_hints import install_extras
 from swarm.discovery.clock_watch import MOST
 from swarm.errors import SwarmError, TransportDown
 from swarm.exchange.autonat import Reachability
@@ -248,8 +249,7 @@ def check_extras() -> Finding:
         return Finding(
             "extras", "ok", "reasoning-gym tasks, GGUF models, peers INVITE and LAN discovery are available"
         )
-    fix = f"in the clone: {sys.executable} -m pip install --editable '.[{','.join(missing)}]'"
-    return Finding("extras", "warning", f"not installed: {', '.join(missing)}", fix)
+    return Finding("extras", "warning", f"not installed: {', '.join(missing)}", install_extras(*missing))
 
 
 def check_diffusion() -> Finding:

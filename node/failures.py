@@ -25,6 +25,7 @@ from typer.core import TyperGroup
 
 from node.ui import interrupts
 from node.ui.visible_text import visible
+from policies.install_hints import install_anew
 from swarm.log_lines import PrintableFormatter
 
 FAULT = 1
@@ -100,7 +101,7 @@ def explain(error: Exception) -> str:
     elif isinstance(error, ImportError):
         said = (
             f"a library cannot be loaded ({error}): see that memory is free (ulimit -v), or install anew: "
-            "pip install --force-reinstall murmuration"
+            f"{install_anew()}"
         )
     elif isinstance(error, sqlite3.Error):
         said = f"the event store cannot be used ({error}): see that its disk has space and lets itself be written"
@@ -140,7 +141,7 @@ class EdgeGroup(TyperGroup):
             before = " ".join(args[: args.index("")][-2:]) or "murmur"
             _say(
                 f"murmur: an empty word follows {before!r}: was it a variable that is not set, or a command that "
-                "printed nothing? Fill it in, or leave it out"
+                "printed nothing? Fill it in, or leave it out. A bootstrap's invite.txt is there once it says `serving`"
             )
             raise typer.Exit(2)
         if odd := [word for word in args if not _is_text(word)]:

@@ -140,7 +140,7 @@ def install_observer(steps: int) -> None:
             "py-libp2p could not be installed: `murmur peers INVITE` and LAN discovery stay off, all else works."
         )
         say("Its fastecdsa is compiled: on Debian, apt-get install gcc python3-dev libgmp-dev, and then")
-        say(f"{python()} -m pip install '{wanted}'")
+        say(f"{python()} -m pip install -e '.[observer]'")
 
 
 def pip(*wanted: str) -> int:

@@ -6,17 +6,15 @@ Nothing here imports it: hivemind and libp2p cannot live in one process.
 from __future__ import annotations
 
 import importlib.util
-import sys
 
+from policies.install_hints import install_extras
 from swarm.errors import ExtraMissing
 
-LIBP2P = "libp2p>=0.8,<0.9"  # the extra `observer` of pyproject.toml
 MODULES = ("libp2p", "multiaddr", "trio")
 
 
 def install_command() -> str:
-    """What to type for this very interpreter."""
-    return f"{sys.executable} -m pip install '{LIBP2P}'"
+    return install_extras("observer")
 
 
 def missing_libp2p(cause: str = "not installed") -> str:

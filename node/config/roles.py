@@ -127,7 +127,7 @@ def _without_code(task: TaskConfig, own: TaskConfig | None) -> TaskConfig:
     if packages and not (own and "verifier" in own.model_fields_set):
         raise ConfigError(
             f"the invite's task {task.name} is scored by code of {', '.join(packages)}, and a node runs only what its "
-            f"own config names: read it, pip install it, and join with --config FILE.toml in which [[tasks]] has "
+            f"own config names: read it, install it, and join with --config FILE.toml in which [[tasks]] has "
             f"name = {task.name!r} and the same verifier, {task.verifier!r}"
         )
     return task

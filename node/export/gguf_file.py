@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from node.config.sections.policy import EmbeddedPolicyConfig, TextPolicyConfig
 from node.export.errors import ExportError
+from policies.install_hints import install_extras
 from policies.text.loading.library_errors import as_policy_error
 from policies.text.memory.configuration import read_configuration
 
@@ -23,7 +24,7 @@ def require_gguf(
     if not whole:
         raise ExportError("--gguf writes whole models, and this run trained an adapter: add --merge")
     if find_spec("gguf") is None:
-        raise ExportError("--gguf needs the gguf package: pip install 'murmuration[gguf]'")
+        raise ExportError(f"--gguf needs the gguf package: {install_extras('gguf')}")
     from policies.text.export.gguf_file import check_gguf
 
     with as_policy_error(f"cannot read {weights}", "take another checkpoint with --round"):

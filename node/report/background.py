@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from node.report.extras import REQUIREMENTS, missing
+from node.report.extras import EXTRAS, missing
 from node.report.samples import Sample
 from node.report.trackers import Tracker
 
@@ -68,7 +68,7 @@ class BackgroundTracker:
                     tracker.log_samples(number, samples)
             tracker.close()
         except Exception as error:  # noqa: BLE001  a library's own errors, of any kind: the run goes on without it
-            lacks = isinstance(error, ImportError) and self._kind in REQUIREMENTS
+            lacks = isinstance(error, ImportError) and self._kind in EXTRAS
             why = missing(self._kind, error) if lacks else f"{type(error).__name__}: {error}"  # type: ignore[arg-type]
             self._fail(why)
 

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
+from policies.install_hints import install_extras
 
-# Extra of pyproject.toml -> its requirement there.
-REQUIREMENTS = {
-    "metrics": "prometheus-client>=0.24,<1",
-    "tensorboard": "tensorboard>=2.20,<3",
-    "wandb": "wandb>=0.22,<1",
-    "trackio": "trackio>=0.8,<1",
-}
+EXTRAS = frozenset({"metrics", "tensorboard", "wandb", "trackio"})  # of pyproject.toml
 
 
 def missing(extra: str, cause: ImportError) -> str:
-    """A sentence for whoever misses the library: why it cannot be loaded, and the command for this very interpreter."""
-    command = f"{shlex.quote(sys.executable)} -m pip install {shlex.quote(REQUIREMENTS[extra])}"
-    return f"{cause}; install it with: {command}"
+    """A sentence for whoever misses the library: why it cannot be loaded, and the command that brings it."""
+    return f"{cause}; install it with: {install_extras(extra)}"

@@ -25,6 +25,7 @@ from node.ui.invocation import murmur
 from policies.diffusion.pipeline.settings import PipelineSettings
 from policies.diffusion.policy import DiffusionPolicy
 from policies.hardware import free_cores
+from policies.install_hints import install_extras
 from policies.local_cache import default_cache
 from policies.policy import Policy, PolicyError
 from policies.seeds import derive_generator
@@ -155,9 +156,7 @@ def _build_diffusion(
         from policies.diffusion.digits import DigitsDenoiser
         from policies.diffusion.digits_start import load_digits_network
     except ImportError as error:
-        raise PolicyError(
-            f"{error}; a diffusion policy needs: pip install 'murmuration[diffusion]'"
-        ) from error
+        raise PolicyError(f"{error}; a diffusion policy needs: {install_extras('diffusion')}") from error
     network = load_digits_network(source, progress=lambda done, total: progress("warm start", done, total))
     return DiffusionPolicy(DigitsDenoiser(network.to(device), source.steps), chosen, source.type, seed)
 

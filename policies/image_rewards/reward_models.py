@@ -5,6 +5,7 @@ from __future__ import annotations
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Literal, get_args
 
+from policies.install_hints import install_packages
 from policies.policy import PolicyError
 
 if TYPE_CHECKING:
@@ -19,13 +20,14 @@ BATCH = 8  # images that are judged at once
 # What the libraries raise on weights and packages that are not there, or not what they should be.
 UNREADABLE = (OSError, ValueError, ImportError, LookupError, RuntimeError, UnpicklingError)
 
+IMAGE_REWARD = "git+https://github.com/zai-org/ImageReward.git"
 FIXES: dict[RewardModel, str] = {
     "pickscore": "PickScore is two downloads: hf download yuvalkirstain/PickScore_v1 and hf download "
     "laion/CLIP-ViT-H-14-laion2B-s32B-b79K; without network, put the second's processor and tokenizer files into the "
     "first's folder and give that as weights",
-    "hpsv2": "HPSv2 needs its package and weights: pip install open_clip_torch, and hf download xswu/HPSv2 "
+    "hpsv2": f"HPSv2 needs its package and weights: {install_packages('open_clip_torch')}, and hf download xswu/HPSv2 "
     "HPS_v2.1_compressed.pt; without network, give the file as weights",
-    "imagereward": "ImageReward needs its package: pip install git+https://github.com/zai-org/ImageReward.git (the "
+    "imagereward": f"ImageReward needs its package: {install_packages(IMAGE_REWARD)} (the "
     "released 1.5 does not work with present transformers), and its weights: hf download THUDM/ImageReward",
 }
 

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from policies.install_hints import install_extras
 from policies.seeds import derive_generator
 from policies.tasks.task import TaskError
 
@@ -37,7 +38,7 @@ def digit_images() -> DigitImages:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise TaskError("digits need scikit-learn: pip install 'murmuration[diffusion]'") from error
+        raise TaskError(f"digits need scikit-learn: {install_extras('diffusion')}") from error
     found = load_digits()
     order = derive_generator(0, "digits").permutation(len(found.target))
     pixels = (found.data[order] / 8 - 1).astype(np.float32)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from types import MappingProxyType
 
+from policies.install_hints import install_extras
 from policies.rollout import Problem
 from policies.tasks.gym_process import PROCESS
 from policies.tasks.held_out import DrawnProblems
@@ -27,7 +28,6 @@ from policies.tasks.task import HELD_OUT_SEED, Param, TaskError, TaskSpec
 from policies.tasks.verifiers.answer import AnswerCheck, answer_part, ends_with_text, last_number_is
 
 PREFIX = "rg:"
-INSTALL = "pip install 'murmuration[envs]'"
 SANDBOX_PARAM = "sandbox"
 DRAW = 2  # raised when the same seed gives another problem of an unchanged library: peers match on the name
 _OWN_PARAMS = frozenset({SANDBOX_PARAM, "seed", "size"})
@@ -127,7 +127,7 @@ def gym_installed() -> bool:
 def _datasets() -> Mapping[str, Sequence[str]]:
     """The library's datasets and the names of their parameters."""
     if not gym_installed():
-        raise TaskError(f"`{PREFIX}` tasks need the package reasoning-gym: {INSTALL}")
+        raise TaskError(f"`{PREFIX}` tasks need the package reasoning-gym: {install_extras('envs')}")
     return PROCESS.parameters()
 
 

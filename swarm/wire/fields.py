@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import msgpack
 
+from policies.install_hints import upgrade
 from swarm.errors import DecodeError, OtherVersion
 from swarm.limits import MAX_TASK_NAME, PROTOCOL_VERSION
 
@@ -34,9 +35,9 @@ def check_version(value: Any, who: str) -> None:
     """Raises OtherVersion when `who` speaks another version of the protocol, DecodeError for no version at all."""
     integer(value, 9999, f"{who}: no protocol version", low=1)
     if value != PROTOCOL_VERSION:
-        older = who if value < PROTOCOL_VERSION else "this node"
+        older = who if value < PROTOCOL_VERSION else f"this node: {upgrade()}"
         words = f"{who} speaks protocol {value}, this node {PROTOCOL_VERSION}"
-        raise OtherVersion(f"{words}: upgrade {older} (pip install -U murmuration)")
+        raise OtherVersion(f"{words}: upgrade {older}")
 
 
 def items(value: Any, most: int, what: str, *, least: int = 0) -> list[Any]:

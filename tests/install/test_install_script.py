@@ -91,7 +91,7 @@ def test_an_observer_that_cannot_be_had_is_told_and_ends_nothing(
     stub(script, fails="libp2p")
     assert script.main("run") == 0
     told = capsys.readouterr().out
-    assert "LAN discovery stay off" in told and f"{script.python()} -m pip install 'libp2p>=0.8,<0.9'" in told
+    assert "LAN discovery stay off" in told and f"{script.python()} -m pip install -e '.[observer]'" in told
 
 
 def test_a_failure_shows_the_reason_and_the_next_call_goes_on(

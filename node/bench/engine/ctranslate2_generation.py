@@ -1,4 +1,4 @@
-"""CTranslate2, an engine of its own for CPUs, as a rival: `pip install 'murmuration[rivals]'`.
+"""CTranslate2, an engine of its own for CPUs, as a rival: the extra `rivals`.
 
 On a CPU it computes in float32, whose log-probs are the policy's, or in int8, whose are 0.21 nats off for SmolLM2.
 """

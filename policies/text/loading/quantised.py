@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import BitsAndBytesConfig
 
+from policies.install_hints import install_extras
 from policies.policy import PolicyError
 
 REPACKS = "support_avx512bf16_for_cpu"  # bitsandbytes' name, in layers of 0.50
@@ -16,7 +17,7 @@ REPACKS = "support_avx512bf16_for_cpu"  # bitsandbytes' name, in layers of 0.50
 def require_bitsandbytes(key: str) -> None:
     """Raises PolicyError, with what to install, where the package is missing. `key`: the setting that asks for it."""
     if find_spec("bitsandbytes") is None:
-        raise PolicyError(f"{key} needs the bitsandbytes package: pip install 'murmuration[bitsandbytes]'")
+        raise PolicyError(f"{key} needs the bitsandbytes package: {install_extras('bitsandbytes')}")
 
 
 def four_bit_config(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:

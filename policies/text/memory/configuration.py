@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import AutoConfig
 
+from policies.install_hints import install_extras
 from policies.policy import PolicyError
 from policies.text.loading.library_errors import as_policy_error, hub_fault
 from policies.text.loading.model_path import resolve
@@ -21,7 +22,7 @@ def read_configuration(settings: ModelSettings) -> Any:
     named: dict[str, Any] = {"revision": settings.revision} if settings.revision else {}
     if path.lower().endswith(".gguf"):
         if find_spec("gguf") is None:
-            raise PolicyError("reading a .gguf file needs the gguf package: pip install 'murmuration[gguf]'")
+            raise PolicyError(f"reading a .gguf file needs the gguf package: {install_extras('gguf')}")
         file = Path(path)
         path, named = str(file.parent), {"gguf_file": file.name}
     with as_policy_error(

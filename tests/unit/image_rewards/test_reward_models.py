@@ -144,7 +144,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(open_clip: ModuleType, tmp_
             "open_clip",
             r"pip install open_clip_torch, and hf download xswu/HPSv2 HPS_v2.1_compressed.pt",
         ),
-        ("imagereward", "ImageReward", r"pip install git\+https://github.com/zai-org/ImageReward.git"),
+        ("imagereward", "ImageReward", r"-m pip install git\+https://github.com/zai-org/ImageReward.git"),
     ],
 )
 def test_a_missing_package_is_named_with_its_command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import policies.tasks
+from policies.install_hints import install_extras
 from policies.tasks import TaskError, TaskSpec, build_task
 from policies.tasks.gym import ALLOWED, IRREPRODUCIBLE, GymTask, build_gym_task
 from policies.tasks.held_out import is_held_out
@@ -197,7 +199,7 @@ def test_irreproducible_datasets_are_not_allowed() -> None:
 
 def test_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
-    with pytest.raises(TaskError, match=r"pip install 'murmuration\[envs\]'"):
+    with pytest.raises(TaskError, match=re.escape(install_extras("envs"))):
         build_task(TaskSpec("rg:chain_sum"))
 
 

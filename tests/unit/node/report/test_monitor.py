@@ -22,6 +22,7 @@ from node.config.sections.metrics import MetricsConfig
 from node.report.metrics_server import AT_ONCE
 from node.report.monitor import Monitor
 from node.storage.events import EvaluationEvent
+from policies.install_hints import install_extras
 from swarm.transport.base import TransportStatus
 
 parser = pytest.importorskip("prometheus_client.parser", reason="prometheus-client is an extra")
@@ -137,10 +138,10 @@ def test_without_the_library_health_is_served_and_metrics_say_what_to_install(
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with closing(Monitor(ANY_PORT)) as monitor:
         monitor.on_round(ROUND, network(1))
-        assert "pip install 'prometheus-client" in monitor.words[0]
+        assert install_extras("metrics") in monitor.words[0]
         assert get(monitor, "/health")[0] == 200
         status, text, _ = get(monitor, "/metrics")
-        assert status == 501 and "pip install 'prometheus-client" in text
+        assert status == 501 and install_extras("metrics") in text
 
 
 def test_a_page_that_cannot_be_made_fails_for_its_reader_alone(

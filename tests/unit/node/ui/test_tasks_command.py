@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from node.cli import app
+from policies.install_hints import install_extras
 from policies.tasks import TaskError, TaskSpec, build_task, known_tasks
 from policies.tasks.task import HELD_OUT_SEED
 
@@ -28,9 +29,9 @@ def test_every_task_is_listed() -> None:
 def test_without_reasoning_gym_the_list_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
     listed = json.loads(run(app, ["tasks", "--json"]).stdout)
-    assert listed["missing"] == {"rg": "pip install 'murmuration[envs]'"}
+    assert listed["missing"] == {"rg": install_extras("envs")}
     assert not any(task["name"].startswith("rg:") for task in listed["tasks"])
-    assert "pip install 'murmuration[envs]'" in run(app, ["tasks"]).stdout
+    assert install_extras("envs") in run(app, ["tasks"]).stdout
 
 
 def test_problems_are_those_that_a_node_meets() -> None:

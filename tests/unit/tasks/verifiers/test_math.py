@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib import metadata
 
 import pytest
 
+from policies.install_hints import install_extras
 from policies.tasks.verifiers import math
 from policies.tasks.verifiers.build import build_verifier
 from policies.tasks.verifiers.math import Math
@@ -103,7 +105,7 @@ def test_a_machine_that_stands_still_gives_no_verdict(monkeypatch: pytest.Monkey
 def test_a_missing_library_is_told_with_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(math, "LIBRARIES", ("no-such-library",))
     with pytest.raises(
-        VerifierError, match=r"needs the package no-such-library: pip install 'murmuration\[math\]'"
+        VerifierError, match=re.escape(f"needs the package no-such-library: {install_extras('math')}")
     ):
         build_verifier("math")
 

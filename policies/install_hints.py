@@ -1,0 +1,44 @@
+"""The commands that bring a missing package: one form, for this very interpreter and this very installation."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+NAME = "murmuration"
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def install_extras(*extras: str) -> str:
+    """The command that adds extras of pyproject.toml. It works in any folder: a checkout is named by its path."""
+    wanted = f"[{','.join(extras)}]"
+    if not in_checkout():
+        return install_packages(f"{NAME}{wanted}")
+    here = "." if Path.cwd() == ROOT else str(ROOT)
+    return install_packages("-e", f"{here}{wanted}")
+
+
+def install_anew() -> str:
+    """The command that puts back whatever of the installation is broken."""
+    return install_packages("--force-reinstall", *(["-e", str(ROOT)] if in_checkout() else [NAME]))
+
+
+def upgrade() -> str:
+    """The command that brings a newer release."""
+    if not in_checkout():
+        return install_packages("--upgrade", NAME)
+    return f"git -C {shlex.quote(str(ROOT))} pull && {install_packages('-e', str(ROOT))}"
+
+
+def install_packages(*words: str) -> str:
+    """The command that installs other packages into the environment that murmur runs in."""
+    return " ".join([shlex.quote(sys.executable), "-m pip install", *(shlex.quote(word) for word in words)])
+
+
+def in_checkout() -> bool:
+    """Whether murmur's own pyproject.toml lies beside its packages; in site-packages may lie one of anybody's."""
+    try:
+        return f'\nname = "{NAME}"\n' in (ROOT / "pyproject.toml").read_text()
+    except (OSError, UnicodeDecodeError):
+        return False
