@@ -61,6 +61,7 @@ class DemoView(Screen):
             self.say_json({"nodes": [status.facts() for status in statuses], **gains.facts})
         else:
             self.print(demo_table(statuses, self._title, self.width))
+            self.say(LEGEND)
             self.say(closing_words(statuses, gains, self._path))
         if self._picture:
             draw_picture(statuses, gains, self._path, self._picture)
@@ -95,7 +96,8 @@ class DemoView(Screen):
     def _say_news(self, status: NodeStatus) -> None:
         if status.rounds and status.rounds[-1].round >= self._shown.get(status.label, 0) + PLAIN_ROUNDS:
             self._shown[status.label] = status.rounds[-1].round
-            self.say("  ".join(f"{name} {cell}" for name, cell in row(status).items() if cell))
+            figures = (f"{name} {cell}" for name, cell in row(status).items() if cell and name != "node")
+            self.say("  ".join((status.label, *figures)))
 
 
 COLUMNS = (
@@ -111,6 +113,11 @@ COLUMNS = (
     "state",
 )
 
+LEGEND = (
+    "baseline: the same start, trained alone for as many CPU seconds; reward: of the newest rounds; held-out: reward\n"
+    "on problems that nobody trains on, first > last; received: groups of rollouts of one problem that peers sent;\n"
+    "trained on: groups, the node's own and those of peers (ext.)"
+)
 
 # Left out one after the other where the window is too narrow for all.
 LEFT_OUT_FIRST = ("peer", "published", "received", "refused", "state")
@@ -200,7 +207,7 @@ def closing_words(statuses: Sequence[NodeStatus], gains: Gains, path: Path) -> s
         f"  at equal compute:     {gains.by_compute.summary}\n"
         f"CPU seconds a node: {compute['swarm']:.1f} in the swarm, of which {network:.1f} for the network; "
         f"{compute['baseline']:.1f} as a baseline\n"
-        f"what a node made of its peers: {murmur('peers', '--run-dir', path / 'swarm-1')}\n"
+        f"what a node made of its peers: {murmur('peers', path / 'swarm-1')}\n"
         f"its curves in a browser: {murmur('dashboard', path / 'swarm-1')}{_left_to_play(statuses, path)}"
     )
 

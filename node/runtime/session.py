@@ -143,6 +143,7 @@ def _names_of(config: Config) -> str:
 
 
 def _report_end(node: Node, folder: RunFolder, view: RunView) -> None:
+    view.end_table()  # the way on is the last that is read
     done = node.round >= node.config.rounds
     if missing := what_peers_brought(History(folder.events)):
         view.say(f"{missing}. What came of each peer: {murmur('peers', folder.path)}")

@@ -146,6 +146,7 @@ class RunFolder:
         if not self.config.is_file():
             raise RunFolderError(
                 f"{self.path} holds no run to resume: leave out --resume, or name its --run-dir"
+                f"{nearest_run(str(self.path))}"
             )
         return read_resolved(self.config)
 
@@ -159,7 +160,18 @@ class RunFolder:
             except BlockingIOError:
                 time.sleep(0.05 if attempt + 1 < LOCK_ATTEMPTS else 0.0)
         holder.close()
-        raise RunFolderInUse(f"{self.path} is in use by another node: stop it, or choose another --run-dir")
+        raise RunFolderInUse(
+            f"{self.path} is in use by another node: stop it, or choose another --run-dir{self._idle()}"
+        )
+
+    def _idle(self) -> str:
+        """`, as runs/join-1`: of the runs numbered like this one, the newest that nobody plays; empty without one."""
+        stem, _, number = self.path.name.rpartition("-")
+        if not number.isdigit():
+            return ""
+        runs = [RunFolder(store.parent) for store in self.path.parent.glob(f"{stem}-*/events.sqlite")]
+        idle = [run for run in runs if run.path != self.path and not run.in_use()]
+        return f", as {max(idle, key=_written).path}" if idle else ""
 
     def in_use(self) -> bool:
         """Whether a node holds the folder right now."""

@@ -1,14 +1,25 @@
-"""Columns of a round as people read it: the name, the cell, and the legend that explains it."""
+"""Columns of a round as people read it: the name, the cell, the legend that explains it, and a table of the newest."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
+
+from rich import box
+from rich.table import Table
 
 from node.config.schema import Config
 from node.config.sections.policy import DiffusionPolicyConfig
 from node.config.sections.swarm import DhtConfig
 from node.storage.events import RoundEvent
+
+# Left out one after the other where the window is too narrow for all; the event store has them.
+LEFT_OUT_FIRST = ("waiting", "published", "loss", "seconds", "refused", "received", "first tries")
+GAP = 2  # characters between columns
+FRAME = 4  # lines: title, names, the rule under them, the one that the cursor stands on
+REFUSED, MARKS = "refused", "marks"
+WRAPPED_WIDTH = {REFUSED: 8, MARKS: 14}  # characters; what is longer takes more than one line
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +112,53 @@ def marks(event: RoundEvent) -> str:
     off = f"log-probs {event.logprob_mean or 0.0:.1g} off" if event.disagreement else ""
     short = "out of memory, smaller micro-batches" if event.shortage else ""
     return ", ".join(mark for mark in ("no peers heard" if event.alone else "", off, short) if mark)
+
+
+def round_table(
+    title: str, events: Sequence[RoundEvent], columns: Sequence[Column], width: int, height: int
+) -> Table:
+    """The newest of `events`, as many as `height` lines have room for, with the legend where it has room too."""
+    shown = columns_that_fit(events, columns, width)
+    words = legend(shown)
+    told = len(wrap(words, width)) + 1
+    room = height - FRAME
+    with_legend = room - told >= min(len(events), room // 2)
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1),
+        collapse_padding=True,
+        pad_edge=False,
+        caption=f"\n{words}" if with_legend else None,
+        caption_justify="left",
+    )
+    for column in shown:
+        least = WRAPPED_WIDTH[REFUSED] if column.name == REFUSED else None
+        table.add_column(column.name, no_wrap=least is None, min_width=least)
+    table.add_column("", min_width=_width(MARKS, [marks(event) for event in events]))
+    rows = max(1, room - told if with_legend else room)
+    for event in events[-rows:]:
+        table.add_row(*(column.cell(event) for column in shown), marks(event))
+    return table
+
+
+def columns_that_fit(
+    events: Sequence[RoundEvent], columns: Sequence[Column], width: int
+) -> tuple[Column, ...]:
+    """The columns that a window of `width` characters has room for, beside what is said of single rounds."""
+    beside = _width(MARKS, [marks(event) for event in events])
+    widths = {
+        column.name: _width(column.name, [column.name, *map(column.cell, events)]) for column in columns
+    }
+    for name in LEFT_OUT_FIRST:
+        if sum(width_of + GAP for width_of in widths.values()) + beside <= width:
+            break
+        widths.pop(name, None)
+    return tuple(column for column in columns if column.name in widths)
+
+
+def _width(name: str, cells: Sequence[str]) -> int:
+    longest = max(map(len, cells), default=0)
+    return min(longest, WRAPPED_WIDTH.get(name, longest))

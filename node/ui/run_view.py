@@ -6,14 +6,12 @@ import json
 import os
 import re
 import sys
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import FrameType, TracebackType
 from typing import Literal, Self
 
-from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -21,7 +19,7 @@ from rich.table import Table
 from node.storage.events import EvaluationEvent, LifeEvent, RoundEvent
 from node.ui import interrupts
 from node.ui.patience import Patience
-from node.ui.round_columns import COLUMNS, Column, legend, marks, plain_round
+from node.ui.round_columns import COLUMNS, Column, legend, plain_round, round_table
 
 OutputStyle = Literal["live", "plain", "json"]
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -80,9 +78,14 @@ class Screen:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end_table()
+
+    def end_table(self) -> None:
+        """A live table stays as it is from here on; what is said comes below it."""
         if self._live:
             self._live.stop()
             interrupts.give_terminal(b"")
+            self._live = None
 
     def redraw(self, table: Table) -> None:
         """Replaces the live table; nothing in the other styles."""
@@ -131,7 +134,7 @@ class RunView(Screen):
     def __init__(self, style: OutputStyle, title: str, columns: Sequence[Column] = COLUMNS) -> None:
         super().__init__(style)
         self._title, self._columns = title, columns
-        self._recent: deque[RoundEvent] = deque(maxlen=SHOWN_ROUNDS)
+        self._recent: list[RoundEvent] = []
         self._rewards: list[float] = []
         self._stop = False
 
@@ -147,7 +150,7 @@ class RunView(Screen):
         super().__exit__(kind, error, trace)
 
     def on_round(self, event: RoundEvent) -> None:
-        self._recent.append(event)
+        self._recent = [*self._recent[1 - SHOWN_ROUNDS :], event]
         self._rewards.append(event.reward)
         if self.style == "json":
             self.say_json({"event": "round", **asdict(event)})
@@ -155,7 +158,11 @@ class RunView(Screen):
             if len(self._rewards) == 1:
                 self.say(legend(self._columns))
             self.say(plain_round(event, self._columns))
-        self.redraw(self._table())
+        self.redraw(
+            round_table(
+                f"{self._title}  {sparkline(self._rewards)}", self._recent, self._columns, *self._console.size
+            )
+        )
         self.wait_between_rounds(event.round)
 
     def wait_between_rounds(self, done: int) -> None:
@@ -187,23 +194,6 @@ class RunView(Screen):
             interrupts.leave(number)
         self._stop = True
         self.tell_stopping("after this round and saving")
-
-    def _table(self) -> Table:
-        title = f"{self._title}  {sparkline(self._rewards)}"
-        names = (*(column.name for column in self._columns), "")
-        table = Table(
-            *names,
-            title=title,
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-            padding=(0, 1),
-            caption=legend(self._columns),
-            caption_justify="left",
-        )
-        for event in self._recent:
-            cells = (column.cell(event) for column in self._columns)
-            table.add_row(*cells, marks(event))
-        return table
 
 
 def sparkline(values: Sequence[float], width: int = 24) -> str:

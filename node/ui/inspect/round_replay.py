@@ -22,6 +22,7 @@ from node.ui.inspect.empty_answer import why_no_rollouts
 from node.ui.inspect.errors import InspectError
 from node.ui.inspect.replay import Replayed, replay, task_of
 from node.ui.inspect.rollout_list import advantage_cell, origin_cell
+from node.ui.inspect.stats import phase_seconds
 from node.ui.round_columns import format_refused
 from node.ui.run_view import new_console
 from node.ui.visible_text import counted, one_line, plain_json
@@ -105,7 +106,7 @@ def _print(
     groups: Sequence[ReplayedGroup],
     refused: Sequence[RefusedGroup],
 ) -> None:
-    phases = ", ".join(f"{name} {seconds:.2f}" for name, seconds in event.phases.items())
+    phases = ", ".join(f"{name} {seconds:.2f}" for name, seconds in phase_seconds([event]).items())
     console.out(
         f"{folder.path}, round {event.round}: own reward {event.reward:.3f}, {event.tokens:,} tokens, "
         f"{event.seconds:.2f} s" + (f" ({phases})" if phases else "")

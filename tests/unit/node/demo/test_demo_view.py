@@ -53,6 +53,18 @@ def test_demo_report_holds_what_scripts_rely_on(capsys: pytest.CaptureFixture[st
     assert picture.read_text().startswith("<svg") and "url(" not in picture.read_text().split("</style>")[0]
 
 
+def test_a_line_begins_with_its_node_and_the_closing_table_explains_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = DemoView("plain", tmp_path)
+    late = replace(status_of(1, "swarm", 0.2, 0.6), rounds=[replace(ROUND, round=8)])
+    view.show([late])
+    assert capsys.readouterr().out.startswith("swarm 1  peer ")
+    view.conclude([late], 100)
+    said = capsys.readouterr().out
+    assert all(f"{name}: " in said for name in ("baseline", "reward", "held-out", "received", "trained on"))
+
+
 def test_a_failed_member_is_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     failed = replace(status_of(1, "swarm", 0.2), state="failed with exit code 3")
     assert DemoView("plain", tmp_path).conclude([failed], 100) == 3

@@ -77,6 +77,7 @@ REFUSED = [
     (["join", "INVITE", "--config", ""], "--config'"),
     (["silo", "tiny", "--run-dir", ""], "an empty word follows 'tiny --run-dir'"),
     (["peers", ""], "a command that printed nothing"),
+    (["join", ""], "invite.txt is there once it says `serving`"),
     (["doctor", ""], "an empty word follows 'doctor'"),
     (["tasks", "show", ""], "an empty word follows 'tasks show'"),
     (["bench", "compare", ""], "an empty word follows 'bench compare'"),

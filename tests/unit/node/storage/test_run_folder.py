@@ -12,6 +12,7 @@ from node.config.reading import load_config
 from node.storage.run_folder import (
     RunFolder,
     RunFolderError,
+    RunFolderInUse,
     baseline_of,
     demo_pairs,
     latest_run_folder,
@@ -118,6 +119,24 @@ def test_write_atomic_replaces_and_leaves_no_draft(tmp_path: Path) -> None:
     write_atomic(target, "new")
     assert target.read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_a_run_in_use_names_the_newest_that_nobody_plays(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        folder = RunFolder(tmp_path / f"join-{number}")
+        folder.path.mkdir()
+        folder.lock().close()
+        folder.events.touch()
+        os.utime(folder.events, (number, number))
+    with (
+        closing(RunFolder(tmp_path / "join-3").lock()),
+        pytest.raises(RunFolderInUse, match=rf"another --run-dir, as {tmp_path}/join-2$"),
+    ):
+        RunFolder(tmp_path / "join-3").lock()
+    own = RunFolder(tmp_path / "home")
+    own.path.mkdir()
+    with closing(own.lock()), pytest.raises(RunFolderInUse, match=r"another --run-dir$"):
+        own.lock()
 
 
 def test_a_demo_is_known_by_its_nodes_and_a_run_in_use_by_its_lock(tmp_path: Path) -> None:

@@ -299,6 +299,7 @@ def test_a_round_is_replayed_with_its_groups_advantages_and_update(folder: RunFo
     page = told("replay", folder.path, "--round", 1)
     for words in (
         "runs/swim-1, round 1: own reward 0.250, 100 tokens, 1.00 s (sampling 0.50, scoring 0.10",
+        ", other 0.",
         "update: 4 own groups and 2 of peers, 2 missing; loss +0.1000, gradient norm 1.5, entropy 0.7",
         "4 rollouts scored again: all agree with what is kept",
     ):
