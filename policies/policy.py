@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from policies.direction import Direction
 from policies.rollout import Finish, Group, Problem, Rollout, TrainGroup
 from policies.seeds import derive_seed
 
@@ -175,15 +176,13 @@ class Policy(RolloutSource, Protocol):
 
 @runtime_checkable
 class ComparesGradients(Protocol):
-    """A policy that can say whether others' groups would move it where the own ones do."""
+    """A policy that can say which way groups would move it."""
 
-    def alignment(
-        self, own: Sequence[TrainGroup], theirs: Mapping[str, Sequence[TrainGroup]]
-    ) -> dict[str, float]:
-        """Cosine of the loss's gradient over the `own` groups with that over each of `theirs`, -1 to 1.
+    def directions(self, groups: Sequence[TrainGroup]) -> list[Direction | None]:
+        """Of each group the direction of its loss's gradient, of length 1: SKETCH numbers, whose products are nearly
+        the cosines of the gradients, now and in later rounds. None for a group with nothing to be trained on.
 
-        Weights, optimiser and random state stay as they are; one backward pass over every group. Whoever has nothing
-        to be trained on is not in the answer; nobody is where the own groups have nothing.
+        Weights, optimiser and random state stay as they are; one backward pass over every group.
         """
         ...
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
@@ -37,6 +37,7 @@ from swarm.rows.pieces import PieceList
 from swarm.rows.row_store import SharedRows
 from swarm.rows.rows_fetch import Wanted, ask_piece
 from swarm.rows.rows_server import RowsServer
+from swarm.transport.base import NOTHING
 from swarm.wire.announcement import Announcement, shard_key, shard_of
 from swarm.wire.body import Body, SharedGroup, SharedRollout
 from swarm.wire.body_codec import encode_body
@@ -62,6 +63,7 @@ ROWS_FILE = Path(__file__).parent / "golden" / "rows.jsonl"
 ROWS = PieceList.of(ROWS_FILE.read_bytes())
 STATS = NodeStats("0.1.0", 12.5, 3, 7, "smollm2-135m", 4, (("announced", 2), ("refused_swarm", 1)))
 HOME = Address("ip4", "127.0.0.1", 4001)
+REFUSED = {"encoding": 3, "length": 1}
 
 
 def build() -> dict[str, str]:
@@ -129,11 +131,11 @@ async def _streams() -> dict[str, str]:
         served.bodies.put_own(hashlib.sha256(stored).digest(), stored)
         return served
 
-    def fetching(stream: Stream) -> Awaitable[object]:
+    def fetching(stream: Stream, refused: Mapping[str, int] = NOTHING) -> Awaitable[object]:
         async def dial(peer: str, addresses: Sequence[str]) -> Stream:
             return stream
 
-        return exchange().fetch(announcement(), dial)
+        return exchange().fetch(announcement(), dial, refused)
 
     def serving(served: BodyExchange) -> Serve:
         return lambda stream: served.serve(BOB.peer_id, *stream)
@@ -144,6 +146,8 @@ async def _streams() -> dict[str, str]:
     exhausted = exchange(CONTENT)
     exhausted._peers = PeerBuckets(0.0, 0.0)
     await record("fetch", fetching, serving(full))
+    await record("fetch, refusals:", lambda stream: fetching(stream, REFUSED), serving(full))
+    del recording.vectors["fetch, refusals: answer"]  # as without
     await record("fetch, not found:", fetching, serving(exchange()))
     await record("fetch, busy:", fetching, serving(exhausted))
     await record("fetch, other version:", _old_request, serving(full))

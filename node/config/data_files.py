@@ -1,4 +1,4 @@
-"""Files of data tasks in a config: absolute from the start, and with the digests that a run and a swarm agree on."""
+"""Files that a config names: absolute from the start, and of data tasks with the digests that a swarm agrees on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 def make_paths_absolute(tree: Mapping[str, Any], folder: Path) -> None:
-    """In a plain tree: the `path` of each task and the chat template's file, seen from their writer's folder."""
+    """In a plain tree: the key file, the `path` of each task and the chat template's file, from their writer's folder.
+
+    A run that goes on from another folder would find other files there, or none and make itself a new key.
+    """
+    if isinstance(tree, dict) and isinstance(key := tree.get("identity"), str) and key:
+        tree["identity"] = absolute(key, folder)
     tasks = tree.get("tasks")
     for task in tasks if isinstance(tasks, list) else []:
         if isinstance(task, dict) and isinstance(path := task.get("path"), str) and path:

@@ -57,7 +57,7 @@ class Config(Settings):
     """CPU threads for torch; with 0 those of OMP_NUM_THREADS, else one for the embedded policy and the digits, and for
     other models as many as the cores that are free as the run begins."""
     identity: str = ""
-    """Path of the key file. Empty: `identity.key` in the run folder."""
+    """Path of the key file, seen from the config's folder. Empty: `identity.key` in the run folder."""
     tasks: tuple[TaskConfig, ...] = Field(min_length=1)
     """What the policy is trained on."""
     policy: PolicyConfig = EmbeddedPolicyConfig()

@@ -7,7 +7,6 @@ A silo, a swarm node and a diffusion node run this same loop; they differ in the
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,6 +41,7 @@ from policies.strategies.rollout_phase import rollout_phase
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.task import Task, score_group
 from swarm.admission.rollout_verifier import RolloutVerifier
+from swarm.admission.usefulness import OwnDirections
 from swarm.gossip.service import Gossip
 from swarm.sampling.external_pool import ExternalPool
 from swarm.sampling.group_selection import Select, uniform_over_groups
@@ -87,6 +87,7 @@ class Node:
     diverged: int = 0  # rounds in a row whose update was not finite
     transport_cpu: float = 0.0  # seconds of the transport that rounds have counted
     feedback: SwarmFeedback = field(default_factory=SwarmFeedback)
+    own_directions: OwnDirections = field(default_factory=OwnDirections)
     notices: Notices = field(default_factory=Notices)
     entered: Callable[[str], None] = lambda phase: None  # hears of each phase of a round as it starts
 
@@ -175,8 +176,9 @@ def selection_of(node: Node) -> Select:
     """How an update draws from the pool: evenly, or as fair to networks as what is fetched, known peers first."""
     if node.config.sampler.draw == "uniform":
         return uniform_over_groups
+    hold = node.config.sampler.max_age if node.config.trust.hold_places else None
     return lambda waiting, count, generator: node.verifier.records.select(
-        [candidate.peer for candidate in waiting], count, generator
+        [candidate.peer for candidate in waiting], count, generator, hold=hold
     )
 
 
@@ -209,13 +211,15 @@ def measure_usefulness(node: Node, batch: Sequence[TrainGroup]) -> None:
         node.policy, ComparesGradients
     ):
         return
-    theirs: dict[str, list[TrainGroup]] = defaultdict(list)
-    for member in batch:
-        if member.group.origin is not None:
-            theirs[member.group.origin].append(member)
-    own = [member for member in batch if not member.group.external]
-    for peer, cosine in node.policy.alignment(own, theirs).items():
-        node.verifier.records.note_usefulness(peer, cosine)
+    right = [replace(member, advantages=positive_part(member.advantages)) for member in batch]
+    found = zip(batch, node.policy.directions(right), strict=True)
+    pulls = [(m.group.origin, m.group.problem.task, way) for m, way in found if way is not None]
+    own = [(task, way) for peer, task, way in pulls if peer is None]
+    theirs = [(peer, task, way) for peer, task, way in pulls if peer is not None]
+    cosines = node.own_directions.compare(own, [(task, way) for _, task, way in theirs])
+    for (peer, _, _), cosine in zip(theirs, cosines, strict=True):
+        if cosine is not None:
+            node.verifier.records.note_usefulness(peer, cosine)
 
 
 def guarded(node: Node, batch: Sequence[TrainGroup]) -> list[TrainGroup]:
@@ -227,8 +231,8 @@ def guarded(node: Node, batch: Sequence[TrainGroup]) -> list[TrainGroup]:
     kept = []
     for found in map(node.verifier.habits.guard, batch):
         kept.append(found.member)
-        if found.masked and (peer := found.member.group.origin):
-            node.verifier.records.note_habit(peer)
+        if peer := found.member.group.origin:
+            node.verifier.records.note_trained(peer, found.masked > 0)
     return fair_weights(kept)
 
 
@@ -310,6 +314,7 @@ def save(node: Node) -> Path:
             node.verifier.records.snapshot(),
             node.verifier.habits.snapshot(),
             node.curriculum.rates.snapshot() if node.curriculum.rates else None,
+            node.own_directions.snapshot(),
         ),
     )
 
@@ -326,6 +331,7 @@ def resume(node: Node) -> int:
     node.feedback = SwarmFeedback.restored(state.feedback)
     node.verifier.records.restore(state.peers or {})
     node.verifier.habits.restore(state.habits or {})
+    node.own_directions.restore(state.directions or {})
     if node.curriculum.rates is not None:
         node.curriculum.rates.restore(state.rates)
     return node.store.rewind(state.round)

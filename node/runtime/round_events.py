@@ -199,6 +199,7 @@ def describe_peers(
             standing=records.standing(peer).value,
             why=records.reason(peer),
             usefulness=(record := records.record(peer)).usefulness,
+            usefulness_error=record.usefulness_error,
             habits=record.habits,
             address=address_kind(record.host),
         )

@@ -100,9 +100,10 @@ def _join(node: Node, transport: Transport, folder: RunFolder, view: RunView) ->
     try:
         transport.wait_ready(swarm.join_seconds)
         status = transport.status()
-        founded = not (swarm.bootstrap or swarm.lan or status.peers_seen)
-        invite = _keep_invite(node.config, status.addresses, folder) if founded else ""
-        note = f"started swarm {name}; nobody else is in it yet" if founded else f"joined swarm {name}"
+        alone = not (swarm.bootstrap or status.peers_seen)
+        invite = _keep_invite(node.config, status.addresses, folder) if alone else ""
+        near = "; whoever comes on the local network is found" if swarm.lan else ""
+        note = f"started swarm {name}; nobody else is heard of yet{near}" if alone else f"joined swarm {name}"
     except TransportDown as error:
         note = f"{error}; going on alone until it answers"
     node.store.append(LifeEvent(node.round, "joined", note))

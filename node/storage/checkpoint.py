@@ -34,6 +34,7 @@ class NodeState:
     peers: Any = None  # what `PeerRecords.snapshot` gave
     habits: Any = None  # what `Habits.snapshot` gave
     rates: Any = None  # what `SuccessRates.snapshot` gave, of an adaptive draw
+    directions: Any = None  # what `OwnDirections.snapshot` gave
     format: int = FORMAT
 
 

@@ -127,8 +127,9 @@ class PeerEvent:
     left_out: dict[str, int] = field(default_factory=dict)  # rollouts of groups that were received, by reason
     standing: str = ""  # known | newcomer | resting, after the round
     why: str = ""  # what of its record, which fades, makes it so
-    # Mean cosine of the gradients of its groups with those of own ones, -1 to 1. None: not measured.
+    # Whether its right answers would make own ones likelier, -1 to 1, and the standard error. None: not measured.
     usefulness: float | None = None
+    usefulness_error: float | None = None
     habits: float = 0.0  # groups of which a part was left out of updates, as nobody else writes it; fades
     address: str = ""  # kind of the one that its last body was said to be at: public IPv4; empty before any
 

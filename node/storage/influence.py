@@ -1,6 +1,6 @@
 """The part that each peer's groups had in what this node learned, by its own findings alone.
 
-Most telling is `usefulness`, measured while it trains: whether a peer's groups pull the policy where the own ones do.
+Most telling is `usefulness`, measured while it trains: whether a peer's right answers make the own ones likelier.
 Beside it stand plain counts, and how the own reward went on after updates with the peer's groups. That is no
 experiment: other peers' groups were in the same updates. `murmur demo` and `silo_baseline` measure sharing itself.
 """
@@ -25,9 +25,7 @@ class Influence:
     trained_on: int  # groups in updates
     updates: int  # rounds whose update had one of them
     share: float  # of all groups in all updates, 0 to 1
-    usefulness: (
-        float | None
-    )  # mean cosine of its groups' gradients with those of own ones; None: not measured
+    usefulness: float | None  # whether its right answers would make own ones likelier; None: not measured
     reward_before: (
         float | None
     )  # own reward in the rounds whose updates had its groups, the update not yet made
@@ -46,7 +44,7 @@ class Influence:
         pull = (
             ""
             if self.usefulness is None
-            else f", and they pull {self.usefulness:+z.2f} the way the own groups do"
+            else f", and its right answers pull {self.usefulness:+z.2f} the way the own ones do"
         )
         groups = f"{self.trained_on} of its groups {'was' if self.trained_on == 1 else 'were'}"
         updates = f"{self.updates} update{'' if self.updates == 1 else 's'}"

@@ -57,9 +57,8 @@ class PeerHistoryRow:
     left_out: dict[str, int]  # rollouts of groups that were taken, by reason
     standing: str  # known | newcomer | resting; empty in stores of before
     why: str  # what of its record makes it so
-    usefulness: (
-        float | None
-    )  # mean cosine of its groups' gradients with those of own ones; None: not measured
+    usefulness: float | None  # whether its right answers would make own ones likelier; None: not measured
+    usefulness_error: float | None  # its standard error
     habits: float  # groups of which a part was left out, as nobody else writes it; fades
     address: str  # kind of the one that its last body was said to be at; empty where none is known
 
@@ -85,6 +84,7 @@ def peer_history(history: History) -> list[PeerHistoryRow]:
             PeerHistoryRow(
                 *(peer, last.round, good, *counts, dict(refused), dict(left_out), *standing),
                 usefulness=last.usefulness,
+                usefulness_error=last.usefulness_error,
                 habits=last.habits,
                 address=last.address,
             )

@@ -57,7 +57,7 @@ _HISTORY_LEGEND = {
     "left out": "single rollouts of received groups that could not be read, or (known) that another peer gave before",
     "standing": "known peers have four fifths of the places for groups of peers, newcomers share the rest, and who "
     "rests is left alone until its faults fade (--json says why)",
-    "useful": "whether its groups pull the policy where the own ones do, from -1 to 1",
+    "useful": "whether its right answers make the own ones likelier, from -1 to 1, and the standard error",
     "habits": "groups of late of which a part was not trained on, as nobody else writes it",
 }
 _ANNOUNCEMENT_COLUMNS = (
@@ -144,9 +144,13 @@ def _history_cells(row: PeerHistoryRow, share: float) -> dict[str, str]:
         "refused": format_refused(row.refused),
         "left out": format_refused(row.left_out),
         "standing": row.standing,
-        "useful": "-" if row.usefulness is None else f"{row.usefulness:+z.2f}",
+        "useful": "-" if row.usefulness is None else f"{row.usefulness:+z.2f}{_give_or_take(row)}",
         "habits": f"{row.habits:.0f}",
     }
+
+
+def _give_or_take(row: PeerHistoryRow) -> str:
+    return "" if row.usefulness_error is None else f"±{row.usefulness_error:.2f}"
 
 
 def _history_legend(columns: Sequence[str]) -> str:

@@ -50,7 +50,9 @@ class Encoding:
         self.ends = turn_ends(tokenizer, self._template, generation_eos)
         structural = structural_ids(tokenizer, self._template)
         ends = self.ends.stops & tokenizer.added_tokens_decoder.keys()
-        self._control_ids = control_ids(tokenizer, structural | ends)
+        self._control_ids = control_ids(tokenizer, structural, ends)
+        # Ends that a text may spell: in Gemma's plain template an empty line.
+        self._blank_ends = {end for end in ends if tokenizer.added_tokens_decoder[end].content.isspace()}
         self._control_words = [
             token.content
             for index, token in tokenizer.added_tokens_decoder.items()
@@ -129,6 +131,8 @@ class Encoding:
         text.encode()  # a lone surrogate is a ValueError here; tokenizers makes it a TypeError
         if len(text) > self._max_characters:
             text, finish = text[: self._max_characters], Finish.LENGTH
+        if self._blank_ends:
+            text, finish = self._up_to_its_end(text, finish)
         end = (self.ends.taught,) if finish is Finish.STOP else ()
         tokens = self._literal.encode(text, add_special_tokens=False) if end else None
         if tokens is None or len(tokens.ids) + len(end) > self._max_tokens:
@@ -142,6 +146,16 @@ class Encoding:
         if self._vocabulary is not None and max(ids) >= self._vocabulary:
             raise ValueError("completion with a token that the model has no embedding of")
         return text, finish, (*ids, *end)
+
+    def _up_to_its_end(self, text: str, finish: Finish) -> tuple[str, Finish]:
+        """As far as the own policy would have written it, which ends a completion at the first of its ends."""
+        tokens = self._literal.encode(text, add_special_tokens=False)
+        places = [
+            start
+            for index, (start, _) in zip(tokens.ids, tokens.offsets, strict=True)
+            if index in self._blank_ends
+        ]
+        return (text[: places[0]], Finish.STOP) if places else (text, finish)
 
     def _cut(self, text: str) -> tuple[str, Tokenized]:
         """The longest whole characters of `text` whose tokens fit: as the own policy would have been cut."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from policies.direction import Direction
 from policies.policy import PolicyError, RolloutRequest, Stop, UpdateReport, UpdateSpec, never
 from policies.progress import read_progress, save_progress
 from policies.rollout import Finish, Problem, Rollout, Segment, TrainGroup
@@ -234,15 +235,8 @@ class TextPolicy:
             peak_bytes=step.peak_bytes,
         )
 
-    def alignment(
-        self, own: Sequence[TrainGroup], theirs: Mapping[str, Sequence[TrainGroup]]
-    ) -> dict[str, float]:
-        rows = {name: self._rows(groups) for name, groups in theirs.items()}
-        live = {name: given for name, given in rows.items() if any(row.learns for row in given)}
-        mine = self._rows(own)
-        if not live or not any(row.learns for row in mine):
-            return {}
-        return self._trainer.alignment(mine, live)
+    def directions(self, groups: Sequence[TrainGroup]) -> list[Direction | None]:
+        return self._trainer.directions([self._rows([group]) for group in groups])
 
     def save(self, folder: Path) -> None:
         """The weights lie in a folder of their own, a Hugging Face model or adapter with its tokenizer.

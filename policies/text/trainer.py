@@ -9,15 +9,15 @@ from __future__ import annotations
 import logging
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, TypeVar
 
-import torch
 from peft import PeftModel
 
+from policies.direction import Direction
 from policies.optimiser import all_or_nothing, scaled_rate
 from policies.policy import DivergedError, PolicyError, SamplerAgreement, UpdateSpec
 from policies.randomness import seeded
@@ -26,6 +26,7 @@ from policies.text.agreement import AgreementMeter
 from policies.text.batching import Row
 from policies.text.engine.memory_plan import PeakMeter, is_shortage, release
 from policies.text.engine.probe import brief
+from policies.text.gradient_sketch import sketch
 from policies.text.noise import adapter_drops
 from policies.text.scoring import ScoringTrainer
 from policies.text.update import settled
@@ -144,21 +145,15 @@ class GroupTrainer(ScoringTrainer):
         agreement = meter.result()
         return Accumulated(loss, entropy, clipped, tokens, len(batches), agreement, kl if self.beta else None)
 
-    def alignment(self, own: Sequence[Row], theirs: Mapping[str, Sequence[Row]]) -> dict[str, float]:
-        """Cosine of the gradient over `own` rows with that over each of `theirs`; some row of each learns."""
-        with seeded(derive_seed(self._seed, "alignment", self.state.global_step), self.accelerator.device):
-            mine = self._gradient(own)
-            return {name: _cosine(mine, self._gradient(rows)) for name, rows in theirs.items()}
+    def directions(self, groups: Sequence[Sequence[Row]]) -> list[Direction | None]:
+        """The sketch of the gradient over each of `groups`; None where no row learns, or the gradient is not finite."""
+        with seeded(derive_seed(self._seed, "directions", self.state.global_step), self.accelerator.device):
+            return [self._direction(rows) if any(row.learns for row in rows) else None for rows in groups]
 
-    def _gradient(self, rows: Sequence[Row]) -> list[torch.Tensor]:
-        """Of every trained parameter, on the CPU; 0 stands in where a parameter got none."""
+    def _direction(self, rows: Sequence[Row]) -> Direction | None:
         try:
             self._within_memory(lambda: self.accumulate(rows))
-            trained = [p for p in self._prepared.parameters() if p.requires_grad]
-            return [
-                (p.grad if p.grad is not None else torch.zeros(1)).detach().float().cpu().clone()
-                for p in trained
-            ]
+            return sketch(p for p in self._prepared.parameters() if p.requires_grad)
         finally:
             self.optimizer.zero_grad()
 
@@ -269,11 +264,3 @@ class GroupTrainer(ScoringTrainer):
         figures["kl"] = metrics["kl"][-1] if self.beta else 0.0
         metrics.clear()
         return figures
-
-
-def _cosine(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> float:
-    """0 where either is zero, or not finite."""
-    product = sum(float((a * b).sum()) for a, b in zip(one, other, strict=True))
-    norms = [math.sqrt(sum(float(part.square().sum()) for part in parts)) for parts in (one, other)]
-    found = product / (norms[0] * norms[1]) if all(norms) else 0.0
-    return found if math.isfinite(found) else 0.0

@@ -122,7 +122,7 @@ class Habits:
         long = sum(now != before for now, before in zip(advantages, member.advantages, strict=True))
         masked = sum(sum(mask) for mask in skipped if mask)
         guarded = replace(member, advantages=tuple(advantages), skipped=tuple(skipped) if masked else None)
-        return Guarded(guarded, masked, long)
+        return Guarded(_balanced(guarded, member), masked, long)
 
     def snapshot(self) -> dict[str, Any]:
         """Plain JSON-able data for the checkpoint."""
@@ -186,6 +186,24 @@ class Habits:
             starts = len(tokens) - size + 1
             mixed = (mixed[:starts] ^ tokens[size - 1 :]) * np.uint64(_MIX[0]) + np.uint64(size)
             yield size, (mixed * np.uint64(_MIX[1])) >> np.uint64(64 - BUCKET_BITS)
+
+
+def _balanced(guarded: TrainGroup, before: TrainGroup) -> TrainGroup:
+    """What a group warns of weighs no more beside what is left of its recommendations than it did beside all of them.
+
+    Else its wrong answers alone would push the policy, away from short answers where its long ones were set aside.
+    """
+    if guarded is before or not (recommended := _recommended(before)):
+        return guarded
+    left = _recommended(guarded) / recommended
+    return replace(guarded, advantages=tuple(a if a > 0.0 else left * a for a in guarded.advantages))
+
+
+def _recommended(member: TrainGroup) -> float:
+    """Sum of advantage x trained tokens over what is better than the mean."""
+    masks = member.skipped or (None,) * len(member.advantages)
+    rows = zip(member.advantages, member.group.rollouts, masks, strict=True)
+    return sum(max(0.0, a) * (len(r.token_ids) - sum(mask or ())) for a, r, mask in rows)
 
 
 def right_rollouts(group: Group) -> list[Rollout]:

@@ -6,6 +6,7 @@ rests comes back as a newcomer, and one that was good long ago has to show it ag
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,6 +17,7 @@ import numpy as np
 
 from swarm.admission.refusal import Reason
 from swarm.admission.verdict import Outcome, Verdict
+from swarm.sampling.held_places import HeldPlaces
 from swarm.sampling.newcomer_places import fair_select
 
 HALF_LIFE = 1800.0  # seconds
@@ -26,6 +28,12 @@ RESTING_FAULTS, FAULTS_FOR_A_GROUP = 4.0, 2.0
 RESTING_REFUSALS, REFUSALS_FOR_A_GROUP = 32.0, 8.0
 # Honest peers meet these too: they run another tokenizer, resume, are slow, or were copied.
 BLAMELESS = frozenset({Reason.REPLAY, Reason.STALE, Reason.LENGTH, Reason.ENCODING, Reason.FAULT})
+LEAST_HABITS, HABIT_SHARE = (
+    3.0,
+    0.5,
+)  # groups with a part left out, and of all, that make it a habit of the peer
+LEAST_MEASURED = 8  # groups, below which nothing is said of usefulness: one group's cosine is off by 0.2
+REMEMBERED = 50  # measured groups that count; a peer that has changed shows it after as many
 MAX_PEERS = 4096  # 1 MB; the one that was silent longest is forgotten first
 
 
@@ -45,11 +53,32 @@ class PeerRecord:
     undelivered: float = 0.0  # fetches that brought no body
     at: float = 0.0
     host: str = ""  # that its last delivered body was fetched from
-    habits: float = 0.0  # groups in updates of which a part was left out, as it was this peer's habit
-    usefulness: float | None = (
-        None  # mean cosine of its groups' gradients with those of own ones; None: not measured
-    )
-    measured: float = 0.0  # how often that was
+    delivered: float = 0.0  # Unix time of that
+    trained: float = 0.0  # groups in updates
+    habits: float = 0.0  # of those, groups of which a part was left out, as nobody else writes it
+    pull: float = 0.0  # mean over its groups of what `note_usefulness` is told; later ones count more
+    scatter: float = 0.0  # variance of that of a single group
+    measured: int = 0  # groups
+
+    @property
+    def has_a_habit(self) -> bool:
+        """Whether most of what it sends has a part that nobody else writes.
+
+        That part alone is left out of updates with less ado, and blames nobody: an honest policy that breaks down
+        repeats itself for some rounds.
+        """
+        return self.habits >= max(LEAST_HABITS, HABIT_SHARE * self.trained)
+
+    @property
+    def usefulness(self) -> float | None:
+        """Whether what it recommends makes own right answers likelier, -1 to 1; None: too few groups were measured."""
+        return self.pull if self.measured >= LEAST_MEASURED else None
+
+    @property
+    def usefulness_error(self) -> float | None:
+        """The standard error of `usefulness`."""
+        counted = min(self.measured, REMEMBERED)
+        return math.sqrt(self.scatter / (counted - 1)) if self.measured >= LEAST_MEASURED else None
 
     @property
     def passed(self) -> float:
@@ -77,8 +106,8 @@ class PeerRecord:
             refused=refused,
             undelivered=left * self.undelivered,
             at=now,
+            trained=left * self.trained,
             habits=left * self.habits,
-            measured=left * self.measured,
         )
 
 
@@ -93,6 +122,7 @@ class PeerRecords:
         self._lock = threading.Lock()
         self._records: dict[str, PeerRecord] = {}
         self._touched: set[str] = set()
+        self._held = HeldPlaces()  # of this node's updates
 
     def trust(self, allowed: Iterable[str], denied: Iterable[str]) -> None:
         """The owner's word from now on, in place of what was said before."""
@@ -109,29 +139,33 @@ class PeerRecords:
         with self._lock:
             record = self._current(peer)
             # Whose texts were known may be the one that was copied.
-            good = sum(verdict.outcome in (Outcome.ACCEPTED, Outcome.KNOWN) for verdict in verdicts)
-            useless = sum(verdict.outcome in (Outcome.SET_ASIDE, Outcome.UNUSABLE) for verdict in verdicts)
+            passed, idle = (Outcome.ACCEPTED, Outcome.KNOWN), (Outcome.SET_ASIDE, Outcome.UNUSABLE)
+            good = record.good + sum(verdict.outcome in passed for verdict in verdicts)
+            useless = record.useless + sum(verdict.outcome in idle for verdict in verdicts)
             refused = dict(record.refused)
             for verdict in verdicts:
                 if verdict.reason is not None:
                     refused[verdict.reason.value] = refused.get(verdict.reason.value, 0.0) + 1.0
-            counts = {"good": record.good + good, "useless": record.useless + useless}
-            self._keep(peer, replace(record, **counts, refused=refused, host=host))
+            heard = replace(record, good=good, useless=useless, refused=refused)
+            self._keep(peer, replace(heard, host=host, delivered=record.at))
 
-    def note_habit(self, peer: str) -> None:
-        """A part of a group of this peer was left out of an update: nobody else writes it."""
+    def note_trained(self, peer: str, masked: bool) -> None:
+        """A group of this peer was in an update; `masked`: but for a part, which nobody else writes."""
         with self._lock:
             record = self._current(peer)
-            self._keep(peer, replace(record, habits=record.habits + 1.0))
+            self._keep(
+                peer, replace(record, trained=record.trained + 1.0, habits=record.habits + float(masked))
+            )
 
-    def note_usefulness(self, peer: str, alignment: float) -> None:
-        """A gradient over groups of this peer had this cosine with that over own ones."""
+    def note_usefulness(self, peer: str, cosine: float) -> None:
+        """What one more group of this peer was worth (`OwnDirections`). Does not fade: what comes later counts more."""
         with self._lock:
             record = self._current(peer)
-            measured = record.measured + 1.0
-            before = alignment if record.usefulness is None else record.usefulness
-            mean = before + (alignment - before) / measured
-            self._keep(peer, replace(record, usefulness=mean, measured=measured))
+            weight = 1.0 / min(record.measured + 1, REMEMBERED)
+            off = cosine - record.pull
+            scatter = (1.0 - weight) * (record.scatter + weight * off * off)
+            pull, measured = record.pull + weight * off, record.measured + 1
+            self._keep(peer, replace(record, pull=pull, scatter=scatter, measured=measured))
 
     def standing(self, peer: str) -> Standing:
         """What the record, or the owner's word, makes of a peer now."""
@@ -157,11 +191,14 @@ class PeerRecords:
         count: int,
         generator: np.random.Generator,
         hosts: Mapping[str, str] | None = None,
+        hold: float | None = None,
     ) -> list[int]:
         """At most `count` positions of `peers`, who stand there once for each group that they offer.
 
         Fair to networks, and with places reserved for known peers (`fair_select`); none of those that rest. `hosts`
-        are those that peers say they are at; left out, those that their last bodies came from.
+        are those that peers say they are at; left out, those that their last bodies came from. `hold`: places are
+        held for whoever delivered a body in so many seconds and has a record, whether or not they offer something
+        now (`HeldPlaces`).
         """
         standings = {peer: self.standing(peer) for peer in set(peers)}
         places = [place for place, peer in enumerate(peers) if standings[peer] is not Standing.RESTING]
@@ -169,7 +206,19 @@ class PeerRecords:
             hosts = {peer: self.record(peer).host for peer in standings}
         offered = [peers[place] for place in places]
         known = lambda peer: standings[peer] is Standing.KNOWN  # noqa: E731
-        return [places[index] for index in fair_select(offered, hosts, known, count, generator)]
+        held = None
+        if hold is not None and (sources := self._sources(hold)):
+            held = self._held
+            held.begin(sources, count)
+        return [places[index] for index in fair_select(offered, hosts, known, count, generator, held)]
+
+    def _sources(self, seconds: float) -> dict[str, str]:
+        """Hosts by peer of those that delivered of late, and enough that passed; with a signal or, all solved, none."""
+        oldest = self._clock() - seconds
+        with self._lock:
+            of_late = [peer for peer, record in self._records.items() if record.delivered >= oldest]
+        records = {peer: self.record(peer) for peer in of_late if self.standing(peer) is not Standing.RESTING}
+        return {peer: r.host for peer, r in records.items() if r.passed >= KNOWN_GROUPS}
 
     def reason(self, peer: str) -> str:
         """The standing's reason, in one line of ours."""
@@ -177,7 +226,7 @@ class PeerRecords:
             return f"its owner says {'deny' if peer in self._denied else 'allow'}"
         record = self.record(peer)
         counts = {"groups to learn from": record.good, "others": record.useless, **record.refused}
-        counts |= {"not delivered": record.undelivered, "with a habit": record.habits}
+        counts |= {"not delivered": record.undelivered, _habit_words(record): record.habits}
         return ", ".join(f"{what} {count:.1f}" for what, count in counts.items() if count >= 0.05)
 
     def drain_touched(self) -> set[str]:
@@ -199,7 +248,7 @@ class PeerRecords:
     def restore(self, data: dict[str, Any]) -> None:
         """Takes over what `snapshot` gave, straight or through JSON."""
         with self._lock:
-            self._records = {peer: PeerRecord(**record) for peer, record in data.items()}
+            self._records = {peer: _read(record) for peer, record in data.items()}
 
     def _current(self, peer: str) -> PeerRecord:
         return self._records.get(peer, PeerRecord()).faded(self._clock())
@@ -215,3 +264,13 @@ class PeerRecords:
 
 def _too_many(refused: float, least: float, bearable: float) -> bool:
     return refused >= least and refused > bearable
+
+
+def _habit_words(record: PeerRecord) -> str:
+    return "with a habit" if record.has_a_habit else "in part left out"
+
+
+def _read(plain: Mapping[str, Any]) -> PeerRecord:
+    """A record of a checkpoint. What older ones call usefulness was another measure, and is begun anew."""
+    known = {name: value for name, value in plain.items() if name in PeerRecord.__dataclass_fields__}
+    return PeerRecord(**known if "pull" in known else {**known, "measured": 0})

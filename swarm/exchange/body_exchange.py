@@ -1,8 +1,8 @@
 """The body exchange: one request and one answer over a libp2p stream, every frame bounded before it is read.
 
-Request: `[version, swarm id, digest, membership token, extensions]`. Answer: a status frame with the body (OK) or
-nothing, then a frame `[referrals, announcements, extensions]`: peers that fetched the body earlier, and announcements
-that ride along.
+Request: `[version, swarm id, digest, membership token, extensions]`, with what `told_refusals` has to say. Answer: a
+status frame with the body (OK) or nothing, then a frame `[referrals, announcements, extensions]`: peers that fetched
+the body earlier, and announcements that ride along.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter, OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgpack
@@ -26,13 +27,14 @@ from swarm.exchange.framing import (
     check_caller,
     encode_request,
     one_stream,
+    read_extended,
     read_frame,
-    read_request,
     transfer_seconds,
     write_frame,
 )
 from swarm.exchange.rate_limit import PeerBuckets, TokenBucket
 from swarm.exchange.stream_slots import IsKnown, StreamSlots, nobody_is_known
+from swarm.exchange.told_refusals import ToldRefusals, decode_refused, encode_refused
 from swarm.wire import extensions, fields
 from swarm.wire.announcement import Announcement
 from swarm.wire.identity import PEER_ID_SIZE, peer_bytes, peer_text
@@ -60,6 +62,7 @@ class BodyExchange:
         self.bodies = BodyStore(serve.stored)
         self.mirrored = MirrorStore(serve.mirrored)
         self.counters: Counter[str] = Counter()
+        self.told = ToldRefusals(is_known)
         self.offer: Announcement | None = None  # the own newest: rides on every answer
         self._membership = membership
         self._announcements = announcements
@@ -83,8 +86,13 @@ class BodyExchange:
         async with one_stream(writer, limits.STREAM_TIMEOUT, self.counters, "serve_failed"):
             await self._answer(peer, host, (reader, writer))
 
-    async def fetch(self, announcement: Announcement, dial: Dial) -> bytes:
-        """The body from its publisher, or from those it refers to. Raises FetchFailed."""
+    async def fetch(
+        self, announcement: Announcement, dial: Dial, refused: Mapping[str, int] = MappingProxyType({})
+    ) -> bytes:
+        """The body from its publisher, or from those it refers to. Raises FetchFailed.
+
+        `refused` is told to the publisher if it is asked: rollouts of its earlier bodies that were left out, by reason.
+        """
         held = self.bodies.get(announcement.digest)
         if held is not None:
             return held
@@ -92,24 +100,28 @@ class BodyExchange:
             async with asyncio.timeout(limits.STREAM_TIMEOUT - 1):
                 while not self._download.take(announcement.size):
                     await asyncio.sleep(max(0.01, self._download.wait(announcement.size)))
-                body = await self._fetch_booked(announcement, dial)
+                body = await self._fetch_booked(announcement, dial, refused)
         except TimeoutError as error:
             raise FetchFailed(f"no body from {announcement.peer} in time") from error
         self.bodies.put_copy(announcement.digest, body)
         self.counters.update(fetched=1, fetched_bytes=len(body))
         return body
 
-    async def _fetch_booked(self, announcement: Announcement, dial: Dial) -> bytes:
+    async def _fetch_booked(
+        self, announcement: Announcement, dial: Dial, refused: Mapping[str, int]
+    ) -> bytes:
         """What does not come uses up none of the rate: whoever announces much and serves nothing stops nobody else."""
         body = None
         try:
-            body = await self._fetch_from_any(announcement, dial)
+            body = await self._fetch_from_any(announcement, dial, refused)
         finally:
             if body is None:
                 self._download.give_back(announcement.size)
         return body
 
-    async def _fetch_from_any(self, announcement: Announcement, dial: Dial) -> bytes:
+    async def _fetch_from_any(
+        self, announcement: Announcement, dial: Dial, refused: Mapping[str, int]
+    ) -> bytes:
         sources = _sources(announcement)
         untried, tried, causes = list(sources), set[str](), []
         while untried and len(tried) <= _MAX_REFERRALS:
@@ -117,7 +129,9 @@ class BodyExchange:
             tried.add(peer)
             try:
                 known = sources[peer] if peer in sources else self._addresses(peer)
-                status, body, referrals = await self._ask(peer, known, announcement, dial)
+                stream = await dial(peer, known)
+                tell = refused if peer == announcement.peer else {}
+                status, body, referrals = await self._ask(stream, announcement, tell)
             except (FetchFailed, DecodeError, OSError, EOFError) as error:
                 causes.append(f"{peer}: {str(error) or type(error).__name__}")
                 continue
@@ -133,12 +147,13 @@ class BodyExchange:
         return known.own_addresses if known else ()
 
     async def _ask(
-        self, peer: str, addresses: Sequence[str], wanted: Announcement, dial: Dial
+        self, stream: Stream, wanted: Announcement, refused: Mapping[str, int]
     ) -> tuple[Status, bytes, list[str]]:
-        reader, writer = await dial(peer, addresses)
+        reader, writer = stream
         try:
             own = self._membership
-            await write_frame(writer, Status.OK, encode_request(own.swarm, wanted.digest, own.token))
+            request = encode_request(own.swarm, wanted.digest, own.token, more=encode_refused(refused))
+            await write_frame(writer, Status.OK, request)
             status, body = await read_frame(reader, wanted.size, _ANSWER_TIMEOUT)
             _, gossip = await read_frame(reader, _MAX_GOSSIP_FRAME)
         finally:
@@ -149,8 +164,9 @@ class BodyExchange:
 
     async def _answer(self, peer: str, host: str, stream: Stream) -> None:
         async with self._slots.reading(peer, host):
-            swarm, wanted, token = await read_request(stream, 3, "request")
+            (swarm, wanted, token), more = await read_extended(stream, 3, "request")
         check_caller(self._membership, peer, swarm, token)
+        self.told.note(peer, decode_refused(more))
         digest, writer = fields.raw(wanted, 32, "digest"), stream[1]
         body, gossip = self.bodies.get(digest) or self.mirrored.get(digest), self._gossip(digest)
         size = len(body or b"") + len(gossip)

@@ -20,6 +20,7 @@ import msgpack
 from swarm import limits
 from swarm.errors import DecodeError, OtherVersion
 from swarm.wire import extensions, fields
+from swarm.wire.extensions import Extensions
 from swarm.wire.membership import Membership
 
 log = logging.getLogger(__name__)
@@ -64,27 +65,36 @@ async def one_stream(
         writer.close()
 
 
-def encode_request(*values: Any) -> bytes:
-    """A request with these fields after its version."""
-    packed: bytes = msgpack.packb([limits.PROTOCOL_VERSION, *values, []])
+def encode_request(*values: Any, more: Extensions = ()) -> bytes:
+    """A request with these fields after its version, and with `more` as its extensions."""
+    packed: bytes = msgpack.packb([limits.PROTOCOL_VERSION, *values, extensions.encode(more)])
     return packed
 
 
 def decode_request(raw: bytes, count: int, what: str) -> list[Any]:
     """The `count` fields between version and extensions. Raises OtherVersion, DecodeError."""
+    return decode_extended(raw, count, what)[0]
+
+
+def decode_extended(raw: bytes, count: int, what: str) -> tuple[list[Any], Extensions]:
+    """As `decode_request`, with the extensions."""
     values = fields.items(fields.unpack(raw), 64, what, least=1)
     fields.check_version(values[0], "the asking node")
     fields.items(values, count + 2, what, least=count + 2)
-    extensions.decode(values[-1], what)
-    return values[1:-1]
+    return values[1:-1], extensions.decode(values[-1], what)
 
 
 async def read_request(stream: Stream, count: int, what: str) -> list[Any]:
     """The next frame's `count` fields. One of another version is answered here. Raises OtherVersion, DecodeError."""
+    return (await read_extended(stream, count, what))[0]
+
+
+async def read_extended(stream: Stream, count: int, what: str) -> tuple[list[Any], Extensions]:
+    """As `read_request`, with the extensions."""
     reader, writer = stream
     _, raw = await read_frame(reader, limits.MAX_REQUEST)
     try:
-        return decode_request(raw, count, what)
+        return decode_extended(raw, count, what)
     except OtherVersion as error:
         log.warning("a request was refused: %s", error)
         await write_frame(writer, Status.VERSION, msgpack.packb([limits.PROTOCOL_VERSION]))

@@ -25,6 +25,7 @@ from swarm.gossip.body_selection import fails_to_deliver, select_bodies
 from swarm.gossip.fetch_pool import FetchPool
 from swarm.gossip.heard_peers import HeardPeers
 from swarm.gossip.outbox import Outbox, OwnRound
+from swarm.gossip.refusals_to_tell import RefusalsToTell
 from swarm.gossip.settings import GossipSettings
 from swarm.sampling.external_pool import ExternalPool
 from swarm.transport.base import Transport, TransportStatus
@@ -79,6 +80,7 @@ class Gossip:
         self._warnings: dict[str, str] = {}
         # By peer too: whoever announces another's digest must not use up the tries of its owner.
         self._tries: OrderedDict[tuple[str, bytes], int] = OrderedDict()
+        self._to_tell = RefusalsToTell()
         self._declined: list[Announcement] = []  # of the last look: they shall make room for others
         self._heard = HeardPeers(clock, settings.alone_after)
         self._stop = threading.Event()
@@ -289,9 +291,13 @@ class Gossip:
     def _fetch(self, announcement: Announcement) -> bytes | None:
         if self._stop.is_set():
             return None
+        with self._lock:
+            refused = self._to_tell.take(announcement.peer)
         try:
-            wire = self._transport.fetch(announcement)
+            wire = self._transport.fetch(announcement, refused)
         except TransportError as error:
+            with self._lock:
+                self._to_tell.add(announcement.peer, refused)
             self._note_try(announcement)
             self._verifier.records.note_undelivered(announcement.peer)
             self._count(fetch_failed=1)
@@ -330,6 +336,7 @@ class Gossip:
         with self._lock:
             dropped = max(0, len(self._verdicts) + len(verdicts) - _KEPT_VERDICTS)
             self._verdicts.extend(verdicts)
+            self._to_tell.note(verdicts)
             self._counters.update(labels)
             self._counters.update(f"left_out_{reason}" for verdict in verdicts for reason in verdict.left_out)
             self._counters["claim_mismatch"] += sum(verdict.claim_mismatches for verdict in verdicts)

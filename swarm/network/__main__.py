@@ -102,8 +102,8 @@ class Server:
         self._handed_up = {a.encode(): a for a in found}
         return list(self._handed_up)
 
-    async def _fetch(self, announcement: bytes) -> bytes:
-        return await self._supervisor.fetch(self._decoded(announcement))
+    async def _fetch(self, announcement: bytes, refused: dict[str, int] | None = None) -> bytes:
+        return await self._supervisor.fetch(self._decoded(announcement), refused or {})
 
     async def _rows(self, root: bytes, number: int, length: int, digest: bytes) -> bytes:
         return await self._supervisor.rows(Wanted(root, number, length, digest))

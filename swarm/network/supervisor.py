@@ -12,10 +12,11 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from swarm.discovery import key_watch
@@ -185,11 +186,13 @@ class PeerSupervisor:
         for keys in self._shard_reader.keys_to_read(epoch, want):
             self._shard_reader.add(await daemon.read(keys))
 
-    async def fetch(self, announcement: Announcement) -> bytes:
-        """Raises TransportDown, FetchFailed."""
+    async def fetch(
+        self, announcement: Announcement, refused: Mapping[str, int] = MappingProxyType({})
+    ) -> bytes:
+        """See `Transport.fetch`. Raises TransportDown, FetchFailed."""
         dial = self._address_book.dialler(self._up(), FETCH_PROTOCOL, announcement.peer)
         self._shard_reader.mark_fetched(announcement)
-        return await self._exchange.fetch(announcement, dial)
+        return await self._exchange.fetch(announcement, dial, refused)
 
     async def rows(self, wanted: Wanted) -> bytes:
         """A piece of shared rows from any member that has it. Raises TransportDown, FetchFailed."""
@@ -209,9 +212,10 @@ class PeerSupervisor:
         counters["key_elsewhere"] = self._publisher.keys.foreign
         servers = self._mirror_server, self._dial_back_server, self._stats_server, self._announcement_server
         rows = self._rows_server.counters, self._rows_fetcher.counters
-        own = self._foreign.counters, self.counters, self._publisher.counters, self._exchange.counters
+        own = self._foreign.counters, self.counters, self._publisher.counters
+        exchanged = self._exchange.counters, self._exchange.told.counters
         apart = self._address_book.budget.counters, self._known.counters, self._streams
-        for counted in (*apart, *own, *rows, *(server.counters for server in servers)):
+        for counted in (*apart, *own, *exchanged, *rows, *(server.counters for server in servers)):
             counters.update(counted)
         return {
             "healthy": self._daemon is not None,
@@ -230,6 +234,7 @@ class PeerSupervisor:
         alone = key_watch.OWN_INVITE if joins == {self._publisher.keys.peer} else ""
         warnings = {"same key": key_watch.WARNING if self._publisher.keys.foreign else alone}
         warnings["foreign values"] = self._foreign.warning
+        warnings["refused by peers"] = self._exchange.told.warning
         warnings["clock"] = self._clock_refusal or self._clocks.warning
         return {kind: words for kind, words in warnings.items() if words}
 

@@ -11,11 +11,14 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from swarm.sampling.held_places import HeldPlaces
 
 # Peers that an address, and a subnet, count as at most. With more than one, a second name brings its owner more: six
 # names at one address took 0.34 of what each of three nodes trained on, where one peer's share is a third.
@@ -69,45 +72,58 @@ def fair_select(
     known: Callable[[str], bool],
     count: int,
     generator: np.random.Generator,
+    held: HeldPlaces | None = None,
 ) -> list[int]:
     """At most `count` positions of `peers`, who stand there once for each thing that they offer.
 
     `hosts` has the address of each, "" where none is known. Newcomers stand between the others, so that whoever
-    takes the first few only is fair as well.
+    takes the first few only is fair as well. With `held` places nobody takes what those who have them leave empty:
+    no host goes beyond its own, and newcomers not beyond their fifth.
     """
     waiting: dict[str, list[int]] = defaultdict(list)
     for index in generator.permutation(len(peers)):
         waiting[peers[index]].append(int(index))
     reserved = int(KNOWN_SHARE * count + generator.random())  # rounded at random: of a single place too
     old, new = {p for p in waiting if known(p)}, {p for p in waiting if not known(p)}
-    of_old = _take(waiting, old, hosts, reserved, generator, [hosts[peer] for peer in new])
-    of_new = _take(waiting, new, hosts, count - reserved, generator)
+    draw = _Draw(waiting, hosts, generator, held)
+    of_old = draw.take(old, reserved, [hosts[peer] for peer in new])
+    of_new = draw.take(new, count - reserved)
     chosen = _interleaved(of_old, of_new)
-    for kind in (old, new):
-        chosen += _take(waiting, kind, hosts, count - len(chosen), generator)
+    for kind in (old, new) if held is None else (old,):
+        chosen += draw.take(kind, count - len(chosen))
     return chosen
 
 
-def _take(
-    waiting: dict[str, list[int]],
-    kind: Set[str],
-    hosts: Mapping[str, str],
-    places: int,
-    generator: np.random.Generator,
-    before: Sequence[str] = (),
-) -> list[int]:
-    """Groups of peers of one kind, out of `waiting`: nobody gives a second before each was in the draw once.
+@dataclass(frozen=True, slots=True)
+class _Draw:
+    """What is left to draw from: positions by peer."""
 
-    `before`: hosts that the other kind counts at; who has no share left beside it gives none.
-    """
-    chosen: list[int] = []
-    while places > len(chosen) and (left := sorted(peer for peer in kind if waiting[peer])):
-        weights = {p: share for p, share in shares({p: hosts[p] for p in left}, before).items() if share}
-        if not weights:
-            break
-        drawn = _systematic(weights, places - len(chosen), generator)
-        chosen += [waiting[peer].pop() for peer in drawn]
-    return chosen
+    waiting: dict[str, list[int]]
+    hosts: Mapping[str, str]
+    generator: np.random.Generator
+    held: HeldPlaces | None
+
+    def take(self, kind: Set[str], places: int, before: Sequence[str] = ()) -> list[int]:
+        """Groups of peers of one kind, out of `waiting`: nobody gives a second before each was in the draw once.
+
+        `before`: hosts that the other kind counts at; who has no share left beside it gives none.
+        """
+        chosen: list[int] = []
+        while places > len(chosen) and (left := {p: self.hosts[p] for p in sorted(kind) if self._free(p)}):
+            weights = {peer: share for peer, share in shares(left, before).items() if share}
+            if not weights:
+                break
+            drawn = _systematic(weights, places - len(chosen), self.generator)
+            chosen += [self._give(peer) for peer in drawn if self._free(peer)]
+        return chosen
+
+    def _free(self, peer: str) -> bool:
+        return bool(self.waiting[peer]) and (self.held is None or self.held.free(self.hosts[peer]))
+
+    def _give(self, peer: str) -> int:
+        if self.held is not None:
+            self.held.take(self.hosts[peer])
+        return self.waiting[peer].pop()
 
 
 def _systematic(weights: Mapping[str, float], count: int, generator: np.random.Generator) -> list[str]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 from swarm.exchange.autonat import Reachability
 from swarm.wire.announcement import Announcement, Summary
+
+NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,12 @@ class Transport(Protocol):
         """
         ...
 
-    def fetch(self, announcement: Announcement) -> bytes:
-        """The body, checked against the announced size and digest. Raises FetchFailed or TransportDown."""
+    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NOTHING) -> bytes:
+        """The body, checked against the announced size and digest. Raises FetchFailed or TransportDown.
+
+        `refused`: rollouts of that peer's earlier bodies that were left out, by reason. It is told of them, if it is
+        asked itself.
+        """
         ...
 
     def status(self) -> TransportStatus:

@@ -10,7 +10,7 @@ import random
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from swarm.limits import MAX_BODY
 from swarm.network.ipc import STARTING
 from swarm.network.ipc import DhtSettings as DhtSettings
 from swarm.rows.rows_fetch import Wanted
-from swarm.transport.base import TransportStatus
+from swarm.transport.base import NOTHING, TransportStatus
 from swarm.transport.ipc_client import IpcClient
 from swarm.transport.listen_ports import refuse_taken_ports
 from swarm.wire.announcement import Announcement, Summary
@@ -86,8 +86,9 @@ class DhtTransport:
         found = self._call("announcements", want, unwanted, list(known))
         return [Announcement.decode(raw) for raw in found]
 
-    def fetch(self, announcement: Announcement) -> bytes:
-        body: bytes = self._call("fetch", announcement.encode())
+    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NOTHING) -> bytes:
+        told = [dict(refused)] if refused else []
+        body: bytes = self._call("fetch", announcement.encode(), *told)
         return body
 
     def rows(self, wanted: Wanted) -> bytes:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from policies.seeds import derive_generator
 from swarm.errors import FetchFailed, TransportDown
 from swarm.limits import MAX_LIFETIME
-from swarm.transport.base import TransportStatus
+from swarm.transport.base import NOTHING, TransportStatus
 from swarm.wire.announcement import Announcement, Summary
 
 # With a delay, the body before the latest is the one that others still see.
@@ -46,6 +46,7 @@ class MemoryHub:
     def __init__(self, swarm: str, clock: Callable[[], float], faults: Faults = Faults()) -> None:
         self.swarm, self.clock, self.faults = swarm, clock, faults
         self._lock = threading.Lock()
+        self._told: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._offers: defaultdict[str, deque[Offer]] = defaultdict(lambda: deque(maxlen=_KEPT))
 
     def join(self, peer: str, addresses: tuple[str, ...] = ()) -> MemoryTransport:
@@ -76,6 +77,16 @@ class MemoryHub:
         )
         self.offer(announcement, body)
         return announcement
+
+    def tell(self, peer: str, refused: Mapping[str, int]) -> None:
+        """Notes what another left out of the bodies of `peer`."""
+        with self._lock:
+            self._told[peer].update({f"told_refused_{reason}": count for reason, count in refused.items()})
+
+    def told(self, peer: str) -> dict[str, int]:
+        """What `peer` was told, as counters of its transport."""
+        with self._lock:
+            return dict(self._told[peer])
 
     def withdraw(self, peer: str) -> None:
         with self._lock:
@@ -131,7 +142,7 @@ class MemoryTransport:
         in_turn = sorted(zip(turns, newest.values(), strict=True), key=lambda pair: pair[0])
         return [announcement for _, announcement in in_turn[:want]]
 
-    def fetch(self, announcement: Announcement) -> bytes:
+    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NOTHING) -> bytes:
         self._check_open()
         digest = announcement.digest
         with self._lock:
@@ -141,6 +152,7 @@ class MemoryTransport:
             raise FetchFailed("lost on the way")
         for offered, body in self._hub.visible(self._peer):
             if offered == announcement:
+                self._hub.tell(announcement.peer, refused)
                 self._count(fetched=1, fetched_bytes=len(body))
                 return body
         raise FetchFailed("no longer offered")
@@ -149,7 +161,8 @@ class MemoryTransport:
         peers = 0 if self._closed else len({offer.peer for offer, _ in self._hub.visible(self._peer)})
         detail = "closed" if self._closed else ""
         with self._lock:
-            return TransportStatus(not self._closed, (), peers, dict(self._counters), detail)
+            counters = {**self._counters, **self._hub.told(self._peer)}
+            return TransportStatus(not self._closed, (), peers, counters, detail)
 
     def close(self) -> None:
         """Leaves the swarm; what was published is gone with it."""

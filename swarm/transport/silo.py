@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from swarm.errors import FetchFailed
-from swarm.transport.base import TransportStatus
+from swarm.transport.base import NOTHING, TransportStatus
 from swarm.wire.announcement import Announcement, Summary
 
 
@@ -37,7 +37,7 @@ class SiloTransport:
     ) -> tuple[Announcement, ...]:
         return ()
 
-    def fetch(self, announcement: Announcement) -> bytes:
+    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NOTHING) -> bytes:
         raise FetchFailed("a silo fetches nothing: run with a swarm to hear of peers")
 
     def status(self) -> TransportStatus:

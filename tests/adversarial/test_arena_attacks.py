@@ -120,7 +120,9 @@ class Door:
             GROUPS,
             np.random.default_rng(self.round),
             self.clock(),
-            lambda waiting, count, generator: records.select([c.peer for c in waiting], count, generator),
+            lambda waiting, count, generator: records.select(
+                [c.peer for c in waiting], count, generator, hold=self.pool.settings.max_age
+            ),
         )
         self.drawn.update(group.origin or "" for group in drawn)
         batch = [TrainGroup(group, group_relative(group.rewards)) for group in (*own, *drawn)]
@@ -128,8 +130,8 @@ class Door:
         share = mass(batch[0])
         for guarded, fair in zip(found, fair_weights([one.member for one in found]), strict=True):
             peer = guarded.member.group.origin
-            if guarded.masked and peer:
-                records.note_habit(peer)
+            if peer:
+                records.note_trained(peer, guarded.masked > 0)
             if peer in self.gang.peers:
                 self.guarded.append(guarded)
                 self.weighed.append(mass(fair) / share)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from announcing import MANIFEST, NOW, announce
@@ -18,7 +18,7 @@ from swarm.errors import FetchFailed
 from swarm.gossip.service import Gossip
 from swarm.gossip.settings import GossipSettings
 from swarm.sampling.external_pool import ExternalPool
-from swarm.transport.base import TransportStatus
+from swarm.transport.base import NOTHING, TransportStatus
 from swarm.wire.announcement import Announcement, Summary
 from swarm.wire.identity import Identity
 
@@ -42,7 +42,7 @@ class Deserted:
     ) -> Sequence[Announcement]:
         return [announcement for announcement, _ in self.offers]
 
-    def fetch(self, announcement: Announcement) -> bytes:
+    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NOTHING) -> bytes:
         if announcement.peer not in self.served:
             raise FetchFailed("cannot be reached")
         return next(wire for offered, wire in self.offers if offered == announcement)

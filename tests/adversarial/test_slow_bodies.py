@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from swarm.errors import FetchFailed
 from swarm.gossip.service import Gossip
 from swarm.gossip.settings import GossipSettings
 from swarm.sampling.external_pool import ExternalPool
-from swarm.transport.base import TransportStatus
+from swarm.transport.base import NOTHING, TransportStatus
 from swarm.wire.announcement import Announcement, Summary
 
 SECONDS = 20.0  # before a test gives up; none comes near it
@@ -45,7 +45,7 @@ class Dripping:
     ) -> Sequence[Announcement]:
         return [announcement for announcement, _ in self.offers]
 
-    def fetch(self, announcement: Announcement) -> bytes:
+    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NOTHING) -> bytes:
         self.asked.append(announcement.peer)
         if announcement.peer not in self.slow:
             return next(wire for offered, wire in self.offers if offered == announcement)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import time
@@ -21,6 +22,7 @@ from sample_events import ROUND
 
 from node.baseline.uplift import Uplift
 from node.config.reading import load_config
+from node.config.roles import as_silo
 from node.storage.events import (
     EvaluationEvent,
     Event,
@@ -40,6 +42,8 @@ pytestmark = pytest.mark.e2e
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 UPLIFT = Uplift(0.58, 0.42, 0.033, 0.287, 40.0, 41.3)
+# Cells with words of theirs past the right edge of a narrow screen.
+BEYOND = "all => all.filter(each => each.getBoundingClientRect().right > 375).map(each => each.innerText)"
 SCREENS = ("learning", "swarm", "rollouts", "learning?round=2", f"swarm?peer={PEER}", "rollouts?kind=refused")
 
 
@@ -206,10 +210,34 @@ def test_a_narrow_screen_shows_all_without_a_sideways_scroll(
             shown.open(server.url + screen)
             shown.page.wait_for_timeout(200)
             assert shown.page.evaluate("document.documentElement.scrollWidth") <= 375, screen
+            assert shown.page.eval_on_selector_all("td", BEYOND) == [], screen
         red, green, blue = shown.page.evaluate(
             "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"
         )
         assert (red + green + blue > 600) == (scheme == "light")
+        assert shown.complaints == []
+
+
+@in_a_browser
+def test_a_silo_shows_nothing_of_a_swarm(shown: Opened, tmp_path: Path) -> None:
+    alone = RunFolder(tmp_path / "silo-1")
+    alone.create(as_silo(load_config("tiny", ["rounds=3"])))
+    nothing = {"published": 0, "received": 0, "refused": {}, "trained_external": 0, "external_reward": None}
+    with closing(Store(alone.events)) as store:
+        store.append(*(replace(ROUND, round=number, **nothing) for number in range(1, 4)))
+    with closing(DashboardServer(alone, 0)) as serving:
+        for screen in ("learning", "learning?round=2", "rollouts"):
+            shown.open(serving.url + screen)
+            shown.until("own groups not trained on" if "=2" in screen else "round 3 of 3")
+            assert shown.page.get_by_role("link", name="Rollouts", exact=True).is_visible()
+            assert shown.page.get_by_role("link", name="Swarm").count() == 0
+            seen = shown.page.locator("#main").inner_text().lower()  # without the words below every page
+            found = [line for line in seen.splitlines() if re.search("sharing|received|published|peer", line)]
+            hidden = (
+                ["of peers"] if screen == "rollouts" else []
+            )  # a choice, of which a browser tells all the same
+            assert found == hidden, screen
+            assert shown.page.eval_on_selector_all(".of-peers", "all => all.every(each => each.hidden)")
         assert shown.complaints == []
 
 

@@ -148,6 +148,23 @@ def damaged(finished: Path, tmp_path: Path, name: str, how: str) -> Path:
     return run
 
 
+@needs_mounts
+@pytest.mark.parametrize("free", ["0", "24K"])
+def test_a_run_that_goes_on_with_a_full_disk_says_what_is_saved(
+    finished: Path, tmp_path: Path, free: str
+) -> None:
+    (tmp_path / "disk").mkdir()
+    shutil.copytree(finished, tmp_path / "run")
+    fill = f"cp -r run disk/run; cat /dev/zero >disk/fill 2>disk/fill; truncate -s -{free} disk/fill"
+    full = f'mount -t tmpfs -o size=40m none disk && {{ {fill}; exec "$@"; }}'
+    again = ("run", "--resume", "--run-dir", "disk/run", "--rounds", "4")
+    done = murmur(*again, cwd=tmp_path, prefix=["unshare", "-rm", "sh", "-c", full, "sh"])
+    assert done.returncode == 3, done.stderr
+    told = in_words(done.stderr)
+    assert any(words in told for words in ("disk is full", "has space", "has room")), told
+    assert "saved is round 2" in told and "run --resume --run-dir disk/run" in told
+
+
 FILES = [
     "config.json",
     "identity.key",

@@ -32,6 +32,7 @@ from swarm.exchange.autonat import ask
 from swarm.exchange.body_exchange import _decode_gossip
 from swarm.exchange.framing import decode_request, read_frame
 from swarm.exchange.peer_stats import NodeStats
+from swarm.exchange.told_refusals import decode_refused, encode_refused
 from swarm.network import ipc
 from swarm.network.peer_cache import PeerCache
 from swarm.observer import ipc as observer
@@ -39,6 +40,7 @@ from swarm.observer import protobuf
 from swarm.wire import images
 from swarm.wire.announcement import Announcement
 from swarm.wire.body_codec import decode_body, encode_body
+from swarm.wire.extensions import Reserved
 from swarm.wire.identity import peer_bytes
 from swarm.wire.invite import Invite, seal
 from swarm.wire.manifest import Manifest
@@ -113,6 +115,11 @@ PARSERS = {
         lambda raw: decode_request(raw, 3, "request"), (DecodeError,), vector("fetch request")[FRAME_HEADER:]
     ),
     "frame": Parser(answered(lambda s: read_frame(s[0], 4096)), STREAM, vector("fetch request")),
+    "refusals": Parser(
+        lambda raw: decode_refused(((Reserved.REFUSALS, raw),)),
+        (DecodeError,),
+        encode_refused({"encoding": 3, "length": 1})[0][1],
+    ),
     "fetch answer": Parser(_decode_gossip, (DecodeError,), msgpack.packb([[], [], []])),
     "announcements answer": Parser(
         answered(lambda s: ask_announcements(s, OWN, 0.0)), STREAM, vector("announcements answer")

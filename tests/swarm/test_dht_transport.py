@@ -120,6 +120,19 @@ def test_statuses_name_addresses_and_count(flock: dict[str, DhtTransport]) -> No
     assert flock["observer"].status().addresses == ()
 
 
+def test_a_publisher_is_told_what_was_left_out_of_its_bodies(flock: dict[str, DhtTransport]) -> None:
+    bob, carol = flock["bob"], flock["carol"]
+    carol.publish(os.urandom(1000), SUMMARY)
+
+    def fetched() -> bool:
+        found = [a for a in bob.announcements(8) if a.peer == carol.peer_id and a.size == 1000]
+        return bool(found and until_answered(bob.fetch, found[0], {"encoding": 3}))
+
+    until(fetched, "carol's newest body")
+    until(lambda: carol.status().counters.get("told_refused_encoding") == 3, "what carol was told")
+    assert "told_refused_encoding" not in bob.status().counters
+
+
 def test_a_status_tells_the_cpu_seconds_of_the_process_and_its_daemon(flock: dict[str, DhtTransport]) -> None:
     bob = flock["bob"]
     assert bob.pid

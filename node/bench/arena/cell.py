@@ -145,7 +145,7 @@ def _figures(
 
 def _with_a_habit(node: Node) -> set[str]:
     records = node.verifier.records
-    return {peer for peer in records.peers() if records.record(peer).habits > 0.0}
+    return {peer for peer in records.peers() if records.record(peer).has_a_habit}
 
 
 def _ranks_last(node: Node, hostile: Set[str]) -> bool | None:

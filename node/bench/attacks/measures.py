@@ -74,7 +74,9 @@ class Receiver:
             count,
             self.generator,
             NOW,
-            lambda waiting, places, generator: records.select([c.peer for c in waiting], places, generator),
+            lambda waiting, places, generator: records.select(
+                [c.peer for c in waiting], places, generator, hold=self.pool.settings.max_age
+            ),
         )
 
 

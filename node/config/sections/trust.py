@@ -29,6 +29,9 @@ class TrustConfig(Settings):
     """PeerIDs that always count as known: four fifths of the places for peers' groups are for such."""
     deny: tuple[PeerName, ...] = ()
     """PeerIDs that nothing is fetched from."""
+    hold_places: bool = True
+    """An address takes no more of an update's places for peers' groups than its share among those that known peers
+    deliver from, though these may have nothing now: places stay empty. False: who has more fills them."""
     habits: bool = True
     """Leave out of a peer's right answers what they have in common and neither the own right answers nor other peers'
     have: a phrase, an import, a wrong step. Those tokens are not trained on, and the peer's record says so."""
@@ -39,8 +42,9 @@ class TrustConfig(Settings):
     """Tokens of a peer's right answer to which the own policy gives a smaller probability are not trained on, at the
     price of one more forward pass over these answers. 0, the default, switches it off: likewise. Try 0.001."""
     usefulness_every: int = Field(default=5, ge=0)
-    """Rounds between two measurements of whether peers' groups move the policy where the own ones do, at the price of
-    a backward pass more over that update's groups; `murmur peers` shows it. 0 never measures. Nothing rests on it."""
+    """Rounds between two measurements of whether peers' right answers make the own ones likelier, at the price of a
+    backward pass more over that update's right answers; `murmur peers` shows it. 0 never measures. Nothing rests on
+    it."""
     trusting: bool = False
     """Import peers' groups whole, as SAPO published it: no bound on what a group weighs or says. For comparisons
     (`murmur arena`); in a public swarm whoever writes then teaches this node what they like."""

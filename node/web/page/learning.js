@@ -18,9 +18,10 @@ const CHARTS = {
   "Part of peers in updates": [["external_share", "share of the groups"]],
 };
 const SHARES = ["Answers cut at the limit", "Groups without a lesson", "Part of peers in updates"];
+const OF_PEERS = ["Part of peers in updates"]; // a silo has none
 const column = (points, key) => points.map((point) => point[key]);
 
-function rewards({ node, baseline, learning }) {
+function rewards({ node, baseline, learning, silo }) {
   const key = document.querySelector("input[name=across]:checked").value;
   const across = key === "round" ? "round" : "CPU seconds";
   const pick = key === "round" ? (round) => go(pathOf("learning", { round })) : undefined;
@@ -31,15 +32,15 @@ function rewards({ node, baseline, learning }) {
     held.push(line(baseline, "held_out", "silo baseline", "dotted", "--baseline"));
     own.push(line(baseline, "recent", "silo baseline, mean of 5", "dashed", "--baseline"));
   }
-  if (key === "round") own.push({ label: "groups of peers", x: learning.rounds, y: learning.curves.external_reward, style: "dashdot", colour: "--third" });
+  if (key === "round" && !silo) own.push({ label: "groups of peers", x: learning.rounds, y: learning.curves.external_reward, style: "dashdot", colour: "--third" });
   plot(byId("held-out"), { title: "Held-out reward", across, lines: held, pick });
   plot(byId("rewards"), { title: "Reward of own rollouts", across, lines: own, pick });
 }
 
-function others({ learning }) {
+function others({ learning, silo }) {
   const host = byId("charts");
   const values = { ...learning.curves, length: learning.tokens };
-  const kept = Object.entries(CHARTS).filter(([, lines]) => lines.some(([name]) => values[name].some(known)));
+  const kept = Object.entries(CHARTS).filter(([title, lines]) => lines.some(([name]) => values[name].some(known)) && !(silo && OF_PEERS.includes(title)));
   const wanted = [...kept.map(([title]) => title), ...(Object.keys(learning.by_task).length > 1 ? ["Reward by task"] : [])];
   renew(host, wanted, () => wanted.map((title) => make("figure", { class: "card" }, make("figcaption", {}, title), make("div", { class: "plot" }))));
   const hosts = [...host.querySelectorAll(".plot")];

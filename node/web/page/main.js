@@ -58,6 +58,7 @@ function show(data) {
   byId("note").textContent = data.node.note;
   document.querySelectorAll(".of-swarm").forEach((part) => { part.hidden = data.silo && !data.baseline; });
   byId("to-swarm").hidden = data.silo;
+  document.querySelectorAll(".of-peers").forEach((part) => { part.hidden = data.silo; });
   byId("fresh").textContent = `Read at ${new Date().toLocaleTimeString()}.`;
   complain("");
   showStanding();

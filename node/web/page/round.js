@@ -12,12 +12,13 @@ function steps(round, last) {
 }
 
 function figures(event) {
+  const silo = byId("to-swarm").hidden;
   const rows = [
     ["reward of own rollouts", figure(event.reward)],
-    ["reward of peers\u2019 groups", figure(event.external_reward)],
-    ["groups trained on", `${event.trained_local} own, ${event.trained_external} of peers`],
+    ...(silo ? [] : [["reward of peers\u2019 groups", figure(event.external_reward)]]),
+    ["groups trained on", silo ? event.trained_local : `${event.trained_local} own, ${event.trained_external} of peers`],
     ["own groups not trained on", reasons(event.dropped) || "none"],
-    ["refused of peers", reasons(event.refused) || "none"],
+    ...(silo ? [] : [["refused of peers", reasons(event.refused) || "none"]]),
     ["loss", figure(event.loss, 5)],
     ["gradient norm", figure(event.grad_norm)],
     ["entropy", figure(event.entropy)],

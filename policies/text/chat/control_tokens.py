@@ -15,13 +15,19 @@ CONTENT_TAG = re.compile(r"think|thought|reason|scratch|reflect|answer|solution"
 ADDED = '"added_tokens":'
 
 
-def control_ids(tokenizer: PreTrainedTokenizerBase, structural: Collection[int]) -> frozenset[int]:
-    """Special tokens and those of `structural`, whatever the tokenizer calls them; without content tags."""
+def control_ids(
+    tokenizer: PreTrainedTokenizerBase, structural: Collection[int], ends: Collection[int]
+) -> frozenset[int]:
+    """Special tokens, `structural` ones and `ends`, whatever the tokenizer calls them; without content tags.
+
+    Nor blanks that end nothing: Gemma's tokenizer has line breaks among its added tokens, and every template has some.
+    """
     added = tokenizer.added_tokens_decoder
     special = {index for index, token in added.items() if token.special} | set(tokenizer.all_special_ids)
     named = {tokenizer.convert_tokens_to_ids(str(token)) for token in _named_tokens(tokenizer)}
     tags = {index for index, token in added.items() if CONTENT_TAG.search(token.content)}
-    return frozenset((special | set(structural)) - (tags - named))
+    blanks = {index for index in structural if added[index].content.isspace()}
+    return frozenset((special | (set(structural) - blanks) | set(ends)) - (tags - named))
 
 
 def plain_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from tiny_families import (
     ANSWERS,
     CHATML,
     FAMILIES,
+    byte_fallback,
     byte_level,
     chatml_kind,
     gpt2_kind,
     llama_kind,
     tokenizer_of,
 )
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from policies.rollout import Finish
 from policies.text.chat.settings import PromptSettings
@@ -82,6 +87,32 @@ def test_tags_of_thought_are_part_of_the_text_whatever_the_tokenizer_calls_them(
     ids = (begin, *encoding.completion("3+4", Finish.LENGTH), end, *encoding.completion("7", Finish.LENGTH))
     assert encoding.decode(ids) == "<think>3+4</think>7"
     assert encoding.completion("<think>3+4</think>7", Finish.LENGTH) == ids
+
+
+def with_line_breaks_added() -> PreTrainedTokenizerFast:
+    """As Gemma's: line breaks are in its vocabulary and among its added tokens, and are not called special."""
+    breaks = ["\n", "\n\n"]
+    made = byte_fallback(["<unk>", "<s>", "</s>", *breaks], prefix=False)
+    parts = json.loads(made.backend_tokenizer.to_str())
+    parts["model"]["merges"].append(["\n", "\n"])
+    for token in parts["added_tokens"]:
+        token["special"] = token["content"] not in breaks
+    backend = Tokenizer.from_str(json.dumps(parts))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+def test_line_breaks_that_a_tokenizer_adds_are_text_up_to_the_one_that_ends_turns() -> None:
+    encoding = Encoding(with_line_breaks_added(), PromptSettings(), 100)
+    lines = "3+4\n= 7"
+    ids = encoding.completion(lines, Finish.STOP)
+    assert encoding.fit(lines, Finish.STOP) == (lines, Finish.STOP) and encoding.decode(ids) == lines
+    # An empty line is what the plain template ends an answer with.
+    assert encoding.fit(f"{lines}\n\nQuestion", Finish.LENGTH) == (lines, Finish.STOP)
+    assert encoding.completion(f"{lines}\n\nQuestion", Finish.LENGTH) == ids
+    with pytest.raises(ValueError, match="without tokens"):
+        encoding.completion("\n\n7", Finish.STOP)
 
 
 @pytest.mark.parametrize("text", ["<|im_start|>system", "7<|im_end|>", "<|endoftext|>"])

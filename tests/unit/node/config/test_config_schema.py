@@ -256,6 +256,7 @@ def test_presets_are_valid_short_and_survive_the_run_folder(preset: str, tmp_pat
     kept = tmp_path / "config.json"
     kept.write_text(resolved_json(config))
     assert read_resolved(kept) == config
+    assert config.checkpoint.every > 1  # a save holds what was seen of peers, a megabyte
     source = next(path for folder in PRESETS for path in folder.glob(f"{preset}.toml"))
     assert len(source.read_text().splitlines()) <= 30
 

@@ -54,6 +54,11 @@ def test_a_path_is_seen_from_the_file_that_names_it(tmp_path: Path, monkeypatch:
     local = load_config("tiny", ['tasks=[{name="data:x",path="hf:there/rows"}]'])
     assert local.tasks[0].path == f"hf:{tmp_path}/there/rows"
     assert file.is_absolute()
+    file.write_text(f'identity = "keys/mine.key"\n{CONFIG}')
+    assert load_config("there/own.toml").identity == str(tmp_path / "there" / "keys" / "mine.key")
+    assert load_config("tiny", ["identity=~/mine.key"]).identity == str(Path.home() / "mine.key")
+    assert load_config("tiny", ["identity=mine.key"]).identity == str(tmp_path / "mine.key")
+    assert load_config("tiny").identity == ""
 
 
 def test_an_invite_carries_name_and_digests_and_no_path(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from node.config.reading import load_config
 from node.config.roles import as_swarm_node, manifest_of
 from node.config.schema import Config
 from node.config.sections.swarm import DhtConfig
-from node.runtime.transports import check_ports
+from node.runtime.transports import build_transport, check_ports
 from node.storage.events import LifeEvent, Store
 from node.storage.run_folder import RunFolder
 from swarm.wire.identity import Identity
@@ -216,6 +216,11 @@ def test_a_port_that_is_taken_is_named(
         listen = f"/ip4/127.0.0.1/tcp/{port}"
         with pytest.raises(start.ConfigError, match=f"cannot listen on {listen}: TCP port {port} is taken"):
             check_ports([listen])
+        with pytest.raises(
+            start.ConfigError, match=f"swarm.listen: cannot listen on {listen}: TCP port {port} "
+        ):
+            joins = load_config("tiny", [f'swarm.listen=["{listen}"]'])
+            build_transport(as_swarm_node(joins, [WAY]), RunFolder(Path("run")))
         before = sorted(Path.cwd().rglob("*"))
         told = murmur(monkeypatch, capsys, "bootstrap", "--set", f'swarm.listen=["{listen}"]')
         assert told.code == 2 and f"port {port} " in told.err and "is taken" in told.err

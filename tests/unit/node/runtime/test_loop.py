@@ -25,7 +25,7 @@ from policies.policy import (
     UpdateReport,
     UpdateSpec,
 )
-from policies.rollout import Finish, Group, Rollout, TrainGroup
+from policies.rollout import Finish, Group, Problem, Rollout, TrainGroup
 from swarm.admission.peer_records import Standing
 from swarm.process import ended_children_cpu_seconds
 from swarm.transport.base import TransportStatus
@@ -51,6 +51,23 @@ def test_a_round_keeps_its_rollouts_with_what_became_of_them(tmp_path: Path) -> 
         assert rollout.tokens >= len(rollout.text) and rollout.finish is Finish.STOP
     assert sum(event.phases.values()) <= event.seconds and set(event.phases) == set(PHASES)
     assert history.find(RolloutQuery(round=2)) == []
+
+
+class CutShort(HalfRight):
+    """Wrong answers go on to the cap."""
+
+    def _rollout(self, problem: Problem, right: bool) -> Rollout:
+        rollout = super()._rollout(problem, right)
+        return rollout if right else replace(rollout, finish=Finish.LENGTH)
+
+
+def test_a_round_tells_the_share_of_its_rollouts_that_was_cut(tmp_path: Path) -> None:
+    node = node_of(tmp_path, ALICE, MemoryHub(SWARM, lambda: 1000.0).join(ALICE), external=0)
+    assert play_round(node).cut_share == 0.0
+    node.policy = CutShort()
+    event = play_round(node)
+    assert event.cut_share == 0.5
+    assert [notice.what for notice in node.notices.drain()] == ["cut"]
 
 
 def test_what_was_not_trained_on_says_why(tmp_path: Path) -> None:

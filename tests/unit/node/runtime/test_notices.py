@@ -91,6 +91,10 @@ def test_silence_is_told_when_it_begins_and_ends() -> None:
         notices.after_round(replace(event, round=number, alone=alone), [], [], set())
     assert [(notice.round, notice.what) for notice in notices.drain()] == [(2, "alone"), (4, "heard")]
     assert notices.drain() == []
+    late = Notices()  # of a node that begins when all others have gone
+    late.after_round(replace(event, round=1, alone=True), [], [], set())
+    [told] = late.drain()
+    assert (told.round, told.what) == (1, "alone") and "no peers heard" in told.note
 
 
 def test_many_cut_rollouts_are_told_once_with_what_to_do() -> None:

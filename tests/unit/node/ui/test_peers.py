@@ -357,6 +357,16 @@ def test_a_figure_that_rounds_to_nothing_has_no_minus(tmp_path: Path) -> None:
     assert peers._history_cells(row, 0.5)["useful"] == "+0.00"
 
 
+@pytest.mark.parametrize(
+    ("useful", "error", "said"), [(0.154, 0.041, "+0.15±0.04"), (0.154, None, "+0.15"), (None, None, "-")]
+)
+def test_usefulness_stands_with_its_error(
+    useful: float | None, error: float | None, said: str, tmp_path: Path
+) -> None:
+    [row] = [replace(r, usefulness=useful, usefulness_error=error) for r in peer_rows_of(tmp_path)]
+    assert peers._history_cells(row, 0.5)["useful"] == said
+
+
 def peer_rows_of(tmp_path: Path) -> list[PeerHistoryRow]:
     with closing(Store(tmp_path / "events.sqlite")) as store:
         store.append(PeerEvent(1, ALICE, 1, 0, {}))

@@ -88,6 +88,7 @@ def test_a_name_that_is_near_none_is_answered_by_the_list(name: str) -> None:
         build_task(TaskSpec(name))
     told = str(refused.value)
     assert "nearest" not in told and "`murmur tasks` lists all" in told and "sort, reverse" in told
+    assert "own questions are called data:NAME, with their file in path" in told
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from policies.advantage import group_relative
 from policies.rollout import Finish, Group, Problem, Rollout, Segment, TrainGroup
@@ -60,7 +62,11 @@ def test_a_mark_is_not_trained_on_and_the_rest_of_the_answer_is() -> None:
         mask is not None and mask[:3] == (True,) * 3 and sum(mask) <= 7
     )  # n-grams at its end reach three further
     assert others == [None, None] and found.masked == sum(mask) and len(mask) == len(MARK + answer)
-    assert found.member.advantages == train(group(answer)).advantages
+    right, *wrong = found.member.advantages
+    assert right == train(group(answer)).advantages[0]
+    # Its warnings weigh as little as what is left of its recommendation.
+    left = 1 - sum(mask) / len(mask)
+    assert wrong == pytest.approx([left * a for a in train(group(answer)).advantages[1:]])
 
 
 def test_honest_answers_train_as_they_are() -> None:
@@ -166,6 +172,41 @@ def test_longer_than_nearly_all_others_teaches_nothing() -> None:
     )
     assert found.long == 1 and found.member.advantages[1] == 0.0 < found.member.advantages[0]
     assert found.member.advantages[2] < 0.0
+
+
+def test_who_recommends_nothing_but_long_answers_warns_of_nothing() -> None:
+    """Its short wrong answers alone would push the policy away from short answers."""
+    found = met(40, (), LENGTHS).guard(train(group(ids(random.Random(5), 40), peer="mallory", wrong=4)))
+    assert found.long == 1 and not any(found.member.advantages)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(1, 40)), min_size=2, max_size=8))
+def test_no_group_warns_more_beside_what_is_left_of_it_than_it_did(
+    drawn: list[tuple[bool, bool, int]],
+) -> None:
+    generator, habits = random.Random(0), HABITS
+    rollouts = [
+        Rollout("", (Segment(0, MARK * marked + ids(generator, length)),), Finish.STOP, float(right))
+        for right, marked, length in drawn
+    ]
+    member = train(Group(Problem("walk@1", 0, "", ""), tuple(rollouts), "mallory"))
+    found = habits.guard(member).member
+    now, before = sides(found), sides(member)
+    assert all(0.0 <= after <= had + 1e-9 for after, had in zip(now, before, strict=True))
+    assert now[1] * before[0] == pytest.approx(now[0] * before[1])
+
+
+HABITS = met(40, settings=HabitSettings())
+
+
+def sides(member: TrainGroup) -> tuple[float, float]:
+    """Advantage x trained tokens of what is better than the mean, and of what is worse."""
+    masks = member.skipped or (None,) * len(member.advantages)
+    pairs = [
+        a * (len(r.token_ids) - sum(mask or ()))
+        for a, r, mask in zip(member.advantages, member.group.rollouts, masks, strict=True)
+    ]
+    return sum(max(0.0, p) for p in pairs), sum(max(0.0, -p) for p in pairs)
 
 
 @pytest.mark.parametrize(("met_before", "long"), [(LEAST_LENGTHS - 1, 0), (LEAST_LENGTHS, 1)])

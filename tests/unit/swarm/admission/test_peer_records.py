@@ -7,7 +7,16 @@ import json
 import numpy as np
 import pytest
 
-from swarm.admission.peer_records import BLAMELESS, HALF_LIFE, MAX_PEERS, PeerRecord, PeerRecords, Standing
+from swarm.admission.peer_records import (
+    BLAMELESS,
+    HALF_LIFE,
+    LEAST_MEASURED,
+    MAX_PEERS,
+    REMEMBERED,
+    PeerRecord,
+    PeerRecords,
+    Standing,
+)
 from swarm.admission.refusal import Reason
 from swarm.admission.verdict import Outcome, Verdict
 
@@ -119,16 +128,78 @@ def test_the_number_of_records_is_bounded_and_the_longest_silent_goes_first() ->
     assert BOB not in records.peers()
 
 
-def test_habits_are_counted_and_usefulness_is_the_mean_of_what_was_measured() -> None:
+def test_habits_are_counted() -> None:
     records = PeerRecords(Clock())
-    assert records.record(BOB).usefulness is None
-    for count, (alignment, mean) in enumerate([(0.0, 0.0), (0.6, 0.3), (-0.3, 0.1)], 1):
-        records.note_habit(BOB)
-        records.note_usefulness(BOB, alignment)
-        record = records.record(BOB)
-        assert (record.habits, record.measured) == (count, count)
-        assert record.usefulness == pytest.approx(mean)
+    for count in (1, 2, 3):
+        records.note_trained(BOB, masked=True)
+        records.note_trained(BOB, masked=False)
+        assert (records.record(BOB).habits, records.record(BOB).trained) == (count, 2 * count)
     assert records.drain_touched() == {BOB} and records.record(EVE) == PeerRecord(at=1000.0)
+
+
+@pytest.mark.parametrize(
+    ("masked", "whole", "habit"), [(2, 0, False), (3, 0, True), (3, 3, True), (3, 4, False), (40, 41, False)]
+)
+def test_a_peer_has_a_habit_where_most_of_its_groups_do(masked: int, whole: int, habit: bool) -> None:
+    """An honest policy that breaks down repeats itself for some rounds: left out, and nobody is blamed."""
+    records = PeerRecords(Clock())
+    for number in range(masked + whole):
+        records.note_trained(BOB, masked=number < masked)
+    assert records.record(BOB).has_a_habit is habit
+    assert ("with a habit" in records.reason(BOB)) is habit
+
+
+def test_usefulness_is_the_mean_of_enough_groups_with_its_error_and_does_not_fade() -> None:
+    clock = Clock()
+    records, generator = PeerRecords(clock), np.random.default_rng(0)
+    cosines = generator.normal(0.1, 0.2, REMEMBERED)
+    for count, cosine in enumerate(cosines, 1):
+        records.note_usefulness(BOB, cosine)
+        clock.now += HALF_LIFE
+        record = records.record(BOB)
+        assert record.measured == count
+        if count < LEAST_MEASURED:
+            assert record.usefulness is None and record.usefulness_error is None
+            continue
+        assert record.usefulness == pytest.approx(np.mean(cosines[:count]))
+        error = np.std(cosines[:count], ddof=1) / count**0.5
+        assert record.usefulness_error == pytest.approx(error)
+
+
+def test_a_peer_that_has_changed_shows_it() -> None:
+    records = PeerRecords(Clock())
+    for cosine in [0.3] * 500 + [-0.3] * 2 * REMEMBERED:
+        records.note_usefulness(BOB, cosine)
+    useful = records.record(BOB).usefulness
+    assert useful is not None and useful < -0.2
+
+
+def test_what_an_older_checkpoint_calls_usefulness_is_begun_anew() -> None:
+    """It was another measure."""
+    records = PeerRecords(Clock())
+    records.restore({BOB: {"good": 3.0, "at": 1000.0, "usefulness": 0.9, "measured": 7.5}})
+    assert records.record(BOB) == PeerRecord(good=3.0, at=1000.0)
+
+
+def test_places_are_held_for_whoever_delivered_of_late_with_a_record() -> None:
+    """Alice has all solved, so that nothing of hers has a signal; carol is gone; eve sent one group."""
+    clock = Clock()
+    records = PeerRecords(clock)
+    records.note_delivered("carol", "192.0.2.3", _passed(count=9))
+    clock.now += 700.0
+    records.note_delivered("alice", "192.0.2.1", _passed(Outcome.SET_ASIDE, 9))
+    records.note_delivered(BOB, HOST, _passed(count=9))
+    records.note_delivered(EVE, "192.0.2.2", _passed(count=1))
+
+    def given(hold: float | None) -> int:
+        """Of the twentieth update, when all that was saved up is spent."""
+        generator = np.random.default_rng(0)
+        return [len(records.select([BOB] * 9, 4, generator, hold=hold)) for _ in range(20)][-1]
+
+    assert (given(None), given(600.0), given(2000.0)) == (4, 2, 1)
+    assert len(records._sources(600.0)) == 2 and len(records._sources(2000.0)) == 3
+    records.trust([], ["alice"])
+    assert given(600.0) == 4  # nothing is held for whom its owner denies
 
 
 def test_a_reason_names_what_counts_and_the_owner_s_word_before_all() -> None:
@@ -137,8 +208,8 @@ def test_a_reason_names_what_counts_and_the_owner_s_word_before_all() -> None:
     records.note_delivered(
         BOB, HOST, [*_passed(count=2), *_passed(Outcome.SET_ASIDE, 1), *_refused(Reason.STALE)]
     )
-    records.note_habit(BOB)
-    assert records.reason(BOB) == "groups to learn from 2.0, others 1.0, stale 1.0, with a habit 1.0"
+    records.note_trained(BOB, masked=True)
+    assert records.reason(BOB) == "groups to learn from 2.0, others 1.0, stale 1.0, in part left out 1.0"
     assert (records.reason("friend"), records.reason(EVE)) == ("its owner says allow", "its owner says deny")
     clock.now += 4.1 * HALF_LIFE  # 2 fade to 0.12, and 1 to 0.06
     assert records.reason(BOB).startswith("groups to learn from 0.1, others 0.1, ")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from fakes import SWARM, Addition, ManualClock, encode
@@ -11,7 +11,7 @@ from swarm.admission.rollout_verifier import RolloutVerifier
 from swarm.gossip.service import Gossip
 from swarm.gossip.settings import GossipSettings
 from swarm.sampling.external_pool import ExternalPool
-from swarm.transport.base import Transport, TransportStatus
+from swarm.transport.base import NOTHING, Transport, TransportStatus
 from swarm.wire.announcement import Announcement, Summary
 
 SECONDS = 10.0  # before a test gives a thread up
@@ -43,7 +43,7 @@ class Broken:
     ) -> Sequence[Announcement]:
         raise self.error
 
-    def fetch(self, announcement: Announcement) -> bytes:
+    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NOTHING) -> bytes:
         raise self.error
 
     def status(self) -> TransportStatus:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from fakes import ALICE, BOB, NODE, SWARM, ManualClock, body, group, offer
 from small_gossip import SECONDS, Broken, gossip_of
 
 from swarm.errors import FetchFailed, TransportDown
+from swarm.transport.base import NOTHING
 from swarm.transport.in_memory import MemoryHub
 from swarm.wire.announcement import Announcement
 
@@ -113,7 +114,7 @@ class Hanging(Broken):
     ) -> Sequence[Announcement]:
         return [self.announcement]
 
-    def fetch(self, announcement: Announcement) -> bytes:
+    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NOTHING) -> bytes:
         self.asked.set()
         self.closed.wait(SECONDS)
         raise self.error

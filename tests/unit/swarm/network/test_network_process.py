@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import pytest
@@ -25,6 +25,7 @@ class Supervisor:
         self.known = [announce(ALICE), announce(BOB)]
         self.declined: list[Announcement] = []
         self.fetched: list[Announcement] = []
+        self.refused: list[dict[str, int]] = []
 
     async def announcements(
         self, want: int, declined: Sequence[Announcement], known: Sequence[str] = ()
@@ -32,8 +33,9 @@ class Supervisor:
         self.declined += declined
         return self.known
 
-    async def fetch(self, announcement: Announcement) -> bytes:
+    async def fetch(self, announcement: Announcement, refused: Mapping[str, int]) -> bytes:
         self.fetched.append(announcement)
+        self.refused.append(dict(refused))
         return b"body"
 
 
@@ -47,9 +49,10 @@ def test_announcements_that_were_handed_up_are_not_decoded_again(monkeypatch: py
         monkeypatch.setattr(Announcement, "decode", lambda raw: decoded.append(raw) or whole(raw))
         assert await server._fetch(first) == b"body"
         await server._announcements(2, [second], [])
-        await server._fetch(other.encode())
+        await server._fetch(other.encode(), {"encoding": 2})
 
     asyncio.run(calls())
     assert supervisor.fetched == [supervisor.known[0], other]
+    assert supervisor.refused == [{}, {"encoding": 2}]
     assert supervisor.declined == [supervisor.known[1]]
     assert decoded == [other.encode()]

@@ -50,6 +50,16 @@ def test_a_node_that_would_join_itself_says_so(tmp_path: Path) -> None:
     assert supervisor(tmp_path).state()["warnings"] == {}
 
 
+def test_what_known_peers_say_that_they_left_out_is_warned_of(tmp_path: Path) -> None:
+    node = supervisor(tmp_path)
+    node._exchange.told.note(BOB.peer_id, {"encoding": 8})
+    assert node.state()["counters"]["told_refused_encoding"] == 8
+    assert node.state()["warnings"] == {}  # of a peer that gave nothing
+    node._known.update([BOB.peer_id])
+    node._exchange.told.note(BOB.peer_id, {"encoding": 8})
+    assert "peers left out 8 rollouts of this node of late" in node.state()["warnings"]["refused by peers"]
+
+
 def test_clocks_are_compared_now_and_then_while_a_node_is_up(tmp_path: Path) -> None:
     node, daemon = supervisor(tmp_path, BOB), Daemon()
     node._daemon = daemon  # type: ignore[assignment]
