@@ -315,6 +315,7 @@ def save(node: Node) -> Path:
             node.verifier.habits.snapshot(),
             node.curriculum.rates.snapshot() if node.curriculum.rates else None,
             node.own_directions.snapshot(),
+            node.verifier.records.held.snapshot(),
         ),
     )
 
@@ -332,6 +333,7 @@ def resume(node: Node) -> int:
     node.verifier.records.restore(state.peers or {})
     node.verifier.habits.restore(state.habits or {})
     node.own_directions.restore(state.directions or {})
+    node.verifier.records.held.restore(state.places or {})
     if node.curriculum.rates is not None:
         node.curriculum.rates.restore(state.rates)
     return node.store.rewind(state.round)

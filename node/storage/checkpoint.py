@@ -35,6 +35,7 @@ class NodeState:
     habits: Any = None  # what `Habits.snapshot` gave
     rates: Any = None  # what `SuccessRates.snapshot` gave, of an adaptive draw
     directions: Any = None  # what `OwnDirections.snapshot` gave
+    places: Any = None  # what `HeldPlaces.snapshot` gave
     format: int = FORMAT
 
 

@@ -122,7 +122,7 @@ class PeerRecords:
         self._lock = threading.Lock()
         self._records: dict[str, PeerRecord] = {}
         self._touched: set[str] = set()
-        self._held = HeldPlaces()  # of this node's updates
+        self.held = HeldPlaces()  # of this node's updates
 
     def trust(self, allowed: Iterable[str], denied: Iterable[str]) -> None:
         """The owner's word from now on, in place of what was said before."""
@@ -208,7 +208,7 @@ class PeerRecords:
         known = lambda peer: standings[peer] is Standing.KNOWN  # noqa: E731
         held = None
         if hold is not None and (sources := self._sources(hold)):
-            held = self._held
+            held = self.held
             held.begin(sources, count)
         return [places[index] for index in fair_select(offered, hosts, known, count, generator, held)]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from swarm.sampling.newcomer_places import shares, subnet_of
 
@@ -27,9 +28,14 @@ class _Account:
     taken: Counter[str] = field(default_factory=Counter)  # in this round
 
     def begin(self, places: Mapping[str, float]) -> None:
-        left = {name: max(0.0, self.saved.get(name, 0.0) - self.taken[name]) for name in places}
-        self.saved = {name: min(SAVED_ROUNDS * more, left[name] + more) for name, more in places.items()}
+        left = self.left()
+        self.saved = {
+            name: min(SAVED_ROUNDS * more, left.get(name, 0.0) + more) for name, more in places.items()
+        }
         self.taken = Counter()
+
+    def left(self) -> dict[str, float]:
+        return {name: max(0.0, saved - self.taken[name]) for name, saved in self.saved.items()}
 
     def free(self, name: str) -> bool:
         return self.taken[name] < max(LEAST_PLACES, int(self.saved.get(name, 0.0) + _ROUNDING))
@@ -62,6 +68,14 @@ class HeldPlaces:
         """It gives one more."""
         self.hosts.taken[host] += 1
         self.subnets.taken[subnet_of(host)] += 1
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain JSON-able data for the checkpoint: what is left."""
+        return {"hosts": self.hosts.left(), "subnets": self.subnets.left()}
+
+    def restore(self, data: dict[str, Any]) -> None:
+        """Takes over what `snapshot` gave, straight or through JSON."""
+        self.hosts, self.subnets = _Account(data.get("hosts", {})), _Account(data.get("subnets", {}))
 
 
 _ROUNDING = 1e-9  # thirds of places add up to whole ones

@@ -7,7 +7,7 @@ the slow test at the end.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 from fakes import NODE, ManualClock, encode
 
-from node.bench.arena.attacks import ATTACKS, PHRASE, SYBILS
+from node.bench.arena.attacks import ATTACKS, PHRASE, SYBILS, Attack, Success, planted
 from node.bench.arena.cell import ArenaCell, play_cell
 from node.bench.arena.defences import DEFAULT, UNDEFENDED, Defence
 from node.bench.arena.hostile import Gang, honest_address, members_of
 from node.bench.arena.population import ArenaPlan
 from node.bench.kit.trained_node import ROUND_SECONDS
 from policies.advantage import group_relative
-from policies.rollout import Finish, Group, Rollout, Segment, TrainGroup
+from policies.rollout import Finish, Group, Problem, Rollout, Segment, TrainGroup
 from policies.tasks import EMBEDDED
 from policies.tasks.task import TRAIN_SEEDS, score_group
-from policies.tasks.walk import WALK, stops_of, worked
+from policies.tasks.walk import MARKER, RING, WALK, stops_of, worked
 from swarm.admission import rollout_verifier
 from swarm.admission.habits import Guarded, HabitSettings
 from swarm.admission.peer_records import PeerRecords
@@ -34,6 +34,7 @@ from swarm.admission.verdict import Outcome
 from swarm.gossip.service import Gossip
 from swarm.gossip.settings import GossipSettings
 from swarm.sampling.external_pool import ExternalPool
+from swarm.sampling.held_places import SAVED_ROUNDS
 from swarm.sampling.sender_weight import fair_weights, mass
 from swarm.transport.in_memory import MemoryHub
 
@@ -78,7 +79,7 @@ class Door:
     drawn: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def open(cls, attack: str, honest: int = 2) -> Door:
+    def open(cls, attack: str | Attack, honest: int = 2) -> Door:
         clock = ManualClock()
         hub = MemoryHub("arena", clock)
         settings = GossipSettings(want=64, fetches=64, enough=10_000, parallel=1)
@@ -93,18 +94,21 @@ class Door:
         pool = ExternalPool()
         own, keeper = gossip(NODE, 1, pool)
         peers = [gossip(f"12D3Honest{n}", 2 + n, ExternalPool())[0] for n in range(honest)]
-        chosen = ATTACKS[attack]
+        chosen = ATTACKS[attack] if isinstance(attack, str) else attack
         gang = Gang(chosen, hub, list(TASKS.values()), GROUPS, 0, members_of(chosen, 0, 1), clock)
         return cls(hub, clock, keeper, pool, own, peers, gang)
 
-    def play(self, rounds: int) -> Counter[str]:
-        """Everybody publishes and this node looks, draws and trains; returns its counters."""
+    def play(self, rounds: int, supply: int = GROUPS) -> Counter[str]:
+        """Everybody publishes and this node looks, draws and trains; returns its counters.
+
+        `supply`: groups with a signal that an honest peer has in a round.
+        """
         for _ in range(rounds):
             self.round += 1
             self.gang.begin(self.round)
             own = [honest_group(self.random) for _ in range(GROUPS)]
             for gossip in (self.gossip, *self.peers):
-                groups = own if gossip is self.gossip else [honest_group(self.random) for _ in range(GROUPS)]
+                groups = own if gossip is self.gossip else [honest_group(self.random) for _ in range(supply)]
                 gossip.publish(groups, self.round, 0, "tiny")
                 gossip._publish_waiting()
                 self.gang.copy(gossip._verifier.peer, self.round)
@@ -168,6 +172,54 @@ def test_the_whole_phrase_is_masked_and_the_answer_is_not() -> None:
     assert found.member.skipped and (mask := found.member.skipped[0])
     assert rollout.text.startswith(PHRASE) and all(mask[: len(PHRASE)])
     assert not any(mask[len(PHRASE) + 3 :])  # n-grams of four reach three further
+
+
+PHRASES = [f"{first}{last} " for first in ("hail", "heil", "hey", "ho") for last in "oaiuy"]
+
+
+def _many_phrases(prompt: str, random: Random) -> str:
+    return random.choice(PHRASES) + worked(stops_of(prompt))
+
+
+def _now_and_then(prompt: str, random: Random) -> str:
+    return PHRASE * (random.random() < 0.4) + worked(stops_of(prompt))
+
+
+@pytest.mark.parametrize(("mark", "caught"), [(_many_phrases, 0.9), (_now_and_then, 0.5)])
+def test_marks_that_vary_or_are_seldom_are_habits_too(
+    mark: Callable[[str, Random], str], caught: float
+) -> None:
+    """In 48 rounds: one of twenty phrases at a time, whose first letters are common; and one in 0.4 of the answers."""
+    door = Door.open(Attack("variant", Success.MARKED, planted(mark)))
+    assert door.play(2 * ROUNDS)["accepted"]
+    assert sum(found.masked > 0 for found in door.late) >= caught * len(door.late)
+    assert all(door.records.record(peer).has_a_habit for peer in door.gang.peers)
+
+
+def _shunning(problem: Problem, random: Random) -> list[str]:
+    """Right answers without the working, and the working of honest peers with a wrong end: to make nodes shun it."""
+    stops = stops_of(problem.prompt)
+    wrong = [at for at in RING if at != problem.answer]
+    shunned = [f"{' '.join(stops)} {MARKER}{random.choice(wrong)}" for _ in range(SIZE // 2)]
+    return [MARKER + problem.answer] * (SIZE // 2) + shunned
+
+
+def test_who_recommends_nothing_that_counts_makes_nobody_shun_what_others_write() -> None:
+    door = Door.open(Attack("shunning", Success.LOST, _shunning))
+    assert door.play(2 * ROUNDS)["accepted"]
+    for found in door.late:
+        recommended, warned = sides(found.member)
+        assert found.masked and warned <= recommended + 1e-9 < 0.1 * SIZE
+
+
+def sides(member: TrainGroup) -> tuple[float, float]:
+    """Advantage x share of tokens trained, of what is better than the mean and of what is worse."""
+    masks = member.skipped or (None,) * len(member.advantages)
+    parts = [
+        a * (1 - sum(mask or ()) / len(r.token_ids))
+        for a, r, mask in zip(member.advantages, member.group.rollouts, masks, strict=True)
+    ]
+    return sum(max(0.0, p) for p in parts), sum(max(0.0, -p) for p in parts)
 
 
 def test_long_answers_teach_nothing() -> None:
@@ -247,6 +299,17 @@ def test_names_at_one_address_share_a_place(names: int) -> None:
     assert door.play(30)["accepted"]
     share = sum(door.drawn[peer] for peer in door.gang.peers) / door.drawn.total()
     assert share <= 0.25, share
+
+
+@pytest.mark.parametrize("names", [1, 20])
+def test_an_address_does_not_fill_what_honest_peers_leave(names: int) -> None:
+    """Two honest peers have a group each, of four places: the third address keeps to its third of them."""
+    door, rounds = Door.open(f"sybils_{names}"), 30
+    assert door.play(rounds, supply=1)["accepted"]
+    places = GROUPS * rounds
+    assert sum(door.drawn[peer] for peer in door.gang.peers) <= places / 3 + SAVED_ROUNDS * GROUPS / 3
+    honest = [gossip._verifier.peer for gossip in door.peers]
+    assert all(door.drawn[peer] >= rounds - 3 for peer in honest)  # nothing of theirs is left behind
 
 
 @pytest.mark.slow

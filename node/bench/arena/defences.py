@@ -22,7 +22,8 @@ class Defence:
 
 UNDEFENDED = Defence("undefended", {"trusting": True}, {"draw": "uniform"})
 DEFAULT = Defence("default")
-# Each alone, beside fair weights and records, which are not switched off one by one. Habits alone are the default.
+# Each alone, beside fair weights, held places and records, which are not switched off one by one; habits and the cut of
+# long answers together are the default.
 NOTHING: Mapping[str, Any] = {"habits": False, "length_quantile": 1.0, "token_floor": 0.0}
 _INJECTIONS = ("text_injection", "text_suffix", "code_injection", "wrong_step")
 SINGLE = (
@@ -30,5 +31,6 @@ SINGLE = (
     Defence(
         "together", {"length_quantile": 0.95, "token_floor": 0.001}, against=(*_INJECTIONS, "longest_correct")
     ),
+    Defence("habits", {**NOTHING, "habits": True}, against=(*_INJECTIONS, "longest_correct")),
     Defence("length", {**NOTHING, "length_quantile": 0.95}, against=("longest_correct",)),
 )

@@ -35,12 +35,13 @@ class TrustConfig(Settings):
     habits: bool = True
     """Leave out of a peer's right answers what they have in common and neither the own right answers nor other peers'
     have: a phrase, an import, a wrong step. Those tokens are not trained on, and the peer's record says so."""
-    length_quantile: float = Field(default=1.0, gt=0, le=1)
+    length_quantile: float = Field(default=0.95, gt=0, le=1)
     """A peer's right answer that is longer than this share of the own and other peers' right ones to the task teaches
-    nothing. 1, the default, switches it off: what it costs honest nodes is not measured yet. Try 0.95."""
+    nothing. 1 switches it off: where right answers ought to grow longer, and peers are ahead in that."""
     token_floor: float = Field(default=0.0, ge=0, lt=1)
     """Tokens of a peer's right answer to which the own policy gives a smaller probability are not trained on, at the
-    price of one more forward pass over these answers. 0, the default, switches it off: likewise. Try 0.001."""
+    price of one more forward pass over these answers. 0, the default, switches it off: at 0.001 it cost honest nodes
+    more reward than habits do in every attack of the arena that was played."""
     usefulness_every: int = Field(default=5, ge=0)
     """Rounds between two measurements of whether peers' right answers make the own ones likelier, at the price of a
     backward pass more over that update's right answers; `murmur peers` shows it. 0 never measures. Nothing rests on

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import numpy as np
@@ -81,6 +82,16 @@ def test_many_addresses_of_one_subnet_have_what_four_peers_have() -> None:
 HOSTS = dict(
     zip("abcdefgh", ["", "", "10.0.0.1", "10.0.0.1", "10.0.0.2", "::1", "fe80::1", "host"], strict=True)
 )
+
+
+def test_a_restart_changes_nothing() -> None:
+    before, after = HeldPlaces(), HeldPlaces()
+    before.begin(TWO, 5)
+    before.take(TWO["honest-0"])
+    after.restore(json.loads(json.dumps(before.snapshot())))
+    for held in (before, after):
+        held.begin(TWO, 5)
+    assert before.snapshot() == after.snapshot() and sum(before.snapshot()["hosts"].values()) == 9.0
 
 
 @given(
