@@ -65,6 +65,7 @@ def run_demo(kind: DemoKind, nodes: int, settings: Sequence[str], path: Path, vi
                 for index, member in enumerate(members):
                     members[index] = send_on(processes, member, members)
                 watch(members, view.show)
+                view.show([read_status(member) for member in members])  # as they ended
             except interrupts.Stopped:
                 end_early(processes, members, view)
                 raise

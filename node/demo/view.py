@@ -54,13 +54,14 @@ class DemoView(Screen):
     def conclude(self, statuses: Sequence[NodeStatus], answers: int) -> int:
         """The comparison, as a table and a sentence or as one JSON line. Returns the exit code.
 
-        `answers` are the problems of one evaluation.
+        `answers` are the problems of one evaluation. A live table, which shows the same, stands where it is.
         """
         gains = Gains.of(statuses, answers)
         if self.style == "json":
             self.say_json({"nodes": [status.facts() for status in statuses], **gains.facts})
         else:
-            self.print(demo_table(statuses, self._title, self.width))
+            if self.style == "plain":
+                self.print(demo_table(statuses, self._title, self.width))
             self.say(LEGEND)
             self.say(closing_words(statuses, gains, self._path))
         if self._picture:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,6 +64,23 @@ def test_a_line_begins_with_its_node_and_the_closing_table_explains_itself(
     view.conclude([late], 100)
     said = capsys.readouterr().out
     assert all(f"{name}: " in said for name in ("baseline", "reward", "held-out", "received", "trained on"))
+
+
+def test_the_closing_table_of_a_live_demo_stands_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    window = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", window)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    member = replace(status_of(1, "swarm", 0.2, 0.6), state="finished, as it should")
+    view = DemoView("live", tmp_path)
+    with view:
+        view.show([member])
+    drawn = window.getvalue().count("finished, as it should")
+    view.conclude([member], 100)
+    said = window.getvalue()
+    assert 1 <= drawn == said.count("finished, as it should")
+    assert said.index("finished, as it should") < said.index("baseline: the same start")
 
 
 def test_a_failed_member_is_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
