@@ -207,7 +207,10 @@ def check_clock(visit: Visit | None = None) -> Finding:
     if visit is None:
         fix = f"{murmur('doctor', 'INVITE')} compares it with the clocks of a swarm's peers"
         return Finding(
-            "clock", "ok", f"not checked, as no peer was asked; it may be off by {MOST:g} s at most", fix
+            "clock",
+            "ok",
+            f"not checked, as no peer was asked; peers refuse one that is off by more than {MOST:g} s",
+            fix,
         )
     try:
         status = visit.status()

@@ -20,6 +20,7 @@ from node.storage.events import History
 from node.storage.influence import Influence, influences
 from node.storage.rollout_history import RolloutHistory
 from node.storage.run_folder import RunFolder, find_run
+from node.ui.invocation import murmur
 from node.ui.peer_rows import AnnouncementRow, PeerHistoryRow, announcements, peer_history
 from node.ui.round_columns import format_refused
 from node.ui.run_view import new_console
@@ -101,7 +102,8 @@ def _history_view(folder: RunFolder, last: int | None, *, as_json: bool) -> Rend
     if as_json:
         return json.dumps([asdict(row) | _told_of(parts[row.peer]) for row in rows])
     if not rows:
-        when = "so far" if last is None else f"in its newest {counted(last, 'round')}"
+        whole = f"; of the whole run: {murmur('peers', folder.path)}"
+        when = "so far" if last is None else f"in its newest {counted(last, 'round')}{whole}"
         return f"{folder.path}: no records of peers {when}"
     columns = _columns_for(new_console().width)
     table = _history_table(folder, columns)

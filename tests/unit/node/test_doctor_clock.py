@@ -68,4 +68,5 @@ def test_the_clock_is_compared_with_peers(
 
 def test_without_an_invite_it_says_that_it_could_not_look() -> None:
     found = doctor.check_clock()
-    assert "not checked" in found.fact and "murmur doctor INVITE" in found.fix
+    assert "not checked" in found.fact and "peers refuse one that is off by more than" in found.fact
+    assert "murmur doctor INVITE" in found.fix

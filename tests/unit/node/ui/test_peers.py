@@ -221,7 +221,7 @@ def test_the_newest_rounds_alone_are_told(tmp_path: Path, capsys: pytest.Capture
     with closing(Store(folder.events)) as store:
         store.append(replace(ROUND, round=4))
     peers.show_peers(None, folder.path, 1, watch=False, as_json=False)
-    assert "no records of peers in its newest 1 round" in capsys.readouterr().out
+    assert "no records of peers in its newest 1 round; of the whole run: " in capsys.readouterr().out
     with pytest.raises(ConfigError, match="leave one out"):
         peers.show_peers("INVITE", None, 2, watch=False, as_json=True)
 
