@@ -16,6 +16,8 @@ from policies.install_hints import in_checkout, install_anew, install_extras, in
 from swarm.wire.fields import OtherVersion, check_version
 
 ROOT = Path(__file__).parents[2]
+PRINTED = re.compile(r"((?:sudo \S*)?pip install[^\n`]*?\[)([a-z,]+)\]")
+PAST = ("lab-book.md", "earlier-results.md")  # what was done, as it was done
 NAMED = re.compile(r"install_extras\(\"(\w+)\"\)|install_extras\('(\w+)'\)")
 
 
@@ -77,3 +79,12 @@ def test_doctor_a_broken_library_and_an_old_node_say_it_too(monkeypatch: pytest.
     assert str(told.value).endswith(upgrade())
     with pytest.raises(OtherVersion, match=r"upgrade the invite$"):
         check_version(1, "the invite")
+
+
+def test_the_pages_and_presets_say_the_form_of_a_checkout() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    files = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "configs").glob("*.toml")]
+    told = [found for file in files if file.name not in PAST for found in PRINTED.findall(file.read_text())]
+    own = "sudo /opt/murmur/bin/pip install '.["  # copies itself into a folder of the service's own
+    assert len(told) > 10 and {how for how, _ in told} <= {"pip install -e '.[", own}
+    assert {name for _, names in told for name in names.split(",")} <= set(extras)
