@@ -66,7 +66,8 @@ class UpdateSpec:
     external_floor: float = 0.0
 
 
-# Share of fresh tokens that may be clipped before something is wrong.
+# Share of fresh tokens that may be clipped before something is wrong, where both sides compute in float32. Under
+# bfloat16, SmolLM2 and Gemma clip 2 to 9 % of a round's few hundred once they are sure of most of them.
 MOST_CLIPPED = 0.02
 
 
@@ -78,12 +79,12 @@ class SamplerAgreement:
     mean: float  # of the absolute differences
     largest: float
     clipped_share: float  # of these tokens, whose ratio should be 1
-    rounding: float  # mean that the arithmetic of sampler and trainer explains
+    rounding: float  # mean that the arithmetic of sampler and trainer explains, and share clipped where that is more
 
     @property
     def off(self) -> bool:
         """Whether what sampled is not what is trained."""
-        return not (self.mean <= self.rounding and self.clipped_share <= MOST_CLIPPED)
+        return not (self.mean <= self.rounding and self.clipped_share <= max(MOST_CLIPPED, self.rounding))
 
 
 @dataclass(frozen=True, slots=True)

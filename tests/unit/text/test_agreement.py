@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 from typing import Any
@@ -157,6 +158,23 @@ def test_a_sampler_of_other_weights_is_noticed() -> None:
     assert not update(policy, 0).off
     agreement = update(policy, 1, disturbance=0.3)
     assert agreement.off and agreement.mean > 0.1 and agreement.clipped_share > 0.1
+
+
+@pytest.mark.parametrize(
+    ("mean", "clipped", "rounding", "off"),
+    [
+        (0.085, 5 / 53, ROUNDED, False),  # Gemma in its seventh round, sampled in bfloat16
+        (0.085, 0.12, ROUNDED, True),
+        (0.15, 0.0, ROUNDED, True),
+        (0.0005, 0.05, EXACT, True),
+        (0.0005, 0.01, EXACT, False),
+        (math.nan, 0.0, ROUNDED, True),
+    ],
+)
+def test_coarse_arithmetic_explains_more_of_both(
+    mean: float, clipped: float, rounding: float, off: bool
+) -> None:
+    assert SamplerAgreement(53, mean, 0.75, clipped, rounding).off is off
 
 
 def test_only_fresh_own_tokens_are_compared() -> None:
