@@ -226,7 +226,7 @@ class ScoringTrainer(GRPOTrainer):
             return self._get_per_token_logps_and_entropies(self._prepared, ids, mask, width)[0]
 
         coarse = self._settings.bf16 is True or self._plain.dtype.itemsize == 2
-        ours, nearest = self._scorer, math.inf
+        ours, nearest, failed = self._scorer, math.inf, ""
         for self._scorer, self._by_logits, together in (
             (ours, False, True),
             (None, False, True),
@@ -239,7 +239,8 @@ class ScoringTrainer(GRPOTrainer):
                     score, self._plain, self.temperature, self._pad_id, together=together, coarse=coarse
                 )
             except FOREIGN as failure:
-                logger.warning("scores of the training step: %s", brief(failure))
+                failed = brief(failure) or type(failure).__name__
+                logger.warning("scores of the training step: %s", failed)
                 continue
             if error <= 1:
                 if not together:
@@ -248,6 +249,10 @@ class ScoringTrainer(GRPOTrainer):
                     )
                 return not together
             nearest = min(nearest, error)
+        if nearest == math.inf and failed:
+            raise PolicyError(
+                f"{type(self._plain).__name__} cannot be trained: {failed}; choose another model"
+            )
         raise PolicyError(
             f"{type(self._plain).__name__} would not be trained as it samples: scores of the training step are "
             f"{nearest:.0f} times as far from its own as rounding explains; choose another model, or another adapter"

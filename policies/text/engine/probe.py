@@ -29,6 +29,7 @@ TOLERANCE = {torch.float32: 3e-4, torch.bfloat16: 0.3}
 LAYER_KINDS = {"full_attention", "sliding_attention"}
 # What a model's own code may raise on a cache or an attention function that it does not know.
 FOREIGN = (
+    ArithmeticError,
     AttributeError,
     AssertionError,
     IndexError,
@@ -137,7 +138,8 @@ def probe_texts(model: PreTrainedModel) -> list[Ids]:
     config = model.config.get_text_config()
     context = exact_length(model) or getattr(config, "max_position_embeddings", None) or 2**31
     long = max(min(widest_window(model) + 2 * SAMPLED + 1, int(context)), SAMPLED + 2)
-    named = {value for name, value in vars(config).items() if name.endswith("_token_id")}
+    values = (value for name, value in vars(config).items() if name.endswith("_token_id"))
+    named = {token for value in values for token in (value if isinstance(value, list | tuple) else [value])}
     plain = [token for token in range(1, min(config.vocab_size, 2**10)) if token not in named]
     return [tuple(plain[7919 * i % len(plain)] for i in range(1, n + 1)) for n in (long, SAMPLED + 2)]
 

@@ -300,3 +300,19 @@ def test_the_private_surface_of_trl_is_where_it_was() -> None:
     figures = ["entropy", "clip_ratio/region_mean", "cispo_clip_ratio"]
     for field in [*fields, "num_items_in_batch", "old_per_token_logps", "tool_mask", *figures]:
         assert f'"{field}"' in loss, advice.format(f"the field {field!r}")
+
+
+def test_a_model_whose_configuration_names_several_ends_is_trained() -> None:
+    """As those of Llama 3 and Gemma 3 do."""
+    model = tiny_model()
+    model.config.eos_token_id = [1, 2]
+    assert trainer_of(model).refusal is None
+
+
+def test_a_trainer_that_cannot_score_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object, **__: object) -> float:
+        raise ZeroDivisionError("0.0 cannot be raised to a negative power")
+
+    monkeypatch.setattr("policies.text.scoring.scoring_error", failing)
+    with pytest.raises(PolicyError, match=r"cannot be trained: 0\.0 cannot be raised to a negative power"):
+        trainer_of(tiny_model())

@@ -79,6 +79,14 @@ def test_probed_texts_pass_every_window(window: int) -> None:
     assert model.config.sliding_window == window
 
 
+def test_a_configuration_that_names_several_ends_is_sampled_as_any() -> None:
+    """As those of Llama 3 and Gemma 3 do."""
+    model = made("qwen2")
+    model.config.eos_token_id = [3, 5]
+    assert not {3, 5} & {token for ids in probe_texts(model) for token in ids}
+    assert Engine(model, (), slots=5)._fallback is None
+
+
 def test_a_model_that_padding_changes_is_sampled_a_row_at_a_time(caplog: pytest.LogCaptureFixture) -> None:
     model = made("rwkv")
     engine = Engine(model, (), slots=5)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from transformers import LlamaConfig, Qwen2Config
 
+from policies.policy import PolicyError
 from policies.text.memory.estimate import Estimate, Load, estimate, micro_batch_of
 from policies.text.memory.fit import Choice, fit_of
 from policies.text.memory.shape import Shape, shape_of
@@ -132,3 +133,10 @@ def test_a_shape_counts_an_adapter_in_float32_beside_frozen_weights() -> None:
     assert shape.trained_numbers == 2 * 4 * ends
     assert shape.adapter_bytes == 4 * shape.trained_numbers
     assert not shape.trains_head
+
+
+def test_a_configuration_with_a_size_of_nothing_is_refused_in_words() -> None:
+    with pytest.raises(
+        PolicyError, match=r"no model can be made of its configuration: 0\.0 cannot be raised"
+    ):
+        shape_of(Qwen2Config(hidden_size=0, vocab_size=8), ModelSettings(path="none"))
