@@ -21,7 +21,7 @@ from swarm.admission.peer_records import Standing
 from swarm.admission.rollout_verifier import RolloutVerifier
 from swarm.admission.verdict import Outcome, Verdict
 from swarm.errors import TransportError
-from swarm.gossip.body_selection import fails_to_deliver, select_bodies
+from swarm.gossip.body_selection import WaitingGroups, fails_to_deliver, select_bodies
 from swarm.gossip.fetch_pool import FetchPool
 from swarm.gossip.heard_peers import HeardPeers
 from swarm.gossip.outbox import Outbox, OwnRound
@@ -241,9 +241,11 @@ class Gossip:
         self._leave_unusable(found)
         self._pool.expire(self._clock())
         self._declined = [a for a in found if self._has_no_use_for(a)]
-        wanted = self.settings.fetches if len(self._pool) < self.settings.enough else 0
         records = self._verifier.records
-        chosen = select_bodies(found, self._may_fetch, records, _TRIES_A_BODY * wanted, self._generator)
+        waiting = WaitingGroups(self._pool.counts(), records, self.settings.enough)
+        wanted = 0 if waiting.are_enough() else self.settings.fetches
+        fits = lambda a: self._may_fetch(a) and not waiting.are_enough_of(a)  # noqa: E731
+        chosen = select_bodies(found, fits, records, _TRIES_A_BODY * wanted, self._generator)
         self._fetchers.gather(chosen, wanted, self.settings.deadline, self._take, self._patience(found))
         self._heard.note_looked()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 from announcing import NOW, unsigned
 
 from swarm.admission.peer_records import PeerRecords
 from swarm.admission.refusal import Reason
 from swarm.admission.verdict import Outcome, Verdict
-from swarm.gossip.body_selection import select_bodies
+from swarm.gossip.body_selection import WaitingGroups, select_bodies
 from swarm.wire.announcement import Announcement
 from swarm.wire.identity import Identity
 
@@ -63,3 +64,38 @@ def test_a_publisher_that_rests_is_not_fetched_from() -> None:
     assert select_bodies([unsigned(A), unsigned(B)], always, resting, 8, np.random.default_rng(1)) == [
         unsigned(B)
     ]
+
+
+def waiting(counts: dict[str, int], enough: int = 32) -> WaitingGroups:
+    """Peers named `host/name`, each with a body delivered from there."""
+    records = PeerRecords(lambda: 0.0)
+    for peer in counts:
+        records.note_delivered(peer, peer.partition("/")[0], [])
+    return WaitingGroups(counts, records, enough)
+
+
+@pytest.mark.parametrize(
+    ("counts", "enough"),
+    [
+        ({}, False),
+        ({"192.0.2.1/a": 31}, False),
+        ({"192.0.2.1/a": 500}, False),  # one address does not fill the pool
+        ({f"192.0.2.1/{n}": 4 for n in range(20)}, False),  # nor do its names
+        ({"192.0.2.1/a": 16, "192.0.2.2/b": 15}, False),
+        ({"192.0.2.1/a": 16, "192.0.2.2/b": 16}, True),
+        ({f"192.0.2.{n}/a": 4 for n in range(8)}, True),
+    ],
+)
+def test_the_pool_is_full_whoever_fills_it_but_for_one_address(counts: dict[str, int], enough: bool) -> None:
+    assert waiting(counts).are_enough() is enough
+
+
+def test_an_address_that_has_filled_the_pool_is_not_fetched_from_and_others_are() -> None:
+    """Names that were never fetched from count at the address that they announce."""
+    records = PeerRecords(lambda: NOW)
+    for peer, host in ((A, "192.0.2.1"), (B, "192.0.2.1"), (C, "192.0.2.2")):
+        records.note_delivered(peer, host, [])
+    found = WaitingGroups({A: 20, B: 12, C: 31}, records, 32)
+    assert [found.are_enough_of(unsigned(peer)) for peer in (A, B, C)] == [True, True, False]
+    fresh = [unsigned(D, addresses=(f"/ip4/{host}/tcp/4001",)) for host in ("192.0.2.1", "192.0.2.3")]
+    assert [found.are_enough_of(announcement) for announcement in fresh] == [True, False]
