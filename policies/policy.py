@@ -103,9 +103,8 @@ class UpdateReport:
     implausible: int = 0  # tokens of peers under `UpdateSpec.external_floor`
     shortage: str | None = None  # what the update did about too little memory, and what to set
     peak_bytes: int | None = None  # of memory, beyond what was in use before the update; None: not measured
-    kl: float | None = (
-        None  # nats a trained token to the model without its adapter; None where trainer.beta is 0
-    )
+    # Nats a trained token to the model without its adapter; None where trainer.beta is 0.
+    kl: float | None = None
 
 
 class RolloutSource(Protocol):

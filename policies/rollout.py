@@ -84,9 +84,8 @@ class Rollout:
     finish: Finish
     reward: float | None = None
     image: Image | None = None
-    no_verdict: bool = (
-        False  # its verifier did not come to an end: it has no reward and is left out of its group
-    )
+    # Its verifier did not come to an end: it has no reward and is left out of its group.
+    no_verdict: bool = False
 
     @property
     def token_ids(self) -> tuple[int, ...]:

@@ -12,9 +12,8 @@ from pydantic_core import CoreSchema
 from policies.setting_words import words_of
 
 LARGEST = 2**63 - 1  # whole number that torch, SQLite and numpy all hold
-LARGEST_FRACTION = (
-    1e9  # of seconds, a lock can be waited for no longer; of anything else, float32 holds its square
-)
+# Of seconds, a lock can be waited for no longer; of anything else, float32 holds its square.
+LARGEST_FRACTION = 1e9
 SMALLEST_FRACTION = 1e-30  # above 0: float32 holds what is divided by it
 
 

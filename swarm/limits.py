@@ -67,9 +67,8 @@ STREAM_TIMEOUT = 20.0  # seconds for one whole fetch
 MAX_PIGGYBACK = 8  # announcements that ride on one fetch answer
 
 # --- shared rows ---------------------------------------------------------------------------------------------
-ROWS_PROTOCOL = (
-    "/murmur/rows/1"  # Changing breaks: joiners without the file of a data task find nobody to ask
-)
+# Changing breaks: joiners without the file of a data task find nobody to ask.
+ROWS_PROTOCOL = "/murmur/rows/1"
 # Bytes of a piece before it is packed. Changing breaks: equal rows get other roots, so invites that name them.
 ROWS_PIECE = 256 * 2**10
 # Bytes of all rows of a task, as large as its file may be. What a node takes and hands on is its own choice below it.

@@ -17,9 +17,8 @@ from typing import Any
 import psutil
 
 _PR_SET_PDEATHSIG = 1
-_CHILDREN_KNOWN = (
-    10.0  # seconds that a list of children is used: it is made from all processes of the machine
-)
+# Seconds that a list of children is used: it is made from all processes of the machine.
+_CHILDREN_KNOWN = 10.0
 
 
 def die_with_parent() -> None:

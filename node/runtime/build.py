@@ -51,9 +51,8 @@ from swarm.wire.identity import Identity
 
 logger = logging.getLogger(__name__)
 
-CHECKED_PROMPTS = (
-    8  # held-out problems of each task that must fit into the model's context before a run begins
-)
+# Held-out problems of each task that must fit into the model's context before a run begins.
+CHECKED_PROMPTS = 8
 
 Progress = Callable[[str, int, int], None]  # what, done, total
 

@@ -72,9 +72,8 @@ class RoundEvent:
     no_verdict: int = 0  # own rollouts that their verifier came to no end with; left out of their groups
     # Nats a trained token to the model without its adapter; None where trainer.beta is 0.
     kl: float | None = None
-    skipped_prompts: int = (
-        0  # problems drawn and passed over: their prompts are longer than policy.prompt.max_tokens
-    )
+    # Problems drawn and passed over: their prompts are longer than policy.prompt.max_tokens.
+    skipped_prompts: int = 0
 
     @property
     def silence(self) -> str:
@@ -95,9 +94,8 @@ class EvaluationEvent:
     round: int
     reward: float
     rewards_by_task: dict[str, float]
-    right: float | None = (
-        None  # share of answers whose reward is that of a right one; None before it was counted
-    )
+    # Share of answers whose reward is that of a right one; None before it was counted.
+    right: float | None = None
     right_by_task: dict[str, float] = field(default_factory=dict)
 
 

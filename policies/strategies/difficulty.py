@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-RIGHT_REWARD = (
-    1.0  # from which an answer counts as right where it is judged; a strategy's own is `correct_reward`
-)
+# From which an answer counts as right where it is judged; a strategy's own is `correct_reward`.
+RIGHT_REWARD = 1.0
 
 
 @dataclass(frozen=True, slots=True)

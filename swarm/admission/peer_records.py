@@ -28,10 +28,8 @@ RESTING_FAULTS, FAULTS_FOR_A_GROUP = 4.0, 2.0
 RESTING_REFUSALS, REFUSALS_FOR_A_GROUP = 32.0, 8.0
 # Honest peers meet these too: they run another tokenizer, resume, are slow, or were copied.
 BLAMELESS = frozenset({Reason.REPLAY, Reason.STALE, Reason.LENGTH, Reason.ENCODING, Reason.FAULT})
-LEAST_HABITS, HABIT_SHARE = (
-    3.0,
-    0.5,
-)  # groups with a part left out, and of all, that make it a habit of the peer
+# Groups of which a part was left out that make it a habit of the peer: so many, and this share of all its groups.
+LEAST_HABITS, HABIT_SHARE = 3.0, 0.5
 LEAST_MEASURED = 8  # groups, below which nothing is said of usefulness: one group's cosine is off by 0.2
 REMEMBERED = 50  # measured groups that count; a peer that has changed shows it after as many
 MAX_PEERS = 4096  # 1 MB; the one that was silent longest is forgotten first
@@ -64,8 +62,8 @@ class PeerRecord:
     def has_a_habit(self) -> bool:
         """Whether most of what it sends has a part that nobody else writes.
 
-        That part alone is left out of updates with less ado, and blames nobody: an honest policy that breaks down
-        repeats itself for some rounds.
+        Less often it is left out all the same, and nobody is blamed: an honest policy that breaks down repeats
+        itself for some rounds.
         """
         return self.habits >= max(LEAST_HABITS, HABIT_SHARE * self.trained)
 

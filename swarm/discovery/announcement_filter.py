@@ -49,13 +49,11 @@ class AnnouncementFilter:
     def __init__(self, manifest: Manifest, clock: Callable[[], float] = time.time) -> None:
         self.manifest = manifest
         self.on_verified: Callable[[Announcement], None] | None = None  # hears of everything that is admitted
-        self.on_future: Callable[[Announcement, float], None] | None = (
-            None  # and of signed ones ahead by so many s
-        )
+        # Hears of signed ones that are ahead of this clock, and by how many seconds.
+        self.on_future: Callable[[Announcement, float], None] | None = None
         self.refused: Counter[str] = Counter()
-        self.ahead = (
-            0  # of the refused: those of members whose clock is ahead of this machine's, or this one behind
-        )
+        # Of the refused: those of members whose clock is ahead of this machine's, or this one behind.
+        self.ahead = 0
         self._swarm = manifest.swarm_id
         self._clock = clock
         self._verified: OrderedDict[bytes, None] = OrderedDict()

@@ -23,9 +23,8 @@ _DRAWN = 1.5  # publishers to draw from a shard of that size, for each body to f
 _KEPT_SPENT = 8192  # announcements that were fetched, could not be, or are of no use here
 _KEPT_EPOCHS = 3  # after which a publisher that was drawn and not fetched is forgotten
 _MAX_EPOCH_SHARDS = 32  # of one epoch, drawn from
-_EMPTY_SHARDS = (
-    4  # read of an epoch with fewer members than shards: the swarm is too young, or too small, to draw
-)
+# Read of an epoch with fewer members than shards: the swarm is too young, or too small, to draw.
+_EMPTY_SHARDS = 4
 
 _SHARDS_AT_ONCE = 4
 _SHARDS_OF_EPOCH = 8  # read by one look round

@@ -22,9 +22,8 @@ Accept = Callable[[Announcement, bytes], bool]
 # Something about a peer, by its PeerID.
 About = Callable[[str], bool]
 
-_OF_ADDRESS = (
-    2  # fetches under way from newcomers at one address: two nodes behind one router need not wait in turn
-)
+# Fetches under way from newcomers at one address: two nodes behind one router need not wait in turn.
+_OF_ADDRESS = 2
 _STRAGGLERS = 12  # fetches that are waited for no longer, and go on; newcomers hold no more places than these
 
 

@@ -23,9 +23,8 @@ class RefusalsToTell:
         for verdict in verdicts:
             refused = Counter(reason.value for reason in verdict.left_out)
             if verdict.reason is not None:
-                refused[verdict.reason.value] += max(
-                    1, verdict.rollouts
-                )  # of a whole body they are not known
+                # How many a refused body had is not known: one is told.
+                refused[verdict.reason.value] += max(1, verdict.rollouts)
             self.add(verdict.peer, refused)
 
     def add(self, peer: str, refused: Mapping[str, int]) -> None:

@@ -34,9 +34,8 @@ class DialBudget:
         """`configured` targets, which the owner of this node named, are free."""
         self.counters: Counter[str] = Counter()
         self._clock = clock
-        self._told: OrderedDict[str, dict[tuple[str, int], float]] = (
-            OrderedDict()
-        )  # until when, by peer and target
+        # What libp2p was told, and until when it remembers: by peer and target.
+        self._told: OrderedDict[str, dict[tuple[str, int], float]] = OrderedDict()
         self._targets = PeerBuckets(OF_TARGET / PERIOD, OF_TARGET, clock)
         self._hosts = PeerBuckets((OF_HOST - OF_HOST_AT_ONCE) / PERIOD, OF_HOST_AT_ONCE, clock)
         self._announcers = PeerBuckets(OF_ANNOUNCER / PERIOD, OF_ANNOUNCER, clock)

@@ -26,9 +26,8 @@ log = logging.getLogger(__name__)
 _ASKED, _ASKED_IN_NEED = 2, 3  # peers at a time
 _PERIOD = 20.0  # seconds between questions while the DHT brings news of known peers
 _PATIENCE = 4.0  # seconds for all that are asked at a time
-_OVERLAP = (
-    15.0  # seconds that two answers of one peer may overlap: announcements reach it late, and clocks differ
-)
+# Seconds that two answers of one peer may overlap: announcements reach it late, and clocks differ.
+_OVERLAP = 15.0
 _MAX_ADDRESSES = 512  # peers whose last addresses are remembered
 
 

@@ -61,17 +61,15 @@ _MAX_BACK_OFF = 30.0
 _REACH_PERIOD = 60.0  # seconds between questions for reachability, until one is answered
 _CLOCK_PERIOD = 120.0  # seconds between looks at the clocks of _CLOCKS peers
 _CLOCKS = 3
-_DOUBT_PERIOD = (
-    15.0  # the same while a peer's announcements come expired, as those of a clock that is behind do
-)
+# The same while a peer's announcements come expired, as those of a clock that is behind do.
+_DOUBT_PERIOD = 15.0
 # Of a call's time, for reading the DHT, and for that and asking peers: replicas that answer nothing must not use it all
 # up, and what is heard of by then is handed up. On a busy machine both took the whole of it, and the call had failed.
 _READ_SHARE, _LOOK_SHARE = 0.4, 0.75
 _ROWS_READ = 4.0  # seconds of a call for rows in which members are looked for, while none is heard of
 _ROWS_HOLDERS = 8
-_STRANGERS = (
-    8  # announcements that a node which knows nobody is handed of peers that it is not connected with
-)
+# Announcements that a node which knows nobody is handed of peers that it is not connected with.
+_STRANGERS = 8
 _MAX_RETURNED = 1024  # announcements by one call: 1 MiB at most
 
 

@@ -25,13 +25,11 @@ class TransportStatus:
     reach: Reachability = Reachability.UNKNOWN  # whether others can dial this node
     warnings: Mapping[str, str] = field(default_factory=dict)  # kind and words: what the owner has to mend
     refused_values: Mapping[str, int] = field(default_factory=dict)  # in the DHT, by who sent them
-    clock_offset: float | None = (
-        None  # seconds that peers' clocks are ahead, the median; None before any answered
-    )
+    # Seconds that peers' clocks are ahead, the median; None before any answered.
+    clock_offset: float | None = None
     cpu_seconds: float = 0.0  # of the transport's own processes since it was made, as last told
-    ended_cpu_seconds: float = (
-        0.0  # of those that ended: the kernel counts them among this process's children
-    )
+    # Of those that ended: the kernel counts them among this process's children.
+    ended_cpu_seconds: float = 0.0
 
 
 class Transport(Protocol):

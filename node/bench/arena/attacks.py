@@ -54,9 +54,8 @@ class Attack:
     shows: Shows | None = None  # whether a completion has the mark
     source: Source = Source.MADE
     task: str = "walk"
-    names: int | None = (
-        None  # identities, all at one address; None: as many as the malicious share, each at its own
-    )
+    # Identities, all at one address; None: as many as the malicious share, each at its own.
+    names: int | None = None
     age: float = 0.0  # seconds that announcements are old
     claims_lie: bool = False
     kept: float = 0.0  # share of a copied group's texts that stay in the copy, the wrong ones first

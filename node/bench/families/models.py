@@ -12,9 +12,8 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-SPREAD = (
-    0.15  # of new weights at scale 1: far from uniform, so that a wrong log-prob shows, and not yet certain
-)
+# Of new weights at scale 1: far from uniform, so that a wrong log-prob shows, and not yet certain.
+SPREAD = 0.15
 LAYERS = 4  # families that mix kinds of layers attend in every second or every fourth
 # By the names that configurations have for them. Widths are multiplied by a model's scale.
 WIDTHS: Mapping[str, int] = MappingProxyType(
