@@ -66,9 +66,12 @@ class UpdateSpec:
     external_floor: float = 0.0
 
 
-# Share of fresh tokens that may be clipped before something is wrong, where both sides compute in float32. Under
-# bfloat16, SmolLM2 and Gemma clip 2 to 9 % of a round's few hundred once they are sure of most of them.
-MOST_CLIPPED = 0.02
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """What the arithmetic of sampler and trainer explains of the difference between them."""
+
+    mean: float  # of the absolute differences, in nats
+    clipped: float  # share of fresh tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +82,12 @@ class SamplerAgreement:
     mean: float  # of the absolute differences
     largest: float
     clipped_share: float  # of these tokens, whose ratio should be 1
-    rounding: float  # mean that the arithmetic of sampler and trainer explains, and share clipped where that is more
+    rounding: Rounding
 
     @property
     def off(self) -> bool:
         """Whether what sampled is not what is trained."""
-        return not (self.mean <= self.rounding and self.clipped_share <= max(MOST_CLIPPED, self.rounding))
+        return not (self.mean <= self.rounding.mean and self.clipped_share <= self.rounding.clipped)
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ class ScoringTrainer(GRPOTrainer):
         self._shortage: str | None = None  # what the update under way did about too little memory
         self._costliest, self._most_rows = 0, 0  # of the micro-batches that were packed last
         self._pad_id = tokenizer.pad_token_id
-        self.rounding = EXACT  # mean difference in nats that the arithmetic of sampler and trainer explains
+        self.rounding = EXACT  # what the arithmetic of sampler and trainer explains
         self._inputs: dict[str, torch.Tensor] = {}  # of the micro-batch whose loss is computed
         self._meter = PeakMeter(device)
         self._scored = torch.empty(0)  # log-probs of the last micro-batch

@@ -13,7 +13,7 @@ from tiny_text import mixed_batch, problem, tiny_model, tiny_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from policies.advantage import group_relative
-from policies.policy import SamplerAgreement, sample_groups
+from policies.policy import Rounding, SamplerAgreement, sample_groups
 from policies.rollout import TrainGroup
 from policies.text.agreement import EXACT, ROUNDED, AgreementMeter, expected_rounding
 from policies.text.batching import Row, rows_of
@@ -172,7 +172,7 @@ def test_a_sampler_of_other_weights_is_noticed() -> None:
     ],
 )
 def test_coarse_arithmetic_explains_more_of_both(
-    mean: float, clipped: float, rounding: float, off: bool
+    mean: float, clipped: float, rounding: Rounding, off: bool
 ) -> None:
     assert SamplerAgreement(53, mean, 0.75, clipped, rounding).off is off
 

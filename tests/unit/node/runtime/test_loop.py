@@ -21,6 +21,7 @@ from node.storage.rollout_history import RolloutHistory
 from node.storage.rollout_rows import RolloutQuery
 from node.storage.trust_lists import TrustFile
 from policies.policy import (
+    Rounding,
     SamplerAgreement,
     UpdateReport,
     UpdateSpec,
@@ -250,7 +251,7 @@ class Agreeing(HalfRight):
         self._mean = mean
 
     def update(self, batch: Sequence[TrainGroup], spec: UpdateSpec = UpdateSpec()) -> UpdateReport:
-        agreement = SamplerAgreement(80, self._mean, 2 * self._mean, 0.0, rounding=1e-3)
+        agreement = SamplerAgreement(80, self._mean, 2 * self._mean, 0.0, Rounding(mean=1e-3, clipped=0.02))
         return replace(super().update(batch, spec), agreement=agreement)
 
 
