@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from node.ui import interrupts
 
-# No example is too slow: test machines are shared.
-settings.register_profile("patient", deadline=None)
+# No example is too slow, nor the making of one: test machines are shared.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
 UNIT = Path(__file__).parent / "unit"
