@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,13 @@ from node.rows.taking import take_again
 from node.storage.checkpoint import Checkpoints
 from node.storage.claim import claimed_new
 from node.storage.events import History
-from node.storage.run_folder import RunFolder, RunFolderInUse, latest_run_folder, write_atomic
+from node.storage.run_folder import (
+    FolderLostError,
+    RunFolder,
+    RunFolderInUse,
+    latest_run_folder,
+    write_atomic,
+)
 from node.ui import interrupts
 from node.ui.invocation import murmur
 from node.ui.round_columns import columns_for
@@ -98,7 +103,7 @@ def resume(asked: Resumption, *, as_json: bool) -> None:
     """
     folder = RunFolder(asked.run_dir) if asked.run_dir else latest_run_folder(asked.stem)
     config = folder.read_config()
-    with closing(folder.lock()):
+    with folder.held() as folder:
         config = _with_rounds(config, asked.rounds, folder)
         joined = _with_addresses(config, asked.addresses, folder)
         interrupts.on_leaving(lambda: saved(folder), partial(write_cause, folder))
@@ -190,7 +195,12 @@ def _play(config: Config, folder: RunFolder, *, resumed: bool, as_json: bool) ->
         from node.runtime.session import run_session
 
         play = run_with_baseline if wants_baseline(config) else run_session
-        play(config, folder, view, resumed=resumed)
+        try:
+            play(config, folder, view, resumed=resumed)
+        except FolderLostError as lost:
+            moved = lost.moved  # what lies at the old path now is not this run's
+            interrupts.on_leaving(lambda: saved(RunFolder(moved)) if moved else "")
+            raise
 
 
 def _key_notices(config: Config, folder: RunFolder, *, resumed: bool) -> list[str]:

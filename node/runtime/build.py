@@ -109,6 +109,7 @@ def build_node(
         gossip=Gossip(transport, verifier, pool, clock, generator, gossip_settings(config)),
         store=Store(folder.events, config.store.rollout_bytes),
         checkpoints=Checkpoints(folder.checkpoints, config.checkpoint.keep),
+        check_place=folder.check_place,
         clock=clock,
         owner=TrustFile(folder.trust, config.trust.allow, config.trust.deny),
     )

@@ -90,6 +90,7 @@ class Node:
     own_directions: OwnDirections = field(default_factory=OwnDirections)
     notices: Notices = field(default_factory=Notices)
     entered: Callable[[str], None] = lambda phase: None  # hears of each phase of a round as it starts
+    check_place: Callable[[], None] = lambda: None  # raises FolderLostError where the run folder is gone
 
 
 def play_round(node: Node) -> RoundEvent:
@@ -239,11 +240,13 @@ def guarded(node: Node, batch: Sequence[TrainGroup]) -> list[TrainGroup]:
 def run(node: Node, watcher: Watcher) -> None:
     """Plays rounds until the config's number is reached or the watcher says stop; saves as it goes and at the end.
 
-    Raises DivergedError after MAX_DIVERGED_ROUNDS rounds in a row whose update was not finite.
+    Raises DivergedError after MAX_DIVERGED_ROUNDS rounds in a row whose update was not finite, FolderLostError where
+    the run folder was taken away.
     """
     if node.round == 0:
         evaluate(node, watcher)
     while node.round < node.config.rounds and not watcher.should_stop():
+        node.check_place()  # what would be learned from here on were lost
         node.round += 1
         heed_owner(node)
         event = play_round(node)
@@ -303,6 +306,7 @@ def note_divergence(node: Node, event: RoundEvent) -> None:
 
 def save(node: Node) -> Path:
     """Everything that a resumed run needs to go on as if it had not stopped. Returns the checkpoint's folder."""
+    node.check_place()
     return node.checkpoints.save(
         node.policy,
         NodeState(

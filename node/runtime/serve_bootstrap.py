@@ -116,8 +116,8 @@ def _held(folder: RunFolder) -> Iterator[None]:
     interrupts.on_leaving(lambda: "", lambda _: undo())
     try:
         folder.logs.mkdir(parents=True, exist_ok=True)
-        with closing(folder.lock()):
-            undo.arm()
+        with folder.held() as held:
+            undo.arm(held.place)
             yield
     finally:
         undo()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 
 from node.config.roles import manifest_of
 from node.config.schema import Config, ConfigError
@@ -16,6 +18,7 @@ from node.storage.checkpoint import CheckpointError
 from node.storage.events import History, LifeEvent
 from node.storage.log_file import log_to_file
 from node.storage.run_folder import RunFolder, write_atomic
+from node.storage.store_file import StoreError
 from node.ui.inspect.weights import weights_of
 from node.ui.invocation import murmur
 from node.ui.peer_rows import what_peers_brought
@@ -38,6 +41,8 @@ def run_session(
     Raises what `build_node`, `resume` and `run` raise; the transport and store are closed either way.
     """
     with ExitStack() as stack:
+        stack.enter_context(loss_told_first(folder))
+        folder.check_place()  # before its logs would make it anew
         log_to_file(folder.logs)
         reports = stack.enter_context(closing(Reports(config, folder)))
         # The transport joins while the policy loads.
@@ -65,6 +70,16 @@ def run_session(
         if node.round >= node.config.rounds and not then_baseline:
             tell_next_steps(node.config, folder, view)
     return node
+
+
+@contextmanager
+def loss_told_first(folder: RunFolder) -> Iterator[None]:
+    """Errors of files that come of the folder's loss are told as that. Raises FolderLostError."""
+    try:
+        yield
+    except (OSError, sqlite3.Error, StoreError, CheckpointError):
+        folder.check_place()
+        raise
 
 
 def _transport(config: Config, folder: RunFolder, view: RunView, *, resumed: bool) -> Transport:

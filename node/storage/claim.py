@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from node.config.schema import Config
 from node.storage.checkpoint import Checkpoints
 from node.storage.events import History
-from node.storage.run_folder import RunFolder, new_run_folder
+from node.storage.run_folder import HeldPlace, RunFolder, new_run_folder
 from node.storage.store_file import StoreError
 
 Guard = Callable[[RunFolder, Callable[[], None]], None]
@@ -28,10 +28,10 @@ def claimed_new(
     """
     folder, undo = _named(run_dir, guard) if run_dir else _next_free(stem, guard)
     try:
-        with closing(folder.lock()):
-            if not folder.config.exists():
-                undo.arm()
-            yield folder, folder.create(config, secret)
+        with folder.held() as held:
+            if not held.config.exists():
+                undo.arm(held.place)
+            yield held, held.create(config, secret)
     finally:
         undo()
 
@@ -72,12 +72,15 @@ class Undo:
         self._before = set(_entries(folder.path))
         self._missing = [path for path in (folder.path, *folder.path.parents) if not path.exists()]
         self._armed = False
+        self._place: HeldPlace | None = None
 
-    def arm(self) -> None:
+    def arm(self, place: HeldPlace | None) -> None:
         """From now on the folder is this process's alone: locked, and without a run of before."""
-        self._armed = True
+        self._armed, self._place = True, place
 
     def __call__(self) -> None:
+        if self._place is not None and not self._place.is_here:
+            return  # what lies there now is somebody else's
         if self._armed and not self._begun(self._folder):
             for name in set(_entries(self._folder.path)) - self._before:
                 path = self._folder.path / name

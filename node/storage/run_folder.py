@@ -6,7 +6,9 @@ import difflib
 import fcntl
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -18,6 +20,7 @@ LOCK = ".lock"
 LOCK_ATTEMPTS = 5
 DEMO_SWARM = "bootstrap"  # in the folder of a demo: that of the peer that its nodes join through
 NAMED_RUNS = 8  # in a message
+OPEN_FILES = Path("/proc/self/fd")  # links to where open files lie now, where the system has such
 
 
 class RunFolderError(ValueError):
@@ -28,9 +31,56 @@ class RunFolderInUse(RunFolderError):
     """Another process holds the folder."""
 
 
+class FolderLostError(RuntimeError):
+    """The folder of the run under way was removed, moved or emptied. `moved`: where it lies now, if that is known."""
+
+    def __init__(self, said: str, moved: Path | None = None) -> None:
+        super().__init__(said)
+        self.moved = moved
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPlace:
+    """A path, and which folder lay there when its lock was taken."""
+
+    path: Path
+    lock: TextIOWrapper
+    number: tuple[int, int] | None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the path still leads to the folder that was locked."""
+        return _number(self.path) == self.number
+
+    def check(self) -> None:
+        """Raises FolderLostError where the path leads to no folder, to another one, or to one without its run."""
+        if not self.is_here:
+            found = "another folder lies there now" if self.path.exists() else "nothing lies there now"
+            moved = self._moved_to()
+            if moved is None and os.fstat(self.lock.fileno()).st_nlink == 0:
+                rest = "what it kept is lost, its checkpoints too; start a new run"
+            else:
+                rest = f"it is {moved or 'where it was moved to'}, with what was saved"
+            raise FolderLostError(
+                f"the run folder {self.path} was taken away while its run went on, and {found}: {rest}", moved
+            )
+        if not RunFolder(self.path).config.exists():
+            raise FolderLostError(
+                f"the run folder {self.path} was emptied while its run went on, which cannot go on from there: start "
+                "a new one in another --run-dir"
+            )
+
+    def _moved_to(self) -> Path | None:
+        with suppress(OSError):
+            moved = (OPEN_FILES / str(self.lock.fileno())).readlink().parent
+            return moved if _number(moved) == self.number else None
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class RunFolder:
     path: Path
+    place: HeldPlace | None = field(default=None, compare=False, repr=False)  # where this process holds it
 
     @property
     def config(self) -> Path:
@@ -164,6 +214,17 @@ class RunFolder:
             f"{self.path} is in use by another node: stop it, or choose another --run-dir{self._idle()}"
         )
 
+    @contextmanager
+    def held(self) -> Iterator[RunFolder]:
+        """The folder, locked, which notices when it is taken away."""
+        with closing(self.lock()) as lock:
+            yield replace(self, place=HeldPlace(self.path, lock, _number(self.path)))
+
+    def check_place(self) -> None:
+        """Raises FolderLostError where this process holds the folder, and its path leads there no more."""
+        if self.place is not None:
+            self.place.check()
+
     def _idle(self) -> str:
         """`, as runs/join-1`: of the runs numbered like this one, the newest that nobody plays; empty without one."""
         stem, _, number = self.path.name.rpartition("-")
@@ -260,6 +321,14 @@ def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+def _number(path: Path) -> tuple[int, int] | None:
+    """What the file system knows a folder by, whatever it is called; None where there is none."""
+    with suppress(OSError):
+        found = path.stat()
+        return found.st_dev, found.st_ino
+    return None
 
 
 def _written(run: RunFolder | None) -> float:

@@ -124,6 +124,17 @@ def test_a_disk_that_fills_up_says_what_is_saved(tmp_path: Path) -> None:
     assert "saved is round" in told and "run --resume --run-dir disk/run" in told
 
 
+def test_a_run_whose_folder_is_moved_ends_and_says_where_it_goes_on(tmp_path: Path) -> None:
+    process = start(*RUN, cwd=tmp_path)
+    wait_for_round(tmp_path / "run", 2)
+    (tmp_path / "run").rename(tmp_path / "other")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, output
+    told = in_words(output)
+    assert "the run folder run was taken away" in told and not (tmp_path / "run").exists()
+    assert "saved is round" in told and "other" in told.partition("go on with: ")[2]
+
+
 def test_a_limit_on_file_sizes_is_told(tmp_path: Path) -> None:
     done = murmur(*RUN, cwd=tmp_path, prefix=["prlimit", "--fsize=200000"])
     assert done.returncode == 3 and "round-00000001 cannot be written" in in_words(done.stderr), done.stderr
