@@ -61,6 +61,8 @@ def serve_bootstrap(asked: Bootstrap, *, as_json: bool) -> None:
         config = swarm_to_serve(asked, folder, last)
         config = on_last_ports(config, last)
         keep_shared(config)
+        if (loss := lost_key(config, folder, last)) and not as_json:
+            new_console().print(loss)
         with closing(build_transport(config, folder)) as transport:
             log_to_file(folder.logs)
             patience = Patience(lambda line: None if as_json else new_console().print(line))
@@ -92,6 +94,17 @@ def _wait_ready(transport: Transport) -> None:
         if transport.status().detail != STARTING:
             raise
         transport.wait_ready(START_SECONDS)
+
+
+def lost_key(config: Config, folder: RunFolder, last: Invite | None) -> str:
+    """What to tell where a folder that has served lost its key, before a new one is made; otherwise empty."""
+    key = folder.identity(config)
+    if last is None or key.exists():
+        return ""
+    return (
+        f"{key} was gone: peers know this bootstrap under another name now, and invites of before lead here no more; "
+        "put the file back, or pass the new invite on"
+    )
 
 
 def standing(transport: Transport) -> str:

@@ -10,7 +10,7 @@ from node.arguments import bootstrap_asked
 from node.config.roles import manifest_of
 from node.config.schema import ConfigError
 from node.config.sections.swarm import DhtConfig
-from node.runtime.serve_bootstrap import Bootstrap, swarm_to_serve
+from node.runtime.serve_bootstrap import Bootstrap, lost_key, swarm_to_serve
 from node.runtime.transports import last_invite
 from node.storage.run_folder import RunFolder, RunFolderError
 from swarm.wire.identity import Identity
@@ -104,3 +104,12 @@ def test_a_swarm_of_code_is_served_again_by_its_config_alone(folder: RunFolder) 
 def test_it_is_started_again_by_what_it_was_started_with() -> None:
     assert asked().again == ()
     assert asked("tiny", "swarm.lan=true").again == ("--config", "tiny", "--set", "swarm.lan=true")
+
+
+def test_a_key_that_is_gone_from_a_folder_that_served_is_told(folder: RunFolder) -> None:
+    config = asked().config
+    assert lost_key(config, folder, None) == ""
+    last = serve(folder, asked())
+    assert "identity.key was gone" in lost_key(config, folder, last)
+    Identity.load_or_create(folder.identity(config))
+    assert lost_key(config, folder, last) == ""
