@@ -37,6 +37,7 @@ def check_fitness(
             f"{name} has nothing to train; set model.lora for an adapter, or model.path to a model's own weights"
         )
     check_vocabulary(tokenizer, prompt, embedding_rows(model))
+    _check_positions(model)
     if not proven:
         _check_forward(model, prompt)
 
@@ -88,6 +89,16 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, needed: Sequence[int], 
         f"the tokenizer has {fault}, and the model {rows} token embeddings: take the tokenizer that belongs to it, or "
         "save the model after model.resize_token_embeddings(len(tokenizer))"
     )
+
+
+def _check_positions(model: PreTrainedModel) -> None:
+    """Rotary frequencies are computed from the configuration. Where they are no numbers, attention may hide it."""
+    for name, frequencies in model.named_buffers():
+        if "inv_freq" in name and not frequencies.isfinite().all():
+            raise PolicyError(
+                f"{type(model).__name__} has frequencies of positions that are not finite ({name}): look for a 0 or a "
+                "negative number in its config.json, such as rope_theta"
+            )
 
 
 @torch.no_grad()

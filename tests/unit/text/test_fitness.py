@@ -115,6 +115,16 @@ def test_weights_that_are_not_finite_are_refused() -> None:
         TextPolicy(model, tiny_tokenizer(), TextSettings())
 
 
+@pytest.mark.parametrize("base", [0.0, -1.0])
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_positions_that_are_no_numbers_are_refused(name: str, base: float) -> None:
+    kinds = model_of(name).config.rope_parameters
+    rope = {"rope_type": "default", "rope_theta": base}
+    odd = dict.fromkeys(kinds, rope) if "full_attention" in kinds else rope
+    with pytest.raises(PolicyError, match=r"positions that are not finite.*rope_theta"):
+        build(name, rope_parameters=odd)
+
+
 def test_what_a_library_raises_while_a_policy_is_made_is_told_in_one_line(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
