@@ -11,17 +11,17 @@ from strategy_world import CAP, RUN_SEED, SeededPolicy, conserved, play_round
 
 from policies.policy import Stale
 from policies.rollout import Finish, Group
+from policies.settings import SMALLEST_FRACTION
 from policies.strategies import build_strategy
 from policies.strategies.base import StepInfo
 from policies.strategies.open_groups import OpenGroup, OpenGroups
 from policies.strategies.settings import AprilSettings, BrorlSettings, DarsSettings, GrpoSettings
 
 small = st.integers(2, 6)
+up_to_two = st.just(0.0) | st.floats(SMALLEST_FRACTION, 2)
 inner = st.one_of(
-    st.builds(GrpoSettings, rollouts=small, scale_by_std=st.booleans(), focal_gamma=st.floats(0, 2)),
-    st.builds(
-        BrorlSettings, rollouts=st.integers(4, 16), replace=st.floats(0, 2), keep=st.sampled_from([None, 4])
-    ),
+    st.builds(GrpoSettings, rollouts=small, scale_by_std=st.booleans(), focal_gamma=up_to_two),
+    st.builds(BrorlSettings, rollouts=st.integers(4, 16), replace=up_to_two, keep=st.sampled_from([None, 4])),
     st.builds(
         DarsSettings,
         rollouts=small,
