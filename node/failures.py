@@ -1,7 +1,7 @@
 """Errors at the edge of the command: what happened, what was saved and what to do, in one line, and an exit code.
 
-Exit codes: 0 done, 2 config or usage, 3 environment, 4 network, 5 diverged, 1 a fault of murmur's own, or a run
-folder that was taken away from under its run; 128 + n where signal n ended the command.
+Exit codes: 0 done, 2 config or usage, 3 environment, 4 network, 5 diverged, 1 a fault of murmur's own; 128 + n where
+signal n ended the command.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ EXIT_CODES = {
     "policies.tasks.task.TaskError": 2,
     "swarm.errors.InviteError": 2,
     "swarm.simulation.scenario.ScenarioError": 2,
-    "node.storage.run_folder.FolderLostError": 1,
+    "node.storage.run_folder.FolderLostError": 3,
     "node.storage.checkpoint.CheckpointError": 3,
     "node.storage.store_file.StoreError": 3,
     "node.web.errors.DashboardError": 3,

@@ -32,12 +32,12 @@ from swarm.exchange.framing import HEADER, Status, Stream, encode_request, read_
 from swarm.exchange.peer_stats import NodeStats, StatsServer
 from swarm.exchange.push_mirror import MirrorServer, push
 from swarm.exchange.rate_limit import PeerBuckets
+from swarm.exchange.told_refusals import NO_REFUSALS
 from swarm.network import ipc
 from swarm.rows.pieces import PieceList
 from swarm.rows.row_store import SharedRows
 from swarm.rows.rows_fetch import Wanted, ask_piece
 from swarm.rows.rows_server import RowsServer
-from swarm.transport.base import NOTHING
 from swarm.wire.announcement import Announcement, shard_key, shard_of
 from swarm.wire.body import Body, SharedGroup, SharedRollout
 from swarm.wire.body_codec import encode_body
@@ -131,7 +131,7 @@ async def _streams() -> dict[str, str]:
         served.bodies.put_own(hashlib.sha256(stored).digest(), stored)
         return served
 
-    def fetching(stream: Stream, refused: Mapping[str, int] = NOTHING) -> Awaitable[object]:
+    def fetching(stream: Stream, refused: Mapping[str, int] = NO_REFUSALS) -> Awaitable[object]:
         async def dial(peer: str, addresses: Sequence[str]) -> Stream:
             return stream
 

@@ -119,9 +119,7 @@ def _lay_over(tree: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {path}: {key} is a value, not a section")
     try:
         branch[last] = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         branch[last] = text
     except ValueError:  # a number of over 4,300 digits
         raise ConfigError(f"--set {path}: no number is this long: choose a smaller one") from None
-    except RecursionError:
-        branch[last] = text

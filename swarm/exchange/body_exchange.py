@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import msgpack
@@ -34,7 +33,7 @@ from swarm.exchange.framing import (
 )
 from swarm.exchange.rate_limit import PeerBuckets, TokenBucket
 from swarm.exchange.stream_slots import IsKnown, StreamSlots, nobody_is_known
-from swarm.exchange.told_refusals import ToldRefusals, decode_refused, encode_refused
+from swarm.exchange.told_refusals import NO_REFUSALS, ToldRefusals, decode_refused, encode_refused
 from swarm.wire import extensions, fields
 from swarm.wire.announcement import Announcement
 from swarm.wire.identity import PEER_ID_SIZE, peer_bytes, peer_text
@@ -87,7 +86,7 @@ class BodyExchange:
             await self._answer(peer, host, (reader, writer))
 
     async def fetch(
-        self, announcement: Announcement, dial: Dial, refused: Mapping[str, int] = MappingProxyType({})
+        self, announcement: Announcement, dial: Dial, refused: Mapping[str, int] = NO_REFUSALS
     ) -> bytes:
         """The body from its publisher, or from those it refers to. Raises FetchFailed.
 

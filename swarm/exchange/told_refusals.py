@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import msgpack
 
@@ -16,6 +17,8 @@ from swarm.admission.refusal import Reason
 from swarm.exchange.stream_slots import IsKnown
 from swarm.wire import fields
 from swarm.wire.extensions import Extensions, Reserved
+
+NO_REFUSALS: Mapping[str, int] = MappingProxyType({})
 
 _REASONS = frozenset(reason.value for reason in Reason)
 _MAX_REASONS = 32  # of one request: room for those of later releases

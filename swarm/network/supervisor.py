@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from swarm.discovery import key_watch
@@ -30,6 +29,7 @@ from swarm.exchange.autonat import DialBackServer, Reachability, probe_reachabil
 from swarm.exchange.body_exchange import BodyExchange
 from swarm.exchange.peer_stats import NodeStats, StatsServer
 from swarm.exchange.push_mirror import MirrorServer
+from swarm.exchange.told_refusals import NO_REFUSALS
 from swarm.limits import (
     ANNOUNCEMENTS_PROTOCOL,
     FETCH_PROTOCOL,
@@ -184,9 +184,7 @@ class PeerSupervisor:
         for keys in self._shard_reader.keys_to_read(epoch, want):
             self._shard_reader.add(await daemon.read(keys))
 
-    async def fetch(
-        self, announcement: Announcement, refused: Mapping[str, int] = MappingProxyType({})
-    ) -> bytes:
+    async def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NO_REFUSALS) -> bytes:
         """See `Transport.fetch`. Raises TransportDown, FetchFailed."""
         dial = self._address_book.dialler(self._up(), FETCH_PROTOCOL, announcement.peer)
         self._shard_reader.mark_fetched(announcement)

@@ -18,6 +18,7 @@ from swarm.sampling.newcomer_places import shares, subnet_of
 # Of any host, and any subnet: with less a large swarm, of which most have nothing at a time, would leave most empty.
 LEAST_PLACES = 1
 SAVED_ROUNDS = 5.0  # for whose places a host may make up later
+_ROUNDING = 1e-9  # thirds of places add up to whole ones
 
 
 @dataclass(slots=True)
@@ -76,6 +77,3 @@ class HeldPlaces:
     def restore(self, data: dict[str, Any]) -> None:
         """Takes over what `snapshot` gave, straight or through JSON."""
         self.hosts, self.subnets = _Account(data.get("hosts", {})), _Account(data.get("subnets", {}))
-
-
-_ROUNDING = 1e-9  # thirds of places add up to whole ones

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Protocol
 
 from swarm.exchange.autonat import Reachability
+from swarm.exchange.told_refusals import NO_REFUSALS
 from swarm.wire.announcement import Announcement, Summary
-
-NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ class Transport(Protocol):
         """
         ...
 
-    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NOTHING) -> bytes:
+    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NO_REFUSALS) -> bytes:
         """The body, checked against the announced size and digest. Raises FetchFailed or TransportDown.
 
         `refused`: rollouts of that peer's earlier bodies that were left out, by reason. It is told of them, if it is

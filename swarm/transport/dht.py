@@ -17,11 +17,12 @@ from typing import Any
 
 from swarm.errors import TransportDown
 from swarm.exchange.autonat import Reachability
+from swarm.exchange.told_refusals import NO_REFUSALS
 from swarm.limits import MAX_BODY
 from swarm.network.ipc import STARTING
 from swarm.network.ipc import DhtSettings as DhtSettings
 from swarm.rows.rows_fetch import Wanted
-from swarm.transport.base import NOTHING, TransportStatus
+from swarm.transport.base import TransportStatus
 from swarm.transport.ipc_client import IpcClient
 from swarm.transport.listen_ports import refuse_taken_ports
 from swarm.wire.announcement import Announcement, Summary
@@ -86,7 +87,7 @@ class DhtTransport:
         found = self._call("announcements", want, unwanted, list(known))
         return [Announcement.decode(raw) for raw in found]
 
-    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NOTHING) -> bytes:
+    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NO_REFUSALS) -> bytes:
         told = [dict(refused)] if refused else []
         body: bytes = self._call("fetch", announcement.encode(), *told)
         return body

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from policies.seeds import derive_generator
 from swarm.errors import FetchFailed, TransportDown
+from swarm.exchange.told_refusals import NO_REFUSALS
 from swarm.limits import MAX_LIFETIME
-from swarm.transport.base import NOTHING, TransportStatus
+from swarm.transport.base import TransportStatus
 from swarm.wire.announcement import Announcement, Summary
 
 # With a delay, the body before the latest is the one that others still see.
@@ -142,7 +143,7 @@ class MemoryTransport:
         in_turn = sorted(zip(turns, newest.values(), strict=True), key=lambda pair: pair[0])
         return [announcement for _, announcement in in_turn[:want]]
 
-    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NOTHING) -> bytes:
+    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NO_REFUSALS) -> bytes:
         self._check_open()
         digest = announcement.digest
         with self._lock:

@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from swarm.errors import FetchFailed
-from swarm.transport.base import NOTHING, TransportStatus
+from swarm.exchange.told_refusals import NO_REFUSALS
+from swarm.transport.base import TransportStatus
 from swarm.wire.announcement import Announcement, Summary
 
 
@@ -37,7 +38,7 @@ class SiloTransport:
     ) -> tuple[Announcement, ...]:
         return ()
 
-    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NOTHING) -> bytes:
+    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NO_REFUSALS) -> bytes:
         raise FetchFailed("a silo fetches nothing: run with a swarm to hear of peers")
 
     def status(self) -> TransportStatus:

@@ -15,10 +15,11 @@ from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.discovery.shard_reader import SPARE, ShardReader
 from swarm.errors import FetchFailed
+from swarm.exchange.told_refusals import NO_REFUSALS
 from swarm.gossip.service import Gossip
 from swarm.gossip.settings import GossipSettings
 from swarm.sampling.external_pool import ExternalPool
-from swarm.transport.base import NOTHING, TransportStatus
+from swarm.transport.base import TransportStatus
 from swarm.wire.announcement import Announcement, Summary
 from swarm.wire.identity import Identity
 
@@ -42,7 +43,7 @@ class Deserted:
     ) -> Sequence[Announcement]:
         return [announcement for announcement, _ in self.offers]
 
-    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NOTHING) -> bytes:
+    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NO_REFUSALS) -> bytes:
         if announcement.peer not in self.served:
             raise FetchFailed("cannot be reached")
         return next(wire for offered, wire in self.offers if offered == announcement)

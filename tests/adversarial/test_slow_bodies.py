@@ -12,10 +12,11 @@ from fakes import ALICE, NODE, SWARM, Addition, ManualClock, body, encode, group
 
 from swarm.admission.rollout_verifier import RolloutVerifier
 from swarm.errors import FetchFailed
+from swarm.exchange.told_refusals import NO_REFUSALS
 from swarm.gossip.service import Gossip
 from swarm.gossip.settings import GossipSettings
 from swarm.sampling.external_pool import ExternalPool
-from swarm.transport.base import NOTHING, TransportStatus
+from swarm.transport.base import TransportStatus
 from swarm.wire.announcement import Announcement, Summary
 
 SECONDS = 20.0  # before a test gives up; none comes near it
@@ -45,7 +46,7 @@ class Dripping:
     ) -> Sequence[Announcement]:
         return [announcement for announcement, _ in self.offers]
 
-    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NOTHING) -> bytes:
+    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NO_REFUSALS) -> bytes:
         self.asked.append(announcement.peer)
         if announcement.peer not in self.slow:
             return next(wire for offered, wire in self.offers if offered == announcement)

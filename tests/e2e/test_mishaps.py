@@ -129,7 +129,7 @@ def test_a_run_whose_folder_is_moved_ends_and_says_where_it_goes_on(tmp_path: Pa
     wait_for_round(tmp_path / "run", 2)
     (tmp_path / "run").rename(tmp_path / "other")
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == 1, output
+    assert process.returncode == 3, output
     told = in_words(output)
     assert "the run folder run was taken away" in told and not (tmp_path / "run").exists()
     assert "saved is round" in told and "other" in told.partition("go on with: ")[2]

@@ -68,7 +68,7 @@ def test_a_run_whose_folder_is_taken_away_ends_in_words(
 ) -> None:
     with pytest.raises(FolderLostError, match=words) as told:
         play(held, harm)
-    assert exit_code(told.value) == 1 and "\n" not in str(told.value)
+    assert exit_code(told.value) == 3 and "\n" not in str(told.value)
     assert not list(held.path.glob("checkpoints/round-00000002"))
     assert told.value.moved == (held.path.with_name("later") if harm in (moved, replaced) else None)
 

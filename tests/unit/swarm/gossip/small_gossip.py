@@ -8,10 +8,11 @@ import numpy as np
 from fakes import SWARM, Addition, ManualClock, encode
 
 from swarm.admission.rollout_verifier import RolloutVerifier
+from swarm.exchange.told_refusals import NO_REFUSALS
 from swarm.gossip.service import Gossip
 from swarm.gossip.settings import GossipSettings
 from swarm.sampling.external_pool import ExternalPool
-from swarm.transport.base import NOTHING, Transport, TransportStatus
+from swarm.transport.base import Transport, TransportStatus
 from swarm.wire.announcement import Announcement, Summary
 
 SECONDS = 10.0  # before a test gives a thread up
@@ -43,7 +44,7 @@ class Broken:
     ) -> Sequence[Announcement]:
         raise self.error
 
-    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NOTHING) -> bytes:
+    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NO_REFUSALS) -> bytes:
         raise self.error
 
     def status(self) -> TransportStatus:

@@ -11,7 +11,7 @@ from fakes import ALICE, BOB, NODE, SWARM, ManualClock, body, group, offer
 from small_gossip import SECONDS, Broken, gossip_of
 
 from swarm.errors import FetchFailed, TransportDown
-from swarm.transport.base import NOTHING
+from swarm.exchange.told_refusals import NO_REFUSALS
 from swarm.transport.in_memory import MemoryHub
 from swarm.wire.announcement import Announcement
 
@@ -114,7 +114,7 @@ class Hanging(Broken):
     ) -> Sequence[Announcement]:
         return [self.announcement]
 
-    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NOTHING) -> bytes:
+    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NO_REFUSALS) -> bytes:
         self.asked.set()
         self.closed.wait(SECONDS)
         raise self.error

@@ -10,8 +10,8 @@ from small_gossip import gossip_of
 from swarm.admission.refusal import Reason
 from swarm.admission.verdict import Outcome, Verdict
 from swarm.errors import FetchFailed
+from swarm.exchange.told_refusals import NO_REFUSALS
 from swarm.gossip.refusals_to_tell import RefusalsToTell
-from swarm.transport.base import NOTHING
 from swarm.transport.in_memory import MemoryHub, MemoryTransport
 from swarm.wire.announcement import Announcement
 
@@ -29,7 +29,7 @@ class Losing(MemoryTransport):
 
     lose = False
 
-    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NOTHING) -> bytes:
+    def fetch(self, announcement: Announcement, refused: Mapping[str, int] = NO_REFUSALS) -> bytes:
         self.told = dict(refused)
         if self.lose:
             raise FetchFailed("lost")
