@@ -57,7 +57,11 @@ class Checkpoints:
         draft = self._folder / f".draft-{final.name}"
         shutil.rmtree(draft, ignore_errors=True)
         try:
-            (draft / "policy").mkdir(parents=True)
+            self._folder.mkdir(
+                exist_ok=True
+            )  # never the run's own folder: one that was moved away is not made anew
+            draft.mkdir()
+            (draft / "policy").mkdir()
             policy.save(draft / "policy")
             (draft / STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
             sync_tree(draft)

@@ -157,8 +157,13 @@ def test_every_file_is_on_disk_before_its_name_appears(
     assert synced == [str(tmp_path)]  # the name itself
 
 
-def test_the_folder_is_made_with_what_lies_above_it_and_used_again(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path / "runs" / "mine", keep=2)
+def test_the_folder_is_made_in_its_run_and_used_again_and_no_run_is_made_anew(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    checkpoints = Checkpoints(run / "checkpoints", keep=2)
+    with pytest.raises(FileNotFoundError):
+        save(checkpoints, 1)
+    assert not run.exists()
+    run.mkdir()
     save(checkpoints, 1)
     save(checkpoints, 2)
     assert checkpoints.newest() == 2
