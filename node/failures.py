@@ -24,9 +24,9 @@ import typer
 from typer.core import TyperGroup
 
 from node.ui import interrupts
-from node.ui.visible_text import visible
 from policies.install_hints import install_anew
 from swarm.log_lines import PrintableFormatter
+from swarm.visible_text import visible
 
 FAULT = 1
 OWN_PACKAGES = ("node", "policies", "swarm")

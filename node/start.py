@@ -32,10 +32,10 @@ from node.ui.invocation import murmur
 from node.ui.round_columns import columns_for
 from node.ui.run_view import RunView, output_style
 from node.ui.standing import STANDINGS
-from node.ui.visible_text import counted
 from policies.tasks import build_task
 from policies.tasks.data_task import is_data
 from policies.text.loading.model_path import check_there
+from swarm.visible_text import counted
 from swarm.wire.identity import Identity
 
 

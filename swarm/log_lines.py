@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 
+from swarm.visible_text import visible
+
 
 class PrintableFormatter(logging.Formatter):
     """Writes what would move a cursor, turn a line round or hide as its number; line feeds stay."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
-        if line.isprintable():
-            return line
-        return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in line)
+        return visible(line, 10 * len(line))  # an escaped character takes ten at most

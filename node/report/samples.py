@@ -10,7 +10,7 @@ from typing import Final
 
 from node.storage.rollout_history import RolloutHistory
 from node.storage.rollout_rows import KeptRollout, RolloutQuery
-from node.ui.visible_text import visible
+from swarm.visible_text import visible
 
 SHOWN_CHARACTERS: Final = 2_000  # of a text or prompt
 NAME_CHARACTERS: Final = 200

@@ -14,9 +14,9 @@ from typing import TypeVar
 
 from node.storage.events import LifeEvent, RoundEvent
 from node.ui.short_names import short_peer
-from node.ui.visible_text import counted
 from policies.rollout import Group
 from swarm.admission.verdict import Verdict
+from swarm.visible_text import counted
 
 SAME_PROBLEMS = 3  # solved by both nodes and taken over by neither, from which a peer is told of
 REMEMBERED = 4096  # problems of a side

@@ -24,9 +24,9 @@ from node.ui.invocation import murmur
 from node.ui.peer_rows import what_peers_brought
 from node.ui.run_view import RunView
 from node.ui.short_names import short_peer
-from node.ui.visible_text import counted
 from swarm.errors import TransportDown
 from swarm.transport.base import Transport
+from swarm.visible_text import counted
 from swarm.wire.invite import MAX_BOOTSTRAP, Invite
 
 NAMED_TASKS = 8

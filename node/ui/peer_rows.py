@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from node.storage.events import History, PeerEvent
-from node.ui.visible_text import counted
 from swarm.exchange.peer_stats import NodeStats
 from swarm.observer.client import Look
+from swarm.visible_text import counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from node.storage.run_folder import RunFolder, find_run
 from node.storage.trust_lists import TrustError, TrustFile, Word
 from node.ui.run_view import new_console
 from node.ui.short_names import short_peer
-from node.ui.visible_text import one_line
+from swarm.visible_text import one_line
 
 SAID: dict[Word, str] = {
     "allow": "counts as known from the next round on",

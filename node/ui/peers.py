@@ -25,9 +25,9 @@ from node.ui.peer_rows import AnnouncementRow, PeerHistoryRow, announcements, pe
 from node.ui.round_columns import format_refused
 from node.ui.run_view import new_console
 from node.ui.short_names import SHOWN, short_peer
-from node.ui.visible_text import counted, one_line
 from swarm.extras import require_libp2p
 from swarm.observer.client import Look, Observer
+from swarm.visible_text import counted, one_line
 from swarm.wire.invite import Invite
 
 WATCH_SECONDS = 5.0

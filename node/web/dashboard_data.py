@@ -24,10 +24,10 @@ from node.ui.inspect.trend import Trend, trend_of
 from node.ui.inspect.weights import Weights, weights_of
 from node.ui.peer_rows import PeerHistoryRow, peer_history
 from node.ui.standing import standing
-from node.ui.visible_text import one_line
 from node.web.curves import curve, moving, thinned
 from node.web.finite import finite
 from node.web.learning import Learning, learning_of
+from swarm.visible_text import one_line
 
 # none: no baseline, or nothing to compare by. awaited: one was not evaluated yet. early: both were, but are not done.
 Stage = Literal["none", "awaited", "early", "done"]

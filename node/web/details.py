@@ -10,10 +10,10 @@ from node.storage.events import ExternalEvent, History, PeerEvent
 from node.storage.rollout_history import RolloutHistory
 from node.storage.rollout_rows import RolloutQuery
 from node.ui.inspect.stats import phase_seconds
-from node.ui.visible_text import visible
 from node.web.errors import QueryError
 from node.web.finite import finite
 from node.web.rollouts import MAX_ROUND, fields_of, number_of, plain_refused
+from swarm.visible_text import visible
 
 SHOWN: Final = 60  # rounds of a peer, problems of a round, refused groups
 NAME: Final = 200  # characters of what a peer or task calls itself

@@ -13,8 +13,8 @@ from node.storage.rollout_history import RolloutHistory
 from node.storage.rollout_rows import KeptRollout, Order, RefusedGroup, RolloutQuery, verdict_named
 from node.ui.inspect.empty_answer import why_no_rollouts, why_nothing_refused
 from node.ui.inspect.png import png_of
-from node.ui.visible_text import visible
 from node.web.errors import QueryError
+from swarm.visible_text import visible
 
 SHOWN: Final = 100  # rollouts an answer at most
 SHOWN_CHARACTERS: Final = 4_000  # of a text

@@ -9,7 +9,7 @@ from node.storage.events import History, RoundEvent
 from node.storage.rollout_history import RolloutHistory
 from node.storage.rollout_rows import RolloutQuery, verdict_words
 from node.ui.short_names import short_peer
-from node.ui.visible_text import one_line
+from swarm.visible_text import one_line
 
 NOTHING_KEPT: Final = "No rollouts are kept here: the run is of before, or store.rollout_bytes is 0."
 

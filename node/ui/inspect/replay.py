@@ -12,11 +12,11 @@ from node.storage.run_folder import RunFolder
 from node.ui.inspect.errors import InspectError
 from node.ui.inspect.rollout_page import find_rollout
 from node.ui.run_view import new_console
-from node.ui.visible_text import one_line, plain_json
 from policies.rollout import Group, Image, Rollout
 from policies.tasks import build_task
 from policies.tasks.image_reward import ImageRewardTask
 from policies.tasks.task import Task, score_group
+from swarm.visible_text import one_line, plain_json
 
 TOLERANCE = 1e-6  # scorers of images round
 

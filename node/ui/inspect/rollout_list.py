@@ -18,7 +18,7 @@ from node.ui.inspect.empty_answer import why_no_rollouts, why_nothing_refused
 from node.ui.invocation import murmur
 from node.ui.run_view import new_console
 from node.ui.short_names import short_peer
-from node.ui.visible_text import one_line, plain_json
+from swarm.visible_text import one_line, plain_json
 
 COLUMNS = ("id", "round", "from", "task", "seed", "reward", "advantage", "finish", "tokens", "text")
 REFUSED_COLUMNS = ("round", "from", "task", "seed", "rollouts", "reason", "detail")

@@ -23,7 +23,7 @@ from node.ui.inspect.rollout_list import (
 )
 from node.ui.invocation import murmur
 from node.ui.run_view import new_console
-from node.ui.visible_text import one_line, plain_json, quoted
+from swarm.visible_text import one_line, plain_json, quoted
 
 POSITIVE_ALONE = (
     "  advantage +0.000: of peers this run takes only positive advantages (sampler.external_advantages), so their "

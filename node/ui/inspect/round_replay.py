@@ -25,7 +25,7 @@ from node.ui.inspect.rollout_list import advantage_cell, origin_cell
 from node.ui.inspect.stats import phase_seconds
 from node.ui.round_columns import format_refused
 from node.ui.run_view import new_console
-from node.ui.visible_text import counted, one_line, plain_json
+from swarm.visible_text import counted, one_line, plain_json
 
 LIMIT: Final = 100_000  # rollouts of a round
 COLUMNS: Final = ("first id", "from", "task", "seed", "right at first", "rewards", "advantages", "again")

@@ -18,7 +18,7 @@ from node.ui.invocation import murmur
 from node.ui.peers import format_uptime
 from node.ui.run_view import new_console
 from node.ui.standing import standing
-from node.ui.visible_text import one_line, plain_json
+from swarm.visible_text import one_line, plain_json
 
 COLUMNS = ("run", "state", "policy", "tasks", "rounds", "held-out reward", "last event")
 

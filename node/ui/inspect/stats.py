@@ -21,7 +21,7 @@ from node.ui.peer_rows import PeerHistoryRow, peer_history
 from node.ui.round_columns import format_refused
 from node.ui.run_view import new_console
 from node.ui.short_names import short_peer
-from node.ui.visible_text import counted, one_line, plain_json
+from swarm.visible_text import counted, one_line, plain_json
 
 WINDOW: Final = 10  # rounds at either end that are compared
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from node.storage.events import EvaluationEvent, RoundEvent
-from node.ui.visible_text import counted
+from swarm.visible_text import counted
 
 State = Literal["rising", "level", "falling", "unknown"]
 LONGEST: Final = 20  # rounds of either stretch

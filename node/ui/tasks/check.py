@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from node.ui.visible_text import indented
+from swarm.visible_text import indented
 
 if TYPE_CHECKING:
     from policies.tasks.data_task import DataTask

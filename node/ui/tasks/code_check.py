@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from node.ui.visible_text import indented
+from swarm.visible_text import indented
 
 if TYPE_CHECKING:
     from policies.tasks.code_task import CodeTask

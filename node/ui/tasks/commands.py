@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from node.ui.invocation import murmur
-from node.ui.visible_text import indented
 from policies.install_hints import install_extras
+from swarm.visible_text import indented
 
 if TYPE_CHECKING:
     from policies.rollout import Problem

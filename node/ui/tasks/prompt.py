@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from node.ui.visible_text import visible
+from swarm.visible_text import visible
 
 if TYPE_CHECKING:
     from node.config.schema import Config

@@ -11,7 +11,7 @@ from kept_rollouts import HOSTILE, PEER, make_run
 from test_trackers import needs, patient, play  # noqa: F401  a fixture
 
 from node.report.samples import COLUMNS, SHOWN_CHARACTERS, samples_of
-from node.ui.visible_text import UNSAFE_CATEGORIES
+from swarm.visible_text import UNSAFE_CATEGORIES
 
 EACH_ROUND = ["tracking.samples_every=1", "tracking.samples=16"]
 

@@ -22,8 +22,8 @@ from node.storage.events import ProblemEvent, Store
 from node.storage.rollout_rows import RoundRollouts, ScoredGroup
 from node.storage.run_folder import RunFolder
 from node.ui.inspect import rollout_list
-from node.ui.visible_text import UNSAFE_CATEGORIES, one_line, plain_json, visible
 from policies.rollout import Group
+from swarm.visible_text import UNSAFE_CATEGORIES, one_line, plain_json, visible
 
 run = CliRunner().invoke
 

@@ -19,11 +19,11 @@ from sample_events import ROUND
 from node.config.reading import load_config
 from node.storage.events import EvaluationEvent, LifeEvent, PeerEvent, Store
 from node.storage.run_folder import RunFolder, RunFolderError, find_run
-from node.ui.visible_text import UNSAFE_CATEGORIES
 from node.web.app import FILES, MAX_STREAMS, PAGE, SCREENS
 from node.web.errors import DashboardError
 from node.web.rollouts import SHOWN, SHOWN_CHARACTERS
 from node.web.server import DashboardServer
+from swarm.visible_text import UNSAFE_CATEGORIES
 
 HOSTILE = "<script>document.title='owned'</script>"
 
