@@ -24,6 +24,7 @@ ModelOption = Annotated[
     str | None, typer.Option("--model", help="Hub id, folder or GGUF file in place of the benchmark's own.")
 ]
 SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Repeats, each from its own seed.")]
+FirstSeedOption = Annotated[int, typer.Option("--first-seed", min=0, help="Seed of the first repeat.")]
 CasesOption = Annotated[
     list[str], typer.Option("--case", metavar="NAME", help="Only this case; may be repeated.")
 ]
@@ -49,6 +50,7 @@ def arena(
     ] = None,
     nodes: Annotated[int | None, typer.Option("--nodes", min=1, help="Nodes; 4 by default.")] = None,
     seeds: SeedsOption = None,
+    first_seed: FirstSeedOption = 0,
     rounds: RoundsOption = None,
     folder: Annotated[
         Path | None, typer.Option("--dir", help="Keep finished cells here, and go on from them.")
@@ -64,6 +66,7 @@ def arena(
         malicious=malicious,
         nodes=nodes,
         repeats=seeds,
+        first_seed=first_seed,
         rounds=rounds,
         folder=folder,
         jobs=jobs,
@@ -262,7 +265,7 @@ def sapo(
     population: Annotated[
         str | None, typer.Option("--population", help="Nodes at their start: specialists, alike or unlike.")
     ] = None,
-    first_seed: Annotated[int, typer.Option("--first-seed", min=0, help="Seed of the first repeat.")] = 0,
+    first_seed: FirstSeedOption = 0,
     rates: Annotated[
         str | None,
         typer.Option("--rates", help="Learning rates to choose from, on a seed apart: 1.5e-4,3e-4,6e-4."),

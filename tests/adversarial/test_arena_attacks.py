@@ -329,4 +329,4 @@ def test_a_trained_policy_takes_no_code_up_by_default_and_knows_who_sends_it() -
 
 
 def trained(attack: str, defence: Defence) -> ArenaCell:
-    return play_cell(ATTACKS[attack], defence, 0, ArenaPlan(4, 50, 0.25), lambda line: None)
+    return play_cell(attack, defence, 0, ArenaPlan(4, 50, 0.25), lambda line: None)

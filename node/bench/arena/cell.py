@@ -11,10 +11,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from node.bench.arena.attacks import Attack
+from node.bench.arena.attacks import ATTACKS, Attack
 from node.bench.arena.defences import Defence
 from node.bench.arena.hostile import Gang, members_of
-from node.bench.arena.population import GROUPS, ArenaPlan, honest_nodes
+from node.bench.arena.population import (
+    GROUPS,
+    LEARNING_RATE,
+    USUAL_RATE,
+    ArenaPlan,
+    configs_of,
+    honest_nodes,
+)
 from node.bench.kit.report import Progress
 from node.bench.kit.trained_node import RoundClock, next_round
 from node.runtime.loop import Node, score
@@ -25,7 +32,8 @@ from policies.seeds import derive_seed
 from policies.tasks.walk import WALK
 
 JUDGED, ANSWERS = 40, 4  # held-out problems, and completions of each
-CALM = "nobody"  # the attack of the cells that others are compared with
+# The attacks of the cells without attackers: of those that others are compared with, and at the presets' learning rate.
+CALM, CALM_AT_USUAL_RATE = "nobody", "nobody, usual rate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +81,15 @@ class _Tally:
     external: list[str] = field(default_factory=list)  # the peer of each group that an update drew
 
 
-def play_cell(
-    attack: Attack | None, defence: Defence, seed: int, plan: ArenaPlan, progress: Progress
-) -> ArenaCell:
-    """Plays all rounds, the nodes in one process one after the other. Without an attack nobody is in their places."""
-    clock = RoundClock()
-    name = attack.name if attack else CALM
+def play_cell(name: str, defence: Defence, seed: int, plan: ArenaPlan, progress: Progress) -> ArenaCell:
+    """Plays all rounds, the nodes in one process one after the other. `name`: an attack's, or one of the calm ones.
+
+    Where nobody attacks nobody is in the attackers' places.
+    """
+    attack, clock = ATTACKS.get(name), RoundClock()
+    configs = configs_of(plan, defence, seed, USUAL_RATE if name == CALM_AT_USUAL_RATE else LEARNING_RATE)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        nodes, hub = honest_nodes(plan, defence, seed, Path(folder), clock, stack)
+        nodes, hub = honest_nodes(configs, Path(folder), clock, stack)
         tasks = list(nodes[0].tasks.values())
         gang = None
         if attack:
@@ -100,8 +109,7 @@ def play_cell(
         for place, tally in enumerate(tallies):
             history = History(RunFolder(Path(folder) / str(place)).events)
             tally.external = [event.peer for event in history.external()]
-        arm = (attack.name if attack else CALM), defence.name, seed
-        return ArenaCell(*arm, plan, **_figures(nodes, tallies, gang, attack))
+        return ArenaCell(name, defence.name, seed, plan, **_figures(nodes, tallies, gang, attack))
 
 
 def _play(node: Node, tally: _Tally) -> float:

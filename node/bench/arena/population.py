@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,11 @@ from swarm.transport.in_memory import MemoryHub
 
 GROUPS, ROLLOUTS = 4, 8  # I = J, and rollouts of a group
 NEW_TOKENS = 28  # the longest answer of an attack has 27
+# At it undefended nodes take up within a hundred rounds what they are taught; policies also break down for some rounds
+# by themselves.
 LEARNING_RATE = 6e-4
+# Of the presets. Policies stay whole at it, so that it shows what defences cost honest nodes.
+USUAL_RATE = 3e-4
 SKILLS = {"walk": 0.3, "maximum": 0.3}
 # `walk` is what an attack is about; `maximum` is there for the one that sends a single task.
 WEIGHTS = {"walk": 3.0, "maximum": 1.0}
@@ -43,10 +47,9 @@ class ArenaPlan:
 
 
 def honest_nodes(
-    plan: ArenaPlan, defence: Defence, seed: int, folder: Path, clock: Callable[[], float], stack: ExitStack
+    configs: Sequence[Config], folder: Path, clock: Callable[[], float], stack: ExitStack
 ) -> tuple[list[Node], MemoryHub]:
     """Builds them under `folder`; `stack` closes their stores."""
-    configs = [config_of(plan, defence, seed, number) for number in range(plan.honest)]
     hub = MemoryHub(manifest_of(configs[0]).swarm_id, clock)
     nodes = []
     for number, config in enumerate(configs):
@@ -57,17 +60,21 @@ def honest_nodes(
     return nodes, hub
 
 
-def config_of(plan: ArenaPlan, defence: Defence, seed: int, number: int) -> Config:
-    """The config of honest node `number`: alike for all defences but for their own sections."""
+def configs_of(plan: ArenaPlan, defence: Defence, seed: int, rate: float = LEARNING_RATE) -> list[Config]:
+    """The configs of the honest nodes: alike for all defences but for their own sections."""
+    return [_config(plan, defence, 1000 * seed + number, rate) for number in range(plan.honest)]
+
+
+def _config(plan: ArenaPlan, defence: Defence, seed: int, rate: float) -> Config:
     tree: dict[str, Any] = {
-        "seed": 1000 * seed + number,
+        "seed": seed,
         "threads": 1,
         "rounds": plan.rounds,
         "tasks": [{"name": name, "weight": weight} for name, weight in WEIGHTS.items()],
         "policy": {
             "type": "embedded",
             "generation": {"max_new_tokens": NEW_TOKENS},
-            "trainer": {"learning_rate": LEARNING_RATE},
+            "trainer": {"learning_rate": rate},
             "warm_start": WARM_START,
         },
         "strategy": {"type": "grpo", "rollouts": ROLLOUTS},

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node.bench.arena.attacks import ATTACKS, Success
-from node.bench.arena.cell import CALM, ArenaCell
+from node.bench.arena.cell import CALM, CALM_AT_USUAL_RATE, ArenaCell
 from node.bench.arena.defences import DEFAULT, UNDEFENDED
-from node.bench.kit.report import Check, Row, spread
+from node.bench.kit.report import Check, Row, interval, spread
 
 COUNTS = 0.6  # success against undefended nodes from which an attack is one
 # Success against the default, from which the issue speaks of a miss; of `longest_correct` the added length.
@@ -60,10 +60,10 @@ class Arena:
         """By seed, 1 where the default's nodes agree that the attacker is the least useful peer of all."""
         return [float(cell.last == 1.0) for cell in self.of(attack, DEFAULT.name) if cell.last is not None]
 
-    def honest_costs(self, defence: str) -> dict[str, list[float]]:
+    def honest_costs(self, defence: str, calm: str = CALM_AT_USUAL_RATE) -> dict[str, list[float]]:
         """What the defence costs where nobody attacks, by seed, as shares; the names are those of HONEST_COSTS."""
-        open_ones = {cell.seed: cell for cell in self.of(CALM, UNDEFENDED.name)}
-        pairs = [(c, open_ones[c.seed]) for c in self.of(CALM, defence) if c.seed in open_ones]
+        open_ones = {cell.seed: cell for cell in self.of(calm, UNDEFENDED.name)}
+        pairs = [(c, open_ones[c.seed]) for c in self.of(calm, defence) if c.seed in open_ones]
         return {
             "honest_loss": [lost(cell, against) for cell, against in pairs],
             "honest_bytes": [cell.bytes / against.bytes - 1.0 for cell, against in pairs],
@@ -77,9 +77,9 @@ def lost(cell: ArenaCell, against: ArenaCell) -> float:
 
 
 def rows(arena: Arena) -> list[Row]:
-    """One row an attack and defence, means over seeds with their range."""
+    """One row an attack and defence: means over seeds with their range, of what was lost with its interval."""
     arms = dict.fromkeys((cell.attack, cell.defence) for cell in arena.cells)
-    return [_row(arena, *arm) for arm in sorted(arms, key=lambda arm: arm[0] != CALM)]
+    return [_row(arena, *arm) for arm in sorted(arms, key=lambda arm: arm[0] in ATTACKS)]
 
 
 def checks(arena: Arena) -> list[Check]:
@@ -99,18 +99,19 @@ def checks(arena: Arena) -> list[Check]:
 
 def _row(arena: Arena, attack: str, defence: str) -> Row:
     cells = arena.of(attack, defence)
-    successes = arena.successes(attack, defence) if attack != CALM else []
-    losses = [lost(cell, calm) for cell in cells if (calm := arena.calm(cell))]
-    if attack == CALM:
-        losses = arena.honest_costs(defence)["honest_loss"]
+    if attack in ATTACKS:
+        successes = arena.successes(attack, defence)
+        losses = [lost(cell, calm) for cell in cells if (calm := arena.calm(cell))]
+    else:
+        successes, losses = [], arena.honest_costs(defence, attack)["honest_loss"]
     return {
         "attack": attack,
         "defence": defence,
         "seeds": len(cells),
         **_spread("success", successes),
-        "counts": arena.counts(attack) if attack != CALM else None,
+        "counts": arena.counts(attack) if attack in ATTACKS else None,
         **spread("held_out", [cell.reward for cell in cells]),
-        **_spread("lost", losses),
+        **interval("lost", losses),
         "length": statistics.fmean(cell.length for cell in cells),
         "flagged": statistics.fmean(cell.flagged for cell in cells),
         "blamed": statistics.fmean(cell.blamed for cell in cells),

@@ -14,6 +14,8 @@ from typing import TypeAlias
 Row: TypeAlias = Mapping[str, str | int | float | bool | None]
 Progress: TypeAlias = Callable[[str], None]  # one line on what is being measured now
 
+LEVEL = 0.95  # of an interval
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -98,3 +100,16 @@ def _finite(row: Row) -> dict[str, str | int | float | bool | None]:
 def spread(column: str, figures: Sequence[float]) -> dict[str, float]:
     """Of a figure over seeds: the mean as `column`, the smallest and the largest as `column_low` and `column_high`."""
     return {column: statistics.fmean(figures), f"{column}_low": min(figures), f"{column}_high": max(figures)}
+
+
+def interval(column: str, figures: Sequence[float]) -> dict[str, float | None]:
+    """The mean as `column`, and Student's 95 % interval over seeds as `_low` and `_high`: None from one seed."""
+    from scipy.stats import t as student  # slow to import, and most reports have none
+
+    low = high = None
+    mean = statistics.fmean(figures) if figures else None
+    if mean is not None and len(figures) > 1:
+        error = statistics.stdev(figures) / math.sqrt(len(figures))
+        reach = float(student.ppf((1 + LEVEL) / 2, len(figures) - 1)) * error
+        low, high = mean - reach, mean + reach
+    return {column: mean, f"{column}_low": low, f"{column}_high": high}

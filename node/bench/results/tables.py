@@ -202,7 +202,7 @@ TABLES = (
     ),
     Table(
         "arena",
-        {"arena": "arena --seeds 1 --dir results/arena"},
+        {"arena": "arena --first-seed 10 --dir results/arena"},
         ("swarm/admission", "swarm/sampling", "node/runtime", "policies", "node/bench/arena"),
         ("attack", "defence"),
         (

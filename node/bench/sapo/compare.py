@@ -5,13 +5,10 @@ Gains of reward are fractions, 0.94 is the paper's +94 %; those of held-out shar
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 
-from scipy.stats import t as student
-
-from node.bench.kit.report import Check, Row
+from node.bench.kit.report import Check, Row, interval
 from node.bench.sapo.arms import Arm
 from node.bench.sapo.cell import Cell
 from node.bench.sapo.measures import (
@@ -25,7 +22,6 @@ from node.bench.sapo.measures import (
 )
 
 PAPER_UPLIFT = 0.94
-LEVEL = 0.95  # of an interval
 AXES = ("equal_rounds", "equal_tokens", "equal_cpu", "judged", "judged_but_best")
 
 
@@ -75,17 +71,6 @@ def best_task(both: Sequence[tuple[Cell, Cell]]) -> str:
     """The task in which the first of each pair is furthest ahead, as judged, in the mean over seeds."""
     scores = [(held_out_by_task(mine), held_out_by_task(theirs)) for mine, theirs in both]
     return max(scores[0][0], key=lambda task: sum(mine[task] - theirs[task] for mine, theirs in scores))
-
-
-def interval(column: str, figures: Sequence[float]) -> dict[str, float | None]:
-    """The mean as `column`, and Student's 95 % interval over seeds as `_low` and `_high`: None from one seed."""
-    low = high = None
-    mean = statistics.fmean(figures) if figures else None
-    if mean is not None and len(figures) > 1:
-        error = statistics.stdev(figures) / math.sqrt(len(figures))
-        reach = float(student.ppf((1 + LEVEL) / 2, len(figures) - 1)) * error
-        low, high = mean - reach, mean + reach
-    return {column: mean, f"{column}_low": low, f"{column}_high": high}
 
 
 def _row(cells: Sequence[Cell], arm: str, other: str) -> Row:

@@ -9,9 +9,9 @@ import pytest
 
 from node.bench.arena import population, run
 from node.bench.arena.attacks import ATTACKS, PHRASE, Success
-from node.bench.arena.cell import CALM, ArenaCell
+from node.bench.arena.cell import CALM, CALM_AT_USUAL_RATE, ArenaCell
 from node.bench.arena.defences import DEFAULT, SINGLE, UNDEFENDED
-from node.bench.arena.population import ArenaPlan
+from node.bench.arena.population import USUAL_RATE, ArenaPlan, configs_of
 from node.bench.arena.report import Arena, checks, rows
 from node.bench.kit.options import BenchError, BenchOptions
 from policies.tasks.walk import WALK
@@ -48,6 +48,7 @@ def test_cells_are_played_kept_and_not_played_again(tmp_path: Path, monkeypatch:
     options = BenchOptions(
         cases=("longest_correct",),
         repeats=1,
+        first_seed=3,
         rounds=2,
         nodes=3,
         malicious=0.34,
@@ -59,7 +60,9 @@ def test_cells_are_played_kept_and_not_played_again(tmp_path: Path, monkeypatch:
     arms = [(row["attack"], row["defence"]) for row in first.rows]
     assert arms[:2] == [(CALM, UNDEFENDED.name), (CALM, DEFAULT.name)]
     assert ("longest_correct", "length") in arms and ("longest_correct", "tokens") not in arms
-    assert all(row["seeds"] == 1 and float(row["cpu_s"] or 0) > 0 for row in first.rows)
+    seeds = {row["attack"]: row["seeds"] for row in first.rows}
+    assert list(first.seeds) == [3] and seeds == {CALM: 1, "longest_correct": 1, CALM_AT_USUAL_RATE: 2}
+    assert all(float(row["cpu_s"] or 0) > 0 for row in first.rows)
     told.clear()
     again = run.run(options, told.append)
     assert again.rows == first.rows and not told
@@ -81,12 +84,34 @@ def test_success_is_compared_with_the_same_seed_and_defence_without_attackers() 
     )
 
 
+def test_what_defences_cost_is_judged_at_the_presets_learning_rate() -> None:
+    from node.bench.sapo.population import LEARNING_RATE as TINY
+
+    rates = [
+        configs_of(PLAN, DEFAULT, 0, *rate)[0].policy.trainer.learning_rate for rate in ((), (USUAL_RATE,))
+    ]
+    assert rates[0] > rates[1] == TINY
+    broken = Arena([CELL, replace(CELL, defence=DEFAULT.name, reward=0.1)])
+    assert not checks(broken)
+    (row,) = (row for row in rows(broken) if row["defence"] == DEFAULT.name)
+    assert row["lost"] == pytest.approx(0.8) and row["lost_low"] is None
+
+
 def test_checks_say_what_is_missed_and_what_says_nothing() -> None:
-    defended = replace(CELL, defence=DEFAULT.name, reward=0.49)
-    cells = [CELL, defended, replace(defended, attack="text_injection", marked=0.2, last=1.0)]
+    defended, calm = (
+        replace(CELL, defence=DEFAULT.name, reward=0.49),
+        replace(CELL, attack=CALM_AT_USUAL_RATE),
+    )
+    cells = [
+        CELL,
+        calm,
+        replace(defended, attack=calm.attack),
+        replace(defended, attack="text_injection", marked=0.2, last=1.0),
+    ]
     found = {check.name: check for check in checks(Arena(cells))}
     assert not found["text_injection"].holds and found["honest_loss"].holds and found["peer_ranking"].holds
-    costly = Arena([CELL, replace(defended, bytes=CELL.bytes * 1.04, cpu=CELL.cpu * 1.08)])
+    dear = replace(defended, attack=calm.attack, bytes=CELL.bytes * 1.04, cpu=CELL.cpu * 1.08)
+    costly = Arena([calm, dear])
     assert {check.name: check.holds for check in checks(costly)} == {
         "honest_loss": True,
         "honest_bytes": True,
@@ -94,7 +119,7 @@ def test_checks_say_what_is_missed_and_what_says_nothing() -> None:
     }
     weak = replace(CELL, attack="text_injection", marked=0.3)
     assert "says nothing" in checks(Arena([*cells, weak]))[0].paper
-    assert [row["attack"] for row in rows(Arena(cells))] == [CALM, CALM, "text_injection"]
+    assert [row["attack"] for row in rows(Arena(cells))] == [CALM, *2 * [calm.attack], "text_injection"]
 
 
 @pytest.mark.parametrize(

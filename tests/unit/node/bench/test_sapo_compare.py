@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from node.bench.kit.report import interval
 from node.bench.kit.trained_node import HeldOutScore
 from node.bench.sapo.arms import SPLITS, Arm, arms_of
 from node.bench.sapo.cell import Cell, NodeCourse
-from node.bench.sapo.compare import best_task, checks, comparison_rows, gains, interval
+from node.bench.sapo.compare import best_task, checks, comparison_rows, gains
 from node.bench.sapo.measures import cumulative, cumulative_within, pairs
 from node.bench.sapo.population import LEARNING_RATE, PopulationPlan
 from node.bench.sapo.rates import candidates, choice_rows, chosen
