@@ -362,7 +362,7 @@ def simulate(
         outcome = play(scenario, lambda line: typer.echo(line, err=True))
     except Interrupted as early:
         show_outcome(early.result, as_json=as_json)
-        raise typer.Exit(130) from None
+        raise typer.Exit(128 + interrupts.stopped_by()) from None
     show_outcome(outcome, as_json=as_json)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,16 @@ def nothing_left_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables are as wide as where nobody says a width, and no earlier command's last words stand in an error."""
     monkeypatch.delenv("COLUMNS", raising=False)
     interrupts.on_leaving(lambda: "")
+
+
+@pytest.fixture
+def signals_heard() -> Iterator[None]:
+    """A closed terminal too, which `nohup pytest` ignores; what a command made of signals goes with the test."""
+    before = {number: signal.getsignal(number) for number in interrupts.NUMBERS}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from node.bench.kit.options import BenchError, BenchOptions
 from node.bench.kit.report import Interrupted
+from node.ui import interrupts
 
 bench_app = typer.Typer(
     no_args_is_help=True,
@@ -131,18 +128,16 @@ def compare(
     plan = read_baseline(path)
     if not update and plan.measured is None:
         raise BenchError(f"{path} holds no figures yet: add --update to measure them")
-    with _interruptible() as received:
-        reports = run_plan(plan, _progress)
-    if received:
-        update = False  # a part of the runs is no baseline
-    if update:
+    reports = run_plan(plan, _progress)
+    stopped = len(reports) < plan.runs
+    if update and not stopped:  # a part of the runs is no baseline
         write_baseline(path, plan.measured_from(reports))
         typer.echo(f"{path} holds the figures of {len(reports)} runs on this machine", err=True)
         return
     report = compare_with(plan, reports)
     show_comparison(report, as_json=as_json)
-    if received or report.moved:
-        raise typer.Exit(128 + received[0] if received else 1)
+    if stopped or report.moved:
+        raise typer.Exit(128 + interrupts.stopped_by() if stopped else 1)
 
 
 @bench_app.command()
@@ -334,41 +329,17 @@ def verifier(cases: CasesOption = [], seeds: SeedsOption = None, as_json: JsonOp
 
 
 def _run(name: str, options: BenchOptions, *, as_json: bool) -> None:
-    """Runs one benchmark and prints its report; what was measured before Ctrl-C or SIGTERM is printed as well."""
+    """Runs one benchmark and prints its report; what was measured before a signal is printed as well."""
     from node.bench.kit.registry import run_benchmark
     from node.bench.kit.show import show_report
 
-    with _interruptible() as received:
-        try:
-            report = run_benchmark(name, options, _progress)
-        except Interrupted as early:
-            show_report(replace(early.report, complete=False), as_json=as_json)
-            raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
+    try:
+        report = run_benchmark(name, options, _progress)
+    except Interrupted as early:
+        show_report(replace(early.report, complete=False), as_json=as_json)
+        raise typer.Exit(128 + interrupts.stopped_by()) from None
     show_report(report, as_json=as_json)
 
 
 def _progress(line: str) -> None:
     typer.echo(line, err=True)
-
-
-@contextmanager
-def _interruptible() -> Iterator[list[int]]:
-    """Inside, SIGTERM raises KeyboardInterrupt as Ctrl-C does; the list names each of the two that came.
-
-    An interrupt that comes through ends the command: nothing was measured by then.
-    """
-    received: list[int] = []
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
-
-    before: dict[int, Any] = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    except KeyboardInterrupt:
-        typer.echo("murmur: interrupted before anything was measured", err=True)
-        raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

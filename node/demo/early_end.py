@@ -13,9 +13,9 @@ from node.storage.run_folder import RunFolder
 from node.ui.invocation import murmur
 
 
-def end_early(processes: NodeProcesses, members: Sequence[DemoNode], view: DemoView) -> None:
-    """Lets every node end its round and save, and shows how far they came."""
-    view.begin_early_end()
+def end_early(processes: NodeProcesses, members: Sequence[DemoNode], view: DemoView, number: int) -> None:
+    """Lets every node end its round and save after a signal, and shows how far they came."""
+    view.begin_early_end(number)
     processes.ask_to_stop()
     watch(members, view.show, GRACE_SECONDS)
     view.conclude_early([read_status(member) for member in members])

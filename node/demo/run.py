@@ -66,8 +66,8 @@ def run_demo(kind: DemoKind, nodes: int, settings: Sequence[str], path: Path, vi
                     members[index] = send_on(processes, member, members)
                 watch(members, view.show)
                 view.show([read_status(member) for member in members])  # as they ended
-            except interrupts.Stopped:
-                end_early(processes, members, view)
+            except interrupts.Stopped as stopped:
+                end_early(processes, members, view, stopped.number)
                 raise
     if kind.picture:
         file = kind.picture(configs[0], members[0].folder, path)

@@ -68,10 +68,10 @@ class DemoView(Screen):
             draw_picture(statuses, gains, self._path, self._picture)
         return 3 if any(status.state.startswith("failed") for status in statuses) else 0
 
-    def begin_early_end(self) -> None:
-        """From now on the nodes are on their way to an end before their time."""
+    def begin_early_end(self, number: int) -> None:
+        """From now on the nodes are on their way to an end before their time, which a signal asked for."""
         self._unfinished = True
-        self.tell_stopping("after the round of each node and saving")
+        self.tell_stopping(number, "after the round of each node and saving")
 
     def conclude_early(self, statuses: Sequence[NodeStatus]) -> None:
         """How far the nodes came, without a comparison; a live table stands where it is."""

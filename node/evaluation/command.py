@@ -21,17 +21,16 @@ from node.evaluation.statistics import HOW
 from node.runtime.build import build_policy
 from node.storage.checkpoint import CheckpointError, round_of
 from node.storage.run_folder import write_atomic
+from node.ui import interrupts
 from node.ui.patience import Patience
 from node.ui.run_view import new_console
 from policies.policy import Policy, PolicyError
 from policies.rollout import Problem
 from policies.tasks import Task, asks_for_images, build_task
 
-STOPPED = 130
-
 
 def evaluate(options: Options, patience: Patience, *, as_json: bool) -> int:
-    """Judges and shows; returns the exit code, STOPPED where a signal ended it early. `patience` tells of long waits.
+    """Judges and shows; returns the exit code, a signal's where one ended it early. `patience` tells of long waits.
 
     Raises EvaluationError, RunFolderError, ConfigError, CheckpointError, TaskError, PolicyError.
     """
@@ -44,13 +43,13 @@ def evaluate(options: Options, patience: Patience, *, as_json: bool) -> int:
     order = [subject] if base is None else [base, subject]
     found = _answers(order, problems, tasks, options, patience)
     if not (found and found[-1].groups) or len(found) < len(order):
-        raise KeyboardInterrupt
+        raise interrupts.Stopped(interrupts.stopped_by())
     labels = (subject.label, base.label if base else None)
     report = report_of(labels, found[-1], found[0] if base else None, options.rollouts, options.ks)
     texts = _texts(problems, order, found, options.show)
     _show(report, texts, as_json=as_json)
     _keep(report, subject)
-    return 0 if report.complete else STOPPED
+    return 0 if report.complete else 128 + interrupts.stopped_by()
 
 
 def contenders(options: Options) -> tuple[Contender, Contender | None]:

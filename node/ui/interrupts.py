@@ -21,6 +21,7 @@ NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "a c
 
 _advice: list[Callable[[], str]] = []  # what was saved and how to go on
 _to_terminal: list[bytes] = []  # before the last line
+_met: list[int] = []  # the signal that Stopped was raised for
 _last_acts: list[Callable[[str], None]] = []  # before the process ends without unwinding; given what ended it
 
 
@@ -39,7 +40,13 @@ def end_at_once() -> None:
 
 def raise_stopped() -> None:
     """From now on a signal raises Stopped; after it, another one ends the process at once."""
+    _met.clear()
     _handle(_raise)
+
+
+def stopped_by() -> int:
+    """The signal that Stopped was raised for, where that was met as a mere KeyboardInterrupt; else Ctrl-C's."""
+    return (_met or [signal.SIGINT])[0]
 
 
 @contextmanager
@@ -85,7 +92,19 @@ def advice() -> str:
 
 def cause(number: int) -> str:
     """`stopped by Ctrl-C`, or by another signal."""
-    return f"stopped by {NAMES.get(signal.Signals(number), f'signal {number}')}"
+    return f"stopped by {name_of(number)}"
+
+
+def name_of(number: int) -> str:
+    """What a person calls a signal."""
+    return NAMES.get(signal.Signals(number), f"signal {number}")
+
+
+def stopping(number: int, how: str) -> str:
+    """The answer to a first signal: what is done, `how`, and what a second one does."""
+    if number == signal.SIGINT:
+        return f"stopping {how}; press Ctrl-C again to stop at once"
+    return f"told to stop by {name_of(number)}: stopping {how}; a second SIGTERM stops at once"
 
 
 def ending(number: int) -> str:
@@ -138,6 +157,7 @@ def _write(descriptor: int, said: bytes) -> None:
 
 def _raise(number: int, frame: FrameType | None) -> None:
     end_at_once()
+    _met[:] = [number]
     raise Stopped(number)
 
 

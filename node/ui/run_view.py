@@ -109,11 +109,11 @@ class Screen:
         with self._readable():
             self._console.print(table)
 
-    def tell_stopping(self, how: str) -> None:
-        """The answer to a first Ctrl-C, also for those who read no standard output."""
+    def tell_stopping(self, number: int, how: str) -> None:
+        """The answer to a first signal, also for those who read no standard output."""
         # A live table makes room for the line; other output may stand in a write that its reader lets wait.
         told = self.say if self.style == "live" else interrupts.tell
-        told(f"stopping {how}; press Ctrl-C again to stop at once")
+        told(interrupts.stopping(number, how))
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
@@ -193,7 +193,7 @@ class RunView(Screen):
         if self._stop:
             interrupts.leave(number)
         self._stop = True
-        self.tell_stopping("after this round and saving")
+        self.tell_stopping(number, "after this round and saving")
 
 
 def sparkline(values: Sequence[float], width: int = 24) -> str:

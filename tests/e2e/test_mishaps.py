@@ -79,6 +79,7 @@ def test_sigterm_saves_as_ctrl_c_does(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0 and "stopped and saved after round" in output
+    assert "told to stop by SIGTERM" in output and "Ctrl-C" not in output
 
 
 def test_a_reader_that_goes_away_ends_the_run_saved(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from node.bench.kit.options import BenchError, BenchOptions
 from node.bench.kit.report import Interrupted, Progress, Report
 from node.bench.regression.baseline import SHIPPED, Baseline, find_baseline, read_baseline
 from node.bench.regression.compare import compare_with
+from node.ui import interrupts
 
 PLAN: dict[str, Any] = {
     "benchmark": "dars",
@@ -157,7 +158,8 @@ def test_what_is_shipped_was_measured_and_says_where(path: Path) -> None:
     assert all(len(values) == baseline.runs for values in baseline.measured.values.values())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("signals_heard")
+@pytest.mark.parametrize("number", interrupts.NUMBERS)
 def test_a_signal_compares_the_runs_that_are_complete_and_updates_nothing(
     number: signal.Signals,
     tmp_path: Path,

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from trained_run import text_policy, tiny_llama, trained_run
 
+from node.config.reading import load_config
+from node.evaluation import command
 from node.evaluation.answers import FIRST_SEED, Answers, answer, interleaved, reserved
 from node.evaluation.command import contenders, evaluate
 from node.evaluation.errors import EvaluationError
@@ -17,6 +22,7 @@ from node.evaluation.options import options_of
 from node.evaluation.report import report_of
 from node.export.command import export_run
 from node.storage.checkpoint import CheckpointError
+from node.ui import interrupts
 from node.ui.patience import Patience
 from policies.rollout import Finish, Problem, Rollout
 from policies.tasks import TaskSpec, build_task
@@ -167,6 +173,25 @@ def test_what_was_answered_before_a_signal_counts_on_the_problems_that_both_answ
     assert whole.complete and not part.complete and len(part.groups) == 2
     report = report_of(("model", "base"), part, whole, 64, [1])
     assert not report.complete and {line.problems for line in report.lines} == {2}
+
+
+@pytest.mark.usefixtures("signals_heard")
+@pytest.mark.parametrize("number", interrupts.NUMBERS)
+def test_a_signal_before_any_answer_is_named(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> list[Answers]:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(number)
+        return []
+
+    subject = SimpleNamespace(config=load_config("tiny"), label="model")
+    monkeypatch.setattr(command, "contenders", lambda options: (subject, None))
+    monkeypatch.setattr(command, "_answers", stopped)
+    interrupts.raise_stopped()
+    with pytest.raises(interrupts.Stopped) as ended:
+        evaluate(asked(tmp_path, problems=1), UNHEARD, as_json=True)
+    assert ended.value.number == number
 
 
 def test_reserved_problems_are_none_that_a_run_trains_on_or_chooses_by() -> None:

@@ -116,3 +116,27 @@ def test_a_second_ctrl_c_gives_the_terminal_its_cursor_back(monkeypatch: pytest.
     written.clear()
     interrupts.leave(signal.SIGINT)
     assert [said for descriptor, said in written if descriptor == 1] == [b""]
+
+
+@pytest.mark.usefixtures("signals_heard")
+@pytest.mark.parametrize(
+    ("number", "first"),
+    [
+        (signal.SIGINT, "stopping after this round and saving; press Ctrl-C again to stop at once\n"),
+        (
+            signal.SIGTERM,
+            "told to stop by SIGTERM: stopping after this round and saving; a second SIGTERM stops at once\n",
+        ),
+        (
+            signal.SIGHUP,
+            "told to stop by a closed terminal: stopping after this round and saving; a second SIGTERM stops at once\n",
+        ),
+    ],
+)
+def test_the_answer_to_a_signal_names_the_one_that_came(
+    number: signal.Signals, first: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with RunView("plain", "run") as view:
+        signal.raise_signal(number)
+        assert view.should_stop()
+    assert capfd.readouterr().err == first

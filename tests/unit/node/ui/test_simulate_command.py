@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 
 import pytest
 
 from node import cli
+from node.ui import interrupts
 from node.ui.simulation import outcome_json
 from swarm import simulation
 from swarm.simulation import Interrupted, Progress, Scenario, SimulationResult, simulate
@@ -83,14 +85,20 @@ def test_bad_options_exit_2_with_the_fix(
     assert capsys.readouterr().err == fix
 
 
-def test_ctrl_c_prints_what_is_there(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.usefixtures("signals_heard")
+@pytest.mark.parametrize("number", interrupts.NUMBERS)
+def test_a_signal_prints_what_is_there(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     begun = simulate(Scenario(nodes=2, rounds=1, warm_up=0), lambda line: None)
 
     def stopped(scenario: Scenario, progress: Progress) -> SimulationResult:
-        raise Interrupted(begun)
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise Interrupted(begun) from None
+        pytest.fail("the signal did not come through")
 
     monkeypatch.setattr(simulation, "simulate", stopped)
-    assert murmur(monkeypatch, "--json") == 130
+    assert murmur(monkeypatch, "--json") == 128 + number
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(outcome_json(begun)))
