@@ -26,6 +26,7 @@ from node.config.overrides import (
     refuse_unread,
     with_rounds,
 )
+from node.config.packages import require_packages
 from node.config.reading import load_config
 from node.config.roles import as_silo, as_swarm_node, invite_in
 from node.config.schema import Config, ConfigError
@@ -90,18 +91,24 @@ def with_invite(addresses: Sequence[str], *, resumed: bool) -> list[str]:
 
 
 def run_config(source: str, overrides: Sequence[str], rounds: int | None) -> Config:
-    """Raises ConfigError."""
+    """Raises ConfigError, ExtraMissing."""
     config = load_config(source, with_rounds(overrides, rounds))
     if isinstance(config.swarm, SiloConfig):
         refuse_unread(overrides, ALONE, "a run without a swarm")
-    return with_digests(config)
+    return _checked(config)
 
 
 def silo_config(source: str, overrides: Sequence[str], rounds: int | None) -> Config:
     """Raises ConfigError."""
     refuse_unread(overrides, SILO, "murmur silo")
     config = as_silo(load_config(source, with_rounds(overrides, rounds), for_role=True))
-    return with_digests(config.model_copy(update={"silo_baseline": False}))
+    return _checked(config.model_copy(update={"silo_baseline": False}))
+
+
+def _checked(config: Config) -> Config:
+    """With digests of its data. Raises ExtraMissing where a package is missing that the run would need."""
+    require_packages(config)
+    return with_digests(config)
 
 
 def join_config(
@@ -137,7 +144,7 @@ def _joined(
     if invite and "tasks" in keys:
         _refuse_strange_tasks(config, as_swarm_node(config, addresses))
     asked = bool(keys & {"sampler", "sampler.external"})
-    joined = with_digests(as_swarm_node(config, addresses, keep_sampler=asked))
+    joined = _checked(as_swarm_node(config, addresses, keep_sampler=asked))
     return config, with_kept_rows(joined), invite.secret if invite else b""
 
 

@@ -323,11 +323,12 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Check this machine: Python, torch, device, memory, disk, network, the p2p daemon. Each finding has its fix."""
-    from node.arguments import invite_text, run_config
+    from node.arguments import invite_text
+    from node.config.reading import load_config
     from node.doctor import examine, show_findings
     from swarm.wire.invite import Invite
 
-    planned = run_config(config, (), None) if config else None
+    planned = load_config(config) if config else None
     findings = examine(Invite.decode(invite_text(invite)) if invite else None, planned)
     raise typer.Exit(show_findings(findings, as_json=as_json))
 

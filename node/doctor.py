@@ -19,6 +19,8 @@ from typing import Literal
 import psutil
 from rich.text import Text
 
+from node.config.packages import command_for, missing_packages
+from node.config.packages import in_words as packages_in_words
 from node.config.schema import Config
 from node.runtime.transports import lone_transport, visitor_transport
 from node.ui.invocation import murmur
@@ -285,6 +287,8 @@ def _gpu_memory() -> int:
 
 def check_plan(config: Config) -> Finding:
     """The memory of a text policy, part by part, against what its device has free."""
+    if missing := missing_packages(config):
+        return Finding("plan", "failure", packages_in_words(missing), command_for(missing))
     from node.runtime.build import device_of
     from node.runtime.memory import in_words, plan_memory, remedy_of
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typer
 
+from node.config.packages import own_tasks, require_packages
 from node.config.reading import resolved_json
 from node.config.roles import as_silo, invite_in, manifest_of, wants_baseline
 from node.config.schema import Config, ConfigError
@@ -33,7 +34,6 @@ from node.ui.round_columns import columns_for
 from node.ui.run_view import RunView, output_style
 from node.ui.standing import STANDINGS
 from policies.tasks import build_task
-from policies.tasks.data_task import is_data
 from policies.text.loading.model_path import check_there
 from swarm.visible_text import counted
 from swarm.wire.identity import Identity
@@ -55,11 +55,8 @@ def start(config: Config, stem: str, run_dir: Path | None, secret: bytes = b"", 
     if isinstance(config.policy, TextPolicyConfig):
         check_there(config.policy.model.path)
     keep_shared(config)
-    for task in config.tasks:
-        if not (
-            is_data(task.name) and config.policy.type == "diffusion"
-        ):  # left to others, as its file may be
-            build_task(task.spec)
+    for task in own_tasks(config):
+        build_task(task.spec)
 
     def guard(folder: RunFolder, undo: Callable[[], None]) -> None:
         def last_act(cause: str) -> None:
@@ -99,10 +96,11 @@ def dry_run_of(config: Config, *, as_json: bool) -> int:
 def resume(asked: Resumption, *, as_json: bool) -> None:
     """Plays the rest of a run under the config that it was started with; only its length may change.
 
-    Raises RunFolderError, ConfigError, InviteError, and what `run_session` raises.
+    Raises RunFolderError, ConfigError, ExtraMissing, InviteError, and what `run_session` raises.
     """
     folder = RunFolder(asked.run_dir) if asked.run_dir else latest_run_folder(asked.stem)
     config = folder.read_config()
+    require_packages(config)
     with folder.held() as folder:
         config = _with_rounds(config, asked.rounds, folder)
         joined = _with_addresses(config, asked.addresses, folder)

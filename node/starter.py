@@ -13,11 +13,12 @@ from typing import Any, Literal
 import psutil
 import typer
 
+from node.config.packages import require_packages
 from node.config.schema import Config, ConfigError, parse_config
 from node.config.template import template_of
 from node.storage.run_folder import RunFolderError
 from node.ui.invocation import at_terminal, murmur
-from policies.tasks import asks_for_images, build_task
+from policies.tasks import EMBEDDED, asks_for_images, build_task
 from policies.tasks.task import TaskSpec
 
 Company = Literal["alone", "swarm", "private"]
@@ -73,10 +74,8 @@ def write_starter(folder: Path, answers: Answers) -> list[str]:
 
 
 def starter_config(answers: Answers) -> Config:
-    """The whole config. Raises ConfigError, and TaskError for a task that there is not."""
+    """The whole config. Raises ConfigError, ExtraMissing, and TaskError for a task that there is not."""
     specs = [TaskSpec(name, {}) for name in answers.tasks]
-    for spec in specs:
-        build_task(spec)
     tree: dict[str, Any] = {
         "device": answers.device,
         "tasks": [{"name": spec.name} for spec in specs],
@@ -84,7 +83,11 @@ def starter_config(answers: Answers) -> Config:
     }
     if answers.company == "swarm":
         tree |= {"swarm": {"type": "dht"}, "sampler": {"local": 4, "external": 4}}
-    return parse_config(tree)
+    config = parse_config(tree)
+    require_packages(config)
+    for spec in specs:
+        build_task(spec)
+    return config
 
 
 def ask(answers: Answers, given: Sequence[str]) -> Answers:
@@ -123,7 +126,7 @@ def _policy(answers: Answers, specs: Sequence[TaskSpec]) -> dict[str, Any]:
     if answers.model:
         trainer = {"learning_rate": 3e-4, "max_grad_norm": 0.5}
         return {"type": "text", "model": {"path": answers.model, "lora": {}}, "trainer": trainer}
-    skills = {spec.name: SKILL for spec in specs if not spec.name.startswith("rg:")}
+    skills = {spec.name: SKILL for spec in specs if spec.name in EMBEDDED}
     return {
         "type": "embedded",
         "generation": {"max_new_tokens": 12},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 NAME = "murmuration"
@@ -12,11 +13,22 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def install_extras(*extras: str) -> str:
     """The command that adds extras of pyproject.toml. It works in any folder: a checkout is named by its path."""
+    return install_packages(*_with(extras))
+
+
+def install_all(extras: Sequence[str] = (), packages: Sequence[str] = (), bare: Sequence[str] = ()) -> str:
+    """One line that brings extras, other packages, and those of `bare` without what they depend on."""
+    own = [*(_with(extras) if extras else ()), *packages]
+    commands = [install_packages(*own)] if own else []
+    return " && ".join([*commands, *([install_packages("--no-deps", *bare)] if bare else [])])
+
+
+def _with(extras: Sequence[str]) -> list[str]:
     wanted = f"[{','.join(extras)}]"
     if not in_checkout():
-        return install_packages(f"{NAME}{wanted}")
+        return [f"{NAME}{wanted}"]
     here = "." if Path.cwd() == ROOT else str(ROOT)
-    return install_packages("-e", f"{here}{wanted}")
+    return ["-e", f"{here}{wanted}"]
 
 
 def install_anew() -> str:

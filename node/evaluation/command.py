@@ -12,6 +12,7 @@ import typer
 from rich import box
 from rich.table import Table
 
+from node.config.packages import require_packages
 from node.evaluation.answers import Answers, answer, interleaved, reserved
 from node.evaluation.contender import Contender, against, is_run, of_model, of_run, start_of, tasks_named
 from node.evaluation.errors import EvaluationError
@@ -32,12 +33,13 @@ from policies.tasks import Task, asks_for_images, build_task
 def evaluate(options: Options, patience: Patience, *, as_json: bool) -> int:
     """Judges and shows; returns the exit code, a signal's where one ended it early. `patience` tells of long waits.
 
-    Raises EvaluationError, RunFolderError, ConfigError, CheckpointError, TaskError, PolicyError.
+    Raises EvaluationError, RunFolderError, ConfigError, ExtraMissing, CheckpointError, TaskError, PolicyError.
     """
     subject, base = contenders(options)
     chosen = tasks_named(options.tasks, subject.config) if options.tasks else list(subject.config.tasks)
     if drawn := [task.name for task in chosen if asks_for_images(task.spec)]:
         raise EvaluationError(f"{', '.join(drawn)} asks for images: name tasks of text with --tasks")
+    require_packages(subject.config.model_copy(update={"tasks": tuple(chosen)}))
     tasks = {task.name: task for task in (build_task(task.spec) for task in chosen)}
     problems = interleaved([reserved(task, options.problems) for task in tasks.values()])
     order = [subject] if base is None else [base, subject]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from node.config.packages import own_tasks
 from node.config.roles import manifest_of
 from node.config.schema import Config, ConfigError
 from node.config.sections.policy import DiffusionPolicyConfig, EmbeddedPolicyConfig
@@ -31,7 +32,7 @@ from policies.policy import Policy, PolicyError
 from policies.seeds import derive_generator
 from policies.strategies import build_strategy, trained_rollouts
 from policies.strategies.open_groups import OpenGroups
-from policies.tasks import asks_for_images, build_task
+from policies.tasks import build_task
 from policies.tasks.curriculum import Curriculum, take_all
 from policies.tasks.data_task import DataTask
 from policies.tasks.form_check import form_fault
@@ -176,10 +177,10 @@ def tasks_of(config: Config) -> tuple[list[TaskConfig], frozenset[str]]:
 
     A swarm may hold text and images at once. Raises ConfigError when nothing is left to do.
     """
-    draws = isinstance(config.policy, DiffusionPolicyConfig)
-    mine = [task for task in config.tasks if asks_for_images(task.spec) == draws]
+    mine = own_tasks(config)
     unsupported = frozenset(task.name for task in config.tasks if task not in mine)
     if not mine:
+        draws = isinstance(config.policy, DiffusionPolicyConfig)
         made, asked = ("images", "text") if draws else ("text", "images")
         raise ConfigError(
             f"tasks: {', '.join(sorted(unsupported))} ask for {asked}, and this policy makes {made}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from policies.install_hints import install_packages
 from policies.policy import PolicyError
@@ -20,14 +20,28 @@ BATCH = 8  # images that are judged at once
 # What the libraries raise on weights and packages that are not there, or not what they should be.
 UNREADABLE = (OSError, ValueError, ImportError, LookupError, RuntimeError, UnpicklingError)
 
-IMAGE_REWARD = "git+https://github.com/zai-org/ImageReward.git"
+
+class Package(NamedTuple):
+    """What a reward model is loaded by."""
+
+    name: str
+    module: str
+    source: str  # what pip is given
+
+
+PACKAGES = {
+    "hpsv2": Package("open_clip_torch", "open_clip", "open_clip_torch"),
+    "imagereward": Package(
+        "ImageReward", "ImageReward", "git+https://github.com/zai-org/ImageReward.git"
+    ),  # the released 1.5 does not work with present transformers
+}
 FIXES: dict[RewardModel, str] = {
     "pickscore": "PickScore is two downloads: hf download yuvalkirstain/PickScore_v1 and hf download "
     "laion/CLIP-ViT-H-14-laion2B-s32B-b79K; without network, put the second's processor and tokenizer files into the "
     "first's folder and give that as weights",
-    "hpsv2": f"HPSv2 needs its package and weights: {install_packages('open_clip_torch')}, and hf download xswu/HPSv2 "
-    "HPS_v2.1_compressed.pt; without network, give the file as weights",
-    "imagereward": f"ImageReward needs its package: {install_packages(IMAGE_REWARD)} (the "
+    "hpsv2": f"HPSv2 needs its package and weights: {install_packages(PACKAGES['hpsv2'].source)}, and hf download "
+    "xswu/HPSv2 HPS_v2.1_compressed.pt; without network, give the file as weights",
+    "imagereward": f"ImageReward needs its package: {install_packages(PACKAGES['imagereward'].source)} (the "
     "released 1.5 does not work with present transformers), and its weights: hf download THUDM/ImageReward",
 }
 

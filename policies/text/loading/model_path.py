@@ -45,5 +45,10 @@ def check_there(path: str) -> None:
         raise PolicyError(f"cannot load {file}: there is no such folder")
 
 
+def package_of(path: str) -> str:
+    """The package that a model path names; empty for one that names none."""
+    return path.removeprefix(PACKAGE_PREFIX).partition(":")[0] if path.startswith(PACKAGE_PREFIX) else ""
+
+
 def is_gguf(path: str) -> bool:
     return path.lower().endswith(".gguf")
