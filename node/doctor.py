@@ -27,6 +27,7 @@ from node.ui.invocation import murmur
 from node.ui.run_view import new_console
 from policies.hardware import has_gpu, usable_cores
 from policies.install_hints import install_extras
+from policies.policy import PolicyError
 from swarm.discovery.clock_watch import MOST
 from swarm.errors import SwarmError, TransportDown
 from swarm.exchange.autonat import Reachability
@@ -40,6 +41,7 @@ WANTED_MEMORY = 2 * GIB
 WANTED_DISK = 2 * GIB
 LARGE_PRESETS = ("sd3", "flux")
 REWARD_MODEL = 4 * GIB  # PickScore in float32
+LARGER_GPU = "it takes a machine with such a GPU, or less of it by a smaller policy.source.height and width"
 
 State = Literal["ok", "warning", "failure"]
 
@@ -258,22 +260,45 @@ def check_extras() -> Finding:
 
 
 def check_diffusion() -> Finding:
-    """What the presets for large diffusion models would take of a GPU, beside the reward model."""
+    """Whether the presets for large diffusion models could run here, beside the reward model."""
     from node.config.reading import load_config
+
+    present = _gpu_memory()
+    found = {preset: _pipeline_plan(load_config(preset), present) for preset in LARGE_PRESETS}
+    facts = [
+        f"{preset} {'can run here' if fit.fits else 'cannot run here'}: it {fit.words}"
+        for preset, fit in found.items()
+        if fit is not None
+    ]
+    fact = "; ".join([*facts, _gpu_words(present)])
+    if all(fit.fits for fit in found.values() if fit is not None):
+        return Finding("diffusion", "ok", fact)
+    first = "" if importlib.util.find_spec("diffusers") else f" after {install_extras('diffusion')}"
+    return Finding(
+        "diffusion", "warning", fact, f"{LARGER_GPU}; the digits preset draws on any machine{first}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PipelinePlan:
+    """What a large diffusion model needs of a GPU, and whether one of this size has it."""
+
+    words: str
+    fits: bool
+
+
+def _pipeline_plan(config: Config, present: int) -> PipelinePlan | None:
+    """None for other policies. Raises PolicyError for a pipeline whose shape is not known."""
     from node.config.sections.policy import DiffusionPolicyConfig
     from policies.diffusion.pipeline.memory_estimate import memory_estimate
     from policies.diffusion.pipeline.settings import PipelineSettings
 
-    present = _gpu_memory()
-    facts, fits = [], True
-    for preset in LARGE_PRESETS:
-        policy = load_config(preset).policy
-        if isinstance(policy, DiffusionPolicyConfig) and isinstance(policy.source, PipelineSettings):
-            wanted = memory_estimate(policy.source, policy.trainer.rows)
-            facts.append(f"{preset} wants {wanted}")
-            fits = fits and wanted.device + REWARD_MODEL <= present
-    fix = "the digits preset runs on any machine; for those, a larger GPU or a smaller policy.source.height and width"
-    return Finding("diffusion", "ok", "; ".join(facts), "" if fits else fix)
+    policy = config.policy
+    if not isinstance(policy, DiffusionPolicyConfig) or not isinstance(policy.source, PipelineSettings):
+        return None
+    wanted = memory_estimate(policy.source, policy.trainer.rows)
+    words = f"needs {wanted} of a GPU's memory, and {REWARD_MODEL / GIB:.0f} GiB more for the reward model"
+    return PipelinePlan(words, wanted.device + REWARD_MODEL <= present)
 
 
 def _gpu_memory() -> int:
@@ -285,19 +310,37 @@ def _gpu_memory() -> int:
     return torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else 0
 
 
+def _gpu_words(present: int) -> str:
+    return (
+        f"this machine's GPU has {present / GIB:.0f} GiB" if present else "this machine has no GPU for that"
+    )
+
+
 def check_plan(config: Config) -> Finding:
-    """The memory of a text policy, part by part, against what its device has free."""
+    """The memory of a policy, part by part, against what its device has free."""
     if missing := missing_packages(config):
         return Finding("plan", "failure", packages_in_words(missing), command_for(missing))
+    if config.policy.type == "diffusion":
+        return _check_drawing(config)
     from node.runtime.build import device_of
     from node.runtime.memory import in_words, plan_memory, remedy_of
 
     fit = plan_memory(config, device_of(config))
     if fit is None:
-        return Finding(
-            "plan", "ok", f"memory is planned for pretrained text models, not for {config.policy.type}"
-        )
+        return Finding("plan", "ok", "no plan is needed: the language model that murmur makes is small")
     return Finding("plan", "ok" if fit.fits else "failure", in_words(fit), "" if fit.fits else remedy_of(fit))
+
+
+def _check_drawing(config: Config) -> Finding:
+    present = _gpu_memory()
+    try:
+        plan = _pipeline_plan(config, present)
+    except PolicyError as error:
+        return Finding("plan", "warning", f"{error}; {_gpu_words(present)}", "try a few rounds of it")
+    if plan is None:
+        return Finding("plan", "ok", "no plan is needed: the network that draws digits is small")
+    fact = f"it {plan.words}; {_gpu_words(present)}"
+    return Finding("plan", "ok" if plan.fits else "failure", fact, "" if plan.fits else LARGER_GPU)
 
 
 def _guarded(check: Callable[[], Finding]) -> Finding:

@@ -8,8 +8,9 @@ import pytest
 import tiny_encoders
 import torch
 
+from node import doctor
+from node.config.reading import load_config
 from node.config.schema import Config, parse_config
-from node.doctor import check_diffusion
 from node.runtime.build import build_policy
 from policies.policy import RolloutRequest
 from policies.rollout import Group, Image, Problem, TrainGroup
@@ -73,8 +74,30 @@ def test_it_draws_learns_from_own_and_foreign_images_and_goes_on_from_a_checkpoi
     assert [r.image for r in after] != [r.image for r in before]
 
 
-def test_doctor_tells_what_the_large_presets_take() -> None:
-    finding = check_diffusion()
-    assert finding.state == "ok"
-    assert "sd3 wants about 17 GiB (network 4.6" in finding.fact
-    assert "flux wants about 33 GiB (network 22.2" in finding.fact
+@pytest.mark.parametrize(
+    ("gpu", "sd3", "flux", "has"),
+    [
+        (0, "cannot run here", "cannot run here", "this machine has no GPU for that"),
+        (20, "cannot run here", "cannot run here", "this machine's GPU has 20 GiB"),
+        (24, "can run here", "cannot run here", "this machine's GPU has 24 GiB"),
+        (80, "can run here", "can run here", "this machine's GPU has 80 GiB"),
+    ],
+)
+def test_doctor_says_which_large_presets_this_machine_can_run(
+    gpu: int, sd3: str, flux: str, has: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_gpu_memory", lambda: gpu * doctor.GIB)
+    finding = doctor.check_diffusion()
+    assert f"sd3 {sd3}: it needs about 17 GiB (network 4.6" in finding.fact
+    assert f"flux {flux}: it needs about 33 GiB (network 22.2" in finding.fact
+    assert finding.fact.endswith(f"; {has}") and "4 GiB more for the reward model" in finding.fact
+    assert finding.state == ("ok" if flux == "can run here" else "warning")
+    plan = doctor.check_plan(load_config("sd3"))
+    assert (plan.state, plan.fact.endswith(has)) == ("ok" if sd3 == "can run here" else "failure", True)
+    assert bool(plan.fix) is (sd3 != "can run here")
+
+
+def test_doctor_plans_no_pipeline_of_unknown_shape_and_says_so(config: Config) -> None:
+    finding = doctor.check_plan(config)
+    assert finding.state == "warning" and "is not known" in finding.fact
+    assert doctor.check_plan(load_config("digits")).state == "ok"
