@@ -11,6 +11,7 @@ from transformers import AutoProcessor, CLIPModel
 
 from policies.image_rewards.pillow import to_pillow
 from policies.image_rewards.scorer import RawScore
+from policies.load_report import whole_weights
 
 WEIGHTS = "yuvalkirstain/PickScore_v1"
 # The weights were published without their processor, which is that of the model they were tuned from.
@@ -29,9 +30,10 @@ def load_pickscore(path: str, device: torch.device) -> RawScore:
     processor: Any = AutoProcessor.from_pretrained(
         path if with_processor else PROCESSOR, trust_remote_code=False
     )
-    model: Any = CLIPModel.from_pretrained(
-        path or WEIGHTS, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-    )
+    with whole_weights(path or WEIGHTS):
+        model: Any = CLIPModel.from_pretrained(
+            path or WEIGHTS, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
     model.requires_grad_(False).eval().to(device)
     longest = model.config.text_config.max_position_embeddings  # 77 in the published model
 

@@ -22,6 +22,7 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from policies.load_report import whole_weights
 from policies.policy import PolicyError
 from policies.randomness import seeded
 from policies.text.loading.gguf import load_gguf
@@ -87,6 +88,7 @@ def _with_adapter(model: PreTrainedModel, folder: Path) -> AnyModel:
     advice = "it belongs to another model, or is damaged: set model.path to the model that it was trained on"
     with warnings.catch_warnings(), as_policy_error(f"cannot load the adapter {folder}", advice):
         _silence_peft()
+        warnings.filterwarnings("error", "Found missing adapter keys")  # else they begin anew
         return PeftModel.from_pretrained(model, str(folder), is_trainable=True)
 
 
@@ -110,32 +112,25 @@ def _load_safetensors(
         )
     dtype = getattr(torch, settings.dtype)
     packed = four_bit_config(dtype, device) if settings.four_bit else {}
-    with _loading(path, _about_weights(config)):
-        model, found = AutoModelForCausalLM.from_pretrained(
+    with _loading(path, _about_weights(config)), whole_weights(path):
+        model = AutoModelForCausalLM.from_pretrained(
             path,
             revision=revision,
             dtype=dtype,
             use_safetensors=True,
             trust_remote_code=False,
-            output_loading_info=True,
             **packed,
         )
-    _check_loaded(path, model, found, quantised=settings.four_bit)
+    _check_loaded(path, model, quantised=settings.four_bit)
     return model, tokenizer
 
 
-def _check_loaded(path: str, model: PreTrainedModel, found: dict[str, Any], *, quantised: bool) -> None:
-    """transformers fills what the files lack with random numbers, and takes weights that nothing can train."""
+def _check_loaded(path: str, model: PreTrainedModel, *, quantised: bool) -> None:
+    """transformers puts an adapter on its base by itself, and takes weights that nothing can train."""
     if getattr(model, "_hf_peft_config_loaded", False):
         raise PolicyError(
             f"cannot load {path}: it is an adapter, not a model. Set model.path to its base and model.adapter to a "
             "folder with the adapter"
-        )
-    missing = sorted(found["missing_keys"])
-    if missing:
-        raise PolicyError(
-            f"cannot load {path}: its files lack {len(missing)} of the weights that its config.json asks for "
-            f"({missing[0]}), so they are of another architecture, or not those of a language model"
         )
     if getattr(model, "is_quantized", False) and not quantised:
         raise PolicyError(

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from policies.diffusion.pipeline.adapter import PipelineDenoiser
 from policies.diffusion.pipeline.settings import PipelineSettings
 from policies.install_hints import install_extras
+from policies.load_report import whole_weights
 from policies.policy import PolicyError
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,8 @@ def load_pipeline(settings: PipelineSettings, device: torch.device) -> Any:
             folder = Path(diffusers.DiffusionPipeline.download(settings.path, **safe))
         _refuse_files(folder, index)
         dtype = getattr(torch, settings.dtype)
-        pipe = diffusers.DiffusionPipeline.from_pretrained(folder, dtype=dtype, **safe)
+        with whole_weights(settings.path):
+            pipe = diffusers.DiffusionPipeline.from_pretrained(folder, dtype=dtype, **safe)
     except UNREADABLE as error:
         raise PolicyError(_explain(settings.path, error)) from error
     for name, part in pipe.components.items():
@@ -105,6 +107,8 @@ def _left_out(index: Mapping[str, Any]) -> dict[str, None]:
 
 
 def _diffusers() -> Any:
+    # For each image processor it says that it took the plain one, as torchvision is not there.
+    logging.getLogger("transformers.utils.import_utils").setLevel(logging.ERROR)
     try:
         import diffusers
     except ImportError as error:

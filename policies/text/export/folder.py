@@ -21,6 +21,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from policies.load_report import whole_weights
 from policies.policy import PolicyError
 from policies.text.chat.plain_template import stop_texts
 from policies.text.chat.settings import PromptSettings
@@ -51,7 +52,8 @@ def write_embedded(weights: Path, folder: Path) -> None:
     tokenizer would lose its blanks. Raises PolicyError for a save that is not whole.
     """
     check_folder(weights)
-    with as_policy_error(f"cannot read {weights}", "take another checkpoint with --round"):
+    advice = "take another checkpoint with --round"
+    with as_policy_error(f"cannot read {weights}", advice), whole_weights(str(weights)):
         saved = Qwen2ForCausalLM.from_pretrained(weights, use_safetensors=True)
     given = saved.config.to_dict()
     names = LlamaConfig().to_dict().keys() & given.keys() - {

@@ -11,6 +11,7 @@ import gguf
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 
+from policies.load_report import whole_weights
 from policies.policy import PolicyError
 from policies.text.export.gguf_model import add_shape, family_of, tensors_of
 from policies.text.export.gguf_tokenizer import add_tokenizer
@@ -39,7 +40,7 @@ def write_gguf(folder: Path, file: Path, name: str) -> float:
 
     Raises PolicyError as `check_gguf` does, and where what is read back is not what was written.
     """
-    with as_policy_error(f"cannot read {folder}"):
+    with as_policy_error(f"cannot read {folder}"), whole_weights(str(folder)):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True).eval()
     ids = [tokenizer(text, return_tensors="pt")["input_ids"] for text in PROBES]
@@ -52,7 +53,7 @@ def write_gguf(folder: Path, file: Path, name: str) -> float:
     ours = [_logprobs(model, row) for row in ids]
     del model
     _compare_tokens(file, tokenizer)
-    with as_policy_error(f"cannot read {file} back"):
+    with as_policy_error(f"cannot read {file} back"), whole_weights(str(file)):
         again = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype).eval()
     apart = max(float((one - _logprobs(again, row)).abs().max()) for one, row in zip(ours, ids, strict=True))
     if not apart <= (FLOAT32 if dtype == torch.float32 else BFLOAT16):

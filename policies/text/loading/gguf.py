@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from policies.install_hints import install_extras
+from policies.load_report import whole_weights
 from policies.local_cache import default_cache
 from policies.policy import PolicyError
 from policies.text.engine.blank_model import blank_model
@@ -66,7 +67,8 @@ def load_gguf(file: Path, dtype: torch.dtype, cache: Path | None = None) -> Load
 def _converted(file: Path, dtype: torch.dtype) -> Loaded:
     """The model is rebuilt plain: one marked as quantized refuses to be saved."""
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, padding_side="left")
-    quantized = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
+    with whole_weights(str(file)):
+        quantized = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
     config = quantized.config
     del config.quantization_config
     model = blank_model(config, dtype, torch.device("cpu"))

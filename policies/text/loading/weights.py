@@ -10,6 +10,7 @@ from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
+from policies.load_report import whole_weights
 from policies.policy import PolicyError
 from policies.text.loading.library_errors import as_policy_error
 
@@ -57,7 +58,8 @@ def load_weights(model: AnyModel, folder: Path) -> None:
             # transformers would go looking for the model that the adapter belongs to.
             raise ValueError("it is an adapter's, and this policy trains all weights")
         else:
-            saved = type(model).from_pretrained(folder, dtype=model.dtype, use_safetensors=True)
+            with whole_weights(str(folder)):
+                saved = type(model).from_pretrained(folder, dtype=model.dtype, use_safetensors=True)
             model.load_state_dict(saved.state_dict())
 
 

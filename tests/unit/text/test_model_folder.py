@@ -90,13 +90,13 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         edit("config.json", model_type="qwen99"),
         "'qwen99' is unknown to the installed",
     ),
-    "other architecture": (edit("config.json", model_type="gpt2"), "lack .* of the weights"),
+    "other architecture": (edit("config.json", model_type="gpt2"), "lack weights that"),
     "nonsense in config": (
         edit("config.json", hidden_size="many"),
         r"config\.json does not describe a model",
     ),
     "other shapes": (edit("config.json", intermediate_size=96), r"do not fit its config\.json"),
-    "more layers": (edit("config.json", num_hidden_layers=3, layer_types=None), "lack .* of the weights"),
+    "more layers": (edit("config.json", num_hidden_layers=3, layer_types=None), "lack weights that"),
     "unknown dtype": (edit("config.json", dtype="float99"), "cannot load"),
     "an adapter": (adapter_in_place, r"it is an adapter.*base \(some/base\) and model\.adapter"),
     "an adapter beside": (
