@@ -19,7 +19,7 @@ from node.rows.kept import keep_shared, sharing_notices
 from node.runtime.transports import build_transport, lan_notice, last_invite, on_last_ports
 from node.storage.claim import Undo
 from node.storage.log_file import bound_logs, log_to_file
-from node.storage.run_folder import RunFolder, RunFolderError, write_atomic
+from node.storage.run_folder import Keeping, RunFolder, RunFolderError, write_atomic
 from node.ui import interrupts
 from node.ui.invocation import murmur
 from node.ui.patience import Patience
@@ -34,6 +34,13 @@ from swarm.wire.membership import member_key, new_secret
 INVITE = "invite.txt"
 HEARTBEAT_SECONDS = 30.0
 START_SECONDS = 240.0  # more, for the first sign of life of a daemon on a machine that has too much to do
+SERVED = Keeping(
+    files=(INVITE, "identity.key", "logs"),
+    meanwhile="while a bootstrap served from it",
+    moved="with the key that its invites lead to: start it again with that --run-dir",
+    lost="the key that its invites lead to is lost: start a bootstrap anew, and pass the new invite on",
+    emptied="of the key that its invites lead to as well: start a bootstrap anew, and pass the new invite on",
+)
 READ = 8  # bodies that announcements are wanted for: a few reads, in a swarm of any size
 
 
@@ -52,11 +59,10 @@ class Bootstrap:
 def serve_bootstrap(asked: Bootstrap, *, as_json: bool) -> None:
     """Runs until SIGINT or SIGTERM. The invite is printed and kept in the run folder.
 
-    Raises ConfigError, IdentityError, InviteError, RunFolderError for a folder that served another swarm, and
-    TransportDown when the daemon does not come up.
+    Raises ConfigError, IdentityError, InviteError, RunFolderError for a folder that served another swarm,
+    TransportDown when the daemon does not come up, and FolderLostError where the folder is taken away meanwhile.
     """
-    folder = RunFolder(asked.run_dir)
-    with _held(folder):
+    with _held(RunFolder(asked.run_dir)) as folder:
         last = last_invite(folder)
         config = swarm_to_serve(asked, folder, last)
         config = on_last_ports(config, last)
@@ -71,6 +77,7 @@ def serve_bootstrap(asked: Bootstrap, *, as_json: bool) -> None:
             addresses = transport.status().addresses
             ways = tuple(dict.fromkeys((*addresses, *_dht(config).bootstrap)))[:MAX_BOOTSTRAP]
             invite = Invite(manifest_of(config), ways, folder.read_secret())
+            folder.check_place()
             write_atomic(folder.path / INVITE, invite.encode() + "\n", mode=0o600)
             stop = interrupts.StopRequest()
             _greet(invite, addresses, as_json=as_json)
@@ -79,6 +86,7 @@ def serve_bootstrap(asked: Bootstrap, *, as_json: bool) -> None:
             if (notice := lan_notice(config)) and not as_json:
                 new_console().print(notice)
             while not stop.wait(HEARTBEAT_SECONDS):
+                folder.check_place()
                 bound_logs(folder.path, folder.logs)
                 if not as_json:
                     new_console().print(standing(transport))
@@ -123,15 +131,15 @@ def standing(transport: Transport) -> str:
 
 
 @contextmanager
-def _held(folder: RunFolder) -> Iterator[None]:
+def _held(folder: RunFolder) -> Iterator[RunFolder]:
     """The folder, made and locked; what this start made of it goes again if it never came to an invite."""
     undo = Undo(folder, lambda made: made.invite.exists())
     interrupts.on_leaving(lambda: "", lambda _: undo())
     try:
         folder.logs.mkdir(parents=True, exist_ok=True)
-        with folder.held() as held:
+        with folder.held(SERVED) as held:
             undo.arm(held.place)
-            yield
+            yield held
     finally:
         undo()
 

@@ -40,12 +40,33 @@ class FolderLostError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
+class Keeping:
+    """What a process cannot do without in the folder that it holds, and what to say where it was taken away."""
+
+    files: tuple[str, ...]  # any of them; without all of them the folder was emptied
+    meanwhile: str
+    moved: str  # follows the new place
+    lost: str
+    emptied: str
+
+
+RUN = Keeping(
+    files=("config.json",),
+    meanwhile="while its run went on",
+    moved="with what was saved",
+    lost="what it kept is lost, its checkpoints too; start a new run",
+    emptied="which cannot go on from there: start a new one in another --run-dir",
+)
+
+
+@dataclass(frozen=True, slots=True)
 class HeldPlace:
     """A path, and which folder lay there when its lock was taken."""
 
     path: Path
     lock: TextIOWrapper
     number: tuple[int, int] | None
+    keeping: Keeping = RUN
 
     @property
     def is_here(self) -> bool:
@@ -53,22 +74,20 @@ class HeldPlace:
         return _number(self.path) == self.number
 
     def check(self) -> None:
-        """Raises FolderLostError where the path leads to no folder, to another one, or to one without its run."""
+        """Raises FolderLostError where the path leads to no folder, to another one, or to an emptied one."""
+        told = self.keeping
         if not self.is_here:
             found = "another folder lies there now" if self.path.exists() else "nothing lies there now"
             moved = self._moved_to()
             if moved is None and os.fstat(self.lock.fileno()).st_nlink == 0:
-                rest = "what it kept is lost, its checkpoints too; start a new run"
+                rest = told.lost
             else:
-                rest = f"it is {moved or 'where it was moved to'}, with what was saved"
+                rest = f"it is {moved or 'where it was moved to'}, {told.moved}"
             raise FolderLostError(
-                f"the run folder {self.path} was taken away while its run went on, and {found}: {rest}", moved
+                f"the run folder {self.path} was taken away {told.meanwhile}, and {found}: {rest}", moved
             )
-        if not RunFolder(self.path).config.exists():
-            raise FolderLostError(
-                f"the run folder {self.path} was emptied while its run went on, which cannot go on from there: start "
-                "a new one in another --run-dir"
-            )
+        if not any((self.path / name).exists() for name in told.files):
+            raise FolderLostError(f"the run folder {self.path} was emptied {told.meanwhile}, {told.emptied}")
 
     def _moved_to(self) -> Path | None:
         with suppress(OSError):
@@ -215,10 +234,10 @@ class RunFolder:
         )
 
     @contextmanager
-    def held(self) -> Iterator[RunFolder]:
+    def held(self, keeping: Keeping = RUN) -> Iterator[RunFolder]:
         """The folder, locked, which notices when it is taken away."""
         with closing(self.lock()) as lock:
-            yield replace(self, place=HeldPlace(self.path, lock, _number(self.path)))
+            yield replace(self, place=HeldPlace(self.path, lock, _number(self.path), keeping))
 
     def check_place(self) -> None:
         """Raises FolderLostError where this process holds the folder, and its path leads there no more."""
