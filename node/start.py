@@ -21,6 +21,7 @@ from node.rows.taking import take_again
 from node.storage.checkpoint import Checkpoints
 from node.storage.claim import claimed_new
 from node.storage.events import History
+from node.storage.log_file import NODE_LOG
 from node.storage.run_folder import (
     FolderLostError,
     RunFolder,
@@ -34,6 +35,7 @@ from node.ui.round_columns import columns_for
 from node.ui.run_view import RunView, output_style
 from node.ui.standing import STANDINGS
 from policies.tasks import build_task
+from policies.tasks.task import TaskError
 from policies.text.loading.model_path import check_there
 from swarm.visible_text import counted
 from swarm.wire.identity import Identity
@@ -112,6 +114,7 @@ def resume(asked: Resumption, *, as_json: bool) -> None:
             write_atomic(folder.config, resolved_json(config))
         played = as_silo(config) if asked.silo else joined
         if is_over(played, folder):
+            refuse_unjudged(played, folder)
             if not as_json:
                 typer.echo(_over(played, folder))
             return
@@ -125,6 +128,20 @@ def is_over(config: Config, folder: RunFolder) -> bool:
     told = [event.what for event in History(folder.events).life()]
     newest = next((what for what in reversed(told) if what in STANDINGS), "")
     return newest == "finished" and (not wants_baseline(config) or "baseline" in told)
+
+
+def refuse_unjudged(config: Config, folder: RunFolder) -> None:
+    """Raises TaskError where all rounds were played and none had a verdict: no supervisor shall take it for done."""
+    if not is_over(config, folder):
+        return
+    played = History(folder.events).rounds()
+    if played and all(event.unjudged and not event.trained_external for event in played):
+        interrupts.on_leaving(lambda: "")  # there is nothing to go on with
+        raise TaskError(
+            f"no rollout of the {counted(len(played), 'round')} in {folder.path} had a verdict, so nothing was learned "
+            f"and its weights are those that it began with: mend what {folder.logs / NODE_LOG} names, try it with "
+            f"{murmur('tasks', 'check', 'FILE')}, and start a new run"
+        )
 
 
 def _over(config: Config, folder: RunFolder) -> str:
@@ -199,16 +216,23 @@ def _play(config: Config, folder: RunFolder, *, resumed: bool, as_json: bool) ->
             moved = lost.moved  # what lies at the old path now is not this run's
             interrupts.on_leaving(lambda: saved(RunFolder(moved)) if moved else "")
             raise
+    refuse_unjudged(config, folder)
 
 
 def _key_notices(config: Config, folder: RunFolder, *, resumed: bool) -> list[str]:
-    """Reads the node's key, or makes one, before torch is imported. Raises IdentityError for one that is damaged."""
+    """Reads the node's key, or makes one, before torch is imported. Raises IdentityError for one that is damaged.
+
+    Also of a silo it is told: its run may have been in a swarm before, and may come back to it.
+    """
     key = folder.identity(config)
     lost = resumed and not key.exists()
     peer = Identity.load_or_create(key).peer_id
-    if not lost or not isinstance(config.swarm, DhtConfig):
+    if not lost:
         return []
+    if isinstance(config.swarm, DhtConfig):
+        then = f"it goes on as {peer}, whom its peers do not know yet"
+    else:
+        then = f"a new one was made, and in a swarm it would be {peer}, whom nobody knows; alone it goes on as before"
     return [
-        f"{key} was gone, and with it who this node was: it goes on as {peer}, whom its peers do not know yet; to be "
-        "known as before, stop it and put the file back"
+        f"{key} was gone, and with it who this node was: {then}; to be known as before, stop it and put the file back"
     ]

@@ -109,7 +109,7 @@ class Notices:
         self._without_signal = self._without_signal + 1 if _no_signal(event) else 0
         if self._without_signal >= ROUNDS_WITHOUT_SIGNAL and event.round >= self._silent_until:
             self._silent_until = event.round + ROUNDS_BETWEEN
-            note = NOTHING_JUDGED if _nothing_judged(event) else _no_signal_note(event.reward)
+            note = NOTHING_JUDGED if event.unjudged else _no_signal_note(event.reward)
             self._new.append(LifeEvent(event.round, "no signal", note))
         self._unjudged = self._unjudged or event.no_verdict > 0
         self._cut = event.cut_share >= (FEW_CUT if self._cut else MANY_CUT)
@@ -160,10 +160,6 @@ def _skipped_note(count: int) -> str:
 def _no_signal(event: RoundEvent) -> bool:
     """Whether a round had rollouts, and no group whose rewards differ."""
     return event.loss is None and event.diverged is None and event.tokens > 0
-
-
-def _nothing_judged(event: RoundEvent) -> bool:
-    return event.no_verdict > 0 and not event.rewards_by_task
 
 
 def _no_signal_note(reward: float) -> str:

@@ -76,6 +76,11 @@ class RoundEvent:
     skipped_prompts: int = 0
 
     @property
+    def unjudged(self) -> bool:
+        """Whether there were own rollouts, and no verifier came to an end with any."""
+        return self.no_verdict > 0 and not self.rewards_by_task
+
+    @property
     def silence(self) -> str:
         """What the round was trained on while no peers were heard; empty where they were."""
         if not self.alone:

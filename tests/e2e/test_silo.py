@@ -43,6 +43,28 @@ def test_silo_trains_without_any_network(tmp_path: Path) -> None:
     assert any(event.trained_local for event in rounds)
 
 
+DEAF = """
+class Deaf:
+    def problem(self, seed):
+        return f"{seed % 7} + 1 =", str(seed % 7 + 1)
+
+    def score(self, problem, completion):
+        raise RuntimeError("the service is down")
+"""
+
+
+def test_a_silo_whose_own_scorer_never_answers_is_not_done(tmp_path: Path) -> None:
+    (tmp_path / "deaf.py").write_text(DEAF)
+    tasks = 'tasks=[{ name = "code:deaf", code = "deaf.py:Deaf" }]'
+    options = ("--set", tasks, "--set", "sampler.external=0", *QUICK)
+    done = murmur("silo", "tiny", *options, "--rounds", "2", "--run-dir", "deaf", cwd=tmp_path)
+    assert done.returncode == 2 and "finished 2 rounds" in done.stdout
+    assert (
+        "no rollout of the 2 rounds in deaf had a verdict" in done.stderr and "Traceback" not in done.stderr
+    )
+    assert "the service is down" in (tmp_path / "deaf" / "logs" / "node.log").read_text()
+
+
 def test_embedded_policy_learns(tmp_path: Path) -> None:
     """0.19, 0.23 and 0.19 became 0.77, 0.73 and 0.72 with three seeds; a run that learns nothing moves by 0.1."""
     options = ["--set", "threads=1", "--set", "sampler.local=12", "--set", "sampler.external=0"]

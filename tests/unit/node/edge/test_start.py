@@ -10,18 +10,20 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from command_line import murmur
+from sample_events import ROUND
 
 from node import start
 from node.config.reading import load_config
-from node.config.roles import as_swarm_node, manifest_of
+from node.config.roles import as_silo, as_swarm_node, manifest_of
 from node.config.schema import Config
 from node.config.sections.swarm import DhtConfig
 from node.runtime.transports import build_transport, check_ports
-from node.storage.events import LifeEvent, Store
+from node.storage.events import LifeEvent, RoundEvent, Store
 from node.storage.run_folder import RunFolder
 from swarm.wire.identity import Identity
 from swarm.wire.invite import Invite
@@ -151,9 +153,49 @@ def test_a_run_whose_key_is_gone_says_that_its_peers_will_not_know_it(tmp_path: 
     [told] = start._key_notices(shared, folder, resumed=True)
     after = Identity.load_or_create(folder.path / "identity.key").peer_id
     assert after in told and before != after
-    for config, resumed in ((alone, True), (shared, False)):  # nobody knew it, or nobody knows it yet
-        (folder.path / "identity.key").unlink()
-        assert not start._key_notices(config, folder, resumed=resumed)
+    (folder.path / "identity.key").unlink()
+    [told] = start._key_notices(alone, folder, resumed=True)  # its run may come back to a swarm
+    after = Identity.load_or_create(folder.path / "identity.key").peer_id
+    assert "identity.key was gone" in told and f"in a swarm it would be {after}" in told
+    assert not start._key_notices(alone, folder, resumed=True)
+    (folder.path / "identity.key").unlink()
+    assert not start._key_notices(shared, folder, resumed=False)  # nobody knows it yet
+
+
+UNJUDGED = replace(ROUND, no_verdict=8, rewards_by_task={}, trained_external=0)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "life", "refused"),
+    [
+        ([UNJUDGED, UNJUDGED], "finished", True),
+        ([UNJUDGED, UNJUDGED], "stopped", False),  # by its owner, who goes on with it
+        ([UNJUDGED, replace(ROUND, round=2)], "finished", False),
+        ([UNJUDGED, replace(UNJUDGED, trained_external=1)], "finished", False),
+        ([replace(ROUND, rewards_by_task={}, no_verdict=0)], "finished", False),
+    ],
+)
+def test_a_run_of_which_no_round_had_a_verdict_is_not_done(
+    rounds: list[RoundEvent],
+    life: str,
+    refused: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, config = RunFolder(tmp_path / "run"), as_silo(load_config("tiny", [f"rounds={len(rounds)}"]))
+    folder.create(config)
+    with closing(Store(folder.events)) as store:
+        store.append(*rounds, LifeEvent(len(rounds), life, life))
+    kept = folder.checkpoints / f"round-{len(rounds):08d}"
+    kept.mkdir()
+    (kept / "state.json").write_text("{}")
+    if not refused:
+        start.refuse_unjudged(config, folder)
+        return
+    told = murmur(monkeypatch, capsys, "silo", "--resume", "--run-dir", str(folder.path))
+    assert told.code == 2 and f"no rollout of the 2 rounds in {folder.path} had a verdict" in told.err
+    assert "node.log" in told.err and "go on with" not in told.err
 
 
 def test_what_ended_a_run_at_once_is_kept_for_who_looks_later(tmp_path: Path) -> None:
