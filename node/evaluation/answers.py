@@ -22,10 +22,11 @@ Progress = Callable[[int, int], None]  # problems answered, problems in all
 
 @dataclass(slots=True)
 class Answers:
-    """Groups of one policy, by problem; `complete` unless it was stopped."""
+    """Groups of one policy, by problem; `complete` unless it was stopped. Every answer in them has a verdict."""
 
     groups: dict[tuple[str, int], Group] = field(default_factory=dict)  # by task and seed
     complete: bool = False
+    unjudged: int = 0  # problems left out, as a verifier came to no end with an answer
 
     def of(self, task: str) -> dict[int, Group]:
         """A task's groups by seed."""
@@ -75,8 +76,12 @@ def answer(
             sampled = iter(policy.sample(requests, held_out=True))
             for problem in batch:
                 group = Group(problem, tuple(next(sampled) for _ in range(rollouts)))
-                answers.groups[problem.task, problem.seed] = score_group(tasks[problem.task], group)
-            progress(len(answers.groups), len(problems))
+                scored = score_group(tasks[problem.task], group)
+                if scored.judged is scored:
+                    answers.groups[problem.task, problem.seed] = scored
+                else:
+                    answers.unjudged += 1
+            progress(len(answers.groups) + answers.unjudged, len(problems))
     except KeyboardInterrupt:
         return answers
     answers.complete = True

@@ -28,6 +28,7 @@ from node.ui.run_view import new_console
 from policies.policy import Policy, PolicyError
 from policies.rollout import Problem
 from policies.tasks import Task, asks_for_images, build_task
+from swarm.visible_text import counted
 
 
 def evaluate(options: Options, patience: Patience, *, as_json: bool) -> int:
@@ -44,6 +45,7 @@ def evaluate(options: Options, patience: Patience, *, as_json: bool) -> int:
     problems = interleaved([reserved(task, options.problems) for task in tasks.values()])
     order = [subject] if base is None else [base, subject]
     found = _answers(order, problems, tasks, options, patience)
+    _tell_unjudged(found, len(problems))
     if not (found and found[-1].groups) or len(found) < len(order):
         raise interrupts.Stopped(interrupts.stopped_by())
     labels = (subject.label, base.label if base else None)
@@ -52,6 +54,22 @@ def evaluate(options: Options, patience: Patience, *, as_json: bool) -> int:
     _show(report, texts, as_json=as_json)
     _keep(report, subject)
     return 0 if report.complete else 128 + interrupts.stopped_by()
+
+
+def _tell_unjudged(found: Sequence[Answers], problems: int) -> None:
+    """Raises EvaluationError where nothing is left to compare: a scorer's silence is no model's fault."""
+    if not (most := max((answers.unjudged for answers in found), default=0)):
+        return
+    why = "an own verifier or task raised an error, took too long, or gave no number from 0 to 1"
+    judged = set.intersection(*(set(answers.groups) for answers in found))
+    if not judged and found[-1].complete:
+        raise EvaluationError(
+            f"no verdict on any of {counted(most, 'problem')}, so nothing can be said: {why}"
+        )
+    typer.echo(
+        f"left out: {most} of {counted(problems, 'problem')} with an answer without a verdict: {why}",
+        err=True,
+    )
 
 
 def contenders(options: Options) -> tuple[Contender, Contender | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -151,6 +152,51 @@ class Stopped:
             raise KeyboardInterrupt
         self._left -= 1
         return [Rollout(self._text, (), Finish.STOP) for _ in requests]
+
+
+class Deaf:
+    """A task whose scorer gives no verdict on problems of these seeds."""
+
+    def __init__(self, silent: Sequence[int]) -> None:
+        self._task, self._silent = build_task(TaskSpec("add")), silent
+        self.name = self._task.name
+
+    def problem(self, seed: int) -> Problem:
+        return self._task.problem(seed)
+
+    def score(self, problem: Problem, completion: str) -> float | None:
+        return None if problem.seed - FIRST_SEED in self._silent else 1.0
+
+
+@pytest.mark.parametrize("silent", [(1,), (0, 1, 2)])
+def test_answers_without_a_verdict_are_left_out_and_told(
+    silent: Sequence[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = Deaf(silent)
+
+    def found(order: Sequence[Any], problems: Sequence[Problem], *_: Any) -> list[Answers]:
+        policy: Any = Stopped("7", 99)
+        return [answer(policy, problems, {task.name: task}, 4, 0, lambda done, total: None) for _ in order]
+
+    subject, base = (
+        SimpleNamespace(config=load_config("tiny"), label=name, run=None) for name in ("model", "base")
+    )
+    monkeypatch.setattr(command, "contenders", lambda options: (subject, base))
+    monkeypatch.setattr(
+        command, "tasks_named", lambda names, config: [SimpleNamespace(name="add", spec=None)]
+    )
+    monkeypatch.setattr(command, "require_packages", lambda config: None)
+    monkeypatch.setattr(command, "asks_for_images", lambda spec: False)
+    monkeypatch.setattr(command, "build_task", lambda spec: task)
+    monkeypatch.setattr(command, "_answers", found)
+    if len(silent) == 3:
+        with pytest.raises(EvaluationError, match="no verdict on any of 3 problems"):
+            evaluate(asked(tmp_path, tasks="add"), UNHEARD, as_json=True)
+        return
+    assert evaluate(asked(tmp_path, tasks="add"), UNHEARD, as_json=True) == 0
+    said = capsys.readouterr()
+    assert "left out: 1 of 3 problems with an answer without a verdict" in said.err
+    assert {line["problems"] for line in json.loads(said.out)["lines"]} == {2}
 
 
 def answered(text: str, batches: int, rollouts: int = 64) -> Answers:
