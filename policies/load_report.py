@@ -1,4 +1,4 @@
-"""What transformers and diffusers report of the weights they load: kept from the screen, and heeded.
+"""Reports of transformers and diffusers on the weights they load: kept from the screen, and heeded.
 
 They fill what the files lack with random numbers, say so in a table on standard error, and go on.
 """
