@@ -182,10 +182,11 @@ class ComparesGradients(Protocol):
     """A policy that can say which way groups would move it."""
 
     def directions(self, groups: Sequence[TrainGroup]) -> list[Direction | None]:
-        """Of each group the direction of its loss's gradient, of length 1: SKETCH numbers, whose products are nearly
-        the cosines of the gradients, now and in later rounds. None for a group with nothing to be trained on.
+        """Of each group the direction of its loss's gradient to the output layer, of length 1: SKETCH numbers, whose
+        products are nearly the cosines of the gradients, now and in later rounds. None for a group with nothing to be
+        trained on.
 
-        Weights, optimiser and random state stay as they are; one backward pass over every group.
+        Weights, optimiser and random state stay as they are; one forward pass over every group.
         """
         ...
 

@@ -94,6 +94,23 @@ class _Softmax(NamedTuple):
         return torch.cat([logprobs for logprobs, _ in scores]), torch.cat([entropy for _, entropy in scores])
 
 
+def residuals(
+    hidden: torch.Tensor,
+    head: torch.nn.Linear,
+    targets: torch.Tensor,
+    temperature: float,
+    change: LogitChange,
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Yields tokens and their p - onehot(target) (n, V), which the next ones overwrite; without gradients.
+
+    Minus `temperature` times the gradient of the log-prob to the logits.
+    """
+    softmax = _Softmax(hidden, head.weight.to(hidden.dtype), head.bias, targets, temperature, change)
+    for part, buffer in softmax.parts(REUSED_NUMBERS):
+        softmax.residuals(part, buffer)
+        yield part, buffer
+
+
 def _residuals_in_place(
     logits: torch.Tensor, targets: torch.Tensor, temperature: float, change: LogitChange
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -207,6 +207,16 @@ class ScoringTrainer(GRPOTrainer):
             return None
         return scorer
 
+    @property
+    def _reader(self) -> CompletionScorer | None:
+        """What computes hidden states without a shared prompt, which recomputing them in the backward pass allows."""
+        if self._scorer is not None or not self._settings.gradient_checkpointing:
+            return self._scorer
+        try:
+            return self._new_scorer()
+        except UnfitError:
+            return None
+
     def _new_scorer(self) -> CompletionScorer:
         return CompletionScorer(
             self._plain, self.temperature, self.accelerator.autocast, balances=self.aux_loss_enabled

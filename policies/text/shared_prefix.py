@@ -16,6 +16,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
 from policies.text.engine.windows import narrowed_windows, widest_window
+from policies.text.gradient_sketch import output_gradient
 from policies.text.head import LogitChange, score_tokens
 from policies.text.padding import RightPadded, move_padding_right
 
@@ -110,6 +111,28 @@ class CompletionScorer:
             torch.zeros(real.shape, device=real.device).masked_scatter(real, s) for s in scores
         )
         return logprobs, entropy
+
+    @torch.no_grad()
+    def output_gradients(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        weights: torch.Tensor,
+        groups: torch.Tensor,
+    ) -> dict[int, torch.Tensor]:
+        """Gradients to the head, folded, of the weighted sum of the log-probs of each group's completions.
+
+        `weights` (B, C) of the completions' tokens, `groups` (B,) the number of each row's group.
+        """
+        width, wanted = weights.shape[1], weights != 0
+        with self._precision():
+            hidden = self._hidden(move_padding_right(input_ids, attention_mask, width))
+        head, completions, found = self._model.get_output_embeddings(), input_ids[:, -width:], {}
+        for group in sorted({*groups.tolist()}):
+            tokens = wanted & (groups == group)[:, None]
+            of_group = hidden[tokens], head, completions[tokens], weights[tokens]
+            found[group] = output_gradient(*of_group, self._temperature, self._change)
+        return found
 
     @torch.no_grad()
     def compare(self, reference: Reference) -> None:

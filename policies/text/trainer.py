@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, TypeVar
 
+import torch
 from peft import PeftModel
 
 from policies.direction import Direction
@@ -23,7 +24,7 @@ from policies.policy import DivergedError, PolicyError, SamplerAgreement, Update
 from policies.randomness import seeded
 from policies.seeds import derive_seed
 from policies.text.agreement import AgreementMeter
-from policies.text.batching import Row
+from policies.text.batching import Row, pack
 from policies.text.engine.memory_plan import PeakMeter, is_shortage, release
 from policies.text.engine.probe import brief
 from policies.text.gradient_sketch import sketch
@@ -146,16 +147,33 @@ class GroupTrainer(ScoringTrainer):
         return Accumulated(loss, entropy, clipped, tokens, len(batches), agreement, kl if self.beta else None)
 
     def directions(self, groups: Sequence[Sequence[Row]]) -> list[Direction | None]:
-        """The sketch of the gradient over each of `groups`; None where no row learns, or the gradient is not finite."""
-        with seeded(derive_seed(self._seed, "directions", self.state.global_step), self.accelerator.device):
-            return [self._direction(rows) if any(row.learns for row in rows) else None for rows in groups]
+        """Which way each of `groups` pulls the output layer, without dropout; None where no row learns.
 
-    def _direction(self, rows: Sequence[Row]) -> Direction | None:
-        try:
-            self._within_memory(lambda: self.accumulate(rows))
-            return sketch(p for p in self._prepared.parameters() if p.requires_grad)
-        finally:
-            self.optimizer.zero_grad()
+        None too where hidden states are not to be had apart from a model's own scores, or no number is found.
+        """
+        found = self._within_memory(lambda: self._output_gradients(groups))
+        return [None if (pull := found.get(group)) is None else sketch(pull) for group in range(len(groups))]
+
+    def _output_gradients(self, groups: Sequence[Sequence[Row]]) -> dict[int, torch.Tensor]:
+        """By the number of the group, folded."""
+        found: dict[int, torch.Tensor] = {}
+        if (reader := self._reader) is None:
+            return found
+        self._prepared.eval()
+        group_of = {id(row): group for group, rows in enumerate(groups) for row in rows if row.learns}
+        learning = [row for rows in groups for row in rows if row.learns]
+        for batch in pack(learning, 0 if self._one_row else self._budget):
+            fields = self._fields(batch, 1.0)
+            weights = fields["advantages"][:, None] * fields["completion_mask"] * fields.get("tool_mask", 1)
+            pulls = reader.output_gradients(
+                torch.cat([fields["prompt_ids"], fields["completion_ids"]], 1),
+                torch.cat([fields["prompt_mask"], fields["completion_mask"]], 1),
+                weights,
+                torch.tensor([group_of[id(row)] for row in batch.rows], device=weights.device),
+            )
+            for group, pull in pulls.items():
+                found[group] = found[group] + pull if group in found else pull
+        return found
 
     def progress(self) -> dict[str, Any]:
         """Optimiser, scheduler and step count, as plain containers of tensors and numbers."""

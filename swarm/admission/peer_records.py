@@ -54,7 +54,7 @@ class PeerRecord:
     delivered: float = 0.0  # Unix time of that
     trained: float = 0.0  # groups in updates
     habits: float = 0.0  # of those, groups of which a part was left out, as nobody else writes it
-    pull: float = 0.0  # mean over its groups of what `note_usefulness` is told; later ones count more
+    likeness: float = 0.0  # mean over its groups of what `note_usefulness` is told; later ones count more
     scatter: float = 0.0  # variance of that of a single group
     measured: int = 0  # groups
 
@@ -70,7 +70,7 @@ class PeerRecord:
     @property
     def usefulness(self) -> float | None:
         """Whether what it recommends makes own right answers likelier, -1 to 1; None: too few groups were measured."""
-        return self.pull if self.measured >= LEAST_MEASURED else None
+        return self.likeness if self.measured >= LEAST_MEASURED else None
 
     @property
     def usefulness_error(self) -> float | None:
@@ -160,10 +160,10 @@ class PeerRecords:
         with self._lock:
             record = self._current(peer)
             weight = 1.0 / min(record.measured + 1, REMEMBERED)
-            off = cosine - record.pull
+            off = cosine - record.likeness
             scatter = (1.0 - weight) * (record.scatter + weight * off * off)
-            pull, measured = record.pull + weight * off, record.measured + 1
-            self._keep(peer, replace(record, pull=pull, scatter=scatter, measured=measured))
+            likeness, measured = record.likeness + weight * off, record.measured + 1
+            self._keep(peer, replace(record, likeness=likeness, scatter=scatter, measured=measured))
 
     def standing(self, peer: str) -> Standing:
         """What the record, or the owner's word, makes of a peer now."""
@@ -271,4 +271,4 @@ def _habit_words(record: PeerRecord) -> str:
 def _read(plain: Mapping[str, Any]) -> PeerRecord:
     """A record of a checkpoint. What older ones call usefulness was another measure, and is begun anew."""
     known = {name: value for name, value in plain.items() if name in PeerRecord.__dataclass_fields__}
-    return PeerRecord(**known if "pull" in known else {**known, "measured": 0})
+    return PeerRecord(**known if "likeness" in known else {**known, "measured": 0})

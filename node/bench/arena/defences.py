@@ -20,7 +20,7 @@ class Defence:
         return self.against is None or attack in self.against
 
 
-UNDEFENDED = Defence("undefended", {"trusting": True}, {"draw": "uniform"})
+UNDEFENDED = Defence("undefended", {"trusting": True, "usefulness_every": 0}, {"draw": "uniform"})
 DEFAULT = Defence("default")
 # Each alone, beside fair weights, held places and records, which are not switched off one by one; habits and the cut of
 # long answers together are the default.

@@ -44,7 +44,7 @@ class TrustConfig(Settings):
     more reward than habits do in every attack of the arena that was played."""
     usefulness_every: int = Field(default=5, ge=0)
     """Rounds between two measurements of whether peers' right answers make the own ones likelier, at the price of a
-    backward pass more over that update's right answers; `murmur peers` shows it. 0 never measures. Nothing rests on
+    forward pass more over that update's right answers; `murmur peers` shows it. 0 never measures. Nothing rests on
     it."""
     trusting: bool = False
     """Import peers' groups whole, as SAPO published it: no bound on what a group weighs or says. For comparisons

@@ -15,7 +15,7 @@ from policies.direction import SKETCH
 from policies.policy import UpdateSpec
 from policies.rollout import Group, TrainGroup
 from policies.text.batching import Row, rows_of
-from policies.text.gradient_sketch import sketch
+from policies.text.gradient_sketch import fold, sketch
 from policies.text.policy import TextPolicy
 from policies.text.settings import TextSettings
 from policies.text.update import plausible
@@ -27,8 +27,9 @@ def own(rows: Sequence[Row]) -> list[list[float]]:
     return [[math.log(0.5), math.log(0.0005), math.log(0.002)] for _ in rows]
 
 
-def policy() -> TextPolicy:
-    return TextPolicy(tiny_model(), tiny_tokenizer(), TextSettings())
+def policy(**trainer: object) -> TextPolicy:
+    settings = TextSettings.model_validate({"trainer": trainer})
+    return TextPolicy(tiny_model(), tiny_tokenizer(), settings)
 
 
 def weights(made: TextPolicy) -> list[torch.Tensor]:
@@ -85,42 +86,48 @@ def test_directions_are_alike_for_the_same_group_opposite_for_its_opposite_and_c
     assert not any(p.grad is not None and p.grad.any() for p in made._model.parameters())
 
 
-def gradients(seed: int, alike: float) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
-    """Two sets of parameters with gradients, more than one chunk of them, and one that has none."""
-    generator = torch.Generator().manual_seed(seed)
-    first = [torch.randn(size, generator=generator) for size in ((1100, 1000), (7,), (5000,))]
-    second = [alike * one + (1 - alike) * torch.randn(one.shape, generator=generator) for one in first]
-    sets = []
-    for grads in (first, second):
-        parameters = [torch.nn.Parameter(torch.zeros_like(grad)) for grad in grads]
-        for parameter, grad in zip(parameters, grads, strict=True):
-            parameter.grad = grad
-        sets.append([parameters[0], torch.nn.Parameter(torch.zeros(9)), *parameters[1:]])
-    return sets[0], sets[1]
+def test_a_direction_is_that_of_the_gradient_to_the_output_layer() -> None:
+    """By torch's own differentiation, each rollout alone and without padding."""
+    made = policy()
+    batch = [random_group(random.Random(seed), "sort 31", [False] * 4) for seed in range(3)]
+    for group, found in zip(batch, made.directions(batch), strict=True):
+        weight = made._model.get_output_embeddings().weight.detach().clone().requires_grad_()
+        for row in made._rows([group]):
+            ids = torch.tensor([row.prompt_ids + row.token_ids])
+            with torch.no_grad():
+                states = made._model.base_model(ids).last_hidden_state[0, len(row.prompt_ids) - 1 : -1]
+            logprobs = torch.log_softmax(states @ weight.t() / made._trainer.temperature, -1)
+            chosen = logprobs.gather(1, torch.tensor(row.token_ids)[:, None])
+            (row.advantage * chosen.sum()).backward()
+        expected = sketch(weight.grad)
+        assert found is not None and expected is not None
+        assert found @ expected == pytest.approx(1.0, abs=1e-4)
+
+
+def test_directions_are_those_of_padded_rows_alone_and_of_a_model_that_recomputes_its_layers() -> None:
+    batch = [random_group(random.Random(seed), "sort 31", [False] * 4) for seed in range(3)]
+    together = policy().directions(batch)
+    recomputing = policy(gradient_checkpointing=True)
+    for group, found, again in zip(batch, together, recomputing.directions(batch), strict=True):
+        [alone] = policy().directions([group])
+        assert found is not None and alone is not None and again is not None
+        assert found @ alone == pytest.approx(1.0, abs=1e-4) == found @ again
 
 
 @pytest.mark.parametrize("alike", [0.0, 0.3, 0.6])
-def test_products_of_sketches_are_nearly_the_cosines_of_the_gradients(alike: float) -> None:
-    one, other = gradients(1, alike)
-    flat = [torch.cat([p.grad.flatten() for p in part if p.grad is not None]) for part in (one, other)]
-    cosine = float(torch.nn.functional.cosine_similarity(*flat, dim=0))
-    first, second = sketch(one), sketch(other)
-    assert first is not None and second is not None
-    assert first @ second == pytest.approx(cosine, abs=4 / SKETCH**0.5)
+@pytest.mark.parametrize("buckets", [256, SKETCH])
+def test_products_of_folded_vectors_are_nearly_those_of_the_whole(alike: float, buckets: int) -> None:
+    generator = torch.Generator().manual_seed(1)
+    one, other = torch.randn(2, 100_000, generator=generator)
+    pair = torch.stack([one, alike * one + (1 - alike) * other])
+    cosine = torch.nn.functional.cosine_similarity
+    assert float(cosine(*fold(pair, buckets), dim=0)) == pytest.approx(
+        float(cosine(*pair, dim=0)), abs=4 / buckets**0.5
+    )
+    assert torch.equal(fold(pair, 100_000), pair)
 
 
-def test_an_entry_has_its_sign_whether_or_not_those_before_it_have_a_gradient() -> None:
-    one, other = gradients(2, 1.0)
-    one[0].grad = None
-    other[0].grad = torch.zeros_like(other[0])
-    first, second = sketch(one), sketch(other)
-    assert first is not None and second is not None and first @ second == pytest.approx(1.0, abs=1e-5)
-
-
-@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
-def test_no_direction_of_what_is_zero_or_not_finite(value: float) -> None:
-    one, _ = gradients(3, 1.0)
-    for parameter in one:
-        if parameter.grad is not None:
-            parameter.grad.fill_(value)
-    assert sketch(one) is None
+def test_a_sketch_has_one_size_and_none_is_made_of_nothing() -> None:
+    assert sketch(torch.zeros(9, 9)) is None and sketch(torch.full((9, 9), math.inf)) is None
+    small, large = sketch(torch.ones(9, 9)), sketch(torch.ones(90, 90))
+    assert small is not None and large is not None and small.shape == large.shape == (SKETCH,)
