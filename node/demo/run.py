@@ -18,6 +18,7 @@ from node.baseline.equal_compute import even_out
 from node.baseline.processes import NodeProcesses
 from node.baseline.uplift import answers_of
 from node.config.overrides import SILO, read_by
+from node.config.packages import require_packages
 from node.config.reading import load_config
 from node.config.schema import Config
 from node.demo.early_end import end_early, saved
@@ -40,9 +41,10 @@ def run_demo(kind: DemoKind, nodes: int, settings: Sequence[str], path: Path, vi
 
     `settings` are config overrides for every node; the seed of node n is n more than theirs. A node that is killed
     does not stop the others; the demo ends when all that still run are done.
-    Raises RunFolderError, PolicyError, TransportDown.
+    Raises ExtraMissing, RunFolderError, PolicyError, TransportDown.
     """
     shared = load_config(kind.preset, settings)
+    require_packages(shared)
     seed = shared.seed or 0
     claim_for_demo(path, shared.model_copy(update={"seed": seed}))
     interrupts.on_leaving(partial(saved, path))

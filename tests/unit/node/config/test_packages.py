@@ -132,13 +132,20 @@ def mixed() -> Config:
 
 
 @pytest.mark.usefixtures("bare")
-@pytest.mark.parametrize("verb", ["run", "silo"])
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["run", "smollm2"], [MODEL, "reasoning-gym", "gguf"]),
+        (["silo", "smollm2"], [MODEL, "reasoning-gym", "gguf"]),
+        (["demo", "--policy", "digits"], ["diffusers", "pillow", "scikit-learn"]),
+    ],
+)
 def test_a_command_ends_with_the_message_and_makes_no_folder(
-    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str], names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, [verb, "smollm2"])
-    assert done.exit_code == 3 and MODEL in done.stderr and "reasoning-gym" in done.stderr
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 3 and all(name in done.stderr for name in names)
     assert list(tmp_path.iterdir()) == []
 
 
