@@ -57,25 +57,18 @@ def _sharing(name: str, options: str, tasks: tuple[str, ...] = _TASKS) -> tuple[
     )
 
 
-def _populations() -> tuple[Table, ...]:
-    """The same of embedded policies; of specialists with the learning rate that each arm has."""
-    specialists = _sharing(
-        "sapo-specialists",
-        "--population specialists --first-seed 30 --rates 1.5e-4,3e-4,6e-4,1.2e-3",
-    )
-    rates = Table(
-        "sapo-specialists-rates",
-        specialists[0].commands,
-        _SHARING,
-        ("rate_of",),
-        _RATES,
-        where={"chosen": True},
-    )
-    return (*specialists, rates, *_sharing("sapo-alike", "--population alike --first-seed 20"))
+def _population(name: str) -> tuple[Table, ...]:
+    """The same of embedded policies that begin as `name` says, with the learning rate that each arm has."""
+    options = f"--population {name} --first-seed 30 --rates 1.5e-4,3e-4,6e-4,1.2e-3"
+    tables = _sharing(f"sapo-{name}", options)
+    commands = tables[0].commands
+    rates = Table(f"sapo-{name}-rates", commands, _SHARING, ("rate_of",), _RATES, where={"chosen": True})
+    return (*tables, rates)
 
 
 TABLES = (
-    *_populations(),
+    *_population("specialists"),
+    *_population("alike"),
     *_sharing("sapo-long", f"--rounds 200 --first-seed 40 --seeds 2 {_TWO_ARMS}"),
     *_sharing(
         "sapo-smollm2",
