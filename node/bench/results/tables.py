@@ -57,18 +57,18 @@ def _sharing(name: str, options: str, tasks: tuple[str, ...] = _TASKS) -> tuple[
     )
 
 
-def _population(name: str) -> tuple[Table, ...]:
-    """The same of embedded policies that begin as `name` says, with the learning rate that each arm has."""
-    options = f"--population {name} --first-seed 30 --rates 1.5e-4,3e-4,6e-4,1.2e-3"
+def _population(name: str, rates: str) -> tuple[Table, ...]:
+    """The same of embedded policies that begin as `name` says, with the learning rate that each arm has of `rates`."""
+    options = f"--population {name} --first-seed 30 --rates {rates}"
     tables = _sharing(f"sapo-{name}", options)
     commands = tables[0].commands
-    rates = Table(f"sapo-{name}-rates", commands, _SHARING, ("rate_of",), _RATES, where={"chosen": True})
-    return (*tables, rates)
+    chosen = Table(f"sapo-{name}-rates", commands, _SHARING, ("rate_of",), _RATES, where={"chosen": True})
+    return (*tables, chosen)
 
 
 TABLES = (
-    *_population("specialists"),
-    *_population("alike"),
+    *_population("specialists", "1.5e-4,3e-4,6e-4,1.2e-3"),
+    *_population("alike", "3e-4,6e-4"),
     *_sharing("sapo-long", f"--rounds 200 --first-seed 40 --seeds 2 {_TWO_ARMS}"),
     *_sharing(
         "sapo-smollm2",
