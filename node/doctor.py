@@ -8,7 +8,7 @@ import platform
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
+import typer
 from rich.text import Text
 
 from node.config.packages import command_for, missing_packages
@@ -24,6 +25,7 @@ from node.config.packages import in_words as packages_in_words
 from node.config.schema import Config
 from node.runtime.transports import lone_transport, visitor_transport
 from node.ui.invocation import murmur
+from node.ui.patience import Patience
 from node.ui.run_view import new_console
 from policies.hardware import has_gpu, usable_cores
 from policies.install_hints import install_extras
@@ -54,8 +56,8 @@ class Finding:
     fix: str = ""
 
 
-def examine(invite: Invite | None, config: Config | None = None) -> list[Finding]:
-    """Runs every check; a check that itself breaks is a failure with its error as the fact.
+def examine(invite: Invite | None, config: Config | None = None) -> Iterator[Finding]:
+    """Each check as it is made; one that itself breaks is a failure with its error as the fact.
 
     With an invite, peers of that swarm are asked whether they can dial this machine; with a config, the memory of its
     policy is planned.
@@ -74,21 +76,30 @@ def examine(invite: Invite | None, config: Config | None = None) -> list[Finding
         check_diffusion,
         *([partial(check_plan, config)] if config else []),
     )
-    return [_guarded(check) for check in checks]
+    return map(_guarded, checks)
 
 
-def show_findings(findings: Sequence[Finding], *, as_json: bool) -> int:
-    """Prints the findings; returns exit code 3 if any is a failure, else 0."""
-    if as_json:
-        new_console().out(json.dumps([asdict(finding) for finding in findings]), highlight=False)
-    else:
-        styles = {"ok": "green", "warning": "yellow", "failure": "red"}
+def show_findings(findings: Iterable[Finding], *, as_json: bool) -> int:
+    """Prints each finding as it comes, for some take long; returns exit code 3 if any is a failure, else 0."""
+    found = []
+    patience = Patience(lambda line: typer.echo(line, err=True))
+    with patience.watching("looking at this machine"):
         for finding in findings:
-            line = Text(f"{finding.state:<8}", styles[finding.state])
-            new_console().print(line.append(f"{finding.name:<8} {finding.fact}", "default"), soft_wrap=True)
-            if finding.fix:
-                new_console().print(f"{'':<17}-> {finding.fix}", soft_wrap=True)
-    return 3 if any(finding.state == "failure" for finding in findings) else 0
+            found.append(finding)
+            if not as_json:
+                _print_finding(finding)
+                patience.spoke()
+    if as_json:
+        new_console().out(json.dumps([asdict(finding) for finding in found]), highlight=False)
+    return 3 if any(finding.state == "failure" for finding in found) else 0
+
+
+def _print_finding(finding: Finding) -> None:
+    styles = {"ok": "green", "warning": "yellow", "failure": "red"}
+    line = Text(f"{finding.state:<8}", styles[finding.state])
+    new_console().print(line.append(f"{finding.name:<8} {finding.fact}", "default"), soft_wrap=True)
+    if finding.fix:
+        new_console().print(f"{'':<17}-> {finding.fix}", soft_wrap=True)
 
 
 def check_python() -> Finding:

@@ -14,7 +14,8 @@ from policies.tasks.verifiers.answer_format import AnswerFormat
 MOST_EVALUATIONS = 12  # rows; of a longer run, the first and the last ones
 TAGS = ("murmuration", "reinforcement-learning", "grpo")
 INFLUENCE = (
-    "Useful: whether a peer's groups pulled the policy where the node's own did, from -1 to 1, as last measured. "
+    "Useful: whether a peer's right answers would make the node's own right ones likelier, from -1 to 1, as last "
+    "measured. "
     "Own reward: mean of the rounds whose updates had the peer's groups, and of the rounds after them; other peers' "
     "groups were in the same updates."
 )

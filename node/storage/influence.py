@@ -41,14 +41,10 @@ class Influence:
     @property
     def words(self) -> str:
         """One sentence without the peer's name."""
-        pull = (
-            ""
-            if self.usefulness is None
-            else f", and its right answers pull {self.usefulness:+z.2f} the way the own ones do"
-        )
+        useful = "" if self.usefulness is None else f", useful {self.usefulness:+z.2f}"
         groups = f"{self.trained_on} of its groups {'was' if self.trained_on == 1 else 'were'}"
         updates = f"{self.updates} update{'' if self.updates == 1 else 's'}"
-        return f"{groups} in {updates} ({self.share:.0%} of all groups){pull}"
+        return f"{groups} in {updates} ({self.share:.0%} of all groups){useful}"
 
 
 def influences(history: History, until: int | None = None) -> list[Influence]:

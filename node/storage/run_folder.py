@@ -207,7 +207,7 @@ class RunFolder:
             return
         nodes = sorted(str(config.parent) for config in self.path.glob("swarm-*/config.json"))
         ways = f"name one of its nodes, {', '.join(nodes)}, or" if nodes else "no node of it began:"
-        raise RunFolderError(f"{self.path} holds a demo: {ways} choose another --run-dir")
+        raise RunFolderError(f"{self.path} holds a demo: {ways} another run folder")
 
     def read_config(self) -> Config:
         """Raises RunFolderError for a folder without a run, and for that of a demo."""

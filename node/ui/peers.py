@@ -206,7 +206,10 @@ def _announcements_view(look: Look, *, as_json: bool) -> RenderableType:
         table.add_row(short_peer(row.peer), age, *map(str, counts), claims, *_stats_cells(row))
     answered = f"{counted(look.nodes, 'node')} of the DHT answered; {told_figures(rows, look)}"
     if not rows:
-        return Group("no peer has announced anything in the last two epochs", answered)
+        return Group(
+            "no peer has announced anything in the last two minutes: nodes do once they have trained a round",
+            answered,
+        )
     return Group(table, _ANNOUNCEMENT_LEGEND, answered)
 
 

@@ -135,9 +135,8 @@ def round_table(
         caption_justify="left",
     )
     for column in shown:
-        least = WRAPPED_WIDTH[REFUSED] if column.name == REFUSED else None
-        table.add_column(column.name, no_wrap=least is None, min_width=least)
-    table.add_column("", min_width=_width(MARKS, [marks(event) for event in events]))
+        _add_column(table, column.name, [column.name, *map(column.cell, events)])
+    _add_column(table, MARKS, [marks(event) for event in events])
     rows = max(1, room - told if with_legend else room)
     for event in events[-rows:]:
         table.add_row(*(column.cell(event) for column in shown), marks(event))
@@ -157,6 +156,14 @@ def columns_that_fit(
             break
         widths.pop(name, None)
     return tuple(column for column in columns if column.name in widths)
+
+
+def _add_column(table: Table, name: str, cells: Sequence[str]) -> None:
+    """As wide as `columns_that_fit` reckons with; only what is longer than that takes more lines."""
+    least = _width(name, cells)
+    table.add_column(
+        "" if name == MARKS else name, no_wrap=max(map(len, cells), default=0) <= least, min_width=least
+    )
 
 
 def _width(name: str, cells: Sequence[str]) -> int:

@@ -23,7 +23,7 @@ from node.ui.inspect.errors import InspectError
 from node.ui.inspect.replay import Replayed, replay, task_of
 from node.ui.inspect.rollout_list import advantage_cell, origin_cell
 from node.ui.inspect.stats import phase_seconds
-from node.ui.round_columns import format_refused
+from node.ui.round_columns import format_loss, format_refused
 from node.ui.run_view import new_console
 from swarm.visible_text import counted, one_line, plain_json
 
@@ -130,14 +130,15 @@ def _print(
 
 
 def _update_words(event: RoundEvent) -> str:
-    drawn = f"{event.trained_local} own groups and {event.trained_external} of peers, {event.missing_external} missing"
+    own = counted(event.trained_local, "own group")
+    drawn = f"{own} and {event.trained_external} of peers, {event.missing_external} missing"
     if event.diverged is not None:
         return f"update: undone ({event.diverged})"
     if event.loss is None:
         return "update: none, as no group had an advantage"
     figures = {"gradient norm": event.grad_norm, "entropy": event.entropy, "KL": event.kl}
     told = "".join(f", {name} {value:.4g}" for name, value in figures.items() if value is not None)
-    return f"update: {drawn}; loss {event.loss:+z.4f}{told}; policy version {event.policy_version} after it"
+    return f"update: {drawn}; loss {format_loss(event.loss)}{told}; policy version {event.policy_version} after it"
 
 
 def _cells(group: ReplayedGroup) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +52,33 @@ def test_a_round_keeps_its_rollouts_with_what_became_of_them(tmp_path: Path) -> 
         assert rollout.tokens >= len(rollout.text) and rollout.finish is Finish.STOP
     assert sum(event.phases.values()) <= event.seconds and set(event.phases) == set(PHASES)
     assert history.find(RolloutQuery(round=2)) == []
+
+
+class HearsAmidUpdates(HalfRight):
+    """Peers' groups come while it trains, as they do by the gossip's own thread."""
+
+    def __init__(self, hear: Callable[[], object]) -> None:
+        super().__init__()
+        self._hear = hear
+
+    def update(self, batch: Sequence[TrainGroup], spec: UpdateSpec = UpdateSpec()) -> UpdateReport:
+        self._hear()
+        return super().update(batch, spec)
+
+
+def test_what_waits_was_received_before(tmp_path: Path) -> None:
+    """Groups that come amid an update are of the next round: it counts them as received, and what it leaves waits."""
+    hub = MemoryHub(SWARM, lambda: 1000.0)
+    alice, bob = (node_of(tmp_path / peer[-4:], peer, hub.join(peer), external=1) for peer in (ALICE, BOB))
+    alice.round = bob.round = 1
+    play_round(alice)
+    alice.gossip.step()
+    bob.policy = HearsAmidUpdates(bob.gossip.step)
+    first = play_round(bob)
+    bob.round = 2
+    second = play_round(bob)
+    assert (first.received, first.trained_external, first.pool) == (0, 0, 0)
+    assert (second.received, second.trained_external, second.pool) == (2, 1, 1)
 
 
 class CutShort(HalfRight):

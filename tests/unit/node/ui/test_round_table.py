@@ -31,6 +31,13 @@ def test_a_round_is_one_line_and_the_newest_is_in_sight(width: int, height: int)
     assert all("own, " in line and "ext" in line for line in rows)
 
 
+@pytest.mark.parametrize("refused", [{}, {"stale": 2, "digest": 1}])
+def test_no_mark_is_cut_at_any_width(refused: dict[str, int]) -> None:
+    events = [replace(event, refused=refused) for event in ALONE]
+    for width in range(60, 160):
+        assert any("no peers heard" in line for line in drawn(events, width, 40)), width
+
+
 def test_a_wide_window_has_every_column_and_a_high_one_every_round_and_the_legend() -> None:
     assert columns_that_fit(ALONE, COLUMNS, 150) == COLUMNS
     names = [column.name for column in columns_that_fit(ALONE, COLUMNS, 80)]
