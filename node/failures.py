@@ -34,7 +34,7 @@ BROKEN_PIPE = 141  # as a shell tells of a process that SIGPIPE ended
 
 # errno -> what it means and what to do; `{file}` is what it was about.
 SYSTEM_ERRORS = {
-    errno.ENOSPC: "the disk is full ({file}): free some space",
+    errno.ENOSPC: "the disk is full ({file}): free some space, or remove files (df -h, df -i)",
     errno.EDQUOT: "the disk quota is used up ({file}): free some space",
     errno.EFBIG: "{file} may not grow any further: raise the limit on file sizes (ulimit -f)",
     errno.EROFS: "{file} lies on a read-only file system: choose another folder with --run-dir",
@@ -244,6 +244,8 @@ def _say(line: str) -> None:
 def _system_words(error: OSError) -> str:
     if error.errno == errno.ENOENT and error.filename is None and _is_adrift():
         return "the folder in which this command was started is gone: cd to one that is there"
+    if error.errno is None and str(error):
+        return str(error)  # of our own
     file = str(error.filename) if error.filename is not None else "while reading or writing"
     words = SYSTEM_ERRORS.get(error.errno or 0, "{file}: " + (error.strerror or str(error)))
     return words.replace("{file}", file)

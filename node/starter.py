@@ -16,7 +16,7 @@ import typer
 from node.config.packages import require_packages
 from node.config.schema import Config, ConfigError, parse_config
 from node.config.template import template_of
-from node.storage.run_folder import RunFolderError
+from node.storage.run_folder import RunFolderError, naming
 from node.ui.invocation import at_terminal, murmur
 from policies.tasks import EMBEDDED, asks_for_images, build_task
 from policies.tasks.task import TaskSpec
@@ -153,8 +153,9 @@ def _create(path: Path, text: str) -> None:
     """Writes the whole file or none; never over another one. Raises RunFolderError, OSError."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.write_text(text, encoding="utf-8")
-        os.link(draft, path)
+        with naming(path):
+            draft.write_text(text, encoding="utf-8")
+            os.link(draft, path)
     except FileExistsError:
         raise RunFolderError(f"{path} is there already: name another folder, or move it away") from None
     finally:

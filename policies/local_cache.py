@@ -13,8 +13,18 @@ logger = logging.getLogger(__name__)
 
 
 def default_cache() -> Path:
-    """`murmuration` in the user's cache folder, as the XDG base directory specification places it."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "murmuration"
+    """`murmuration` in the user's cache folder, as the XDG base directory specification places it.
+
+    Raises OSError for an account that has none.
+    """
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given) / "murmuration"
+    try:
+        return Path.home() / ".cache" / "murmuration"
+    except RuntimeError:  # an account without an entry, as containers have them
+        raise OSError(
+            "this account has no home folder: set HOME, or XDG_CACHE_HOME, to a folder that it may write"
+        ) from None
 
 
 def store_folder(folder: Path, write: Callable[[Path], object]) -> None:

@@ -48,10 +48,20 @@ class Settings(BaseModel):
         return schema
 
 
+def own_path(path: str) -> Path:
+    """With the home folder in place of `~`. Raises OSError where that of another user is meant, and there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise OSError(
+            f"{path} begins with a home folder that this machine does not know: write the path out"
+        ) from None
+
+
 def absolute_if_local(path: str) -> str:
     """The absolute path of a file or folder; names of hub repositories and packages pass through.
 
     A path that is there, or is written as only paths are (`./x`, `~/x`, `/x`), is a file's or folder's.
     """
-    local = Path(path).expanduser()
+    local = own_path(path)
     return str(local.absolute()) if path.startswith((".", "~", "/")) or local.exists() else path

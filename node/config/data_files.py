@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from node.config.data_manifest import described
+from policies.settings import own_path
 from policies.tasks.code_task import CODE_SOURCE, build_code_task, is_code
 from policies.tasks.data.hub import PREFIX
 from policies.tasks.data_task import DIGESTS, build_with_rows, is_data
@@ -44,8 +45,8 @@ def make_paths_absolute(tree: Mapping[str, Any], folder: Path) -> None:
 def absolute(path: str, folder: Path) -> str:
     """A data set of the hub stays as it is; one in a folder of this machine is a path like any."""
     if not path.startswith(PREFIX):
-        return str((folder / Path(path).expanduser()).absolute())
-    local = folder / Path(path.removeprefix(PREFIX)).expanduser()
+        return str((folder / own_path(path)).absolute())
+    local = folder / own_path(path.removeprefix(PREFIX))
     return f"{PREFIX}{local.absolute()}" if local.is_dir() else path
 
 

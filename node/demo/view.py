@@ -16,6 +16,7 @@ from node.baseline.equal_compute import transport_cpu_seconds
 from node.demo.gains import Gains
 from node.demo.status import NodeStatus
 from node.demo.waiting import waited_for, with_shares
+from node.storage.run_folder import write_atomic
 from node.ui.invocation import murmur
 from node.ui.round_columns import format_refused
 from node.ui.run_view import PLAIN_WIDTH, OutputStyle, Screen, sparkline
@@ -171,7 +172,7 @@ def draw_picture(statuses: Sequence[NodeStatus], gains: Gains, path: Path, pictu
     console.print(demo_table(statuses, str(path), PLAIN_WIDTH))
     console.out(closing_words(statuses, gains, path), highlight=False)
     drawn = console.export_svg(title="murmur demo")
-    picture.write_text(re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.S), encoding="utf-8")
+    write_atomic(picture, re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.S))
 
 
 def row(status: NodeStatus) -> dict[str, str]:

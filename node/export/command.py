@@ -148,6 +148,9 @@ def draft_of(folder: Path) -> Iterator[Path]:
         sync_tree(draft)
         draft.rename(folder)
         sync_folder(folder.absolute().parent)
+    except OSError as error:
+        error.filename = error.filename or str(folder)
+        raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

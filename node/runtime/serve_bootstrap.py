@@ -16,7 +16,7 @@ from node.config.roles import as_swarm_node, invite_in, manifest_of
 from node.config.schema import Config, ConfigError
 from node.config.sections.swarm import DhtConfig
 from node.rows.kept import keep_shared, sharing_notices
-from node.runtime.transports import build_transport, lan_notice, last_invite, on_last_ports
+from node.runtime.transports import NO_ADDRESS, build_transport, lan_notice, last_invite, on_last_ports
 from node.storage.claim import Undo
 from node.storage.log_file import bound_logs, log_to_file
 from node.storage.run_folder import Keeping, RunFolder, RunFolderError, write_atomic
@@ -59,8 +59,8 @@ class Bootstrap:
 def serve_bootstrap(asked: Bootstrap, *, as_json: bool) -> None:
     """Runs until SIGINT or SIGTERM. The invite is printed and kept in the run folder.
 
-    Raises ConfigError, IdentityError, InviteError, RunFolderError for a folder that served another swarm,
-    TransportDown when the daemon does not come up, and FolderLostError where the folder is taken away meanwhile.
+    Raises ConfigError, IdentityError, InviteError, RunFolderError for a folder that served another swarm, TransportDown
+    when the daemon does not come up or has no address, and FolderLostError where the folder is taken away meanwhile.
     """
     with _held(RunFolder(asked.run_dir)) as folder:
         last = last_invite(folder)
@@ -76,6 +76,8 @@ def serve_bootstrap(asked: Bootstrap, *, as_json: bool) -> None:
                 _wait_ready(transport)
             addresses = transport.status().addresses
             ways = tuple(dict.fromkeys((*addresses, *_dht(config).bootstrap)))[:MAX_BOOTSTRAP]
+            if not addresses:
+                raise TransportDown(NO_ADDRESS)
             invite = Invite(manifest_of(config), ways, folder.read_secret())
             folder.check_place()
             write_atomic(folder.path / INVITE, invite.encode() + "\n", mode=0o600)

@@ -13,7 +13,7 @@ from node.report.reports import Reports
 from node.runtime.audience import Audience
 from node.runtime.build import build_node
 from node.runtime.loop import Node, resume, run
-from node.runtime.transports import build_transport, lan_notice, last_invite, on_last_ports
+from node.runtime.transports import NO_ADDRESS, build_transport, lan_notice, last_invite, on_last_ports
 from node.storage.checkpoint import CheckpointError
 from node.storage.events import History, LifeEvent
 from node.storage.log_file import log_to_file
@@ -116,9 +116,11 @@ def _join(node: Node, transport: Transport, folder: RunFolder, view: RunView) ->
         transport.wait_ready(swarm.join_seconds)
         status = transport.status()
         alone = not (swarm.bootstrap or status.peers_seen)
-        invite = _keep_invite(node.config, status.addresses, folder) if alone else ""
+        invite = _keep_invite(node.config, status.addresses, folder) if alone and status.addresses else ""
         near = "; whoever comes on the local network is found" if swarm.lan else ""
         note = f"started swarm {name}; nobody else is heard of yet{near}" if alone else f"joined swarm {name}"
+        if alone and not status.addresses:
+            note = f"{note}; {NO_ADDRESS}"
     except TransportDown as error:
         note = f"{error}; going on alone until it answers"
     node.store.append(LifeEvent(node.round, "joined", note))

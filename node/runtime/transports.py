@@ -25,6 +25,10 @@ from swarm.wire.invite import Invite
 from swarm.wire.manifest import Manifest
 from swarm.wire.multiaddr import Address, parse_known
 
+NO_ADDRESS = (
+    "this machine has no address, so nobody can join through it: connect it to a network, or name an address in "
+    "swarm.announce"
+)
 # Rounds' worth of external groups in the pool at which fetching rests: more would only grow old.
 ENOUGH_ROUNDS = 8
 

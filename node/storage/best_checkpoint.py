@@ -12,6 +12,7 @@ from typing import Any
 from node.config.sections.checkpoint import BestBy
 from node.storage.checkpoint import round_of, sync_folder, sync_tree
 from node.storage.events import EvaluationEvent
+from node.storage.run_folder import naming
 
 EVALUATION = "evaluation.json"
 
@@ -30,7 +31,8 @@ def keep_if_best(checkpoint: Path, evaluation: EvaluationEvent, by: BestBy = "re
     draft = folder / f".draft-{final.name}"
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(checkpoint, draft, copy_function=_share)
-    (draft / EVALUATION).write_text(json.dumps({"by": by, **figures}) + "\n", encoding="utf-8")
+    with naming(draft / EVALUATION):
+        (draft / EVALUATION).write_text(json.dumps({"by": by, **figures}) + "\n", encoding="utf-8")
     sync_tree(draft)
     if final.exists():  # a round that a resumed run played again
         shutil.rmtree(final)

@@ -65,8 +65,9 @@ class Checkpoints:
             policy.save(draft / "policy")
             (draft / STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
             sync_tree(draft)
-        except OSError:
+        except OSError as error:
             shutil.rmtree(draft, ignore_errors=True)  # it takes room on what may be a full disk
+            error.filename = error.filename or str(final)
             raise
         except Exception as error:  # the formats' writers fail on a full disk in ways of their own
             room = shutil.disk_usage(self._folder).free / 1e6

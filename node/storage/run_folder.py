@@ -14,6 +14,7 @@ from pathlib import Path
 
 from node.config.reading import read_resolved, resolved_json
 from node.config.schema import Config
+from policies.settings import own_path
 from swarm.wire.identity import Identity
 
 LOCK = ".lock"
@@ -157,7 +158,7 @@ class RunFolder:
             return ""
 
     def identity(self, config: Config) -> Path:
-        return Path(config.identity).expanduser() if config.identity else self.path / "identity.key"
+        return own_path(config.identity) if config.identity else self.path / "identity.key"
 
     def create(self, config: Config, secret: bytes = b"") -> Config:
         """Makes the folder with the resolved config, and the secret of a private swarm if there is one.
@@ -334,12 +335,26 @@ def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
     """
     draft = path.with_name(f".{path.name}.draft")
     draft.unlink(missing_ok=True)  # one that a kill left may have another mode
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    with naming(path):
+        try:
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of writing `path` name it: a write on a full disk names no file, and nobody knows a draft."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def _number(path: Path) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ The PeerID of an Ed25519 key *contains* the public key, so whoever knows the nam
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -82,9 +83,9 @@ class Identity:
         except FileExistsError:
             return
         except OSError as error:
-            raise IdentityError(
-                f"cannot write the key file {path} ({error.strerror}): choose another path"
-            ) from error
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            way = "free some space (df -h, df -i)" if full else "choose another path"
+            raise IdentityError(f"cannot write the key file {path} ({error.strerror}): {way}") from error
         finally:
             partial.unlink(missing_ok=True)
 

@@ -73,7 +73,12 @@ class Invite:
             key = read_key(secret, "secret")
         except DecodeError as error:
             raise InviteError(_DAMAGED.format(error)) from error
-        return cls(Manifest.decode(raw), bootstrap, key)
+        invite = cls(Manifest.decode(raw), bootstrap, key)
+        if not bootstrap:  # who joined by it would found a swarm of the same name, and be alone there
+            raise InviteError(
+                "the invite names no peer to join through: whoever made it had no network then; ask for a new one"
+            )
+        return invite
 
 
 def check_bootstrap(text: str) -> Address:

@@ -18,8 +18,13 @@ from swarm.limits import MAX_ADDRESS, MAX_ADDRESSES
 from swarm.wire.identity import peer_bytes
 
 _FORM = re.compile(r"/(ip4|ip6|dns|dns4|dns6)/([^/]{1,100})/tcp/([0-9]{1,5})(?:/p2p/([^/]{1,64}))?", re.ASCII)
-_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", re.ASCII)
-
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*", re.ASCII)
+_EXAMPLES = {
+    "ip4": "/ip4/203.0.113.7/tcp/4001",
+    "ip6": "/ip6/2001:db8::7/tcp/4001",
+    "dns": "/dns/node.example.org/tcp/4001",
+}
 
 # IPv6 addresses that stand for an IPv4 one: compatible, mapped, NAT64 (two), 6to4 and Teredo.
 _TRANSLATED = tuple(
@@ -45,7 +50,7 @@ class Address:
             raise InviteError(f"{text[:MAX_ADDRESS]!r} is not of the form /ip4/HOST/tcp/PORT/p2p/PEER")
         family, host, port, peer = match.groups()
         if int(port) > 65535 or not _is_host(family, host):
-            raise InviteError(f"{text!r} has no valid {family} host and port")
+            raise InviteError(f"{text!r} has no valid {family} host and port, as {_EXAMPLES[family[:3]]} has")
         if peer is not None:
             try:
                 peer_bytes(peer)
@@ -118,8 +123,11 @@ def widest(addresses: Sequence[Address]) -> tuple[Address, ...]:
 
 
 def _is_host(family: str, host: str) -> bool:
+    """Whether both libp2p libraries read it too: what they cannot ends a dial, or the daemon, in errors of theirs."""
     if family.startswith("dns"):
         return _HOST_NAME.fullmatch(host) is not None
+    if "%" in host:  # an interface: each machine has its own names for those
+        return False
     try:
         return ipaddress.ip_address(host).version == int(family[-1])
     except ValueError:

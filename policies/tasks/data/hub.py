@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from policies.settings import own_path
 from policies.tasks.data.row import DataError, Row, row_of
 
 PREFIX = "hf:"
@@ -17,7 +18,7 @@ def hub_rows(name: str, wanted: Collection[str], subset: str, split: str, revisi
     Raises DataError for a revision that may move, and for what the library cannot find or read. The library (from
     version 4 on) runs no code of a data set's.
     """
-    local = not revision and Path(name).expanduser().is_dir()
+    local = not revision and own_path(name).is_dir()
     if not local and not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise DataError(
             f"{PREFIX}{name} needs revision = the 40 hex digits of a commit, as its page on the hub lists them: a "
@@ -33,7 +34,7 @@ def hub_rows(name: str, wanted: Collection[str], subset: str, split: str, revisi
 
     try:
         found = load_dataset(
-            str(Path(name).expanduser()) if local else name,
+            str(own_path(name)) if local else name,
             subset or None,
             split=split,
             revision=None if local else revision,

@@ -164,6 +164,16 @@ def test_cache_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert default_cache() == tmp_path / ".cache" / "murmuration"
 
 
+def test_an_account_without_a_home_folder_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(OSError, match="set HOME, or XDG_CACHE_HOME"):
+        default_cache()
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

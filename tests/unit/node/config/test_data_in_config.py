@@ -57,6 +57,10 @@ def test_a_path_is_seen_from_the_file_that_names_it(tmp_path: Path, monkeypatch:
     file.write_text(f'identity = "keys/mine.key"\n{CONFIG}')
     assert load_config("there/own.toml").identity == str(tmp_path / "there" / "keys" / "mine.key")
     assert load_config("tiny", ["identity=~/mine.key"]).identity == str(Path.home() / "mine.key")
+    with pytest.raises(
+        OSError, match=r"~nobody-here/mine\.key begins with a home folder .*: write the path out"
+    ):
+        load_config("tiny", ["identity=~nobody-here/mine.key"])
     assert load_config("tiny", ["identity=mine.key"]).identity == str(tmp_path / "mine.key")
     assert load_config("tiny").identity == ""
 

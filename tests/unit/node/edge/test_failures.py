@@ -44,6 +44,11 @@ def test_an_error_that_is_ours_is_kept_whole_in_a_file(
     assert "Traceback" in file.read_text() and "never so" in file.read_text()
 
 
+def test_words_of_our_own_are_told_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert failures.end_with(OSError("this account has no home folder: set HOME")) == 3
+    assert capsys.readouterr().err == "murmur: this account has no home folder: set HOME\n"
+
+
 @pytest.mark.parametrize(
     "error",
     [MemoryError(), sqlite3.OperationalError("database or disk is full"), OSError("odd"), OSError(999, "x")],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterator
@@ -25,6 +27,18 @@ SHIPPED = sorted(path.stem for path in PRESETS[-1].glob("*.toml"))
 def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
     monkeypatch.chdir(tmp_path)
     return lambda *words: murmur(monkeypatch, capsys, *words)
+
+
+def test_a_full_disk_names_the_file_and_leaves_nothing(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as a write does: without a name
+
+    monkeypatch.setattr(Path, "write_text", full)
+    done = told("init", "pond")
+    assert done.code == 3 and done.err.startswith(
+        "murmur: the disk is full (pond/murmur.toml): free some space"
+    ), done.err
+    assert list(Path("pond").iterdir()) == []
 
 
 def test_it_writes_a_config_that_run_takes_and_says_the_command(told: Any) -> None:

@@ -12,6 +12,7 @@ from node.arguments import bootstrap_asked
 from node.failures import exit_code
 from node.runtime import serve_bootstrap
 from node.storage.run_folder import FolderLostError, RunFolder
+from swarm.errors import TransportDown
 from swarm.transport.base import TransportStatus
 from swarm.wire.identity import Identity
 
@@ -107,6 +108,15 @@ def test_a_bootstrap_whose_folder_is_taken_away_ends_in_words(
     assert exit_code(told.value) == 3 and "\n" not in str(told.value)
     kept = RunFolder(tmp_path / "later").invite.exists()
     assert kept is (harm in (moved, replaced)), "what was moved keeps all of it"
+
+
+def test_a_bootstrap_without_a_network_invites_nobody(
+    served: Callable[[Callable[[Path], object]], Harmed], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Harmed, "status", lambda self: TransportStatus(True, (), 0, {}, ""))
+    with pytest.raises(TransportDown, match="no address, so nobody can join") as told:
+        served(lambda path: None)
+    assert exit_code(told.value) == 4 and not (tmp_path / "hub").exists()
 
 
 def test_a_bootstrap_whose_invite_alone_was_put_away_serves_on(

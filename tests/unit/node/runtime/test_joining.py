@@ -89,6 +89,15 @@ def test_the_first_of_a_swarm_says_so_and_how_others_join(
         assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"event": "founded", "invite": invite}
 
 
+def test_a_first_node_without_a_network_invites_nobody(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, config = RunFolder(tmp_path / "run"), config_of()
+    note = begin(folder, folder.create(config), Joining(TransportStatus(True, (), 0, {})))
+    assert note.startswith("started swarm") and "no address" in note and "swarm.announce" in note
+    assert "others join with" not in capsys.readouterr().out and not folder.invite.exists()
+
+
 def test_a_node_that_nobody_answers_goes_on_alone_and_says_why(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

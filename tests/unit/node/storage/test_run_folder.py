@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import closing
 from pathlib import Path
@@ -111,6 +112,19 @@ def test_lock_keeps_a_second_node_out_until_released(tmp_path: Path) -> None:
         folder.lock()
     holder.close()
     folder.lock().close()
+
+
+def test_a_full_disk_is_told_with_the_file_and_leaves_no_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        write_atomic(tmp_path / "file", "new")
+    assert raised.value.filename == str(tmp_path / "file")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_write_atomic_replaces_and_leaves_no_draft(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 
 import pytest
@@ -9,6 +11,7 @@ from announcing import MANIFEST
 
 from swarm.errors import TransportDown
 from swarm.network.ipc import DhtSettings
+from swarm.transport import listen_ports
 from swarm.transport.dht import DhtTransport
 from swarm.transport.listen_ports import refuse_taken_ports
 
@@ -59,6 +62,26 @@ def test_hosts_that_are_not_of_this_machine_are_named() -> None:
             refuse_taken_ports((f"/ip4/203.0.113.7/tcp/{port}",))
     with pytest.raises(TransportDown, match=r"/dns4/pond\.example/tcp/0: a name; give an address"):
         refuse_taken_ports(("/dns4/pond.example/tcp/0",))
+
+
+@pytest.mark.parametrize(
+    ("host", "number", "why"),
+    [
+        ("fe80::1", errno.EINVAL, "fe80::1 is good within one network alone; :: listens on all"),
+        ("::ffff:10.0.0.1", errno.EINVAL, r"no use for ::ffff:10\.0\.0\.1 .*; 0\.0\.0\.0 listens"),
+        ("::", errno.EAFNOSUPPORT, r"no use for :: .*; 0\.0\.0\.0 listens"),  # a system without IPv6
+    ],
+)
+def test_addresses_that_a_system_cannot_take_say_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, host: str, number: int, why: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(listen_ports, "_GRACE", 0.0)
+    monkeypatch.setattr(listen_ports.socket, "socket", refuse)
+    with pytest.raises(TransportDown, match=why):
+        refuse_taken_ports((f"/ip6/{host}/tcp/0",))
 
 
 def test_a_transport_on_a_taken_port_is_refused_at_once_and_starts_nothing() -> None:

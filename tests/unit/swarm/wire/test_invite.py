@@ -41,7 +41,7 @@ def test_an_invite_carries_everything() -> None:
         (f"/ip4/203.0.113.7/tcp/0/p2p/{PEER}", "needs a port"),
         (f"/ip4/203.0.113.7/tcp/70000/p2p/{PEER}", "host and port"),
         (f"/ip4/2001:db8::1/tcp/1/p2p/{PEER}", "host and port"),
-        (f"/dns4/exa mple.org/tcp/1/p2p/{PEER}", "host and port"),
+        (f"/dns4/exa mple.org/tcp/1/p2p/{PEER}", "host and port, as /dns/node.example.org/tcp/4001 has"),
         ("/ip4/203.0.113.7/tcp/1/p2p/12D3KooWbogus", "Ed25519"),
     ],
 )
@@ -77,6 +77,7 @@ def wrap(*values: object) -> str:
         (wrap(b"\xc1", [], b"", []), "manifest"),
         (wrap(RAW, [ADDRESS] * 9, b"", []), "bootstrap addresses"),
         (wrap(RAW, [7], b"", []), "bootstrap address"),
+        (wrap(RAW, [], b"", []), "no peer to join through: .*; ask for a new one"),
         (wrap(RAW, ["/ip4/1.2.3.4/tcp/1"], b"", []), "/p2p/"),
         (wrap(RAW, [ADDRESS], b"", [[128, b""]]), "extension 128, which this release does not know"),
     ],

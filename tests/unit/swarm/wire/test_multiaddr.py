@@ -86,6 +86,25 @@ def test_what_is_checked_is_what_is_dialled(text: str, literal: bool, everywhere
     assert (address.is_literal, address.is_global) == (literal, everywhere)
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "ip6/fe80::1%eth0",
+        "ip6/2606:4700::1%x",  # as good as global, and the daemon does not start with it
+        "ip6/::1%\x1b[31m",
+        "ip6/[::1]",
+        "dns/a..b",
+        "dns4/-",
+        "dns4/a-.org",
+        f"dns4/{'a' * 64}.org",
+    ],
+)
+def test_hosts_that_a_libp2p_library_cannot_read_are_refused(host: str) -> None:
+    with pytest.raises(InviteError, match=r"no valid (ip6|dns4?) host and port, as /(ip6|dns)/"):
+        Address.parse(f"/{host}/tcp/4001")
+    assert parse_known([f"/{host}/tcp/4001"]) == ()
+
+
 def test_names_are_looked_up_by_who_announces_them() -> None:
     named = [Address.parse(f"/{kind}/localhost/tcp/4001") for kind in ("dns", "dns4")]
     unknown = Address.parse("/dns4/nobody.invalid/tcp/4001")
