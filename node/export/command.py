@@ -149,7 +149,8 @@ def draft_of(folder: Path) -> Iterator[Path]:
         draft.rename(folder)
         sync_folder(folder.absolute().parent)
     except OSError as error:
-        error.filename = error.filename or str(folder)
+        if error.errno is not None:
+            error.filename = error.filename or str(folder)
         raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -67,7 +67,8 @@ class Checkpoints:
             sync_tree(draft)
         except OSError as error:
             shutil.rmtree(draft, ignore_errors=True)  # it takes room on what may be a full disk
-            error.filename = error.filename or str(final)
+            if error.errno is not None:
+                error.filename = error.filename or str(final)
             raise
         except Exception as error:  # the formats' writers fail on a full disk in ways of their own
             room = shutil.disk_usage(self._folder).free / 1e6

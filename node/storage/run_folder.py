@@ -353,7 +353,8 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        error.filename = str(path)
+        if error.errno is not None:  # one of our own words says what it means
+            error.filename = str(path)
         raise
 
 

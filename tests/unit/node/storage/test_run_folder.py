@@ -17,6 +17,7 @@ from node.storage.run_folder import (
     baseline_of,
     demo_pairs,
     latest_run_folder,
+    naming,
     nearest_run,
     new_run_folder,
     newest_run_folder,
@@ -125,6 +126,8 @@ def test_a_full_disk_is_told_with_the_file_and_leaves_no_draft(
         write_atomic(tmp_path / "file", "new")
     assert raised.value.filename == str(tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OSError, match="^our own words$"), naming(tmp_path / "file"):
+        raise OSError("our own words")
 
 
 def test_write_atomic_replaces_and_leaves_no_draft(tmp_path: Path) -> None:
