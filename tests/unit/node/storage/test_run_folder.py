@@ -126,7 +126,7 @@ def test_a_full_disk_is_told_with_the_file_and_leaves_no_draft(
         write_atomic(tmp_path / "file", "new")
     assert raised.value.filename == str(tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(OSError, match="^our own words$"), naming(tmp_path / "file"):
+    with pytest.raises(OSError, match=r"^our own words$"), naming(tmp_path / "file"):
         raise OSError("our own words")
 
 
