@@ -30,6 +30,8 @@ from policies.rollout import Problem
 from policies.tasks import Task, asks_for_images, build_task
 from swarm.visible_text import counted
 
+LEAST_NAME = 12  # characters of a task's name that its results keep beside them
+
 
 def evaluate(options: Options, patience: Patience, *, as_json: bool) -> int:
     """Judges and shows; returns the exit code, a signal's where one ended it early. `patience` tells of long waits.
@@ -169,15 +171,23 @@ def _keep(report: Report, subject: Contender) -> None:
     write_atomic(file, json.dumps(report.plain(), indent=2) + "\n")
 
 
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Table:
+    """A line a row where `width` has room for the figures and some of the task's name, which is then what gives way."""
+    needed = sum(max(map(len, cells)) + 3 for cells in list(zip(head, *rows, strict=True))[1:])
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    for name in head:
+        table.add_column(name, no_wrap=name != head[0] and needed + LEAST_NAME <= width)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
 def _show(report: Report, texts: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     console = new_console()
     if as_json:
         console.out(json.dumps(report.plain() | {"texts": list(texts)}), highlight=False)
         return
-    table = Table(*report.head(), box=box.SIMPLE_HEAD, padding=(0, 1))
-    for row in report.rows():
-        table.add_row(*row)
-    console.print(table)
+    console.print(_table(report.head(), report.rows(), console.width))
     starred = "  *: the interval excludes 0." if report.base else ""
     console.print(f"{report.rollouts} answers to each problem. {HOW}.{starred}")
     if not report.complete:

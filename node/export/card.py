@@ -28,7 +28,8 @@ def card_of(
     parts = [
         _metadata(name, adapter=adapter, base_id=base_id),
         f"# {name}",
-        f"{'An adapter for' if adapter else 'Trained from'} **{lineage.base}** by reinforcement learning in a node of "
+        f"{'An adapter for' if adapter else 'Trained from'} **{lineage.base}**{', trained' if adapter else ''} by "
+        "reinforcement learning in a node of "
         "murmuration. What its base may be used for holds for it too.",
         "## Use",
         f"```python\n{usage}\n```",

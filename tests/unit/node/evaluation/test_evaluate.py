@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 from trained_run import text_policy, tiny_llama, trained_run
 
 from node.config.reading import load_config
@@ -219,6 +220,18 @@ def test_what_was_answered_before_a_signal_counts_on_the_problems_that_both_answ
     assert whole.complete and not part.complete and len(part.groups) == 2
     report = report_of(("model", "base"), part, whole, 64, [1])
     assert not report.complete and {line.problems for line in report.lines} == {2}
+
+
+def test_a_long_task_name_gives_way_and_no_figure_does() -> None:
+    interval = "+0.300 [+0.100, +0.500]"
+    rows = [["rg:chain_sum@0.1.25-2#8e502ad7", "10", "pass@1", interval[1:], interval[1:], f"{interval} *"]]
+    console = Console(width=120)
+    with console.capture() as shown:
+        console.print(
+            command._table(["task", "problems", "metric", "start", "round 4", "difference"], rows, 120)
+        )
+    (line,) = [line for line in shown.get().splitlines() if "pass@1" in line]
+    assert f"{interval} *" in line and "rg:chain_sum" in line
 
 
 @pytest.mark.usefixtures("signals_heard")

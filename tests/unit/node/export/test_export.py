@@ -93,6 +93,7 @@ def test_the_card_tells_the_lineage_and_its_python_runs(merge: bool, tmp_path: P
         "`add@3`",
         f"| `{PEER}` | 2 | 25.0% |",
         "| this node | 6 | 75.0% |",
+        "Trained from **" if merge else "**, trained by reinforcement learning",
         "Be brief.",
         "End with the answer as a number",
     ):
