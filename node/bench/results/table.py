@@ -76,13 +76,28 @@ class Table:
 
     def _chosen(self, report: Report) -> list[Row]:
         facts = {key: report["machine"][key] for key in self.keys if key in report["machine"]}
-        rows = [facts | row for row in report["rows"]]
+        rows = [facts | row for row in (*report["rows"], *map(_check_row, report["checks"]))]
         mine = [row for row in rows if all(key in row for key in self.keys)]
         mine = [row for row in mine if all(row.get(key) == value for key, value in self.where.items())]
         if self.last and mine:
             end = max(row[self.last] for row in mine)
             mine = [row for row in mine if row[self.last] == end]
         return mine
+
+
+def _check_row(check: Row) -> Row:
+    """A check of a report as a row, whose key is `check`."""
+    low, high = check["band"]
+    words = [f"{name} {end:g}" for name, end in (("at least", low), ("at most", high)) if end is not None]
+    return {
+        "check": check["name"],
+        "paper": check["paper"],
+        "ours": check["ours"],
+        "ours_low": check["low"],
+        "ours_high": check["high"],
+        "bar": ", ".join(words),
+        "holds": "yes" if check["holds"] else "no",
+    }
 
 
 def source_of(options: str, report: Report) -> str:

@@ -41,6 +41,9 @@ _AGAINST = (
 )
 
 
+_BARS = (Column("measured", "ours"), Column("bar", "bar"), Column("holds", "holds"))
+
+
 def _by_case(benchmark: str, *cases: str, also: str = "") -> dict[str, str]:
     """A cell for each case, so that a table can be made piece by piece. `also`: options of all of them."""
     return {f"{benchmark}-{case}": f"{benchmark} {also}--case {case}" for case in cases}
@@ -65,6 +68,12 @@ def _population(name: str, rates: str) -> tuple[Table, ...]:
     chosen = Table(f"sapo-{name}-rates", commands, _SHARING, ("rate_of",), _RATES, where={"chosen": True})
     return (*tables, chosen)
 
+
+_ENGINE = _by_case(
+    "engine", "equal16", "longtail", "one_prompt_128", "long_prompt_64", also="--dtype bfloat16 "
+)
+_STEP = _by_case("step", "prompt57", "prompt256")
+_ROUND, _START = {"round": "round"}, {"start": "start"}
 
 TABLES = (
     *_population("specialists", "1.5e-4,3e-4,6e-4,1.2e-3"),
@@ -104,24 +113,36 @@ TABLES = (
         last="iteration",
     ),
     Table(
-        "engine",
-        _by_case(
-            "engine", "equal16", "longtail", "one_prompt_128", "long_prompt_64", also="--dtype bfloat16 "
+        "papers",
+        {name: name for name in ("brorl", "dars", "april", "branch")},
+        (
+            "policies/strategies",
+            "policies/text/engine",
+            "policies/diffusion",
+            "node/bench/strategies",
+            "node/bench/branch",
         ),
-        ("policies/text/engine", "node/bench/engine"),
-        ("case", "contender", "arithmetic"),
-        (Column("tokens a second", "tokens_per_s", 1), Column("over TRL", "over_trl", 1)),
+        ("check",),
+        (Column("the paper", "paper"), *_BARS),
     ),
     Table(
+        "engine",
+        _ENGINE,
+        ("policies/text/engine", "node/bench/engine"),
+        ("case", "contender", "arithmetic"),
+        (Column("tokens a second", "tokens_per_s", 1), Column("rollouts a second over TRL", "over_trl", 1)),
+    ),
+    Table("speed", {**_ENGINE, **_STEP, **_ROUND, **_START}, ("policies/text", "node"), ("check",), _BARS),
+    Table(
         "step",
-        _by_case("step", "prompt57", "prompt256"),
+        _STEP,
         ("policies/text", "node/bench/step"),
         ("case",),
         (Column("TRL, s", "trl_s", 1), Column("ours, s", "ours_s", 1), Column("ratio", "ratio", 1)),
     ),
     Table(
         "round",
-        {"round": "round"},
+        _ROUND,
         ("policies/text", "node/runtime", "node/bench/round"),
         ("prompts",),
         (
@@ -134,7 +155,7 @@ TABLES = (
     ),
     Table(
         "start",
-        {"start": "start"},
+        _START,
         ("policies/text", "node", "swarm/extras.py"),
         ("start",),
         (
