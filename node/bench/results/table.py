@@ -96,7 +96,7 @@ def _check_row(check: Row) -> Row:
         "ours_low": check["low"],
         "ours_high": check["high"],
         "bar": ", ".join(words),
-        "holds": "yes" if check["holds"] else "no",
+        "holds": ("yes" if check["holds"] else "no") if words else None,
     }
 
 

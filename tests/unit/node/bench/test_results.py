@@ -22,6 +22,7 @@ from node.bench.gossip.report import rows_of as gossip_rows
 from node.bench.gossip.swarm_plan import OURS, REFERENCE, SwarmPlan, SwarmRound
 from node.bench.kit.machine import code_commit
 from node.bench.kit.options import BenchError, BenchOptions
+from node.bench.kit.report import Check, Report
 from node.bench.kit.trained_node import HeldOutScore
 from node.bench.results.page import regenerate, replace_table
 from node.bench.results.table import Column, Table, source_of
@@ -269,8 +270,23 @@ def test_a_cell_holds_the_median_and_its_range(
 
 def test_a_table_of_several_reports_tells_them_apart_by_the_machine_s_facts() -> None:
     table = Table("t", {"a": "", "b": ""}, (), ("rounds", "arm"), (Column("r", "r", 0),))
-    reports = [{"machine": {"rounds": n}, "rows": [{"arm": "8/0", "r": n}, {"other": 1}]} for n in (200, 400)]
+    rows = {n: [{"arm": "8/0", "r": n}, {"other": 1}] for n in (200, 400)}
+    reports = [{"machine": {"rounds": n}, "rows": of_n, "checks": []} for n, of_n in rows.items()]
     assert table.render(reports).splitlines()[2:] == ["| 200 | 8/0 | 200 |", "| 400 | 8/0 | 400 |"]
+
+
+def test_a_table_of_checks_says_what_is_missed_and_nothing_where_there_is_no_bar() -> None:
+    checks = [
+        Check.of("fast", [1.0, 2.0, 3.0], paper="2.22", floor=2.5),
+        Check.of("small", [1.0], ceiling=2),
+        Check.of("ours", [5.0]),
+    ]
+    made = Report("branch", {}, [0], [{"arm": "sequential"}], checks).as_json()
+    assert BY_NAME["papers"].render([made]).splitlines()[2:] == [
+        "| fast | 2.22 | 2.00 (1.00-3.00) | at least 2.5 | no |",
+        "| small | - | 1.00 | at most 2 | yes |",
+        "| ours | - | 5.00 |  |  |",
+    ]
 
 
 def test_a_table_says_what_made_it() -> None:
