@@ -31,7 +31,7 @@ from policies.text.loading.model_folder import check_folder
 from policies.text.loading.model_path import check_there, is_gguf, resolve
 from policies.text.loading.quantised import four_bit_config, keep_gradients
 from policies.text.loading.sizes import check_sizes
-from policies.text.loading.weights import AnyModel, check_adapter
+from policies.text.loading.weights import AnyModel, check_adapter, load_adapter
 from policies.text.lora import lora_config
 from policies.text.settings import LoraSettings, ModelSettings
 
@@ -89,7 +89,11 @@ def _with_adapter(model: PreTrainedModel, folder: Path) -> AnyModel:
     with warnings.catch_warnings(), as_policy_error(f"cannot load the adapter {folder}", advice):
         _silence_peft()
         warnings.filterwarnings("error", "Found missing adapter keys")  # else they begin anew
-        return PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+        wrapped = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+        load_adapter(
+            wrapped, folder
+        )  # refuses layers that this model has no place for, which the library leaves out
+        return wrapped
 
 
 def _load_safetensors(

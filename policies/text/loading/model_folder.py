@@ -24,9 +24,7 @@ LFS_POINTER = b"version https://git-lfs"
 
 def check_folder(folder: Path) -> None:
     """Raises PolicyError, with what to do, for a folder that no text policy can start from."""
-    # Of a folder with an adapter beside a model, transformers would load the adapter's base, perhaps from the hub.
-    if not (folder / CONFIG).is_file() or (folder / ADAPTER).is_file():
-        raise PolicyError(_without_config(folder))
+    check_is_model(folder)
     _check_config(folder)
     _check_weights(folder)
     if not any(any(folder.glob(name)) for name in TOKENIZERS):
@@ -37,6 +35,13 @@ def check_folder(folder: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         if (folder / name).is_file():
             _read_json(folder / name)
+
+
+def check_is_model(folder: Path) -> None:
+    """Raises PolicyError, with what may be meant, for a folder of an adapter, of GGUF files or of folders."""
+    # Of a folder with an adapter beside a model, transformers would load the adapter's base, perhaps from the hub.
+    if not (folder / CONFIG).is_file() or (folder / ADAPTER).is_file():
+        raise PolicyError(_without_config(folder))
 
 
 def _without_config(folder: Path) -> str:

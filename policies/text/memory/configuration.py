@@ -11,6 +11,7 @@ from transformers import AutoConfig
 from policies.install_hints import install_extras
 from policies.policy import PolicyError
 from policies.text.loading.library_errors import as_policy_error, hub_fault
+from policies.text.loading.model_folder import check_is_model
 from policies.text.loading.model_path import resolve
 from policies.text.loading.sizes import check_sizes
 from policies.text.settings import ModelSettings
@@ -25,6 +26,8 @@ def read_configuration(settings: ModelSettings) -> Any:
             raise PolicyError(f"reading a .gguf file needs the gguf package: {install_extras('gguf')}")
         file = Path(path)
         path, named = str(file.parent), {"gguf_file": file.name}
+    elif Path(path).is_dir():
+        check_is_model(Path(path))
     with as_policy_error(
         f"cannot read the configuration of {settings.path}", "", lambda e: hub_fault(path, e)
     ):

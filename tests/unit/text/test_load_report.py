@@ -31,6 +31,7 @@ from policies.policy import PolicyError
 from policies.text.export.gguf_file import write_gguf
 from policies.text.loading.gguf import load_gguf
 from policies.text.loading.weights import load_weights
+from policies.text.memory.configuration import read_configuration
 from policies.text.model import load
 from policies.text.settings import LoraSettings, ModelSettings
 
@@ -107,6 +108,24 @@ def test_an_adapter_to_train_on_from(folder: Path, tmp_path: Path) -> None:
     damaged(tmp_path / "adapter")
     with pytest.raises(PolicyError, match=r"adapter.*belongs to another model, or is damaged"):
         load(settings, CPU)
+
+
+def test_an_adapter_of_a_deeper_model(folder: Path, tmp_path: Path) -> None:
+    """The library leaves out what it has no place for, and trains on with the rest."""
+    model, _ = load(ModelSettings(path=str(folder), lora=LoraSettings(rank=2)), CPU)
+    model.save_pretrained(tmp_path / "adapter")
+    [file] = (tmp_path / "adapter").glob("*.safetensors")
+    weights = load_file(file)
+    weights |= {name.replace("layers.1.", "layers.2."): weights[name].clone() for name in weights}
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(PolicyError, match=r"other layers: .*layers\.2\..*belongs to another model"):
+        load(ModelSettings(path=str(folder), adapter=str(tmp_path / "adapter")), CPU)
+
+
+def test_an_adapter_given_as_the_model_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(PolicyError, match=r"it is an adapter, not a model\. Set model\.path to its base"):
+        read_configuration(ModelSettings(path=str(tmp_path)))
 
 
 def test_a_gguf_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
