@@ -34,10 +34,7 @@ def test_the_most_helpful_peer_comes_first_with_its_share_and_the_rewards_around
     )
     assert alice.share == 3 / 20
     assert alice.reward_before == pytest.approx(0.25) and alice.reward_after == pytest.approx(0.5)
-    assert alice.words == (
-        "3 of its groups were in 2 updates (15% of all groups), and its right answers pull +0.50 the way "
-        "the own ones do"
-    )
+    assert alice.words == "3 of its groups were in 2 updates (15% of all groups), useful +0.50"
     assert (carol.peer, carol.trained_on, carol.reward_after) == ("carol", 0, None)
     assert bob.peer == "bob" and bob.reward_before == pytest.approx(0.3)  # round 4 has no next one
     early = influences(History(tmp_path / "events"), until=1)
