@@ -113,7 +113,7 @@ def test_it_is_refused_in_one_line_and_leaves_nothing(
     saved = tmp_path / "kept" / "checkpoints" / "round-00000003"
     saved.mkdir()
     (saved / "state.json").write_text("{}")
-    RunFolder(tmp_path / "alone").create(load_config("smollm2"))
+    RunFolder(tmp_path / "alone").create(load_config("brorl"))
     before = sorted(tmp_path.rglob("*"))
     given = {"INVITE": invite(), "OTHER": invite("lake")}
     told = murmur(monkeypatch, capsys, *[given.get(word, word) for word in arguments])
@@ -125,11 +125,11 @@ def test_it_is_refused_in_one_line_and_leaves_nothing(
 def test_a_role_is_laid_over_the_config_before_it_is_checked() -> None:
     from node.arguments import join_config, silo_config
 
-    joined, _ = join_config([invite()], "smollm2", ["sampler.external=3"], None)
+    joined, _ = join_config([invite()], "brorl", ["sampler.external=3"], None)
     assert joined.sampler.external == 3  # a preset without a swarm, which alone would be refused
-    asked, _ = join_config([invite()], "smollm2", ["sampler.external=0"], None)
+    asked, _ = join_config([invite()], "brorl", ["sampler.external=0"], None)
     assert asked.sampler.external == 0  # as asked: it gives and takes nothing
-    half, _ = join_config([invite()], "smollm2", [], None)
+    half, _ = join_config([invite()], "brorl", [], None)
     assert half.sampler.external > 0
-    alone = silo_config("smollm2", ["sampler.external=3"], 7)
+    alone = silo_config("brorl", ["sampler.external=3"], 7)
     assert (alone.sampler.external, alone.rounds, alone.swarm.type) == (0, 7, "silo")
