@@ -75,6 +75,8 @@ _ENGINE = _by_case(
 _STEP = _by_case("step", "prompt57", "prompt256")
 _ROUND, _START = {"round": "round"}, {"start": "start"}
 
+_ARENA = ("swarm/admission", "swarm/sampling", "node/runtime", "policies", "node/bench/arena")
+
 TABLES = (
     *_population("specialists", "1.5e-4,3e-4,6e-4,1.2e-3"),
     *_population("alike", "3e-4,6e-4"),
@@ -215,9 +217,22 @@ TABLES = (
         ),
     ),
     Table(
+        "arena-calm",
+        {"arena-calm": "arena --first-seed 10 --attack stale --dir results/arena"},
+        _ARENA,
+        ("attack", "defence"),
+        (
+            Column("seeds", "seeds", 0),
+            Column("held-out reward", "held_out"),
+            Column("lost", "lost", 3, signed=True),
+            Column("kB fetched", "kB_fetched", 1),
+            Column("CPU s", "cpu_s", 1),
+        ),
+    ),
+    Table(
         "arena",
-        {"arena": "arena --first-seed 10 --dir results/arena"},
-        ("swarm/admission", "swarm/sampling", "node/runtime", "policies", "node/bench/arena"),
+        {"arena": "arena --first-seed 10 --seeds 1 --dir results/arena"},
+        _ARENA,
         ("attack", "defence"),
         (
             Column("seeds", "seeds", 0),
