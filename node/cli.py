@@ -92,7 +92,7 @@ def demo(
         Literal["embedded", "digits"],
         typer.Option(help="What its nodes train: a small language model, or one that draws digits."),
     ] = "embedded",
-    nodes: Annotated[int, typer.Option(min=2, max=64, help="Swarm nodes; each gets a silo baseline.")] = 3,
+    nodes: Annotated[int, typer.Option(metavar="N", min=2, max=64, help="Nodes beside a baseline each.")] = 3,
     overrides: SetOption = [],
     rounds: RoundsOption = None,
     run_dir: RunDirOption = None,
@@ -262,7 +262,9 @@ def bootstrap(
 def peers(
     place: Annotated[str | None, typer.Argument(metavar="INVITE|RUN", help=PLACE, show_default=False)] = None,
     run_dir: Annotated[Path | None, typer.Option(help="A run's folder, as RUN.")] = None,
-    last: Annotated[int | None, typer.Option(min=1, help="Only the newest rounds, so many.")] = None,
+    last: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of the newest N rounds alone.")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
     allow: Annotated[str | None, typer.Option(help="A peer that counts as known from now on.")] = None,
     deny: Annotated[str | None, typer.Option(help="A peer that nothing is taken from any more.")] = None,
@@ -285,7 +287,7 @@ def dashboard(
     run_folder: Annotated[
         Path | None, typer.Argument(help="Folder of the run. Default: the newest under runs/.")
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of this machine; 0: a free one.")] = 0,
+    port: Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="0: one that is free.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """A web page on a run, going on or ended, for this machine alone. Serves until Ctrl-C."""

@@ -37,12 +37,12 @@ from swarm.transport.base import TransportStatus
 from swarm.wire.invite import Invite
 from swarm.wire.multiaddr import Address
 
-GIB = 2**30
-# The embedded policy peaks at 0.9 GiB in one process; a 135M policy with LoRA at 4-9 GiB.
-WANTED_MEMORY = 2 * GIB
-WANTED_DISK = 2 * GIB
+GB = 10**9
+# The embedded policy peaks at 1 GB in one process; a 135M policy with LoRA at 4-9 GB.
+WANTED_MEMORY = 2 * GB
+WANTED_DISK = 2 * GB
 LARGE_PRESETS = ("sd3", "flux")
-REWARD_MODEL = 4 * GIB  # PickScore in float32
+REWARD_MODEL = 4 * GB  # PickScore in float32
 LARGER_GPU = "it takes a machine with such a GPU, or less of it by a smaller policy.source.height and width"
 
 State = Literal["ok", "warning", "failure"]
@@ -122,7 +122,7 @@ def check_torch() -> Finding:
 
         if torch.cuda.is_available():
             free, total = torch.cuda.mem_get_info()
-            memory = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free"
+            memory = f"{free / GB:.1f} of {total / GB:.1f} GB free"
             return Finding("device", "ok", f"torch {version}, {torch.cuda.get_device_name()}, {memory}")
         if torch.backends.mps.is_available():
             return Finding("device", "ok", f"torch {version}, Apple GPU")
@@ -134,7 +134,7 @@ def check_torch() -> Finding:
 
 def check_memory() -> Finding:
     free = psutil.virtual_memory().available
-    fact = f"{free / GIB:.1f} GiB free"
+    fact = f"{free / GB:.1f} GB free"
     if free >= WANTED_MEMORY:
         return Finding("memory", "ok", fact)
     return Finding(
@@ -144,7 +144,7 @@ def check_memory() -> Finding:
 
 def check_disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free
-    fact = f"{free / GIB:.1f} GiB free here"
+    fact = f"{free / GB:.1f} GB free here"
     if free >= WANTED_DISK:
         return Finding("disk", "ok", fact)
     return Finding(
@@ -191,8 +191,8 @@ def check_addresses() -> Finding:
     return Finding(
         "network",
         "ok",
-        f"{families}; private addresses only, so a router or NAT lies between this machine and strangers",
-        f"{murmur('doctor', 'INVITE')} asks peers whether they can dial it; in one LAN nothing needs to be done",
+        f"{families}; private addresses only: peers in the same network reach it, others through a router or NAT",
+        f"{murmur('doctor', 'INVITE')} asks peers of a swarm whether they can dial this machine",
     )
 
 
@@ -247,14 +247,14 @@ def check_reach(visit: Visit) -> Finding:
     status = visit.status()
     ports = ", ".join(sorted({str(Address.parse(a).port) for a in status.addresses}))
     if status.reach is Reachability.OPEN:
-        return Finding("reach", "ok", f"peers can dial this machine (tried port {ports})")
+        return Finding("reach", "ok", f"the peers that were asked can dial this machine (tried port {ports})")
     if status.reach is Reachability.UNKNOWN:
         fix = "try again with an invite that names more bootstraps"
         return Finding("reach", "warning", "no peer of the swarm was free to look", fix)
     return Finding(
         "reach",
         "warning",
-        f"peers cannot dial this machine (tried port {ports}): bodies go through mirrors, which works",
+        f"the peers that were asked cannot dial this machine (tried port {ports}): bodies go through mirrors, which works",
         "for direct exchange forward a TCP port to this machine and set swarm.listen to it and swarm.announce "
         "to the public address; to have mirrors at once set swarm.client_mode = true",
     )
@@ -271,23 +271,20 @@ def check_extras() -> Finding:
 
 
 def check_diffusion() -> Finding:
-    """Whether the presets for large diffusion models could run here, beside the reward model."""
+    """Which diffusion presets could run here, the large ones beside the reward model."""
     from node.config.reading import load_config
 
     present = _gpu_memory()
-    found = {preset: _pipeline_plan(load_config(preset), present) for preset in LARGE_PRESETS}
-    facts = [
-        f"{preset} {'can run here' if fit.fits else 'cannot run here'}: it {fit.words}"
-        for preset, fit in found.items()
-        if fit is not None
-    ]
-    fact = "; ".join([*facts, _gpu_words(present)])
-    if all(fit.fits for fit in found.values() if fit is not None):
-        return Finding("diffusion", "ok", fact)
-    first = "" if importlib.util.find_spec("diffusers") else f" after {install_extras('diffusion')}"
-    return Finding(
-        "diffusion", "warning", fact, f"{LARGER_GPU}; the digits preset draws on any machine{first}"
-    )
+    plans = {preset: _pipeline_plan(load_config(preset), present) for preset in LARGE_PRESETS}
+    able = ["digits", *(preset for preset, plan in plans.items() if plan is None or plan.fits)]
+    unable = {preset: plan for preset, plan in plans.items() if plan is not None and not plan.fits}
+    fact = f"{' and '.join(able)} can run here"
+    fixes = [] if importlib.util.find_spec("diffusers") else [install_extras("diffusion")]
+    if unable:
+        needs = " and ".join(f"{preset} ({plan.total / GB:.0f} GB)" for preset, plan in unable.items())
+        fact += f"; {needs} cannot: {_gpu_words(present)}"
+        fixes.insert(0, f"{murmur('doctor', '--config', next(iter(unable)))} lists what takes it")
+    return Finding("diffusion", "ok", fact, "; ".join(fixes) if len(able) > 1 else "".join(fixes[:1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +292,7 @@ class PipelinePlan:
     """What a large diffusion model needs of a GPU, and whether one of this size has it."""
 
     words: str
+    total: int  # bytes, with the reward model's
     fits: bool
 
 
@@ -308,8 +306,9 @@ def _pipeline_plan(config: Config, present: int) -> PipelinePlan | None:
     if not isinstance(policy, DiffusionPolicyConfig) or not isinstance(policy.source, PipelineSettings):
         return None
     wanted = memory_estimate(policy.source, policy.trainer.rows)
-    words = f"needs {wanted} of a GPU's memory, and {REWARD_MODEL / GIB:.0f} GiB more for the reward model"
-    return PipelinePlan(words, wanted.device + REWARD_MODEL <= present)
+    words = f"needs {wanted} of a GPU's memory, and {REWARD_MODEL / GB:.0f} GB more for the reward model"
+    total = wanted.device + REWARD_MODEL
+    return PipelinePlan(words, total, total <= present)
 
 
 def _gpu_memory() -> int:
@@ -322,9 +321,7 @@ def _gpu_memory() -> int:
 
 
 def _gpu_words(present: int) -> str:
-    return (
-        f"this machine's GPU has {present / GIB:.0f} GiB" if present else "this machine has no GPU for that"
-    )
+    return f"this machine's GPU has {present / GB:.0f} GB" if present else "this machine has no GPU for that"
 
 
 def check_plan(config: Config) -> Finding:

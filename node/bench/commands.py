@@ -20,8 +20,12 @@ bench_app = typer.Typer(
 ModelOption = Annotated[
     str | None, typer.Option("--model", help="Hub id, folder or GGUF file in place of the benchmark's own.")
 ]
-SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Repeats, each from its own seed.")]
-FirstSeedOption = Annotated[int, typer.Option("--first-seed", min=0, help="Seed of the first repeat.")]
+SeedsOption = Annotated[
+    int | None, typer.Option("--seeds", metavar="K", min=1, help="Repeats, each from its own seed.")
+]
+FirstSeedOption = Annotated[
+    int, typer.Option("--first-seed", metavar="N", min=0, help="Seed of the first repeat.")
+]
 CasesOption = Annotated[
     list[str], typer.Option("--case", metavar="NAME", help="Only this case; may be repeated.")
 ]
@@ -31,7 +35,9 @@ ArmsOption = Annotated[
         "--case", metavar="NAME", help="Only this arm, and what it is compared with; may be repeated."
     ),
 ]
-RoundsOption = Annotated[int | None, typer.Option("--rounds", min=1, help="Iterations of each arm.")]
+RoundsOption = Annotated[
+    int | None, typer.Option("--rounds", metavar="N", min=1, help="Iterations of each arm.")
+]
 PlotOption = Annotated[Path | None, typer.Option("--plot", help="Write the curves to this SVG file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
 
@@ -45,7 +51,9 @@ def arena(
     malicious: Annotated[
         float | None, typer.Option("--malicious", help="Hostile share of the nodes; 0.25 by default.")
     ] = None,
-    nodes: Annotated[int | None, typer.Option("--nodes", min=1, help="Nodes; 4 by default.")] = None,
+    nodes: Annotated[
+        int | None, typer.Option("--nodes", metavar="N", min=1, help="Nodes; 4 by default.")
+    ] = None,
     seeds: SeedsOption = None,
     first_seed: FirstSeedOption = 0,
     rounds: RoundsOption = None,
@@ -53,7 +61,7 @@ def arena(
         Path | None, typer.Option("--dir", help="Keep finished cells here, and go on from them.")
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, help="Cells at a time; by default one a core.")
+        int | None, typer.Option("--jobs", metavar="N", min=1, help="Cells at a time; by default one a core.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -81,7 +89,8 @@ def april(model: ModelOption = None, seeds: SeedsOption = None, as_json: JsonOpt
 def attacks(
     cases: CasesOption = [],
     seconds: Annotated[
-        float | None, typer.Option("--seconds", min=31, help="How long each attack lasts; 90 by default.")
+        float | None,
+        typer.Option("--seconds", metavar="S", min=31, help="How long each attack lasts; 90 by default."),
     ] = None,
     seeds: SeedsOption = None,
     as_json: JsonOption = False,

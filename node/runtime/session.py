@@ -143,7 +143,7 @@ def _report_start(node: Node, view: RunView, *, resumed: bool, again: int) -> No
         unsaved = f", and plays {counted(again, 'unsaved round')} again" if again else ""
         note = f"resumed after round {node.round}{unsaved}"
     else:
-        note = f"started: {node.policy.fingerprint}, on {_names_of(node.config)}"
+        note = f"started with policy {node.policy.fingerprint}, on {_names_of(node.config)}"
     what = "resumed" if resumed else "started"
     node.store.append(LifeEvent(node.round, what, note, {"peer": node.verifier.peer}))
     view.say(note)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from policies.diffusion.pipeline.settings import ATTENTION, PipelineSettings
 from policies.policy import PolicyError
 
-GIB = 2**30
+GB = 10**9
 BYTES = {"float32": 4, "bfloat16": 2}
 # Values alive at once per pixel while AutoencoderKL decodes: three maps of 256 channels at full size. Counted by a
 # dispatch mode over its decode at 64 and 96 pixels a side (encoding: 643).
 DECODED_VALUES = 768
 # What the libraries themselves take of an accelerator: its context and workspaces.
-OVERHEAD = GIB
+OVERHEAD = 2**30
 # An adapter's weight, gradient and AdamW's two averages, all float32.
 ADAPTER_BYTES = 16
 
@@ -118,8 +118,8 @@ class MemoryEstimate:
             else "text encoders while prompts are read": self.text_encoders,
             "decoding": self.decoding,
         }
-        listed = ", ".join(f"{name} {size / GIB:.1f}" for name, size in parts.items())
-        return f"about {self.device / GIB:.0f} GiB ({listed})"
+        listed = ", ".join(f"{name} {size / GB:.1f}" for name, size in parts.items())
+        return f"about {self.device / GB:.0f} GB ({listed})"
 
 
 def memory_estimate(settings: PipelineSettings, micro_batch: int = 1) -> MemoryEstimate:

@@ -75,26 +75,24 @@ def test_it_draws_learns_from_own_and_foreign_images_and_goes_on_from_a_checkpoi
 
 
 @pytest.mark.parametrize(
-    ("gpu", "sd3", "flux", "has"),
+    ("gpu", "able", "rest"),
     [
-        (0, "cannot run here", "cannot run here", "this machine has no GPU for that"),
-        (20, "cannot run here", "cannot run here", "this machine's GPU has 20 GiB"),
-        (24, "can run here", "cannot run here", "this machine's GPU has 24 GiB"),
-        (80, "can run here", "can run here", "this machine's GPU has 80 GiB"),
+        (0, "digits", "sd3 (22 GB) and flux (40 GB) cannot: this machine has no GPU for that"),
+        (20, "digits", "sd3 (22 GB) and flux (40 GB) cannot: this machine's GPU has 20 GB"),
+        (25, "digits and sd3", "flux (40 GB) cannot: this machine's GPU has 25 GB"),
+        (85, "digits and sd3 and flux", ""),
     ],
 )
-def test_doctor_says_which_large_presets_this_machine_can_run(
-    gpu: int, sd3: str, flux: str, has: str, monkeypatch: pytest.MonkeyPatch
+def test_doctor_says_which_diffusion_presets_this_machine_can_run(
+    gpu: int, able: str, rest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "_gpu_memory", lambda: gpu * doctor.GIB)
+    monkeypatch.setattr(doctor, "_gpu_memory", lambda: gpu * doctor.GB)
     finding = doctor.check_diffusion()
-    assert f"sd3 {sd3}: it needs about 17 GiB (network 4.6" in finding.fact
-    assert f"flux {flux}: it needs about 33 GiB (network 22.2" in finding.fact
-    assert finding.fact.endswith(f"; {has}") and "4 GiB more for the reward model" in finding.fact
-    assert finding.state == ("ok" if flux == "can run here" else "warning")
+    assert (finding.state, finding.fact) == ("ok", "; ".join(filter(None, [f"{able} can run here", rest])))
+    assert ("lists what takes it" in finding.fix) is bool(rest)
     plan = doctor.check_plan(load_config("sd3"))
-    assert (plan.state, plan.fact.endswith(has)) == ("ok" if sd3 == "can run here" else "failure", True)
-    assert bool(plan.fix) is (sd3 != "can run here")
+    assert plan.fact.startswith("it needs about 18 GB (network 4.9")
+    assert (plan.state, bool(plan.fix)) == (("ok", False) if "sd3" in able else ("failure", True))
 
 
 def test_doctor_plans_no_pipeline_of_unknown_shape_and_says_so(config: Config) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from click import Command
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from node.cli import app
@@ -16,3 +20,16 @@ def test_the_version_is_printed_alone() -> None:
 def test_a_bare_command_shows_its_verbs() -> None:
     told = CliRunner().invoke(app, [])
     assert "demo" in told.stdout + told.stderr and "bootstrap" in told.stdout + told.stderr
+
+
+def test_no_help_calls_a_number_an_int_range() -> None:
+    for words in _verbs(get_command(app)):
+        told = CliRunner().invoke(app, [*words, "--help"])
+        assert told.exit_code == 0 and "range>" not in told.stdout.lower(), words
+
+
+def _verbs(command: Command) -> Iterator[list[str]]:
+    """The words of each command of the tree below `command`."""
+    yield []
+    for name, below in getattr(command, "commands", {}).items():
+        yield from ([name, *words] for words in _verbs(below))
