@@ -254,7 +254,8 @@ def check_reach(visit: Visit) -> Finding:
     return Finding(
         "reach",
         "warning",
-        f"the peers that were asked cannot dial this machine (tried port {ports}): bodies go through mirrors, which works",
+        f"the peers that were asked cannot dial this machine (tried port {ports}): bodies go through mirrors, "
+        "which works",
         "for direct exchange forward a TCP port to this machine and set swarm.listen to it and swarm.announce "
         "to the public address; to have mirrors at once set swarm.client_mode = true",
     )
