@@ -1,8 +1,9 @@
-"""Ctrl-C, SIGTERM and SIGHUP at any second: one line on what was saved and how to go on, then the end.
+"""Ctrl-C, SIGTERM and their like at any second: one line on what was saved and how to go on, then the end.
 
 Three ways to meet them follow one another in a command. While it starts and loads, the process ends at once: an
 exception raised amid the imports of large libraries ends in other errors than its own. A run then asks for the end of
-its round (`RunView`). Other commands get KeyboardInterrupt, so that they close what they opened.
+its round (`RunView`). Other commands get KeyboardInterrupt, so that they close what they opened. Ctrl-\\ ends all of
+them at once, and so does the kernel's word that no processor time is left.
 """
 
 from __future__ import annotations
@@ -11,13 +12,21 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "a closed terminal"}
+# Schedulers announce the end of a job's time by SIGUSR1 or SIGUSR2.
+ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+AT_ONCE = (signal.SIGQUIT, signal.SIGXCPU)
+NUMBERS = (*ASKING, *AT_ONCE)
+NAMES = {
+    signal.SIGINT: "Ctrl-C",
+    signal.SIGHUP: "a closed terminal",
+    signal.SIGQUIT: "Ctrl-\\",
+    signal.SIGXCPU: "the limit on its processor time (ulimit -t)",
+}
 
 _advice: list[Callable[[], str]] = []  # what was saved and how to go on
 _to_terminal: list[bytes] = []  # before the last line
@@ -35,7 +44,7 @@ class Stopped(KeyboardInterrupt):
 
 def end_at_once() -> None:
     """From now on a signal ends the process with one line, wherever it is."""
-    _handle(lambda number, _: leave(number))
+    _handle(lambda number, _: leave(number), NUMBERS)
 
 
 def raise_stopped() -> None:
@@ -57,7 +66,7 @@ def held() -> Iterator[None]:
         return
     came: list[int] = []
     before = {number: signal.getsignal(number) for number in NUMBERS}
-    _handle(lambda number, _: came.append(number))
+    _handle(lambda number, _: came.append(number), NUMBERS)
     try:
         yield
     finally:
@@ -97,7 +106,7 @@ def cause(number: int) -> str:
 
 def name_of(number: int) -> str:
     """What a person calls a signal."""
-    return NAMES.get(signal.Signals(number), f"signal {number}")
+    return NAMES.get(signal.Signals(number), signal.Signals(number).name)
 
 
 def stopping(number: int, how: str) -> str:
@@ -161,8 +170,10 @@ def _raise(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def _handle(handler: Callable[[int, FrameType | None], Any]) -> None:
-    for number in NUMBERS:
+def _handle(
+    handler: Callable[[int, FrameType | None], Any], numbers: Sequence[signal.Signals] = ASKING
+) -> None:
+    for number in numbers:
         if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
             continue  # nohup
         signal.signal(number, handler)

@@ -33,7 +33,7 @@ def said_until(process: subprocess.Popen[str], words: str) -> str:
     return seen
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_signal_while_loading_is_one_line_and_leaves_nothing(
     tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -71,6 +71,16 @@ def test_a_second_process_in_a_run_folder_is_refused_and_the_first_goes_on(tmp_p
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0 and "stopped and saved after round" in output
+
+
+def test_ctrl_backslash_ends_at_once_and_says_what_is_saved(tmp_path: Path) -> None:
+    process = start(*RUN, cwd=tmp_path)
+    wait_for_round(tmp_path / "run", 2)
+    process.send_signal(signal.SIGQUIT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGQUIT
+    assert "stopped by Ctrl-\\; saved is round" in in_words(output)
+    assert (tmp_path / "run" / "ended.txt").read_text() == "stopped by Ctrl-\\\n"
 
 
 def test_sigterm_saves_as_ctrl_c_does(tmp_path: Path) -> None:

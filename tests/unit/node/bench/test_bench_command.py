@@ -93,7 +93,7 @@ def test_ctrl_c_reports_what_was_measured(
 
 
 @pytest.mark.usefixtures("signals_heard")
-@pytest.mark.parametrize("number", interrupts.NUMBERS)
+@pytest.mark.parametrize("number", interrupts.ASKING)
 def test_a_signal_ends_a_benchmark_with_what_it_has(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

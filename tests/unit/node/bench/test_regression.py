@@ -159,7 +159,7 @@ def test_what_is_shipped_was_measured_and_says_where(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("signals_heard")
-@pytest.mark.parametrize("number", interrupts.NUMBERS)
+@pytest.mark.parametrize("number", interrupts.ASKING)
 def test_a_signal_compares_the_runs_that_are_complete_and_updates_nothing(
     number: signal.Signals,
     tmp_path: Path,

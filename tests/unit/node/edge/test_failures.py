@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -125,6 +126,23 @@ def test_ctrl_c_anywhere_is_one_line(
     monkeypatch.setattr("node.ui.peers.show_peers", lambda *a, **k: interrupted())
     told = murmur(monkeypatch, capsys, "peers", "--run-dir", "x")
     assert (told.code, told.err) == (128 + 2, "murmur: stopped by Ctrl-C\n")
+
+
+@pytest.mark.parametrize("number", interrupts.NUMBERS, ids=lambda number: number.name)
+def test_no_signal_that_a_person_or_a_scheduler_sends_ends_a_command_without_a_word(number: int) -> None:
+    asked = (
+        f"from node.ui import interrupts as i; import signal; i.end_at_once(); signal.raise_signal({number})"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (128 + number, f"murmur: {interrupts.cause(number)}\n")
+
+
+@pytest.mark.usefixtures("signals_heard")
+@pytest.mark.parametrize("number", interrupts.ASKING, ids=lambda number: number.name)
+def test_a_signal_that_asks_for_the_end_is_raised(number: int) -> None:
+    interrupts.raise_stopped()
+    with pytest.raises(interrupts.Stopped):
+        signal.raise_signal(number)
 
 
 def test_a_folder_that_is_gone_below_the_command_is_told(

@@ -235,7 +235,7 @@ def test_a_long_task_name_gives_way_and_no_figure_does() -> None:
 
 
 @pytest.mark.usefixtures("signals_heard")
-@pytest.mark.parametrize("number", interrupts.NUMBERS)
+@pytest.mark.parametrize("number", interrupts.ASKING)
 def test_a_signal_before_any_answer_is_named(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,7 +86,7 @@ def test_bad_options_exit_2_with_the_fix(
 
 
 @pytest.mark.usefixtures("signals_heard")
-@pytest.mark.parametrize("number", interrupts.NUMBERS)
+@pytest.mark.parametrize("number", interrupts.ASKING)
 def test_a_signal_prints_what_is_there(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
