@@ -94,7 +94,9 @@ class PeerRecord:
         return self.undelivered + sum(self.refused.values()) - self.blameless
 
     def faded(self, now: float) -> PeerRecord:
-        """The record as of Unix time `now`."""
+        """The record as of Unix time `now`, to the second: a cycle asks for the same one many times."""
+        if 0.0 <= now - self.at < 1.0:
+            return self
         left = 0.5 ** (max(0.0, now - self.at) / HALF_LIFE)
         refused = {reason: left * count for reason, count in self.refused.items() if left * count > 0.01}
         return replace(
@@ -249,7 +251,7 @@ class PeerRecords:
             self._records = {peer: _read(record) for peer, record in data.items()}
 
     def _current(self, peer: str) -> PeerRecord:
-        return self._records.get(peer, PeerRecord()).faded(self._clock())
+        return (self._records.get(peer) or PeerRecord()).faded(self._clock())
 
     def _keep(self, peer: str, record: PeerRecord) -> None:
         self._records[peer] = record

@@ -52,6 +52,17 @@ def test_good_groups_make_a_peer_known_until_they_fade() -> None:
     assert records.standing(BOB) is Standing.NEWCOMER
 
 
+def test_a_record_fades_however_often_it_is_asked_for() -> None:
+    clock = Clock()
+    records = PeerRecords(clock)
+    records.note_delivered(BOB, HOST, _passed(count=4))
+    for _ in range(4 * int(HALF_LIFE)):
+        clock.now += 0.25
+        records.record(BOB)
+        records.note_trained(BOB, masked=False)  # keeps what it found
+    assert records.record(BOB).good == pytest.approx(2.0, rel=1e-3)
+
+
 def test_two_groups_make_a_peer_known_for_some_minutes_and_one_does_not() -> None:
     """A body of two was forgotten in the moment it came, as time fades what it brings."""
     clock = Clock()
