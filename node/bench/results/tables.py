@@ -199,7 +199,7 @@ TABLES = (
     ),
     Table(
         "measures",
-        {"attacks": "attacks --seconds 210"},
+        _by_case("attacks", "sybil_share", "group_weight", "replay_flush", "front_running", "honest_cpu"),
         ("swarm", "node/bench/attacks"),
         ("measure",),
         (Column("figure", "figure"),),
