@@ -15,7 +15,7 @@ import typer
 import policies  # noqa: F401  settles the Hugging Face libraries' environment before any of them is imported
 from node.bench.commands import arena, bench_app
 from node.evaluation.verbs import evaluate, export
-from node.failures import EdgeGroup, show_any_letter
+from node.failures import EdgeGroup, prepare_streams
 from node.ui import interrupts
 from node.ui.inspect.commands import add_inspection
 from node.ui.tasks.commands import tasks_app
@@ -388,7 +388,7 @@ def config_schema() -> None:
 
 def main() -> None:
     """Runs the command and ends the process with its exit code."""
-    show_any_letter()
+    prepare_streams()
     app()
 
 

@@ -27,8 +27,10 @@ from node.runtime.transports import lone_transport, visitor_transport
 from node.ui.invocation import murmur
 from node.ui.patience import Patience
 from node.ui.run_view import new_console
+from policies.error_words import brief
 from policies.hardware import has_gpu, usable_cores
 from policies.install_hints import install_extras
+from policies.local_cache import default_cache, require_room
 from policies.policy import PolicyError
 from swarm.discovery.clock_watch import MOST
 from swarm.errors import SwarmError, TransportDown
@@ -68,6 +70,7 @@ def examine(invite: Invite | None, config: Config | None = None) -> Iterator[Fin
         check_torch,
         check_memory,
         check_disk,
+        check_cache,
         check_port,
         check_daemon,
         check_addresses,
@@ -150,6 +153,17 @@ def check_disk() -> Finding:
     return Finding(
         "disk", "warning", fact, "free some space or choose a --run-dir elsewhere: checkpoints need room"
     )
+
+
+def check_cache() -> Finding:
+    """Where networks that are made on this machine are kept."""
+    folder = default_cache()
+    try:
+        require_room(folder)
+    except PolicyError as error:
+        fact, _, fix = str(error).partition(": ")
+        return Finding("cache", "failure", fact, fix)
+    return Finding("cache", "ok", f"{folder} can be written")
 
 
 def check_port() -> Finding:
@@ -358,5 +372,8 @@ def _guarded(check: Callable[[], Finding]) -> Finding:
     except (OSError, ImportError, RuntimeError, SwarmError) as error:
         name = getattr(check, "func", check).__name__.removeprefix("check_")
         return Finding(
-            name, "failure", f"{type(error).__name__}: {error}", "the check itself broke; see the error"
+            name,
+            "failure",
+            f"{type(error).__name__}: {brief(error)}",
+            "the check itself broke; see the error",
         )

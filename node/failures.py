@@ -14,8 +14,9 @@ import sqlite3
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import typer
 from typer.core import TyperGroup
 
 from node.ui import interrupts
+from policies.error_words import OUTPUT
 from policies.install_hints import install_anew
 from swarm.log_lines import PrintableFormatter
 from swarm.visible_text import visible
@@ -183,13 +185,26 @@ def _edge() -> Iterator[None]:
     raise typer.Exit(code)
 
 
-def show_any_letter() -> None:
-    """What a terminal has no letter for is written as its number, and is no reason to end; so are controls in logs."""
+def prepare_streams() -> None:
+    """What a terminal has no letter for is written as its number, and is no reason to end; so are controls in logs.
+
+    Errors of standard output name it: the system's name nothing.
+    """
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(PrintableFormatter("%(message)s"))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    for method in ("write", "flush"):
+        setattr(sys.stdout, method, partial(_as_output, getattr(sys.stdout, method)))
+
+
+def _as_output(act: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return act(*arguments)
+    except OSError as error:
+        error.filename = OUTPUT
+        raise
 
 
 def end_stopped(number: int) -> int:
@@ -246,8 +261,10 @@ def _system_words(error: OSError) -> str:
         return "the folder in which this command was started is gone: cd to one that is there"
     if error.errno is None and str(error):
         return str(error)  # of our own
-    file = str(error.filename) if error.filename is not None else "while reading or writing"
     words = SYSTEM_ERRORS.get(error.errno or 0, "{file}: " + (error.strerror or str(error)))
+    if error.filename == OUTPUT:
+        return f"{OUTPUT} cannot be written: {words.replace(' ({file})', '').replace('{file}', 'it')}"
+    file = "while reading or writing" if error.filename is None else str(error.filename)
     return words.replace("{file}", file)
 
 

@@ -216,6 +216,7 @@ def _play(config: Config, folder: RunFolder, *, resumed: bool, as_json: bool) ->
             moved = lost.moved  # what lies at the old path now is not this run's
             interrupts.on_leaving(lambda: saved(RunFolder(moved)) if moved else "")
             raise
+    view.check_output()
     refuse_unjudged(config, folder)
 
 

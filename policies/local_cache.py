@@ -9,7 +9,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from policies.error_words import brief
+from policies.policy import PolicyError
+
 logger = logging.getLogger(__name__)
+
+ROOM = 4 * 2**20  # bytes; the largest network that is made here takes 2.4 MB
 
 
 def default_cache() -> Path:
@@ -25,6 +30,20 @@ def default_cache() -> Path:
         raise OSError(
             "this account has no home folder: set HOME, or XDG_CACHE_HOME, to a folder that it may write"
         ) from None
+
+
+def require_room(cache: Path) -> None:
+    """Before long work whose outcome is kept there: raises PolicyError where `cache` takes no network of ours."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache) as tried:  # has no name, so that no kill leaves it
+            tried.write(bytes(ROOM))
+            tried.flush()
+    except OSError as error:
+        raise PolicyError(
+            f"the cache folder {cache} cannot be written ({error.strerror or brief(error)}): free some space there, "
+            "make it writable, or set XDG_CACHE_HOME to another folder"
+        ) from error
 
 
 def store_folder(folder: Path, write: Callable[[Path], object]) -> None:

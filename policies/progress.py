@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from policies.error_words import brief
 from policies.policy import PolicyError
 
 PROGRESS_FILE = "progress.pt"
@@ -43,7 +44,9 @@ def read_progress(folder: Path, fingerprint: str) -> tuple[dict[str, Any], int]:
             warnings.simplefilter("ignore", UserWarning)
             progress: Any = torch.load(file, map_location="cpu", weights_only=True)
     except DAMAGED as error:
-        raise PolicyError(f"{file} cannot be read ({error}); resume from another checkpoint") from error
+        raise PolicyError(
+            f"{file} cannot be read ({brief(error)}); resume from another checkpoint"
+        ) from error
     if not isinstance(progress, dict) or not progress.keys() >= _KEYS:
         raise PolicyError(f"{file} is not the progress of a policy; resume from another checkpoint")
     if progress["fingerprint"] != fingerprint:

@@ -12,6 +12,7 @@ from typing import Self
 from node.ui import interrupts
 from swarm.process import die_with_parent, keep_private
 
+OUTPUT_LOG = "output.log"
 GRACE_SECONDS = 20.0  # for a node to end its round and save after it was asked to stop
 
 
@@ -28,8 +29,8 @@ class NodeProcesses:
     def start(self, command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
         """Runs `murmur COMMAND`; everything it prints goes to `folder/output.log`."""
         folder.mkdir(parents=True, exist_ok=True)
-        keep_private(folder / "output.log")
-        with (folder / "output.log").open("ab") as log, interrupts.held():
+        keep_private(folder / OUTPUT_LOG)
+        with (folder / OUTPUT_LOG).open("ab") as log, interrupts.held():
             process = subprocess.Popen(
                 [sys.executable, "-m", "node", *command],
                 stdin=subprocess.DEVNULL,

@@ -9,13 +9,14 @@ has had as many CPU seconds.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from node.baseline.equal_compute import even_out
-from node.baseline.processes import NodeProcesses
+from node.baseline.processes import OUTPUT_LOG, NodeProcesses
 from node.baseline.uplift import answers_of
 from node.config.overrides import SILO, read_by
 from node.config.packages import require_packages
@@ -26,12 +27,14 @@ from node.demo.kinds import DemoKind
 from node.demo.status import POLL_SECONDS, DemoNode, Role, read_status, watch
 from node.demo.view import DemoView
 from node.runtime.serve_bootstrap import INVITE
+from node.storage.claim import Undo
 from node.storage.run_folder import DEMO_SWARM, RunFolder, RunFolderError
 from node.ui import interrupts
 from node.ui.invocation import murmur
 from swarm.errors import TransportDown
 
 LOOPBACK = 'swarm.listen=["/ip4/127.0.0.1/tcp/0"]'
+SAID = "murmur: "  # begins the last line of a command that failed
 INVITE_SECONDS = 360.0  # for the bootstrap peer's daemon to come up on a busy machine
 ROLES: tuple[Role, ...] = ("swarm", "baseline")
 
@@ -46,10 +49,14 @@ def run_demo(kind: DemoKind, nodes: int, settings: Sequence[str], path: Path, vi
     shared = load_config(kind.preset, settings)
     require_packages(shared)
     seed = shared.seed or 0
-    claim_for_demo(path, shared.model_copy(update={"seed": seed}))
-    interrupts.on_leaving(partial(saved, path))
     numbers = range(1, nodes + 1)
     overrides = [[*kind.profile(number), *settings, f"seed={seed + number}"] for number in numbers]
+    with claimed_for_demo(path, shared.model_copy(update={"seed": seed})):
+        return _play(kind, overrides, path, view)
+
+
+def _play(kind: DemoKind, overrides: Sequence[Sequence[str]], path: Path, view: DemoView) -> int:
+    """From the starting weights to the comparison; a list of `overrides` a node."""
     configs = [load_config(kind.preset, own) for own in overrides]
     prepare_warm_starts(configs, view)
     view.patience.begin("starting the nodes")
@@ -74,16 +81,29 @@ def run_demo(kind: DemoKind, nodes: int, settings: Sequence[str], path: Path, vi
     if kind.picture:
         file = kind.picture(configs[0], members[0].folder, path)
         view.say(f"what node 1 drew at first, and what it draws now: {file}")
-    return view.conclude([read_status(member) for member in members], answers_of(configs[0]))
+    code = view.conclude([read_status(member) for member in members], answers_of(configs[0]))
+    view.check_output()
+    return code
 
 
-def claim_for_demo(path: Path, config: Config) -> None:
-    """Makes the demo's folder, known as one from its first moment. Raises RunFolderError for one that is taken."""
+@contextmanager
+def claimed_for_demo(path: Path, config: Config) -> Iterator[None]:
+    """Makes the demo's folder, known as one from its first moment, and takes it away where no process began in it.
+
+    Raises RunFolderError for one that is taken.
+    """
     folder = RunFolder(path)
     if folder.holds_demo or folder.config.exists() or (path / DEMO_SWARM).exists():
         raise RunFolderError(f"{path} is taken: a demo begins anew, so choose another --run-dir")
-    folder.create(config)
-    (path / DEMO_SWARM).mkdir()
+    undo = Undo(folder, lambda made: any(made.path.glob("*/*")))
+    interrupts.on_leaving(partial(saved, path), lambda _: undo())
+    undo.arm(None)
+    try:
+        folder.create(config)
+        (path / DEMO_SWARM).mkdir()
+        yield
+    finally:
+        undo()
 
 
 def prepare_warm_starts(configs: Sequence[Config], view: DemoView) -> None:
@@ -112,10 +132,18 @@ def start_bootstrap(processes: NodeProcesses, preset: str, folder: Path) -> str:
     while not (folder / INVITE).exists():
         if process.poll() is not None or time.monotonic() > deadline:
             raise TransportDown(
-                f"the bootstrap peer did not come up; see {folder}/output.log, or try {murmur('doctor')}"
+                f"the bootstrap peer did not come up{last_words(folder)}; see {folder / OUTPUT_LOG}, or try "
+                f"{murmur('doctor')}"
             )
         time.sleep(POLL_SECONDS)
     return (folder / INVITE).read_text(encoding="ascii").strip()
+
+
+def last_words(folder: Path) -> str:
+    """` (...)`, what a process that ended said last; empty where it said nothing, or nothing of it could be kept."""
+    lines = (folder / OUTPUT_LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+    said = [line.removeprefix(SAID) for line in lines if line.startswith(SAID)]
+    return f" ({said[-1]})" if said else ""
 
 
 @dataclass(frozen=True, slots=True)

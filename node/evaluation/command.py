@@ -25,6 +25,7 @@ from node.storage.run_folder import write_atomic
 from node.ui import interrupts
 from node.ui.patience import Patience
 from node.ui.run_view import new_console
+from policies.error_words import brief
 from policies.policy import Policy, PolicyError
 from policies.rollout import Problem
 from policies.tasks import Task, asks_for_images, build_task
@@ -137,7 +138,7 @@ def _restore(policy: Policy, contender: Contender) -> None:
         if isinstance(error, PolicyError):
             raise
         raise CheckpointError(
-            f"{contender.checkpoint} cannot be read ({error}): name another --round"
+            f"{contender.checkpoint} cannot be read ({brief(error)}): name another --round"
         ) from error
 
 

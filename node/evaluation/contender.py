@@ -15,6 +15,7 @@ from node.evaluation.errors import EvaluationError
 from node.export.lineage import read_lineage
 from node.storage.checkpoint import Checkpoints, round_of
 from node.storage.run_folder import RunFolder, find_run
+from policies.error_words import brief
 
 ADAPTER = "adapter_config.json"
 DEFAULT_CAP = 64  # tokens of an answer, for a model that no run's config speaks of
@@ -101,6 +102,6 @@ def _where(folder: Path) -> dict[str, Any]:
         base = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise EvaluationError(
-            f"{folder / ADAPTER} names no base ({error}): export the adapter again"
+            f"{folder / ADAPTER} names no base ({brief(error)}): export the adapter again"
         ) from error
     return {"path": base, "adapter": str(folder)}

@@ -11,6 +11,7 @@ from contextlib import suppress
 from node.report.extras import EXTRAS, missing
 from node.report.samples import Sample
 from node.report.trackers import Tracker
+from policies.error_words import brief
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class BackgroundTracker:
             tracker.close()
         except Exception as error:  # noqa: BLE001  a library's own errors, of any kind: the run goes on without it
             lacks = isinstance(error, ImportError) and self._kind in EXTRAS
-            why = missing(self._kind, error) if lacks else f"{type(error).__name__}: {error}"  # type: ignore[arg-type]
+            why = missing(self._kind, error) if lacks else f"{type(error).__name__}: {brief(error)}"  # type: ignore[arg-type]
             self._fail(why)
 
     def _fail(self, why: str) -> None:

@@ -13,6 +13,7 @@ from node.report.extras import missing
 from node.report.health import Health
 from node.report.metrics_server import Page, ReportServer, json_page
 from node.storage.events import EvaluationEvent, RoundEvent
+from policies.error_words import brief
 from swarm.transport.base import TransportStatus
 
 logger = logging.getLogger(__name__)
@@ -39,9 +40,9 @@ class Monitor:
         try:
             self._server = ReportServer(*host_and_port(settings.listen), pages)
         except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
             self.words.append(
-                f"no /metrics and /health: {settings.listen} is not to be had ({reason}); set metrics.listen to another"
+                f"no /metrics and /health: {settings.listen} is not to be had ({brief(error)}); set metrics.listen to "
+                "another"
             )
         else:
             self.words.append(f"metrics at {self._server.url}/metrics, health at {self._server.url}/health")

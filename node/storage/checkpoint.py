@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from policies.error_words import brief
 from policies.policy import Policy
 
 STATE = "state.json"
@@ -73,9 +74,8 @@ class Checkpoints:
         except Exception as error:  # the formats' writers fail on a full disk in ways of their own
             room = shutil.disk_usage(self._folder).free / 1e6
             shutil.rmtree(draft, ignore_errors=True)
-            said = " ".join(str(error).split())[:200]
             raise CheckpointError(
-                f"{final} cannot be written ({said}); {room:.1f} MB are free there: see that the "
+                f"{final} cannot be written ({brief(error)}); {room:.1f} MB are free there: see that the "
                 "disk has room and lets files grow"
             ) from error
         draft.rename(final)
@@ -100,8 +100,7 @@ class Checkpoints:
         """What to do about a checkpoint that cannot be read."""
         older = [path for path in self._all() if path != checkpoint]
         way = f"{older[-1].name} is older" if older else "there is no older one, so start a new run"
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        return f"{checkpoint} cannot be read ({said}): move it away; {way}"
+        return f"{checkpoint} cannot be read ({brief(error)}): move it away; {way}"
 
     def newest(self) -> int | None:
         """The round of the newest checkpoint; None when there is none."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from node.storage.run_folder import write_atomic
+from policies.error_words import brief
 from swarm.errors import DecodeError
 from swarm.wire.identity import peer_bytes
 
@@ -120,7 +121,7 @@ class TrustFile:
             return {}
         except (OSError, ValueError) as error:
             log.warning(
-                "%s is not read (%s): the config's trust.allow and trust.deny hold", self._path, error
+                "%s is not read (%s): the config's trust.allow and trust.deny hold", self._path, brief(error)
             )
             return {}
         return words

@@ -63,6 +63,7 @@ class Screen:
         self._live = Live(console=self._console, auto_refresh=False) if style == "live" else None
         self.patience = Patience(self.say)
         self.reader_gone = False  # whoever read standard output, as `head` does, has gone away
+        self._refused: OSError | None = None  # what a disk said that did not take standard output
 
     @property
     def width(self) -> int:
@@ -115,13 +116,19 @@ class Screen:
         told = self.say if self.style == "live" else interrupts.tell
         told(interrupts.stopping(number, how))
 
+    def check_output(self) -> None:
+        """Raises OSError where standard output could not be written, other than to a reader that went away."""
+        if self._refused:
+            raise self._refused
+
     @contextmanager
     def _readable(self) -> Iterator[None]:
         """A reader that goes away, or output to a full disk, is noticed; what is said after it goes nowhere."""
         try:
             yield
-        except OSError:
+        except OSError as error:
             self.reader_gone = True
+            self._refused = None if isinstance(error, BrokenPipeError) else error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -25,6 +25,7 @@ from node.storage.store_file import StoreError
 from node.web.errors import QueryError
 from node.web.gate import Gate, refusal
 from node.web.watched import Watched
+from policies.error_words import brief
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +151,7 @@ class _Stream:
             seen = await run_in_threadpool(self._run.look_again)
         except Exception as error:  # the web handler: a damaged store is told on the page, which lives on
             log.debug("no data for the page", exc_info=True)
-            trouble = {"error": f"{type(error).__name__}: {error}"}
+            trouble = {"error": f"{type(error).__name__}: {brief(error)}"}
             return "trouble", trouble, trouble["error"]
         ageless = {name: part | {"quiet_seconds": 0} if name in ("node", "baseline") and part else part
                    for name, part in seen.items()}  # fmt: skip
@@ -166,5 +167,5 @@ async def _json(look: Callable[[Said], Answer], query: Said) -> Response:
     except Exception as error:  # the web handler: a damaged store is told on the page, which lives on
         log.debug("no data for the page", exc_info=True)
         status = HTTPStatus.INTERNAL_SERVER_ERROR
-        body = json.dumps({"error": f"{type(error).__name__}: {error}"})
+        body = json.dumps({"error": f"{type(error).__name__}: {brief(error)}"})
     return Response(body, status, media_type="application/json")

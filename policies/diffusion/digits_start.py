@@ -13,13 +13,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from policies.diffusion.digits import LATENT_SHAPE, DigitsNetwork
 from policies.diffusion.settings import DigitsSource
-from policies.local_cache import default_cache, store_folder
+from policies.error_words import brief
+from policies.local_cache import default_cache, require_room, store_folder
 from policies.policy import PolicyError
 from policies.randomness import seeded
 from policies.repeatable import one_thread
@@ -44,13 +46,14 @@ def load_digits_network(
     folder = (default_cache() if cache is None else cache) / f"digits-{recipe_hash(source)}"
     try:
         if not folder.is_dir():
+            require_room(folder.parent)
             trained = start(source, progress)
             store_folder(folder, partial(_write, trained))
         network = DigitsNetwork(source)
         network.load_state_dict(load_file(folder / FILE))
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise PolicyError(
-            f"cannot use {folder} ({error}); remove it, or make its parent folder writable"
+            f"cannot use {folder} ({brief(error)}); remove it, or make its parent folder writable"
         ) from error
     return network
 

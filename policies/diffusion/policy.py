@@ -23,6 +23,7 @@ from policies.diffusion.trainer import DiffusionTrainer
 from policies.diffusion.tree_buffer import MatchedTrees, TreeBuffer
 from policies.diffusion.tree_rollout import rollout_trees
 from policies.diffusion.tree_shape import TreeShape
+from policies.error_words import brief
 from policies.policy import PolicyError, RolloutRequest, Stale, Stop, UpdateReport, UpdateSpec, never
 from policies.progress import read_progress, save_progress
 from policies.rollout import Finish, Image, Problem, Rollout, TrainGroup
@@ -125,7 +126,9 @@ class DiffusionPolicy:
         try:
             weights = load_file(file)
         except (OSError, SafetensorError) as error:
-            raise PolicyError(f"{file} cannot be read ({error}); resume from another checkpoint") from error
+            raise PolicyError(
+                f"{file} cannot be read ({brief(error)}); resume from another checkpoint"
+            ) from error
         parameters = _trained(self._denoiser.module)
         if weights.keys() != parameters.keys():
             raise PolicyError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
+from policies.error_words import brief
 from policies.install_hints import install_packages
 from policies.policy import PolicyError
 
@@ -55,8 +56,7 @@ def load_reward_model(model: RewardModel, weights: str, device: torch.device, ba
     try:
         return _load(model, weights, device, batch)
     except UNREADABLE as error:
-        said = " ".join(str(error).split())[:300]
-        raise PolicyError(f"cannot load {model}: {said}. {FIXES[model]}") from error
+        raise PolicyError(f"cannot load {model}: {brief(error)}. {FIXES[model]}") from error
 
 
 def _load(model: RewardModel, weights: str, device: torch.device, batch: int) -> Scaled:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from policies.local_cache import default_cache, store_folder
+from policies.local_cache import default_cache, require_room, store_folder
 from policies.repeatable import one_thread
 from policies.seeds import derive_seed
 from policies.tasks.digit_images import CLASSES, SIDE, DigitImages, digit_images
@@ -48,6 +48,7 @@ def reward_classifier(cache_folder: Path | None = None) -> Classifier:
     """Trained on the first half of the images in about two seconds, or read from the cache. Raises OSError."""
     folder = (cache_folder or default_cache()) / f"digit-classifier-{SCORER_VERSION}"
     if not folder.is_dir():
+        require_room(folder.parent)
         store_folder(folder, partial(_write, _train(digit_images().halves()[0])))
     with np.load(folder / FILE, allow_pickle=False) as stored:
         return Classifier(stored["hidden"], stored["output"])

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from policies.error_words import brief
 from policies.rollout import Image, Problem
 from policies.tasks import DIGITS
 from policies.tasks.digit_images import CLASSES, SIDE
@@ -45,7 +46,9 @@ def build_digits_task(spec: TaskSpec) -> Digits:
     try:
         return Digits(reward_classifier())
     except OSError as error:
-        raise TaskError(f"the digit classifier cannot be kept ({error}); make its folder writable") from error
+        raise TaskError(
+            f"the digit classifier cannot be kept ({brief(error)}); make its folder writable"
+        ) from error
 
 
 def pixels_of(images: Sequence[Image]) -> npt.NDArray[np.float32]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
+from policies.error_words import brief
 from policies.image_rewards.reward_models import REWARD_MODELS, RewardModel, load_reward_model
 from policies.policy import PolicyError
 from policies.rollout import Image, Problem
@@ -151,7 +152,7 @@ def _lines(file: Path) -> tuple[str, ...]:
             )
         text = file.read_text(encoding="utf-8") if found.st_size else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise TaskError(f"cannot read prompts from {file}: {error}") from error
+        raise TaskError(f"cannot read prompts from {file}: {brief(error)}") from error
     prompts = tuple(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
     if len(prompts) < 2:
         raise TaskError(f"{file} has {len(prompts)} prompts; it takes two or more, one a line")

@@ -10,7 +10,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from policies.local_cache import default_cache, store_folder
+from policies.local_cache import default_cache, require_room, store_folder
 from policies.tasks import EMBEDDED
 from policies.text.loading.library_errors import as_policy_error
 from policies.text.loading.plain_folder import read_plain
@@ -35,6 +35,7 @@ def load_embedded(
     folder = root / f"embedded-{recipe_hash(settings)}"
     with as_policy_error(f"cannot use {folder}", "remove it, or make its parent folder writable"):
         if not folder.is_dir():
+            require_room(folder.parent)
             made = warm_start(settings, tokenizer, progress)
             store_folder(folder, partial(_write, made, tokenizer))
         model = read_plain(folder)

@@ -22,11 +22,12 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from policies.error_words import brief
 from policies.load_report import whole_weights
 from policies.policy import PolicyError
 from policies.randomness import seeded
 from policies.text.loading.gguf import load_gguf
-from policies.text.loading.library_errors import as_policy_error, brief, hub_fault
+from policies.text.loading.library_errors import as_policy_error, hub_fault
 from policies.text.loading.model_folder import check_folder
 from policies.text.loading.model_path import check_there, is_gguf, resolve
 from policies.text.loading.quantised import four_bit_config, keep_gradients

@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 
+from policies.error_words import brief
 from policies.local_cache import store_folder
 from policies.text.engine import EngineProof
 from policies.text.loading.weights import plain_model
@@ -61,7 +62,7 @@ class Proofs:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.warning("%s is damaged (%s): the model is compared again", self._folder, error)
+            logger.warning("%s is damaged (%s): the model is compared again", self._folder, brief(error))
             self.forget()
             return None
 
@@ -71,7 +72,7 @@ class Proofs:
         try:
             store_folder(self._folder, lambda folder: (folder / FILE).write_text(text, encoding="utf-8"))
         except OSError as error:
-            logger.info("what the comparisons have shown is not kept: %s", error)
+            logger.info("what the comparisons have shown is not kept: %s", brief(error))
 
     def forget(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -21,12 +21,13 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOTrainer
 
+from policies.error_words import brief
 from policies.policy import PolicyError
 from policies.randomness import seeded
 from policies.text.agreement import EXACT
 from policies.text.batching import MicroBatch, Row, collate, cost, pack
 from policies.text.engine.memory_plan import PeakMeter
-from policies.text.engine.probe import FOREIGN, SAMPLED, brief, probe_texts
+from policies.text.engine.probe import FOREIGN, SAMPLED, probe_texts
 from policies.text.loading.quantised import require_bitsandbytes
 from policies.text.loading.weights import parameters_of
 from policies.text.noise import needs_quiet, quieten, switch_off_noise
@@ -249,7 +250,7 @@ class ScoringTrainer(GRPOTrainer):
                     score, self._plain, self.temperature, self._pad_id, together=together, coarse=coarse
                 )
             except FOREIGN as failure:
-                failed = brief(failure) or type(failure).__name__
+                failed = brief(failure)
                 logger.warning("scores of the training step: %s", failed)
                 continue
             if error <= 1:

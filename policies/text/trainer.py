@@ -19,6 +19,7 @@ import torch
 from peft import PeftModel
 
 from policies.direction import Direction
+from policies.error_words import brief
 from policies.optimiser import all_or_nothing, scaled_rate
 from policies.policy import DivergedError, PolicyError, SamplerAgreement, UpdateSpec
 from policies.randomness import seeded
@@ -26,7 +27,6 @@ from policies.seeds import derive_seed
 from policies.text.agreement import AgreementMeter
 from policies.text.batching import Row, pack
 from policies.text.engine.memory_plan import PeakMeter, is_shortage, release
-from policies.text.engine.probe import brief
 from policies.text.gradient_sketch import sketch
 from policies.text.noise import adapter_drops
 from policies.text.scoring import ScoringTrainer

@@ -13,6 +13,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from policies.error_words import brief
 from swarm.extras import missing_libp2p
 from swarm.limits import MAX_ADDRESSES
 from swarm.process import die_with_parent
@@ -88,7 +89,7 @@ def main() -> None:
     except ImportError as error:
         sys.exit(missing_libp2p(str(error)))
     except OSError as error:
-        sys.exit(f"this machine has no network to speak mDNS on ({error})")
+        sys.exit(f"this machine has no network to speak mDNS on ({brief(error)})")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from http.client import HTTPMessage
 from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from policies.error_words import brief
 from swarm.errors import InviteError, TransportDown
 from swarm.wire.invite import MAX_BOOTSTRAP, Invite
 
@@ -149,7 +150,7 @@ def _page(address: str) -> bytes:
     except (OSError, ValueError) as error:  # URLError, time-outs, TLS and names that are none
         reason = getattr(error, "reason", None) or error
         raise TransportDown(
-            f"{address} cannot be reached ({reason}): see that the name is right, or paste the invite"
+            f"{address} cannot be reached ({brief(reason)}): see that the name is right, or paste the invite"
         ) from None
 
 
@@ -180,9 +181,8 @@ def _records(name: str, resolver: dns.resolver.Resolver | None) -> list[str]:
     except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
         raise InviteError(f"there is no TXT record {record}: see that the name is right") from None
     except (dns.exception.DNSException, OSError) as error:
-        said = " ".join(str(error).split())[:200]
         raise TransportDown(
-            f"{record} cannot be looked up ({said}): try again, or paste the invite"
+            f"{record} cannot be looked up ({brief(error)}): try again, or paste the invite"
         ) from None
     texts = (b"".join(each.strings) for each in answer)
     return [text.decode("ascii", "replace") for text in texts if len(text) <= MAX_TEXT]

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgpack
 
+from policies.error_words import brief
 from swarm import limits
 from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.errors import DecodeError, FetchFailed
@@ -132,7 +133,7 @@ class BodyExchange:
                 tell = refused if peer == announcement.peer else {}
                 status, body, referrals = await self._ask(stream, announcement, tell)
             except (FetchFailed, DecodeError, OSError, EOFError) as error:
-                causes.append(f"{peer}: {str(error) or type(error).__name__}")
+                causes.append(f"{peer}: {brief(error)}")
                 continue
             if status is Status.OK and _matches(body, announcement):
                 return body

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 
+from policies.error_words import brief
 from swarm import limits
 from swarm.errors import DecodeError, FetchFailed
 from swarm.exchange.body_store import MirrorStore
@@ -139,5 +140,5 @@ class Mirrors:
             stream = await dial(mirror.peer, [str(mirror.without_peer())])
             return await push(stream, self._own, body)
         except (FetchFailed, DecodeError, OSError, EOFError) as error:
-            log.debug("%s keeps no body: %s", mirror.peer, str(error) or type(error).__name__)
+            log.debug("%s keeps no body: %s", mirror.peer, brief(error))
             return False

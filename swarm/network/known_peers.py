@@ -14,6 +14,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 
+from policies.error_words import brief
 from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.errors import DecodeError, FetchFailed
 from swarm.exchange.announcement_exchange import ask_announcements
@@ -85,7 +86,7 @@ class KnownPeers:
             raws = await ask_announcements(await dial(peer, addresses), self._own, since)
         except (FetchFailed, DecodeError, OSError, EOFError) as error:
             self.counters["ask_failed"] += 1
-            log.debug("%s tells no announcements: %s", peer, str(error) or type(error).__name__)
+            log.debug("%s tells no announcements: %s", peer, brief(error))
             return
         if raws is None:
             self.counters["ask_busy"] += 1

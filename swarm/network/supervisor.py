@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from policies.error_words import brief
 from swarm.discovery import key_watch
 from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.discovery.announcement_store import AnnouncementStore
@@ -257,7 +258,7 @@ class PeerSupervisor:
             finally:
                 republishing.cancel()
         except (*DAEMON_ERRORS, TransportDown) as error:
-            self.detail = f"lost the network daemon: {str(error) or type(error).__name__}"
+            self.detail = f"lost the network daemon: {brief(error)}"
         finally:
             self._daemon = None
             await daemon.stop()
@@ -354,7 +355,7 @@ class PeerSupervisor:
         return tuple(str(a if a.port else replace(a, port=ports.get(a.family, 0))) for a in wanted)
 
     def _readable(self, error: BaseException) -> str:
-        cause = str(error) or type(error).__name__
+        cause = brief(error)
         self._clock_refusal = clock_refusal(cause) or ""
         if self._clock_refusal:
             return self._clock_refusal
@@ -363,7 +364,7 @@ class PeerSupervisor:
             return f"no bootstrap peer answers at {hosts}: check that it runs and that the address is right"
         if "address already in use" in cause:
             return f"cannot listen on {', '.join(self._settings.listen)}: another program has the port"
-        return f"the network daemon did not start: {cause[:300]}"
+        return f"the network daemon did not start: {cause}"
 
 
 def _cancelled() -> bool:

@@ -15,6 +15,7 @@ from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
+from policies.error_words import brief
 from swarm.errors import TransportDown
 from swarm.exchange.autonat import Reachability
 from swarm.exchange.told_refusals import NO_REFUSALS
@@ -137,7 +138,7 @@ class DhtTransport:
         try:
             client = IpcClient(self._settings, self._key, self._latest)
         except OSError as error:
-            self._set(_down(f"cannot start the transport process: {error}", self._status))
+            self._set(_down(f"cannot start the transport process: {brief(error)}", self._status))
             return self._status.detail
         with self._changed:
             self._client = client

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from murmur_command import QUICK, murmur, start
+from murmur_command import ENVIRONMENT, MURMUR, QUICK, murmur, start
 from test_silo import wait_for_round
 
 pytestmark = pytest.mark.e2e
@@ -99,6 +99,23 @@ def test_a_reader_that_goes_away_ends_the_run_saved(tmp_path: Path) -> None:
     process.stdout.close()
     assert process.wait(120) == 0
     assert list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_output_that_no_disk_takes_ends_the_run_saved_and_is_told(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [*MURMUR, *RUN]
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=150,
+        )
+    told = in_words(done.stderr)
+    assert done.returncode == 3 and "standard output cannot be written: the disk is full" in told
+    assert "saved is round" in told and "run --resume --run-dir run" in told
 
 
 def can_mount() -> bool:

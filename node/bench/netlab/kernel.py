@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from node.bench.kit.options import BenchError
+from policies.error_words import brief
 
 COMMAND_TIMEOUT = 15.0  # seconds
 _TUN = Path("/dev/net/tun")
@@ -62,7 +63,7 @@ def open_tun(name: str) -> int:
         fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TUN_NO_PI))
     except OSError as error:
         os.close(device)
-        raise LabError(f"cannot make the network device {name}: {error}") from error
+        raise LabError(f"cannot make the network device {name}: {brief(error)}") from error
     return device
 
 

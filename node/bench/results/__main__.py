@@ -7,6 +7,7 @@ from pathlib import Path
 
 from node.bench.kit.options import BenchError
 from node.bench.results.page import regenerate
+from policies.error_words import brief
 
 
 def main() -> None:
@@ -15,7 +16,7 @@ def main() -> None:
     try:
         sys.stdout.write("\n".join(regenerate(root)) + "\n")
     except (BenchError, OSError) as error:
-        sys.stderr.write(f"make results: {error}\n")
+        sys.stderr.write(f"make results: {brief(error)}\n")
         sys.exit(2)
 
 

@@ -12,6 +12,7 @@ from node.bench.results.plots import PLOTS, READ_ERRORS, draw_plot
 from node.bench.results.table import Report, Table, source_of
 from node.bench.results.tables import TABLES
 from node.storage.run_folder import write_atomic
+from policies.error_words import brief
 
 
 def regenerate(root: Path) -> list[str]:
@@ -103,7 +104,7 @@ def _draw(picture: str, kept: Path, root: Path) -> str:
     try:
         drawn = draw_plot(picture, kept)
     except READ_ERRORS as error:
-        raise BenchError(f"the cells of {picture} cannot be read ({error}): move them away") from error
+        raise BenchError(f"the cells of {picture} cannot be read ({brief(error)}): move them away") from error
     if drawn is None:
         return "no kept cells, left as it is; it is drawn from"
     write_atomic(root / "docs" / "images" / picture, drawn)

@@ -18,6 +18,7 @@ from node.ui.invocation import murmur
 from node.ui.peers import format_uptime
 from node.ui.run_view import new_console
 from node.ui.standing import standing
+from policies.error_words import brief
 from swarm.visible_text import one_line, plain_json
 
 COLUMNS = ("run", "state", "policy", "tasks", "rounds", "held-out reward", "last event")
@@ -88,7 +89,7 @@ def _row(folder: RunFolder) -> RunRow:
         state, _ = standing(history.life(), rounds, in_use=folder.in_use(), resumption=resumption)
         written = history.last_written()
     except (ConfigError, RunFolderError, StoreError, OSError) as error:
-        return RunRow(name, "unreadable", trouble=str(error))
+        return RunRow(name, "unreadable", trouble=brief(error))
     return RunRow(
         run=name,
         state=state,

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from policies.diffusion.pipeline.adapter import PipelineDenoiser
 from policies.diffusion.pipeline.settings import PipelineSettings
+from policies.error_words import brief
 from policies.install_hints import install_extras
 from policies.load_report import whole_weights
 from policies.policy import PolicyError
@@ -121,7 +122,7 @@ def _diffusers() -> Any:
 
 def _explain(path: str, error: Exception) -> str:
     """One sentence on what failed and one on what to do."""
-    said = " ".join(str(error).split())[:300]
+    said = brief(error)
     if any(word in said.lower() for word in ("gated", "401", "403", "restricted")):
         return (
             f"the hub does not give out {path} to everyone: accept its licence at https://huggingface.co/{path}, "

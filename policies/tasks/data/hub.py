@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from policies.error_words import brief
 from policies.settings import own_path
 from policies.tasks.data.row import DataError, Row, row_of
 
@@ -45,6 +46,4 @@ def hub_rows(name: str, wanted: Collection[str], subset: str, split: str, revisi
     except DataError:
         raise
     except (DatasetsError, ValueError, OSError, KeyError, TypeError, RuntimeError) as error:
-        raise DataError(
-            f"{PREFIX}{name} cannot be read: {str(error)[:300] or type(error).__name__}"
-        ) from None
+        raise DataError(f"{PREFIX}{name} cannot be read: {brief(error)}") from None

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from policies.error_words import brief
 from policies.tasks.data.row import MAX_BYTES, MAX_ROWS, DataError, Row, row_of
 
 BATCH = 256  # rows that are unpacked at a time, of small ones
@@ -101,7 +102,7 @@ def unpacked_rows(path: Path, wanted: Collection[str]) -> Iterator[Row]:
     except MemoryError:  # pyarrow's own is one too
         raise DataError(_TOO_MUCH) from None
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"not a whole Parquet file ({str(error)[:200]}): fetch it again") from None
+        raise DataError(f"not a whole Parquet file ({brief(error)}): fetch it again") from None
 
 
 def _shortest(value: float | None, kind: tuple[str, int]) -> float | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from policies.error_words import brief
 from policies.policy import PolicyError
 from policies.text.chat.settings import PLAIN, PromptSettings
 
@@ -56,5 +57,5 @@ def _read(path: Path) -> str:
         return content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise PolicyError(
-            f"prompt.template_file: {path} cannot be read ({error}): give a Jinja file, or 'plain'"
+            f"prompt.template_file: {path} cannot be read ({brief(error)}): give a Jinja file, or 'plain'"
         ) from error

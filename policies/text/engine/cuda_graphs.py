@@ -17,11 +17,11 @@ from typing import Any, Protocol
 
 import torch
 
+from policies.error_words import brief
 from policies.text.engine.attention import SlotGrid
 from policies.text.engine.buckets import bucket, place_bucket, row_bucket
 from policies.text.engine.decoder import Decoder
 from policies.text.engine.memory_plan import is_shortage
-from policies.text.engine.probe import brief
 
 logger = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 from transformers import PreTrainedModel
 
+from policies.error_words import brief
 from policies.policy import PolicyError
 from policies.text.engine.attention import ATTENTION, SlotGrid, UnsupportedError
 from policies.text.engine.batch import Batch
@@ -142,11 +143,6 @@ def probe_texts(model: PreTrainedModel) -> list[Ids]:
     named = {token for value in values for token in (value if isinstance(value, list | tuple) else [value])}
     plain = [token for token in range(1, min(config.vocab_size, 2**10)) if token not in named]
     return [tuple(plain[7919 * i % len(plain)] for i in range(1, n + 1)) for n in (long, SAMPLED + 2)]
-
-
-def brief(error: Exception) -> str:
-    """What a library said, on one line."""
-    return " ".join(str(error).split())[:200]
 
 
 def _plain(model: PreTrainedModel, ids: Ids) -> torch.Tensor:

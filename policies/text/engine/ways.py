@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from transformers import PreTrainedModel
 
+from policies.error_words import brief
 from policies.policy import PolicyError
 from policies.text.engine import memory_plan, weights
 from policies.text.engine.adapters import UnmergeableError, moved_adapters
@@ -20,7 +21,6 @@ from policies.text.engine.packed import can_pack
 from policies.text.engine.probe import (
     FOREIGN,
     InexactError,
-    brief,
     probe_copy,
     probe_engine,
     probe_fallback,

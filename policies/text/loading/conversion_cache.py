@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from policies.error_words import brief
 from policies.local_cache import store_folder
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class ConversionCache:
             found = read(folder)
             os.utime(folder)  # used now
         except DAMAGED as error:
-            logger.warning("%s is damaged (%s): it is made again", folder, error)
+            logger.warning("%s is damaged (%s): it is made again", folder, brief(error))
             _discard(folder)
             return None
         return found
@@ -77,7 +78,9 @@ class ConversionCache:
             store_folder(self._folder(key), fill)
             self._prune(key)
         except OSError as error:
-            logger.warning("the converted model is not kept, so the next start converts it again: %s", error)
+            logger.warning(
+                "the converted model is not kept, so the next start converts it again: %s", brief(error)
+            )
 
     def _prune(self, newest: str) -> None:
         """Removes the least recently used entries beyond KEPT_BYTES, `newest` the last of all."""

@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
 )
 from safetensors import SafetensorError
 
+from policies.error_words import brief
 from policies.install_hints import install_packages
 from policies.policy import PolicyError
 
@@ -59,12 +60,6 @@ def as_policy_error(what: str, advice: str = "", diagnosis: Diagnosis = lambda _
         logger.info("%s", what, exc_info=True)
         said = _fault(error) or diagnosis(error) or _with_advice(brief(error), advice)
         raise PolicyError(f"{what}: {said}") from error
-
-
-def brief(error: BaseException) -> str:
-    """What the library said, on one line: torch names every tensor that does not fit."""
-    said = " ".join(str(error).split())[:300].rstrip(". ")
-    return said or type(error).__name__
 
 
 def hub_fault(path: str, error: BaseException) -> str | None:

@@ -16,9 +16,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
 
+from policies.error_words import brief
 from policies.policy import PolicyError
 from policies.text.engine.memory_plan import widest_of
-from policies.text.engine.probe import FOREIGN, brief
+from policies.text.engine.probe import FOREIGN
 from policies.text.loading.library_errors import as_policy_error
 from policies.text.lora import lora_config
 from policies.text.settings import ModelSettings

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from command_line import murmur
 
 from node.config.reading import load_config
-from node.demo.run import claim_for_demo
-from node.storage.run_folder import RunFolder
+from node.demo import run
+from node.demo.kinds import KINDS
+from node.demo.run import claimed_for_demo, last_words, run_demo
+from node.demo.view import DemoView
+from node.storage.run_folder import DEMO_SWARM, RunFolder
+from node.ui import interrupts
+from swarm.errors import TransportDown
 
 INVITE = "/ip4/127.0.0.1/tcp/4001/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"
 
 
 @pytest.fixture
-def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """One that was stopped before a node began."""
+def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """One that was killed before a node began."""
     monkeypatch.chdir(tmp_path)
     path = Path("runs/demo-1")
-    claim_for_demo(path, load_config("tiny", ["seed=0"]))
-    return path
+    with claimed_for_demo(path, load_config("tiny", ["seed=0"])):
+        yield path
 
 
 def files(path: Path) -> list[str]:
@@ -67,3 +73,26 @@ def test_a_demo_begins_in_no_folder_that_is_taken(
         told = murmur(monkeypatch, capsys, "demo", "--run-dir", str(taken))
         assert told.code == 2 and "resume" not in told.err
         assert told.err == f"murmur: {taken} is taken: a demo begins anew, so choose another --run-dir\n"
+
+
+@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), interrupts.Stopped(2)])
+def test_a_demo_that_fails_before_anything_began_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+) -> None:
+    def failing(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(run, "prepare_warm_starts", failing)
+    with pytest.raises(type(fault)):
+        run_demo(KINDS["embedded"], 2, [], tmp_path / "runs" / "demo", DemoView("plain", tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_process_of_the_demo_wrote_stays_and_its_last_words_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "demo"
+    with pytest.raises(TransportDown), claimed_for_demo(path, load_config("tiny", ["seed=0"])):
+        (path / DEMO_SWARM / "output.log").write_text("looking\nmurmur: the disk is full\n")
+        raise TransportDown(last_words(path / DEMO_SWARM))
+    assert last_words(path / DEMO_SWARM) == " (the disk is full)"
+    (path / DEMO_SWARM / "output.log").write_text("")
+    assert last_words(path / DEMO_SWARM) == ""
