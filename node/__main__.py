@@ -1,5 +1,7 @@
 """The entry point of `murmur` and of `python -m node`: signals are met before anything large is imported."""
 
+import atexit
+import gc
 import os
 import sys
 
@@ -10,6 +12,9 @@ def main() -> None:
     """Runs the command and ends the process with its exit code."""
     open_closed_streams()
     end_at_once()
+    atexit.register(
+        gc.freeze
+    )  # as `swarm.process.end_quickly`, which is more to import than some commands need
     from node.cli import main as run_command
 
     run_command()

@@ -61,6 +61,10 @@ def run_session(
         node.gossip.start()
         stack.enter_context(closing(node.gossip))
         stack.enter_context(view)
+        stack.callback(
+            view.patience.begin,
+            "leaving the swarm" if isinstance(config.swarm, DhtConfig) else "closing the run",
+        )
         node.entered = lambda phase: view.patience.begin(f"at the {phase} of round {node.round}")
         view.wait_between_rounds(node.round)
         run(node, audience)

@@ -21,7 +21,7 @@ from swarm.network import dht_protocol, ipc
 from swarm.network.dht_validator import install_depth_guard
 from swarm.network.ipc import DhtSettings
 from swarm.network.supervisor import PeerSupervisor
-from swarm.process import FamilyClock, die_with_parent
+from swarm.process import FamilyClock, die_with_parent, end_quickly
 from swarm.rows.rows_fetch import Wanted
 from swarm.wire.announcement import Announcement
 
@@ -141,6 +141,7 @@ async def serve(descriptor: int) -> None:
 
 def main() -> None:
     die_with_parent()
+    end_quickly()
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from swarm.extras import missing_libp2p
 from swarm.observer.ipc import Down, tell
-from swarm.process import die_with_parent
+from swarm.process import die_with_parent, end_quickly
 
 
 def main() -> None:
     die_with_parent()
+    end_quickly()
     try:
         from swarm.observer.session import run
     except ImportError as error:

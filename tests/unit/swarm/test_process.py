@@ -64,3 +64,20 @@ def test_a_process_ends_by_its_input_or_is_killed(script: str, status: int) -> N
     process = subprocess.Popen([sys.executable, "-c", f"import sys, time; {script}"], stdin=subprocess.PIPE)
     close_and_wait(process, 30.0 if status == 0 else 0.1)
     assert process.returncode == status
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        "from swarm.process import end_quickly; end_quickly()",
+        "sys.argv = ['murmur', '--version']; from node.__main__ import main; main()",
+        "sys.modules['swarm.observer.session'] = type('', (), {'run': int})\n"
+        "from swarm.observer.__main__ import main; main()",
+    ],
+)
+def test_the_interpreter_has_no_objects_to_look_through_at_its_end(begun: str) -> None:
+    told = "import atexit, gc, sys; atexit.register(lambda: print(gc.get_freeze_count(), file=sys.stderr))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{told}\n{begun}"], capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert int(done.stderr) > 1000, done.stderr
