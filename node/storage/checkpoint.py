@@ -13,6 +13,7 @@ from policies.error_words import brief
 from policies.policy import Policy
 
 STATE = "state.json"
+NEARLY_FULL = 1.0  # MB that are free: less, and libraries fail in words that say nothing of a disk
 FORMAT = 5
 RENAMED = {
     4: {"insight": "feedback"}
@@ -74,8 +75,9 @@ class Checkpoints:
         except Exception as error:  # the formats' writers fail on a full disk in ways of their own
             room = shutil.disk_usage(self._folder).free / 1e6
             shutil.rmtree(draft, ignore_errors=True)
+            said = brief(error) if room >= NEARLY_FULL else "the disk is full"
             raise CheckpointError(
-                f"{final} cannot be written ({brief(error)}); {room:.1f} MB are free there: see that the "
+                f"{final} cannot be written ({said}); {room:.1f} MB are free there: see that the "
                 "disk has room and lets files grow"
             ) from error
         draft.rename(final)

@@ -9,11 +9,12 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from hivemind.dht.node import DHTNode
 from hivemind.dht.protocol import ValidationError
 from hivemind.dht.routing import DHTID
@@ -43,6 +44,7 @@ _RPC_TIMEOUT = 3.0  # seconds for one DHT node to answer
 _DIAL_TIMEOUT = 8.0  # seconds to connect and open a stream
 _HEALTH_PERIOD = 5.0  # seconds between questions to the daemon, and for its answer
 _STOP_TIMEOUT = 3.0
+_START_SHARE = 2.0  # of the time to start: as much again, to join by it
 # Nearest nodes that a search visits: 8 still find all 5 replicas among 10,000 nodes, in 9-13 calls.
 _BEAM = 8
 
@@ -87,7 +89,22 @@ class Daemon:
         bootstrap: Sequence[str],
         announcement_filter: AnnouncementFilter,
     ) -> Daemon:
-        """Raises one of DAEMON_ERRORS and leaves nothing running."""
+        """Raises one of DAEMON_ERRORS, a daemon that hangs too, and leaves nothing running."""
+        try:
+            async with answer_within(_START_SHARE * settings.start_timeout):
+                return await cls._start(settings, key, bootstrap, announcement_filter)
+        except BaseException:
+            _kill_daemons()  # hivemind waits without end for one that hangs, and forgets it when that is cancelled
+            raise
+
+    @classmethod
+    async def _start(
+        cls,
+        settings: DhtSettings,
+        key: Path,
+        bootstrap: Sequence[str],
+        announcement_filter: AnnouncementFilter,
+    ) -> Daemon:
         relays = _relays(bootstrap) if settings.client_mode else []
         p2p = await (_RelayDaemon if settings.relay else _Daemon).create(
             initial_peers=list(bootstrap) or None,
@@ -217,7 +234,8 @@ class Daemon:
 
     async def addresses(self) -> tuple[Address, ...]:
         """The dialable addresses of this node, without /p2p."""
-        _, found = await self._p2p._client.identify()
+        async with answer_within(_HEALTH_PERIOD):
+            _, found = await self._p2p._client.identify()
         return tuple(a for a in parse_known([str(m) for m in found]) if a.port)
 
     async def watch(self, maintain: Callable[[], Awaitable[None]]) -> str:
@@ -276,6 +294,24 @@ class Daemon:
         answer = await self._node.protocol.get_stub(_peer(peer)).rpc_ping(request, timeout=_RPC_TIMEOUT)
         if answer.dht_time and self.on_clock:
             self.on_clock(peer, answer.dht_time - (before + get_dht_time()) / 2)
+
+
+@asynccontextmanager
+async def answer_within(seconds: float) -> AsyncIterator[None]:
+    """Raises TimeoutError, with words, where the block takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise TimeoutError(f"it did not answer within {seconds:g} s") from None
+
+
+def _kill_daemons() -> None:
+    """Those of this process, which has one at a time. SIGTERM does nothing to one that is stopped."""
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if child.name() == "p2pd":
+                child.kill()
 
 
 def _relays(bootstrap: Sequence[str]) -> list[str]:

@@ -45,7 +45,7 @@ from swarm.network.address_book import AddressBook
 from swarm.network.foreign_values import ForeignValues
 from swarm.network.ipc import STARTING, DhtSettings
 from swarm.network.known_peers import KnownPeers
-from swarm.network.p2p_daemon import DAEMON_ERRORS, Daemon
+from swarm.network.p2p_daemon import DAEMON_ERRORS, Daemon, answer_within
 from swarm.network.publisher import Publisher
 from swarm.rows.row_store import SharedRows
 from swarm.rows.rows_fetch import RowsFetcher, Wanted
@@ -251,7 +251,8 @@ class PeerSupervisor:
             self.detail = self._readable(error)
             return
         try:
-            await self._join_swarm(daemon)
+            async with answer_within(settings.start_timeout):
+                await self._join_swarm(daemon)
             republishing = asyncio.create_task(self._publisher.stay_present(daemon))
             try:
                 self.detail = await daemon.watch(self._maintain)
