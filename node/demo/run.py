@@ -27,7 +27,7 @@ from node.demo.kinds import DemoKind
 from node.demo.status import POLL_SECONDS, DemoNode, Role, read_status, watch
 from node.demo.view import DemoView
 from node.runtime.serve_bootstrap import INVITE
-from node.storage.claim import Undo
+from node.storage.claim import Undo, check_cache
 from node.storage.run_folder import DEMO_SWARM, RunFolder, RunFolderError
 from node.ui import interrupts
 from node.ui.invocation import murmur
@@ -90,11 +90,12 @@ def _play(kind: DemoKind, overrides: Sequence[Sequence[str]], path: Path, view: 
 def claimed_for_demo(path: Path, config: Config) -> Iterator[None]:
     """Makes the demo's folder, known as one from its first moment, and takes it away where no process began in it.
 
-    Raises RunFolderError for one that is taken.
+    Raises RunFolderError for one that is taken, PolicyError as `check_cache` does.
     """
     folder = RunFolder(path)
     if folder.holds_demo or folder.config.exists() or (path / DEMO_SWARM).exists():
         raise RunFolderError(f"{path} is taken: a demo begins anew, so choose another --run-dir")
+    check_cache(config)
     undo = Undo(folder, lambda made: any(made.path.glob("*/*")))
     interrupts.on_leaving(partial(saved, path), lambda _: undo())
     undo.arm(None)

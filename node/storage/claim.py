@@ -8,10 +8,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from node.config.schema import Config
+from node.config.sections.policy import DiffusionPolicyConfig, EmbeddedPolicyConfig
 from node.storage.checkpoint import Checkpoints
 from node.storage.events import History
 from node.storage.run_folder import HeldPlace, RunFolder, new_run_folder
 from node.storage.store_file import StoreError
+from policies.diffusion.settings import DigitsSource
+from policies.local_cache import default_cache, require_room
 
 Guard = Callable[[RunFolder, Callable[[], None]], None]
 
@@ -24,8 +27,9 @@ def claimed_new(
 
     Without `run_dir`: `runs/<stem>-<n>` with the next n that is free. `guard` is given the folder and what takes it
     away before anything is made, for an end without unwinding. Raises RunFolderError where a run is there or under
-    way, OSError where the folder cannot be made.
+    way, OSError where the folder cannot be made, PolicyError as `check_cache` does.
     """
+    check_cache(config)
     folder, undo = _named(run_dir, guard) if run_dir else _next_free(stem, guard)
     try:
         with folder.held() as held:
@@ -34,6 +38,19 @@ def claimed_new(
             yield held, held.create(config, secret)
     finally:
         undo()
+
+
+def check_cache(config: Config) -> None:
+    """Raises PolicyError, before torch is imported, where the policy is made here, the first, and cannot be kept."""
+    chosen = config.policy
+    if isinstance(chosen, EmbeddedPolicyConfig):
+        made = "embedded-*"
+    elif isinstance(chosen, DiffusionPolicyConfig) and isinstance(chosen.source, DigitsSource):
+        made = "digits-*"
+    else:
+        return
+    if not any((cache := default_cache()).glob(made)):
+        require_room(cache)
 
 
 def _named(run_dir: Path, guard: Guard) -> tuple[RunFolder, Undo]:

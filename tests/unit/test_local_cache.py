@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from node.doctor import check_cache
+from node import doctor
+from node.config.reading import load_config
+from node.storage.claim import check_cache
 from policies.diffusion import digits_start
 from policies.diffusion.settings import DigitsSource
 from policies.local_cache import ROOM, require_room
@@ -53,11 +58,45 @@ def test_it_is_told_before_anything_is_made(
     )
 
 
+@pytest.mark.parametrize("verb", ["demo", "silo"])
+@pytest.mark.parametrize("words", [(), ("--policy", "digits")])
+def test_the_first_run_is_refused_before_torch_is_imported(
+    tmp_path: Path, verb: str, words: tuple[str, ...]
+) -> None:
+    """A cache that has weights already may be one that only others write."""
+    (tmp_path / "file").touch()
+    asked = [verb, *words] if verb == "demo" else [verb, "digits" if words else "tiny"]
+    told = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules))"
+    run = f"{told}; from node.__main__ import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", run, *asked, "--run-dir", tmp_path / "run"],
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "file")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 3 and done.stdout == "False\n", done
+    assert done.stderr.startswith(f"murmur: the cache folder {tmp_path}/file/murmuration cannot be written")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("kept", ["embedded-1", "digits-1"])
+def test_a_cache_that_keeps_such_a_network_is_not_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(full(tmp_path, monkeypatch)))
+    (tmp_path / "murmuration" / kept).mkdir(parents=True)
+    tiny, digits = load_config("tiny"), load_config("digits")
+    same, other = (tiny, digits) if kept.startswith("embedded") else (digits, tiny)
+    check_cache(same)
+    with pytest.raises(PolicyError):
+        check_cache(other)
+
+
 def test_the_doctor_looks_at_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert check_cache().state == "ok"
+    assert doctor.check_cache().state == "ok"
     full(tmp_path, monkeypatch)
-    found = check_cache()
+    found = doctor.check_cache()
     assert found.state == "failure" and "No space left" in found.fact and "XDG_CACHE_HOME" in found.fix
 
 
