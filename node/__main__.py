@@ -3,14 +3,17 @@
 import atexit
 import gc
 import os
+import signal
 import sys
-
-from node.ui.interrupts import end_at_once
 
 
 def main() -> None:
     """Runs the command and ends the process with its exit code."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own would end these imports in a trace
     open_closed_streams()
+    from node.ui.interrupts import end_at_once
+
     end_at_once()
     atexit.register(
         gc.freeze

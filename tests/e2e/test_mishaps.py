@@ -251,6 +251,9 @@ def test_signals_at_any_second_of_a_run(tmp_path: Path, tenths: int, number: sig
         process.send_signal(number)
         process.send_signal(number)
     output, _ = process.communicate(timeout=60)
+    if process.returncode == -number:  # on a busy machine Python itself was not up yet
+        assert "/node/" not in output and list(tmp_path.iterdir()) == []
+        return
     assert "Traceback" not in output
     assert process.returncode in (0, 128 + number), output
     begun = (tmp_path / "run").exists()

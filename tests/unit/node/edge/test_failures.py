@@ -137,6 +137,19 @@ def test_no_signal_that_a_person_or_a_scheduler_sends_ends_a_command_without_a_w
     assert (done.returncode, done.stderr) == (128 + number, f"murmur: {interrupts.cause(number)}\n")
 
 
+def test_ctrl_c_amid_the_first_imports_leaves_no_trace() -> None:
+    moment = (
+        "import builtins, signal; given = builtins.__import__\n"
+        "def come(name, *more, **named):\n"
+        "    if name == 'node.ui.interrupts': signal.raise_signal(signal.SIGINT)\n"
+        "    return given(name, *more, **named)\n"
+        "builtins.__import__ = come\n"
+        "from node.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", moment], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
 @pytest.mark.usefixtures("signals_heard")
 @pytest.mark.parametrize("number", interrupts.ASKING, ids=lambda number: number.name)
 def test_a_signal_that_asks_for_the_end_is_raised(number: int) -> None:
