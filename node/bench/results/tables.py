@@ -75,6 +75,7 @@ _ENGINE = _by_case(
 _STEP = _by_case("step", "prompt57", "prompt256")
 _ROUND, _START = {"round": "round"}, {"start": "start"}
 
+_ARENA_COMMAND = "arena --first-seed 10 --dir results/arena"
 _ARENA = ("swarm/admission", "swarm/sampling", "node/runtime", "policies", "node/bench/arena")
 
 TABLES = (
@@ -217,21 +218,15 @@ TABLES = (
         ),
     ),
     Table(
-        "arena-calm",
-        {"arena-calm": "arena --first-seed 10 --attack stale --dir results/arena"},
+        "arena-checks",
+        {"arena": _ARENA_COMMAND},
         _ARENA,
-        ("attack", "defence"),
-        (
-            Column("seeds", "seeds", 0),
-            Column("held-out reward", "held_out"),
-            Column("lost", "lost", 3, signed=True),
-            Column("kB fetched", "kB_fetched", 1),
-            Column("CPU s", "cpu_s", 1),
-        ),
+        ("check",),
+        (Column("measured", "ours", 3), *_BARS[1:], Column("remark", "paper")),
     ),
     Table(
         "arena",
-        {"arena": "arena --first-seed 10 --seeds 1 --dir results/arena"},
+        {"arena": _ARENA_COMMAND},
         _ARENA,
         ("attack", "defence"),
         (
