@@ -146,8 +146,8 @@ def install_observer(steps: int) -> None:
 def pip(*wanted: str) -> int:
     """Installs, passes on the lines that tell of progress and writes all to the log. Returns pip's exit code."""
     command = [python(), "-m", "pip", "install", "--progress-bar", "off", "--no-input", *wanted]
-    done = threading.Event()
-    threading.Thread(target=tell_life, args=(done,), daemon=True).start()
+    done, now = threading.Event(), ["choosing versions that fit together"]
+    threading.Thread(target=tell_life, args=(done, now), daemon=True).start()
     try:
         process = subprocess.Popen(
             command, cwd=str(ROOT), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True
@@ -155,6 +155,7 @@ def pip(*wanted: str) -> int:
         with log().open("a") as file:
             for line in process.stdout or ():
                 file.write(line)
+                now[0] = doing(line) or now[0]
                 note = progress(line)
                 if note:
                     say(note)
@@ -173,10 +174,19 @@ def progress(line: str) -> str:
     return "building " + line.split()[3] if line.startswith("  Building wheel for") else ""
 
 
-def tell_life(done: threading.Event) -> None:
+def doing(line: str) -> str:
+    """What pip is at from this line on; empty where it does not say."""
+    found = re.match(r"Collecting ([\w.-]+)|\s+Downloading (\S+?)-", line)
+    return (
+        f"choosing and fetching packages, now {found.group(1) or found.group(2)}" if found else progress(line)
+    )
+
+
+def tell_life(done: threading.Event, now: list[str]) -> None:
+    """A line now and then. Packages are fetched first and unpacked at the end: their size stands still for long."""
     start = time.monotonic()
     while not done.wait(BEAT):
-        say(f"{time.monotonic() - start:.0f} s, {megabytes()} MB in .venv")
+        say(f"{time.monotonic() - start:.0f} s, still {now[0]}; {megabytes()} MB unpacked in .venv")
 
 
 def megabytes() -> int:

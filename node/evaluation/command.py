@@ -173,11 +173,17 @@ def _keep(report: Report, subject: Contender) -> None:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Table:
-    """A line a row where `width` has room for the figures and some of the task's name, which is then what gives way."""
-    needed = sum(max(map(len, cells)) + 3 for cells in list(zip(head, *rows, strict=True))[1:])
+    """Where `width` has no room for figures and some of the task's name, intervals stand below their figures."""
+
+    def needed(lines: Sequence[Sequence[str]]) -> int:
+        columns = list(zip(head, *lines, strict=True))[1:]
+        return sum(max(len(part) for cell in cells for part in cell.split("\n")) + 3 for cells in columns)
+
+    if needed(rows) + LEAST_NAME > width:
+        rows = [[cell.replace(" [", "\n[") for cell in row] for row in rows]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     for name in head:
-        table.add_column(name, no_wrap=name != head[0] and needed + LEAST_NAME <= width)
+        table.add_column(name, no_wrap=name != head[0] and needed(rows) + LEAST_NAME <= width)
     for row in rows:
         table.add_row(*row)
     return table

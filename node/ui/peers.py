@@ -20,6 +20,7 @@ from node.storage.events import History
 from node.storage.influence import Influence, influences
 from node.storage.rollout_history import RolloutHistory
 from node.storage.run_folder import RunFolder, find_run
+from node.ui.fitted_table import FittedTable
 from node.ui.invocation import murmur
 from node.ui.peer_rows import AnnouncementRow, PeerHistoryRow, announcements, peer_history
 from node.ui.round_columns import format_refused
@@ -66,9 +67,9 @@ _ANNOUNCEMENT_COLUMNS = (
     *("answers", "version", "up", "fetched", "served", "refused"),
 )
 _ANNOUNCEMENT_LEGEND = (
-    "groups, rollouts and claims (mean reward by task) are what a peer announces; version to refused is what it says "
-    "of itself when asked: bodies that it fetched and served, and records of others that it refused. Who only lets "
-    "others join announces nothing, and has no row"
+    "round to claims (mean reward by task) are what a peer announces; answers: whether it answered when asked, which "
+    "tells its version, how long it is up, bodies that it fetched and served, and records of others that it refused. "
+    "Who only lets others join announces nothing, and has no row"
 )
 
 
@@ -197,28 +198,35 @@ def _announcements_view(look: Look, *, as_json: bool) -> RenderableType:
     rows = announcements(look, time.time())
     if as_json:
         return json.dumps([asdict(row) for row in rows])
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
-    for name in _ANNOUNCEMENT_COLUMNS:
-        table.add_column(name, min_width=SHOWN + 1 if name == "peer" else None)
-    for row in rows:
-        claims = "  ".join(f"{task} {reward:.2f}" for task, reward in row.claimed_rewards.items())
-        age, counts = f"{row.seconds_ago:.0f} s", (row.round, row.policy, row.groups, row.rollouts)
-        table.add_row(short_peer(row.peer), age, *map(str, counts), claims, *_stats_cells(row))
     answered = f"{counted(look.nodes, 'node')} of the DHT answered; {told_figures(rows, look)}"
     if not rows:
         return Group(
             "no peer has announced anything in the last two minutes: nodes do once they have trained a round",
             answered,
         )
-    return Group(table, _ANNOUNCEMENT_LEGEND, answered)
+    cells = [[one_line(cell) for cell in _announcement_cells(row)] for row in rows]
+    room, least = new_console().width, {"answers": 9, "policy": 12, "claims": 16}
+    lesser = ("version", "up", "rollouts", "served", "fetched", "policy", "refused")
+    fitted = FittedTable(_ANNOUNCEMENT_COLUMNS, cells, room, least, lesser, fold=True)
+    legend = "; ".join(filter(None, (_ANNOUNCEMENT_LEGEND, fitted.remark)))
+    return Group(fitted.table(), legend, answered)
+
+
+def _announcement_cells(row: AnnouncementRow) -> tuple[str, ...]:
+    claims = "  ".join(f"{task} {reward:.2f}" for task, reward in row.claimed_rewards.items())
+    counts = (row.round, row.policy, row.groups, row.rollouts)
+    return (short_peer(row.peer), f"{row.seconds_ago:.0f} s", *map(str, counts), claims, *_stats_cells(row))
 
 
 def told_figures(rows: Sequence[AnnouncementRow], look: Look) -> str:
     """How many of those in the table told their figures, and how many more, which announce nothing, did."""
     shown = sum(row.stats is not None for row in rows)
     others = len(look.stats) - shown
-    more = f", and {others} that announce{'s' if others == 1 else ''} nothing" if others else ""
-    return f"{shown} of {counted(len(rows), 'peer')} in the table told figures{more}"
+    more = (
+        f"{counted(others, 'node')} more that announce{'s' if others == 1 else ''} nothing" if others else ""
+    )
+    told = f"{shown} of the table's {counted(len(rows), 'peer')} told figures" if rows else ""
+    return ", and ".join(filter(None, (told, more))) or "none of them told figures"
 
 
 def _stats_cells(row: AnnouncementRow) -> tuple[str, ...]:

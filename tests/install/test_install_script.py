@@ -143,3 +143,19 @@ def test_an_environment_that_does_not_start_is_made_anew(script: ModuleType) -> 
 )
 def test_of_pips_lines_those_that_take_long_are_passed_on(script: ModuleType, line: str, told: str) -> None:
     assert script.progress(line) == told
+
+
+@pytest.mark.parametrize(
+    ("line", "now"),
+    [
+        ("Collecting numpy>=2 (from murmuration)", "choosing and fetching packages, now numpy"),
+        (
+            "  Downloading base58-2.1.1-py3-none-any.whl (5.6 kB)",
+            "choosing and fetching packages, now base58",
+        ),
+        ("Installing collected packages: a, b", "unpacking 2 packages"),
+        ("Requirement already satisfied: numpy>=2", ""),
+    ],
+)
+def test_a_sign_of_life_says_what_pip_is_at(script: ModuleType, line: str, now: str) -> None:
+    assert script.doing(line) == now

@@ -8,12 +8,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from node.storage.rollout_history import RolloutHistory
 from node.storage.rollout_rows import Holdings, KeptRollout, RefusedGroup, RolloutQuery, verdict_words
 from node.storage.run_folder import RunFolder
+from node.ui.fitted_table import FittedTable
 from node.ui.inspect.empty_answer import why_no_rollouts, why_nothing_refused
 from node.ui.invocation import murmur
 from node.ui.run_view import new_console
@@ -22,6 +21,9 @@ from swarm.visible_text import one_line, plain_json
 
 COLUMNS = ("id", "round", "from", "task", "seed", "reward", "advantage", "finish", "tokens", "text")
 REFUSED_COLUMNS = ("round", "from", "task", "seed", "rollouts", "reason", "detail")
+# What gives way in a narrow window: characters to which a column may be cut, and columns that are left out.
+LEAST = {"task": 14, "advantage": 14, "text": 18, "reason": 9, "detail": 20}
+LESSER = ("tokens", "finish", "seed", "task")
 LEGEND = (
     "advantage: what the update was told of it, or why it was not trained on; own: written by this run's policy, "
     "else the peer's name; rewards are this node's own"
@@ -46,8 +48,9 @@ def show_rollouts(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> N
     if not found:
         console.print(why_no_rollouts(folder.events, query))
         return _print_holdings(console, holdings)
-    console.print(_table(str(folder.path), COLUMNS, [_cells(each) for each in found]))
-    console.print(LEGEND)
+    fitted = _fitted(console, COLUMNS, [_cells(each) for each in found])
+    console.print(fitted.table(str(folder.path)))
+    console.print("; ".join(filter(None, (LEGEND, fitted.remark))))
     console.print(_shown(len(found), history.fitting(query)))
     _print_holdings(console, holdings)
     hint = murmur("rollouts", "show", found[0].id, folder.path)
@@ -68,8 +71,8 @@ def follow_rollouts(folder: RunFolder, query: RolloutQuery, *, as_json: bool) ->
             for each in found:
                 console.out(plain_json(plain_rollout(each)), highlight=False)
         elif found:
-            rows = [_cells(each) for each in found]
-            console.print(_table("" if seen else str(folder.path), COLUMNS, rows, heads=not seen))
+            fitted = _fitted(console, COLUMNS, [_cells(each) for each in found])
+            console.print(fitted.table("" if seen else str(folder.path), heads=not seen))
         seen = found[-1].id if found else min(seen, history.newest())  # a resumed run plays rounds again
         if not lives:
             break
@@ -88,7 +91,7 @@ def show_refused(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> No
     if not found:
         return console.print(f"{folder.path}: {why_nothing_refused(folder.events, query)}", soft_wrap=True)
     rows = [[one_line(cell) for cell in _refused_cells(each)] for each in found]
-    console.print(_table(str(folder.path), REFUSED_COLUMNS, rows))
+    console.print(_fitted(console, REFUSED_COLUMNS, rows).table(str(folder.path)))
     console.print(_shown(len(found), history.refused_fitting(query)))
     console.print("What was refused is not kept; a group without a task is a whole body.")
 
@@ -140,16 +143,9 @@ def _refused_cells(refused: RefusedGroup) -> list[str]:
     return [*where, refused.reason, refused.detail]
 
 
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, heads: bool = True) -> Table:
-    """Cells as text that nothing interprets; the last column is cut where the terminal ends."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=heads, title_justify="left")
-    table.title = Text(title) if title else None
-    for name in columns[:-1]:
-        table.add_column(name, no_wrap=True)
-    table.add_column(columns[-1], no_wrap=True, overflow="ellipsis", ratio=1)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
+def _fitted(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> FittedTable:
+    lesser = LESSER if columns is COLUMNS else ()
+    return FittedTable(columns, rows, console.width, LEAST, lesser)
 
 
 def _shown(shown: int, fitting: int) -> str:

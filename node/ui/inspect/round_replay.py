@@ -10,14 +10,13 @@ from itertools import groupby
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from node.config.schema import Config
 from node.storage.events import History, ProblemEvent, RoundEvent
 from node.storage.rollout_history import RolloutHistory
 from node.storage.rollout_rows import KeptRollout, RefusedGroup, RolloutQuery
 from node.storage.run_folder import RunFolder
+from node.ui.fitted_table import FittedTable
 from node.ui.inspect.empty_answer import why_no_rollouts
 from node.ui.inspect.errors import InspectError
 from node.ui.inspect.replay import Replayed, replay, task_of
@@ -29,6 +28,7 @@ from swarm.visible_text import counted, one_line, plain_json
 
 LIMIT: Final = 100_000  # rollouts of a round
 COLUMNS: Final = ("first id", "from", "task", "seed", "right at first", "rewards", "advantages", "again")
+LEAST = {"advantages": 20, "rewards": 11, "task": 10, "right at first": 6, "first id": 5}  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +112,8 @@ def _print(
         f"{event.seconds:.2f} s" + (f" ({phases})" if phases else "")
     )
     console.out(_update_words(event))
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in COLUMNS:
-        table.add_column(name)
-    for group in groups:
-        table.add_row(*map(Text, _cells(group)))
-    console.print(table)
+    fitted = FittedTable(COLUMNS, list(map(_cells, groups)), console.width, LEAST, ("seed",), fold=True)
+    console.print(fitted.table())
     if refused:
         counts = format_refused(Counter(each.reason for each in refused))
         console.out(f"refused of peers: {one_line(counts)}")
@@ -131,7 +127,8 @@ def _print(
 
 def _update_words(event: RoundEvent) -> str:
     own = counted(event.trained_local, "own group")
-    drawn = f"{own} and {event.trained_external} of peers, {event.missing_external} missing"
+    empty = f", {counted(event.missing_external, 'place')} left empty" if event.missing_external else ""
+    drawn = f"{own} and {event.trained_external} of peers{empty}"
     if event.diverged is not None:
         return f"update: undone ({event.diverged})"
     if event.loss is None:
@@ -145,7 +142,7 @@ def _cells(group: ReplayedGroup) -> list[str]:
     first, problem = group.rollouts[0], group.problem
     hardness = f"{problem.correct} of {problem.rollouts}" if problem else "-"
     trained = [each for each in group.rollouts if each.advantage is not None]
-    advantages = " ".join(f"{each.advantage:+z.2f}" for each in trained) or advantage_cell(first)
+    advantages = " ".join(f"{each.advantage:+z.3f}" for each in trained) or advantage_cell(first)
     again = "-" if group.trouble else "agrees" if group.agrees else "DIFFERS"
     rewards = " ".join(f"{each.reward:.3g}" for each in group.rollouts)
     where = (str(first.id), origin_cell(first), one_line(first.task), str(first.seed))

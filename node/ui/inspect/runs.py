@@ -7,13 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from rich.table import Table
-from rich.text import Text
-
 from node.config.schema import Config, ConfigError
 from node.storage.events import History
 from node.storage.run_folder import RunFolder, RunFolderError
 from node.storage.store_file import StoreError
+from node.ui.fitted_table import FittedTable
 from node.ui.invocation import murmur
 from node.ui.peers import format_uptime
 from node.ui.run_view import new_console
@@ -22,6 +20,7 @@ from policies.error_words import brief
 from swarm.visible_text import one_line, plain_json
 
 COLUMNS = ("run", "state", "policy", "tasks", "rounds", "held-out reward", "last event")
+LEAST = {"tasks": 16, "policy": 18}  # characters to which a column may be narrowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +58,11 @@ def show_runs(root: Path, *, as_json: bool) -> None:
         return console.out(plain_json([asdict(row) for row in rows]), highlight=False)
     if not rows:
         return console.print(f"no run under {root}: {murmur('run')} starts one", soft_wrap=True)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in COLUMNS:
-        table.add_column(name)
-    for row in rows:
-        table.add_row(*(Text(one_line(cell)) for cell in _cells(row, time.time())))
-    console.print(table)
+    cells = [[one_line(cell) for cell in _cells(row, time.time())] for row in rows]
+    fitted = FittedTable(COLUMNS, cells, console.width, LEAST, ("tasks", "policy", "last event"), fold=True)
+    console.print(fitted.table())
+    if fitted.remark:
+        console.print(fitted.remark)
     for row in rows:
         if row.trouble:
             console.print(f"{row.run}: {one_line(row.trouble, 400)}", soft_wrap=True)
@@ -111,7 +109,7 @@ def _made_of(config: Config) -> _Parts:
 
 def _cells(row: RunRow, now: float) -> tuple[str, ...]:
     if row.trouble:
-        return (row.run, row.state)
+        return (row.run, row.state, "", "", "", "", "")
     held_out = "-"
     if row.first_held_out is not None and row.last_held_out is not None:
         held_out = f"{row.first_held_out:.3f} to {row.last_held_out:.3f}"

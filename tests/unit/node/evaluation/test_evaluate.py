@@ -234,6 +234,16 @@ def test_a_long_task_name_gives_way_and_no_figure_does() -> None:
     assert f"{interval} *" in line and "rg:chain_sum" in line
 
 
+def test_in_a_narrow_window_intervals_stand_whole_below_their_figures() -> None:
+    rows = [["add@3", "10", "pass@1", "0.300 [0.100, 0.500]", "+0.300 [+0.100, +0.500] *"]]
+    console = Console(width=72)
+    with console.capture() as shown:
+        console.print(command._table(["task", "problems", "metric", "start", "difference"], rows, 72))
+    figures, intervals = shown.get().splitlines()[3:5]
+    assert figures.split() == ["add@3", "10", "pass@1", "0.300", "+0.300"]
+    assert intervals.split() == ["[0.100,", "0.500]", "[+0.100,", "+0.500]", "*"]
+
+
 @pytest.mark.usefixtures("signals_heard")
 @pytest.mark.parametrize("number", interrupts.ASKING)
 def test_a_signal_before_any_answer_is_named(

@@ -300,12 +300,12 @@ def test_a_round_is_replayed_with_its_groups_advantages_and_update(folder: RunFo
     for words in (
         "runs/swim-1, round 1: own reward 0.250, 100 tokens, 1.00 s (sampling 0.50, scoring 0.10",
         ", other 0.",
-        "update: 4 own groups and 2 of peers, 2 missing; loss +0.1000, gradient norm 1.5, entropy 0.7",
+        "update: 4 own groups and 2 of peers, 2 places left empty; loss +0.1000, gradient norm 1.5, entropy 0.7",
         "4 rollouts scored again: all agree with what is kept",
     ):
         assert words in page
     lines = [" ".join(line.split()) for line in page.splitlines()]
-    assert f"1 own {TASK.name} 3 1 of 2 1 0 +0.50 -0.50 agrees" in lines
+    assert f"1 own {TASK.name} 3 1 of 2 1 0 +0.500 -0.500 agrees" in lines
     assert f"3 own {TASK.name} 4 - 0 0 equal rewards (all wrong) agrees" in lines
     second = run(
         app, ["replay", "runs/swim-1", "--round", "2"]

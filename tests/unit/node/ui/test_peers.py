@@ -90,8 +90,8 @@ def test_the_table_names_peers_figures_and_silences(capsys: pytest.CaptureFixtur
     assert (
         "sort@1 0.25" in bob and "cannot be" in bob
     )  # under `answers`, where it may be broken into two lines
-    assert "3 nodes of the DHT answered; 1 of 2 peers in the table told figures" in shown
-    assert "is what it says of itself when asked" in " ".join(shown.split())  # the columns explain themselves
+    assert "3 nodes of the DHT answered; 1 of the table's 2 peers told figures" in shown
+    assert "whether it answered when asked" in " ".join(shown.split())  # the columns explain themselves
     assert max(map(len, shown.splitlines())) <= 120
 
 
@@ -102,7 +102,7 @@ def test_long_versions_and_many_tasks_never_cut_a_peers_name(capsys: pytest.Capt
     stats = {ALICE: replace(STATS, version="0.1.0.dev291+gc389ca7")}
     look = replace(LOOK, announcements=(replace(offer, summary=summary),), stats=stats)
     shown_once(lambda: peers._announcements_view(look, as_json=False))
-    assert f" …{ALICE[-SHOWN:]} " in capsys.readouterr().out
+    assert f"…{ALICE[-SHOWN:]} " in capsys.readouterr().out
 
 
 def test_json_has_whole_names_and_all_counters(capsys: pytest.CaptureFixture[str]) -> None:
