@@ -164,12 +164,23 @@ def _texts(
 
 
 def _keep(report: Report, subject: Contender) -> None:
-    """Beside the run, for the card of what is exported of it."""
+    """Beside the run, for the card of what is exported of it; a second look at fewer problems takes no place there."""
     if subject.run is None or subject.checkpoint is None or not report.complete:
         return
     file = subject.run.evaluation(round_of(subject.checkpoint))
     file.parent.mkdir(exist_ok=True)
+    if (kept := _problems_of(file)) > report.problems:
+        typer.echo(f"the card keeps the look at {kept} problems, this one has {report.problems}", err=True)
+        return
     write_atomic(file, json.dumps(report.plain(), indent=2) + "\n")
+
+
+def _problems_of(file: Path) -> int:
+    """Of the judgement that is kept there; 0 for none that can be read."""
+    try:
+        return max(line["problems"] for line in json.loads(file.read_bytes())["lines"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Table:

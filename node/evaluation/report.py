@@ -39,6 +39,11 @@ class Report:
         """All of it as plain values, with the Markdown that a model card shows."""
         return asdict(self) | {"intervals": HOW, "markdown": self.markdown()}
 
+    @property
+    def problems(self) -> int:
+        """Of all tasks together."""
+        return max((line.problems for line in self.lines), default=0)
+
     def head(self) -> list[str]:
         named = [self.model] if self.base is None else [self.base, self.model, "difference"]
         return ["task", "problems", "metric", *named]

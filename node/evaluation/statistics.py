@@ -11,8 +11,8 @@ import numpy as np
 RESAMPLES = 4000
 LEVEL = 0.95
 HOW = (
-    "95 % intervals: percentile bootstrap over problems, within tasks; where all problems agree, the exact bound on "
-    "the share of problems that would not"
+    "95 % intervals: percentile bootstrap over problems, within tasks; where all problems have one value, as "
+    "wide as the share of others may be that so few problems miss (Clopper-Pearson)"
 )
 
 

@@ -73,6 +73,10 @@ def test_a_run_is_judged_against_its_start_and_an_exported_folder_as_the_run(
     assert {tuple(text["answers"]) for text in first["texts"]} == {("start", "round 1")}
     assert [text["seed"] for text in first["texts"]] == [FIRST_SEED, FIRST_SEED]
 
+    kept = run.evaluation(1).read_text()
+    assert evaluate(asked(run.path, tasks="add"), UNHEARD, as_json=True) == 0
+    assert "the card keeps the look at 6 problems, this one has 3" in capsys.readouterr().err
+    assert run.evaluation(1).read_text() == kept
     export_run(run.path, tmp_path / "out")
     assert "### Judged by `murmur eval`" in (tmp_path / "out" / "README.md").read_text()
     assert evaluate(asked(tmp_path / "out"), UNHEARD, as_json=True) == 0
