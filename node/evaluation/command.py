@@ -178,7 +178,7 @@ def _keep(report: Report, subject: Contender) -> None:
 def _problems_of(file: Path) -> int:
     """Of the judgement that is kept there; 0 for none that can be read."""
     try:
-        return max(line["problems"] for line in json.loads(file.read_bytes())["lines"])
+        return max(int(line["problems"]) for line in json.loads(file.read_bytes())["lines"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0
 

@@ -18,7 +18,7 @@ from node.storage.events import RoundEvent
 LEFT_OUT_FIRST = ("waiting", "published", "loss", "seconds", "refused", "received", "first tries")
 GAP = 2  # characters between columns
 FRAME = 4  # lines: title, names, the rule under them, the one that the cursor stands on
-REFUSED, MARKS = "refused", "marks"
+REFUSED, MARKS = "refused", "remarks"
 WRAPPED_WIDTH = {REFUSED: 8, MARKS: 14}  # characters; what is longer takes more than one line
 
 
@@ -59,7 +59,8 @@ COLUMNS = (
     Column(
         "first tries",
         lambda event: f"{event.stage_one:.2f} right, {event.hard} hard",
-        "share of right answers in the first rollouts of each problem, and problems with less than half right",
+        "share of right answers in the first rollouts of each problem (the reward, where each is right or wrong and no "
+        "more are asked for), and problems with less than half right",
         of_text=True,
     ),
     Column("trained on", _trained, "groups in the update; external ones came from peers"),
@@ -93,9 +94,12 @@ def columns_for(config: Config) -> tuple[Column, ...]:
     return tuple(c for c in COLUMNS if (shares or not c.of_peers) and (text or not c.of_text))
 
 
-def legend(columns: Sequence[Column]) -> str:
-    """What the columns mean, in one paragraph."""
-    return "; ".join(f"{column.name}: {column.meaning}" for column in columns if column.meaning)
+def legend(columns: Sequence[Column], of: Sequence[Column] = ()) -> str:
+    """What the columns mean, in one paragraph, and which of those `of` a run found no room."""
+    words = [f"{column.name}: {column.meaning}" for column in columns if column.meaning]
+    if missing := [column.name for column in of if column not in columns]:
+        words.append(f"a wider window also has {', '.join(missing)}")
+    return "; ".join(words)
 
 
 def plain_round(event: RoundEvent, columns: Sequence[Column] = COLUMNS) -> str:
@@ -119,7 +123,7 @@ def round_table(
 ) -> Table:
     """The newest of `events`, as many as `height` lines have room for, with the legend where it has room too."""
     shown = columns_that_fit(events, columns, width)
-    words = legend(shown)
+    words = legend(shown, columns)
     told = len(wrap(words, width)) + 1
     room = height - FRAME
     with_legend = room - told >= min(len(events), room // 2)
@@ -136,18 +140,24 @@ def round_table(
     )
     for column in shown:
         _add_column(table, column.name, [column.name, *map(column.cell, events)])
-    _add_column(table, MARKS, [marks(event) for event in events])
+    _add_column(table, MARKS, _remarks(events))
     rows = max(1, room - told if with_legend else room)
     for event in events[-rows:]:
         table.add_row(*(column.cell(event) for column in shown), marks(event))
     return table
 
 
+def _remarks(events: Sequence[RoundEvent]) -> list[str]:
+    """With their column's name, where there is any."""
+    told = [marks(event) for event in events]
+    return [MARKS, *told] if any(told) else []
+
+
 def columns_that_fit(
     events: Sequence[RoundEvent], columns: Sequence[Column], width: int
 ) -> tuple[Column, ...]:
     """The columns that a window of `width` characters has room for, beside what is said of single rounds."""
-    beside = _width(MARKS, [marks(event) for event in events])
+    beside = _width(MARKS, _remarks(events))
     widths = {
         column.name: _width(column.name, [column.name, *map(column.cell, events)]) for column in columns
     }
@@ -161,9 +171,7 @@ def columns_that_fit(
 def _add_column(table: Table, name: str, cells: Sequence[str]) -> None:
     """As wide as `columns_that_fit` reckons with; only what is longer than that takes more lines."""
     least = _width(name, cells)
-    table.add_column(
-        "" if name == MARKS else name, no_wrap=max(map(len, cells), default=0) <= least, min_width=least
-    )
+    table.add_column(name if cells else "", no_wrap=max(map(len, cells), default=0) <= least, min_width=least)
 
 
 def _width(name: str, cells: Sequence[str]) -> int:
