@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.table import Table
 
 from node.config.schema import ConfigError
+from node.config.sections.swarm import SiloConfig
 from node.storage.events import History
 from node.storage.influence import Influence, influences
 from node.storage.rollout_history import RolloutHistory
@@ -103,6 +104,8 @@ def _history_view(folder: RunFolder, last: int | None, *, as_json: bool) -> Rend
     if as_json:
         return json.dumps([asdict(row) | _told_of(parts[row.peer]) for row in rows])
     if not rows:
+        if isinstance(folder.read_config().swarm, SiloConfig):
+            return f"{folder.path}: a silo, which has no peers; {murmur('bootstrap')} and {murmur('join')} make a swarm"
         whole = f"; of the whole run: {murmur('peers', folder.path)}"
         when = "so far" if last is None else f"in its newest {counted(last, 'round')}{whole}"
         return f"{folder.path}: no records of peers {when}"

@@ -124,7 +124,7 @@ def round_table(
     """The newest of `events`, as many as `height` lines have room for, with the legend where it has room too."""
     shown = columns_that_fit(events, columns, width)
     words = legend(shown, columns)
-    told = len(wrap(words, width)) + 1
+    told = len(wrap(words, min(width, sum(_widths(events, shown).values())))) + 1
     room = height - FRAME
     with_legend = room - told >= min(len(events), room // 2)
     table = Table(
@@ -157,15 +157,19 @@ def columns_that_fit(
     events: Sequence[RoundEvent], columns: Sequence[Column], width: int
 ) -> tuple[Column, ...]:
     """The columns that a window of `width` characters has room for, beside what is said of single rounds."""
-    beside = _width(MARKS, _remarks(events))
-    widths = {
-        column.name: _width(column.name, [column.name, *map(column.cell, events)]) for column in columns
-    }
+    widths = _widths(events, columns)
     for name in LEFT_OUT_FIRST:
-        if sum(width_of + GAP for width_of in widths.values()) + beside <= width:
+        if sum(widths.values()) <= width:
             break
         widths.pop(name, None)
     return tuple(column for column in columns if column.name in widths)
+
+
+def _widths(events: Sequence[RoundEvent], columns: Sequence[Column]) -> dict[str, int]:
+    """Characters of each column with the gap behind it, and of the remarks."""
+    cells = {column.name: [column.name, *map(column.cell, events)] for column in columns}
+    widths = {name: _width(name, told) + GAP for name, told in cells.items()}
+    return widths | {MARKS: _width(MARKS, _remarks(events))}
 
 
 def _add_column(table: Table, name: str, cells: Sequence[str]) -> None:

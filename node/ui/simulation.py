@@ -83,15 +83,18 @@ def _bodies(o: SimulationResult) -> Iterator[_Line]:
 
 def _servers(o: SimulationResult) -> Iterator[_Line]:
     yield "requests to a server", f"{o.server_requests:.0f}", f"{_bytes(o.server_bytes)} in a round's time"
-    yield "  hottest over mean", f"{o.hottest_share:.2f}", ""
+    yield (
+        "  hottest over mean",
+        f"{o.hottest_share:.2f}",
+        "requests to the busiest server over those to a server",
+    )
 
 
 def _invariants(o: SimulationResult) -> Iterator[_Line]:
-    never = "must be 0"
-    yield "trained twice", str(o.trained_twice), never
-    yield "never offered", str(o.never_offered), never
-    yield "through a partition", str(o.crossed), never
-    yield "from the dead", str(o.answered_dead), never
+    yield "trained twice", str(o.trained_twice), "bodies that a node took again; must be 0"
+    yield "never offered", str(o.never_offered), "bodies of somebody else than announced them; must be 0"
+    yield "through a partition", str(o.crossed), "bodies between its sides while it lasted; must be 0"
+    yield "from the dead", str(o.answered_dead), "bodies of nodes that had left; must be 0"
 
 
 def _recovery(recovery: Recovery) -> Iterator[_Line]:

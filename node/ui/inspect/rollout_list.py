@@ -25,8 +25,8 @@ REFUSED_COLUMNS = ("round", "from", "task", "seed", "rollouts", "reason", "detai
 LEAST = {"task": 14, "advantage": 14, "text": 18, "reason": 9, "detail": 20}
 LESSER = ("tokens", "finish", "seed", "task")
 LEGEND = (
-    "advantage: what the update was told of it, or why it was not trained on; own: written by this run's policy, "
-    "else the peer's name; rewards are this node's own"
+    "advantage: what the update was told of it, or why it was not trained on (a peer's wrong answers push nothing by "
+    "default: +0.000); own: written by this run's policy, else the peer's name; rewards are this node's own"
 )
 SHOWN_CHARACTERS = 100  # of a text in the list
 FOLLOW_SECONDS = 1.0  # between two looks for what is new

@@ -164,7 +164,7 @@ def _rows(*, gym: bool) -> list[dict[str, str]]:
         for name in REWARD_MODELS
     ]
     rows += [
-        _row(name, "text", "reasoning-gym, checked by an own verifier") for name in known_gym_tasks() if gym
+        _row(name, "text", "reasoning-gym, with a verifier of murmur's") for name in known_gym_tasks() if gym
     ]
     return rows
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from node.cli import app
 from node.config.reading import load_config
+from node.config.roles import as_silo
 from node.config.schema import ConfigError
 from node.storage.events import ExternalEvent, History, PeerEvent, Store
 from node.storage.run_folder import RunFolder
@@ -224,6 +225,15 @@ def test_the_newest_rounds_alone_are_told(tmp_path: Path, capsys: pytest.Capture
     assert "no records of peers in its newest 1 round; of the whole run: " in capsys.readouterr().out
     with pytest.raises(ConfigError, match="leave one out"):
         peers.show_peers("INVITE", None, 2, watch=False, as_json=True)
+
+
+def test_a_silo_is_said_to_have_no_peers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create(as_silo(load_config("tiny")))
+    with closing(Store(folder.events)) as store:
+        store.append(replace(ROUND, trained_external=0))
+    peers.show_peers(None, folder.path, watch=False, as_json=False)
+    assert "a silo, which has no peers" in capsys.readouterr().out
 
 
 def said(*arguments: str) -> tuple[int, str]:
