@@ -21,10 +21,10 @@ def waited_for(statuses: Sequence[NodeStatus]) -> str:
     playing = [status for status, share in shares if share is None and status.state in UNDER_WAY]
     if playing:
         return "playing: " + ", ".join(f"{status.label} at round {_round(status)}" for status in playing)
-    short = [
-        f"{status.label} has had {share:.0%}" for status, share in shares if share is not None and share < 1
-    ]
-    return f"evening out the CPU seconds: of its node's, {', '.join(short)}" if short else "ending the nodes"
+    short = [f"{status.label} {share:.0%}" for status, share in shares if share is not None and share < 1]
+    if not short:
+        return "ending the nodes"
+    return f"playing the baselines on, until each has had its node's CPU seconds: {', '.join(short)}"
 
 
 def compute_share(status: NodeStatus, statuses: Sequence[NodeStatus]) -> float | None:

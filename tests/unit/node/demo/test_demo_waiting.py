@@ -29,7 +29,7 @@ def member(role: str, state: str, rounds: int = 0) -> NodeStatus:
         (
             ("finished", 100),
             ("running", 40),
-            "evening out the CPU seconds: of its node's, baseline 1 has had 40%",
+            "playing the baselines on, until each has had its node's CPU seconds: baseline 1 40%",
         ),
         (("finished", 100), ("finished", 100), "ending the nodes"),
         (("killed by signal 9", 0), ("running", 3), "playing: baseline 1 at round 3"),
