@@ -59,8 +59,9 @@ class Bootstrap:
 def serve_bootstrap(asked: Bootstrap, *, as_json: bool) -> None:
     """Runs until SIGINT or SIGTERM. The invite is printed and kept in the run folder.
 
-    Raises ConfigError, IdentityError, InviteError, RunFolderError for a folder that served another swarm, TransportDown
-    when the daemon does not come up or has no address, and FolderLostError where the folder is taken away meanwhile.
+    Raises ConfigError, IdentityError, InviteError, RunFolderError for a folder with a run or that served another swarm,
+    TransportDown when the daemon does not come up or has no address, and FolderLostError where the folder is taken
+    away meanwhile.
     """
     with _held(RunFolder(asked.run_dir)) as folder:
         last = last_invite(folder)
@@ -92,8 +93,14 @@ def serve_bootstrap(asked: Bootstrap, *, as_json: bool) -> None:
                 bound_logs(folder.path, folder.logs)
                 if not as_json:
                     new_console().print(standing(transport))
-        again = murmur("bootstrap", *asked.again, "--run-dir", folder.path)
+        again = command_again(asked, folder, private=bool(invite.secret))
         stop.tell(f"nodes that have met go on, others join through here again after: {again}")
+
+
+def command_again(asked: Bootstrap, folder: RunFolder, *, private: bool) -> str:
+    """The command that serves the same swarm again. It says `--private` of such a one, lest it seem to open it."""
+    told = private and "--beside" not in asked.again
+    return murmur("bootstrap", *asked.again, *["--private"] * told, "--run-dir", folder.path)
 
 
 def _wait_ready(transport: Transport) -> None:
@@ -135,6 +142,9 @@ def standing(transport: Transport) -> str:
 @contextmanager
 def _held(folder: RunFolder) -> Iterator[RunFolder]:
     """The folder, made and locked; what this start made of it goes again if it never came to an invite."""
+    folder.refuse_demo()
+    if folder.config.exists():
+        raise RunFolderError(f"{folder.path} already holds a run: choose another --run-dir")
     undo = Undo(folder, lambda made: made.invite.exists())
     interrupts.on_leaving(lambda: "", lambda _: undo())
     try:
@@ -158,7 +168,7 @@ def swarm_to_serve(asked: Bootstrap, folder: RunFolder, last: Invite | None) -> 
         raise RunFolderError(
             f"{folder.path} holds another swarm, and everybody with its invite would lose it: {kind} named "
             f"{last.manifest.name!r}, of {tasks}. Choose another --run-dir, or serve that one: "
-            f"{murmur('bootstrap', '--run-dir', folder.path)}"
+            f"{murmur('bootstrap', *['--private'] * bool(last.secret), '--run-dir', folder.path)}"
         )
     if secret:
         folder.keep_secret(secret)

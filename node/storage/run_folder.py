@@ -164,12 +164,16 @@ class RunFolder:
         """Makes the folder with the resolved config, and the secret of a private swarm if there is one.
 
         Gives the config as it is kept: with its seed, derived from the identity where none was set. Raises
-        RunFolderError if a run is there, IdentityError for a damaged key file.
+        RunFolderError if a run or a bootstrap is there, IdentityError for a damaged key file.
         """
         self.refuse_demo()
         if self.config.exists():
             raise RunFolderError(
                 f"{self.path} already holds a run: add --resume, or choose another --run-dir"
+            )
+        if self.invite.exists():
+            raise RunFolderError(
+                f"{self.path} is a bootstrap's, and its invites lead to the key there: choose another --run-dir"
             )
         for folder in (self.path, self.checkpoints, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
@@ -274,7 +278,7 @@ def new_run_folder(stem: str, root: Path = Path("runs")) -> RunFolder:
 def latest_run_folder(stem: str, root: Path = Path("runs")) -> RunFolder:
     """The newest `runs/<stem>-<n>`. Raises RunFolderError if there is none."""
     if not (number := _last_number(stem, root)):
-        raise RunFolderError(f"no run named {stem} under {root}/ to resume: {_others(root)}")
+        raise RunFolderError(f"no run {stem}-1, {stem}-2, ... under {root}/ to resume: {_others(root)}")
     return RunFolder(root / f"{stem}-{number}")
 
 

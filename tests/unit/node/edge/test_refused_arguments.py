@@ -57,6 +57,8 @@ REFUSED = [
     (["join", "garbage", "--resume", "--run-dir", "kept"], "invite"),
     (["join", "OTHER", "--resume", "--run-dir", "kept"], "another swarm than the invite's"),
     (["join", "OTHER", "--resume", "--run-dir", "alone"], "holds a silo's run"),
+    (["silo", "--resume"], "no run silo-1, silo-2, ... under runs/ to resume: "),
+    (["bootstrap", "--private", "--run-dir", "kept"], "kept already holds a run: choose another --run-dir"),
     (["run", "--resume", "--run-dir", "empty"], "holds no run to resume"),
     (["run", "--resume", "--run-dir", "kept", "--rounds", "1"], "has played 3: set 4 or more"),
     (["run", "--resume", "--run-dir", "kept", "--rounds", "0"], "--rounds 0: it counts all rounds of a run"),

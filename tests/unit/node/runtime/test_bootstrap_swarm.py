@@ -10,7 +10,7 @@ from node.arguments import bootstrap_asked
 from node.config.roles import manifest_of
 from node.config.schema import ConfigError
 from node.config.sections.swarm import DhtConfig
-from node.runtime.serve_bootstrap import Bootstrap, lost_key, swarm_to_serve
+from node.runtime.serve_bootstrap import Bootstrap, command_again, lost_key, swarm_to_serve
 from node.runtime.transports import last_invite
 from node.storage.run_folder import RunFolder, RunFolderError
 from swarm.wire.identity import Identity
@@ -104,6 +104,22 @@ def test_a_swarm_of_code_is_served_again_by_its_config_alone(folder: RunFolder) 
 def test_it_is_started_again_by_what_it_was_started_with() -> None:
     assert asked().again == ()
     assert asked("tiny", "swarm.lan=true").again == ("--config", "tiny", "--set", "swarm.lan=true")
+
+
+@pytest.mark.parametrize("config", [None, "tiny"])
+def test_the_command_that_starts_a_private_one_again_says_that_it_is(
+    folder: RunFolder, config: str | None
+) -> None:
+    first = serve(folder, asked(config, private=True))
+    for wanted in (asked(config, private=True), asked(config), asked()):  # all of which serve the private one
+        again = command_again(wanted, folder, private=True)
+        assert again.endswith("--private --run-dir runs/bootstrap")
+        assert serve(folder, asked("tiny" if "tiny" in again else None, private=True)) == first
+    assert "--private" not in command_again(asked(config), folder, private=False)
+    beside = asked("tiny", beside=first.encode())  # a swarm that exists is private or not already
+    assert "--private" not in command_again(beside, folder, private=True)
+    with pytest.raises(RunFolderError, match=r"or serve that one: .*murmur bootstrap --private --run-dir"):
+        serve(folder, asked("mine.toml"))
 
 
 def test_a_key_that_is_gone_from_a_folder_that_served_is_told(folder: RunFolder) -> None:

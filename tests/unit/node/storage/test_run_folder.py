@@ -33,10 +33,18 @@ def test_create_refuses_a_folder_with_a_run(tmp_path: Path) -> None:
         folder.create(load_config("tiny"))
 
 
+def test_a_run_is_not_begun_in_the_folder_of_a_bootstrap(tmp_path: Path) -> None:
+    hub = RunFolder(tmp_path)
+    hub.invite.write_text("murmur-")
+    with pytest.raises(RunFolderError, match=r"is a bootstrap's, .*: choose another --run-dir"):
+        hub.create(load_config("tiny"))
+    assert list(tmp_path.iterdir()) == [hub.invite]
+
+
 def test_resume_needs_a_run(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="holds no run"):
         RunFolder(tmp_path).read_config()
-    with pytest.raises(RunFolderError, match="no run named tiny"):
+    with pytest.raises(RunFolderError, match=r"no run tiny-1, tiny-2, \.\.\. under .*/ to resume"):
         latest_run_folder("tiny", tmp_path)
 
 
