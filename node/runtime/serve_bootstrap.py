@@ -88,11 +88,12 @@ def serve_bootstrap(asked: Bootstrap, *, as_json: bool) -> None:
                 new_console().print(line)
             if (notice := lan_notice(config)) and not as_json:
                 new_console().print(notice)
+            told: dict[str, str] = {}
             while not stop.wait(HEARTBEAT_SECONDS):
                 folder.check_place()
                 bound_logs(folder.path, folder.logs)
                 if not as_json:
-                    new_console().print(standing(transport))
+                    new_console().print(standing(transport, told))
         again = command_again(asked, folder, private=bool(invite.secret))
         stop.tell(f"nodes that have met go on, others join through here again after: {again}")
 
@@ -124,17 +125,23 @@ def lost_key(config: Config, folder: RunFolder, last: Invite | None) -> str:
     )
 
 
-def standing(transport: Transport) -> str:
-    """The swarm in one line, and one for each warning. A bootstrap fetches nothing: announcements are read for this."""
+def standing(transport: Transport, told: dict[str, str]) -> str:
+    """The swarm in one line, and one for each warning that is not the one of its kind that was `told` the last time.
+
+    A bootstrap fetches nothing: announcements are read for this.
+    """
     with suppress(TransportError):
         transport.announcements(READ)
     status = transport.status()
     health = "healthy" if status.healthy else f"not healthy: {status.detail}"
     seen = status.peers_seen
+    new = [words for kind, words in status.warnings.items() if told.get(kind) != words]
+    told.clear()
+    told.update(status.warnings)
     return "\n".join(
         [
             f"{health}; {seen} peer{'' if seen == 1 else 's'} announced in the last {MAX_LIFETIME / 60:.0f} minutes",
-            *status.warnings.values(),
+            *new,
         ]
     )
 

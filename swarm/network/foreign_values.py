@@ -32,6 +32,7 @@ _LEFT_SECONDS = 1800.0  # that a caller over its budget is not answered
 _MAX_CALLERS = 1024
 _TOLD = 32  # callers in one state
 _WARNED_FROM = 8  # values
+_NAMED = 4  # callers of so many, in the warning
 
 
 class ForeignValues:
@@ -45,6 +46,7 @@ class ForeignValues:
         self._values = PeerBuckets(_RATE, _BURST, clock)
         self._bytes = PeerBuckets(_BYTES_RATE, _BYTES_BURST, clock)
         self._by_caller: OrderedDict[str, int] = OrderedDict()
+        self._named: list[str] = []  # the first callers of _WARNED_FROM values
         self._partings: set[asyncio.Task[None]] = set()  # under way
         self._left: OrderedDict[str, float] = OrderedDict()  # until when, on the clock
 
@@ -57,6 +59,8 @@ class ForeignValues:
             return False
         self.counters.update(foreign_values=values, foreign_bytes=size)
         _bump(self._by_caller, caller, self._by_caller.get(caller, 0) + values)
+        if self._by_caller[caller] >= _WARNED_FROM and caller not in self._named[:_NAMED]:
+            self._named = [*self._named, caller][: _NAMED + 1]
         within = [self._values.take(caller, float(values)), self._bytes.take(caller, float(size))]
         if all(within):
             return False
@@ -90,14 +94,15 @@ class ForeignValues:
 
     @property
     def warning(self) -> str:
-        """What is wrong, and what to do; empty while there is little."""
-        values, callers = self.counters["foreign_values"], len(self._by_caller)
-        if values < _WARNED_FROM:
+        """What is wrong, and what to do; empty while there is little. It changes with whom it names alone."""
+        if self.counters["foreign_values"] < _WARNED_FROM:
             return ""
+        others = " and others" if len(self._named) > _NAMED else ""
+        who = f"{', '.join(self._named[:_NAMED])}{others}" if self._named else "several peers"
         return (
-            f"{values} values of {callers} peers were refused at this node's part of the DHT: another program, or "
-            "another release, is in it. Peers that go on are left. A swarm's DHT is its own: give its addresses to its "
-            "own nodes alone (murmur peers --run-dir shows who it was)"
+            f"values of {who} were refused at this node's part of the DHT: a node of another swarm (as is who "
+            "joined a private one by its address alone), another program or another release is in it. Peers that go on "
+            "are left. A swarm's DHT is its own: give its addresses to its own nodes alone"
         )
 
 

@@ -18,6 +18,7 @@ class Unread:
 
     def __init__(self, peers: int, failure: TransportDown | None = None) -> None:
         self._peers, self._failure, self._known = peers, failure, 0
+        self.warnings: dict[str, str] = {}
 
     def announcements(
         self, want: int, declined: Sequence[object] = (), known: Sequence[str] = ()
@@ -28,17 +29,29 @@ class Unread:
         return [SimpleNamespace()] * min(want, self._peers)
 
     def status(self) -> TransportStatus:
-        return TransportStatus(self._failure is None, (), self._known, {}, str(self._failure or ""))
+        detail = str(self._failure or "")
+        return TransportStatus(self._failure is None, (), self._known, {}, detail, warnings=self.warnings)
 
 
 def test_a_bootstrap_counts_peers_that_nobody_asked_it_for() -> None:
-    assert standing(Unread(2)) == "healthy; 2 peers announced in the last 10 minutes"  # type: ignore[arg-type]
-    assert standing(Unread(1)) == "healthy; 1 peer announced in the last 10 minutes"  # type: ignore[arg-type]
+    assert standing(Unread(2), {}) == "healthy; 2 peers announced in the last 10 minutes"  # type: ignore[arg-type]
+    assert standing(Unread(1), {}) == "healthy; 1 peer announced in the last 10 minutes"  # type: ignore[arg-type]
 
 
 def test_a_bootstrap_whose_daemon_is_down_says_so() -> None:
     down = Unread(2, TransportDown("lost the network daemon"))
-    assert standing(down) == "not healthy: lost the network daemon; 0 peers announced in the last 10 minutes"  # type: ignore[arg-type]
+    assert (
+        standing(down, {}) == "not healthy: lost the network daemon; 0 peers announced in the last 10 minutes"
+    )  # type: ignore[arg-type]
+
+
+def test_a_bootstrap_says_a_warning_once_until_it_changes_or_comes_back() -> None:
+    transport, told = Unread(1), dict[str, str]()
+    said: list[list[str]] = []
+    for warnings in ({"clock": "late"}, {"clock": "late"}, {"clock": "later"}, {}, {"clock": "later"}):
+        transport.warnings = warnings
+        said.append(standing(transport, told).splitlines()[1:])  # type: ignore[arg-type]
+    assert said == [["late"], [], ["later"], [], ["later"]]
 
 
 class Slow:

@@ -48,7 +48,17 @@ def test_the_owner_is_told_from_a_few_values_on() -> None:
         guard.note(f"peer{n}", 1, 10)
     assert guard.warning == ""
     guard.note("peer7", 1, 10)
-    assert guard.warning.startswith("8 values of 8 peers were refused at this node's part of the DHT")
+    assert guard.warning.startswith("values of several peers were refused at this node's part of the DHT")
+
+
+def test_the_owner_is_told_who_it_was_and_the_words_change_with_that_alone() -> None:
+    guard, told = ForeignValues(lambda: 0, Clock()), list[str]()
+    for n in range(9):
+        for _ in range(20):
+            guard.note(f"peer{n}", 1, 10)
+            told.append(guard.warning.partition(" were")[0])
+    first = [f"values of peer0{more}" for more in ("", ", peer1", ", peer1, peer2", ", peer1, peer2, peer3")]
+    assert list(dict.fromkeys(told)) == ["", *first, f"{first[-1]} and others"]
 
 
 def test_floods_of_names_stay_bounded() -> None:
