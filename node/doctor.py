@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
-import typer
 from rich.text import Text
 
 from node.config.packages import command_for, missing_packages
@@ -25,7 +24,7 @@ from node.config.packages import in_words as packages_in_words
 from node.config.schema import Config
 from node.runtime.transports import lone_transport, visitor_transport
 from node.ui.invocation import murmur
-from node.ui.patience import Patience
+from node.ui.patience import patient
 from node.ui.run_view import new_console
 from policies.error_words import brief
 from policies.hardware import has_gpu, usable_cores
@@ -85,8 +84,7 @@ def examine(invite: Invite | None, config: Config | None = None) -> Iterator[Fin
 def show_findings(findings: Iterable[Finding], *, as_json: bool) -> int:
     """Prints each finding as it comes, for some take long; returns exit code 3 if any is a failure, else 0."""
     found = []
-    patience = Patience(lambda line: typer.echo(line, err=True))
-    with patience.watching("looking at this machine"):
+    with patient("looking at this machine") as patience:
         for finding in findings:
             found.append(finding)
             if not as_json:

@@ -31,6 +31,7 @@ from node.storage.run_folder import (
 )
 from node.ui import interrupts
 from node.ui.invocation import murmur
+from node.ui.patience import patient
 from node.ui.round_columns import columns_for
 from node.ui.run_view import RunView, output_style
 from node.ui.standing import STANDINGS
@@ -80,11 +81,12 @@ def dry_run_of(config: Config, *, as_json: bool) -> int:
 
     Raises PolicyError for a model that cannot be had.
     """
-    from node.runtime.build import device_of
-    from node.runtime.memory import as_plain, in_lines, plan_memory
+    with patient("loading torch"):
+        from node.runtime.build import device_of
+        from node.runtime.memory import as_plain, in_lines, plan_memory
 
-    device = device_of(config)
-    fit = plan_memory(config, device)
+        device = device_of(config)
+        fit = plan_memory(config, device)
     if as_json:
         typer.echo(json.dumps({"device": str(device), "memory": as_plain(fit) if fit else None}))
     elif fit is None:

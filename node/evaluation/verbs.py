@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from node.ui import interrupts
-from node.ui.patience import Patience
+from node.ui.patience import patient
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
 
@@ -39,13 +39,12 @@ def export(  # noqa: PLR0913
 
     find_run(run).read_config()
     refuse_taken(folder)
-    patience = Patience(_aside)
-    with patience.watching("loading torch"):
+    with patient("loading torch") as patience:
         from node.export.command import Form, export_run, show_export
 
         interrupts.raise_stopped()
-        patience.begin("exporting")
-        facts = export_run(run, folder, Form(merge, gguf, push), round_number=round_number, best=best)
+        form = Form(merge, gguf, push)
+        facts = export_run(run, folder, form, round_number=round_number, best=best, at=patience.begin)
     show_export(facts, as_json=as_json)
 
 
@@ -89,14 +88,9 @@ def evaluate(  # noqa: PLR0913
         show=show,
     )
     refuse_missing(asked)
-    patience = Patience(_aside)
-    with patience.watching("loading torch"):
+    with patient("loading torch") as patience:
         from node.evaluation.command import evaluate as judge
 
         interrupts.raise_stopped()
         code = judge(asked, patience, as_json=as_json)
     raise typer.Exit(code)
-
-
-def _aside(line: str) -> None:
-    typer.echo(line, err=True)

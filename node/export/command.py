@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,13 +64,20 @@ class Form:
 
 
 def export_run(
-    run: Path, folder: Path, form: Form = Form(), *, round_number: int | None = None, best: bool = False
+    run: Path,
+    folder: Path,
+    form: Form = Form(),
+    *,
+    round_number: int | None = None,
+    best: bool = False,
+    at: Callable[[str], None] = lambda step: None,
 ) -> dict[str, Any]:
-    """Writes `folder` and returns what it holds, as plain values.
+    """Writes `folder` and returns what it holds, as plain values; `at` is told each step as it begins.
 
     What stands against it is found before weights are loaded. Raises ExportError, RunFolderError, ConfigError,
     CheckpointError, PolicyError, StoreError, OSError.
     """
+    at("exporting")
     source = find_source(run, round_number, best=best)
     saved_adapter = is_adapter(source.weights)
     adapter = saved_adapter and not form.merge
@@ -81,24 +88,21 @@ def export_run(
     if form.push:
         require_push(form.push, base)
     with draft_of(folder) as draft:
+        at("merging the adapter into its model" if saved_adapter and form.merge else "writing the weights")
         _write_weights(source, draft, adapter=adapter)
+        at("reading the tokenizer back")
         example = _example(source.config)
         alike = reads_alike(draft, example)
+        if form.gguf:
+            at("writing the GGUF file and comparing it with the model")
         off = add_gguf(draft, folder.name) if form.gguf else None
         lineage = _lineage(source)
         write_lineage(lineage, draft)
-        where = form.push or folder.name
-        stops = stops_of(draft, source.policy.prompt)
-        usage = usage_of(source.policy, where, example, stops, adapter=adapter)
-        card = card_of(
-            lineage,
-            folder.name,
-            usage,
-            adapter=adapter,
-            base_id=hub_id(source.policy),
-            gguf=form.gguf,
-        )
+        card = _card(source, lineage, draft, folder, form, example)
         (draft / CARD).write_text(card, encoding="utf-8")
+        _open_alike(draft)
+    if form.push:
+        at("uploading")
     page = push_folder(folder, form.push, f"Round {lineage.round}") if form.push else None
     return {
         "folder": str(folder),
@@ -111,6 +115,14 @@ def export_run(
         "gguf_logprobs_off": off,
         "pushed": page,
     }
+
+
+def _card(source: Source, lineage: Lineage, draft: Path, folder: Path, form: Form, example: str) -> str:
+    adapter = is_adapter(draft)
+    where, stops = form.push or folder.name, stops_of(draft, source.policy.prompt)
+    usage = usage_of(source.policy, where, example, stops, adapter=adapter)
+    base = hub_id(source.policy)
+    return card_of(lineage, folder.name, usage, adapter=adapter, base_id=base, gguf=form.gguf)
 
 
 def find_source(run: Path, round_number: int | None, *, best: bool = False) -> Source:
@@ -135,6 +147,13 @@ def find_source(run: Path, round_number: int | None, *, best: bool = False) -> S
             "evaluations after the start; or leave out --best"
         )
     return Source(folder, config, policy, found)
+
+
+def _open_alike(draft: Path) -> None:
+    """All files as the card, which has the user's own mode: libraries keep weights from everybody else."""
+    mode = (draft / CARD).stat().st_mode
+    for file in filter(Path.is_file, draft.rglob("*")):
+        file.chmod(mode)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from node.config.sections.tasks import TaskConfig
 from node.rows.consent import Offer, agree, amount
 from node.rows.kept import make_room, root_of, row_store, with_kept_rows
 from node.ui import interrupts
-from node.ui.patience import Patience
+from node.ui.patience import patient
 from policies.tasks.data_task import SIZE, SOURCE, build_data_task, is_data
 from policies.tasks.task import TaskError
 from swarm.errors import DecodeError, FetchFailed, TransportDown, TransportError
@@ -116,8 +116,10 @@ def _from_swarm(config: Config, secret: bytes) -> Config:
         start_timeout=PATIENCE,
         secret=secret,
     )
-    patience = Patience(lambda line: typer.echo(line, err=True))
-    with closing(DhtTransport(settings)) as transport, patience.watching("joining the swarm to ask for rows"):
+    with (
+        closing(DhtTransport(settings)) as transport,
+        patient("joining the swarm to ask for rows") as patience,
+    ):
         transport.wait_ready()
         patience.begin("asking members for rows")
         for task in wanting:

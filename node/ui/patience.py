@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import typer
+
 FIRST_SILENCE = 10.0  # seconds without a line before one is said; each further one waits twice as long,
 LONGEST_SILENCE = 60.0  # up to a minute
 
@@ -56,3 +58,11 @@ class Patience:
                 self._gap = max(self._gap, min(2 * self._gap, LONGEST_SILENCE))
                 self._next = time.monotonic() + self._gap
                 self.say_now()
+
+
+@contextmanager
+def patient(what: str) -> Iterator[Patience]:
+    """For a command without a view of its own: says on standard error what is waited for."""
+    patience = Patience(lambda line: typer.echo(line, err=True))
+    with patience.watching(what):
+        yield patience

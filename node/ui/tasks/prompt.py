@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from node.ui.patience import patient
 from swarm.visible_text import visible
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def show_prompt(
     """A problem as the policy reads it: template, system message, examples and the answer's form round it."""
     from node.config.reading import load_config
 
-    facts = facts_of(load_config(config, overrides or (), for_role=True), task, seed)
+    with patient("loading the tokenizer"):
+        facts = facts_of(load_config(config, overrides or (), for_role=True), task, seed)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return

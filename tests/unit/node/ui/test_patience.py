@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 
 import pytest
+from typer.testing import CliRunner
 
+from node.cli import app
 from node.ui.patience import Patience
 from node.ui.run_view import RunView
 
@@ -54,3 +57,21 @@ def test_a_script_s_output_stays_json(capsys: pytest.CaptureFixture[str]) -> Non
     view.patience.begin("loading torch")
     view.patience.say_now()
     assert capsys.readouterr().out == "still loading torch, 0 s so far\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        (["prompt", "show", "tiny"], "loading the tokenizer"),
+        (["run", "tiny", "--dry-run"], "loading torch"),
+    ],
+)
+def test_a_command_without_a_view_tells_a_long_wait(
+    command: list[str], what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Patience.__init__, "__defaults__", (0.001,))
+    facts = {"prompt": "2 + 2?", "token_ids": [1], "pieces": ["2"], "task": "add", "seed": 0, "notes": []}
+    monkeypatch.setattr("node.ui.tasks.prompt.facts_of", lambda *_: time.sleep(0.2) or facts)
+    monkeypatch.setattr("node.runtime.memory.plan_memory", lambda *_: time.sleep(0.2))
+    told = CliRunner().invoke(app, command)
+    assert told.exit_code == 0 and f"still {what}, 0 s so far" in told.stderr
