@@ -126,7 +126,7 @@ def _join(node: Node, transport: Transport, folder: RunFolder, view: RunView) ->
         if alone and not status.addresses:
             note = f"{note}; {NO_ADDRESS}"
     except TransportDown as error:
-        note = f"{error}; going on alone until it answers"
+        note = f"{error}; going on alone meanwhile"
     node.store.append(LifeEvent(node.round, "joined", note))
     view.say(note)
     if invite and view.style == "json":

@@ -37,6 +37,8 @@ ERRORS: Mapping[str, type[TransportError]] = {
 
 
 STARTING = "starting"  # what is told of a daemon that has not answered yet
+# Of peers to join through that let this node in to the DHT, and answer none of its questions.
+SHUT_OUT = "serves another swarm, or a private one: join with its whole invite"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from policies.error_words import brief
@@ -29,6 +29,9 @@ _PERIOD = 20.0  # seconds between questions while the DHT brings news of known p
 _PATIENCE = 4.0  # seconds for all that are asked at a time
 # Seconds that two answers of one peer may overlap: announcements reach it late, and clocks differ.
 _OVERLAP = 15.0
+_PAUSE = (
+    0.5  # seconds after which who closed a question is asked again: a server that is full closes some too
+)
 _MAX_ADDRESSES = 512  # peers whose last addresses are remembered
 
 
@@ -45,6 +48,8 @@ class KnownPeers:
         self._addresses: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._asked: OrderedDict[str, float] = OrderedDict()  # Unix seconds of the last answer
         self._due = 0.0  # monotonic seconds
+        self._answered = False  # whether anybody ever was
+        self._closed: set[str] = set()  # peers that ended the last question without a word
 
     def __contains__(self, peer: object) -> bool:
         return peer in self._known
@@ -70,12 +75,34 @@ class KnownPeers:
             return
         self._due = time.monotonic() + _PERIOD
         places = {peer: self._addresses[peer] for peer in self._known if peer in self._addresses}
-        places = places or {a.peer: (str(a.without_peer()),) for a in join_through if a.peer}
+        places = places or _places(join_through)
         count = min(len(places), _ASKED_IN_NEED if in_need else _ASKED)
         asked = self._generator.sample(sorted(places), count)
+        await self._ask_these({peer: places[peer] for peer in asked}, dial)
+
+    async def is_shut_out(self, dial: Dial, join_through: Sequence[Address]) -> bool:
+        """Whether all that this node may `join_through` take the question and end it without a word, twice.
+
+        Peers do so with who is not of their swarm. False once anybody ever answered, and where one is not reached.
+        """
+        if self._answered:
+            return False
+        places = _places(join_through)
+        peers = self._generator.sample(sorted(places), len(places))
+        for pause in (0.0, _PAUSE):
+            await asyncio.sleep(pause)
+            for first in range(0, len(peers), _ASKED_IN_NEED):
+                asked = peers[first : first + _ASKED_IN_NEED]
+                await self._ask_these({peer: places[peer] for peer in asked}, dial)
+                if self._answered or not self._closed.issuperset(asked):
+                    return False
+        return bool(peers)
+
+    async def _ask_these(self, places: Mapping[str, Sequence[str]], dial: Dial) -> None:
+        self._closed.difference_update(places)
         with suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE):
-                await asyncio.gather(*(self._ask_one(peer, places[peer], dial) for peer in asked))
+                await asyncio.gather(*(self._ask_one(peer, place, dial) for peer, place in places.items()))
 
     async def _ask_one(self, peer: str, addresses: Sequence[str], dial: Dial) -> None:
         began = time.time()
@@ -85,9 +112,12 @@ class KnownPeers:
         try:
             raws = await ask_announcements(await dial(peer, addresses), self._own, since)
         except (FetchFailed, DecodeError, OSError, EOFError) as error:
+            if isinstance(error, EOFError | ConnectionError):
+                self._closed.add(peer)
             self.counters["ask_failed"] += 1
             log.debug("%s tells no announcements: %s", peer, brief(error))
             return
+        self._answered = True
         if raws is None:
             self.counters["ask_busy"] += 1
             return
@@ -97,3 +127,12 @@ class KnownPeers:
         self._asked.move_to_end(peer)
         if len(self._asked) > _MAX_ADDRESSES:
             self._asked.popitem(last=False)
+
+
+def _places(addresses: Iterable[Address]) -> dict[str, tuple[str, ...]]:
+    """Where each peer may be, by PeerID."""
+    found: dict[str, tuple[str, ...]] = {}
+    for address in addresses:
+        if address.peer:
+            found[address.peer] = (*found.get(address.peer, ()), str(address.without_peer()))
+    return found

@@ -12,7 +12,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +43,7 @@ from swarm.limits import (
 from swarm.network import dht_protocol
 from swarm.network.address_book import AddressBook
 from swarm.network.foreign_values import ForeignValues
-from swarm.network.ipc import STARTING, DhtSettings
+from swarm.network.ipc import SHUT_OUT, STARTING, DhtSettings
 from swarm.network.known_peers import KnownPeers
 from swarm.network.p2p_daemon import DAEMON_ERRORS, Daemon, answer_within
 from swarm.network.publisher import Publisher
@@ -258,8 +258,10 @@ class PeerSupervisor:
                 self.detail = await daemon.watch(self._maintain)
             finally:
                 republishing.cancel()
-        except (*DAEMON_ERRORS, TransportDown) as error:
+        except DAEMON_ERRORS as error:
             self.detail = f"lost the network daemon: {brief(error)}"
+        except TransportDown as error:  # the daemon is well, and the node is not in the swarm by it
+            self.detail = str(error)
         finally:
             self._daemon = None
             await daemon.stop()
@@ -276,7 +278,10 @@ class PeerSupervisor:
         await daemon.serve(STATS_PROTOCOL, self._stats_server.serve)
         self._address_book.addresses = await daemon.addresses()
         self._shard_reader.rejoin()
-        await self._address_book.connect(daemon, self._address_book.bootstrap_candidates())
+        through = self._address_book.bootstrap_candidates()
+        await self._address_book.connect(daemon, through)
+        if await self._known.is_shut_out(self._address_book.dialler(daemon, ANNOUNCEMENTS_PROTOCOL), through):
+            raise TransportDown(f"whoever answers at {_hosts(through)} {SHUT_OUT}")
         await self._probe_reachability(daemon)
         self._daemon, self._clock_refusal = daemon, ""
         self.counters["starts"] += 1
@@ -360,12 +365,16 @@ class PeerSupervisor:
         self._clock_refusal = clock_refusal(cause) or ""
         if self._clock_refusal:
             return self._clock_refusal
-        hosts = ", ".join(f"{a.host}:{a.port}" for a in parse_known(self._settings.bootstrap))
+        hosts = _hosts(parse_known(self._settings.bootstrap))
         if hosts and "bootstrap" in cause:
             return f"no bootstrap peer answers at {hosts}: check that it runs and that the address is right"
         if "address already in use" in cause:
             return f"cannot listen on {', '.join(self._settings.listen)}: another program has the port"
         return f"the network daemon did not start: {cause}"
+
+
+def _hosts(addresses: Iterable[Address]) -> str:
+    return ", ".join(f"{a.host}:{a.port}" for a in addresses)
 
 
 def _cancelled() -> bool:

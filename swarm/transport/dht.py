@@ -20,7 +20,7 @@ from swarm.errors import TransportDown
 from swarm.exchange.autonat import Reachability
 from swarm.exchange.told_refusals import NO_REFUSALS
 from swarm.limits import MAX_BODY
-from swarm.network.ipc import STARTING
+from swarm.network.ipc import SHUT_OUT, STARTING
 from swarm.network.ipc import DhtSettings as DhtSettings
 from swarm.rows.rows_fetch import Wanted
 from swarm.transport.base import TransportStatus
@@ -66,14 +66,21 @@ class DhtTransport:
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Returns once the swarm is joined. Raises TransportDown with the cause after `timeout` seconds
-        (default: the settings' start_timeout); joining goes on in the background.
+        (default: the settings' start_timeout), and at once where none lets this node in; joining goes on in the
+        background.
         """
         timeout = self._settings.start_timeout if timeout is None else timeout
         with self._changed:
-            if not self._changed.wait_for(lambda: self._status.healthy or self._closing.is_set(), timeout):
+            if not self._changed.wait_for(self._is_decided, timeout):
                 raise TransportDown(f"not in the swarm after {timeout:g} s: {_cause(self._status.detail)}")
             if not self._status.healthy:
-                raise TransportDown("the transport is closed")
+                raise TransportDown(
+                    "the transport is closed" if self._closing.is_set() else self._status.detail
+                )
+
+    def _is_decided(self) -> bool:
+        status = self._status
+        return status.healthy or status.detail.endswith(SHUT_OUT) or self._closing.is_set()
 
     def publish(self, body: bytes, summary: Summary) -> Announcement:
         if not 0 < len(body) <= MAX_BODY:

@@ -104,5 +104,5 @@ def test_a_node_that_nobody_answers_goes_on_alone_and_says_why(
     folder, config = RunFolder(tmp_path / "run"), config_of(bootstrap=[WAY])
     config = folder.create(config)
     note = begin(folder, config, Joining(TransportDown("no bootstrap peer answers")))
-    assert note == "no bootstrap peer answers; going on alone until it answers"
+    assert note == "no bootstrap peer answers; going on alone meanwhile"
     assert "others join with" not in capsys.readouterr().out and not folder.invite.exists()
