@@ -21,6 +21,7 @@ from swarm.admission.habits import (
     Habits,
     HabitSettings,
     _habits,
+    _likelihood_ratio,
     _Sketch,
     right_rollouts,
 )
@@ -298,3 +299,15 @@ def test_what_an_author_wrote_long_ago_counts_half_as_often_as_it_was_met() -> N
     sketch.add(bucket, [4])
     assert (sketch.groups, sketch.counts[7]) == (FORGET / 2 + 1, FORGET / 2 + 1)
     assert list(sketch.lengths)[-2:] == [3, 4]
+
+
+@pytest.mark.parametrize(("these", "those"), [(30, 5), (5, 30), (10, 15), (40, 0)])
+def test_the_likelihood_ratio_is_that_of_a_two_by_two_table(these: int, those: int) -> None:
+    """Observed times the log of observed over expected, summed over the cells, twice."""
+    of_these, of_those = 40, 60
+    observed = np.array([[these, of_these - these], [those, of_those - those]], dtype=float)
+    expected = np.outer(observed.sum(1), observed.sum(0)) / observed.sum()
+    cells = observed > 0
+    wanted = 2 * (observed[cells] * np.log(observed[cells] / expected[cells])).sum()
+    counts = np.array([these], dtype=np.float32), np.array([those], dtype=np.float32)
+    assert _likelihood_ratio(counts[0], of_these, counts[1], of_those) == pytest.approx(wanted, rel=1e-4)

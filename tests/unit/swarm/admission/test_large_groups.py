@@ -57,10 +57,15 @@ def test_a_lesson_buys_no_more_than_its_rollouts_are_worth(monkeypatch: pytest.M
     assert work.seconds < 2 * GROUP_SECONDS + PROMPT_ROLLOUTS * 10 * BUSY
 
 
-def test_a_body_of_many_such_groups_has_no_more_time_than_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second had a group's whole time again, whatever the first had left of its body's."""
-    work = Work(monkeypatch, encoding=BUSY)
-    work.verifier.verify(*offer(body_of([large(seed, right=0, count=1000) for seed in range(2)], MALLORY)))
+@pytest.mark.parametrize("part", ["encoding", "scoring"])
+@pytest.mark.parametrize(("groups", "count"), [(2, 1000), (3, 75)])
+def test_a_body_of_many_such_groups_has_no_more_time_than_a_body(
+    groups: int, count: int, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each had a group's whole time again, whatever those before had left of its body's."""
+    work = Work(monkeypatch, **{part: BUSY})
+    sent = [large(seed, right=0, count=count) for seed in range(groups)]
+    work.verifier.verify(*offer(body_of(sent, MALLORY)))
     assert work.seconds < BODY_SECONDS + 2 * PROMPT_ROLLOUTS * BUSY
 
 
