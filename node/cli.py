@@ -307,18 +307,18 @@ def identity(
     """Show the PeerID and public key of a key file."""
     from swarm.wire.identity import Identity
 
+    made = not path.exists()
     own = Identity.load_or_create(path)
+    if made:
+        typer.echo(f"{path} was not there: a new key is made", err=True)
     facts = {"peer": own.peer_id, "public_key": own.public_key.hex(), "file": str(path)}
-    typer.echo(
-        json.dumps(facts) if as_json else "\n".join(f"{name:<11} {value}" for name, value in facts.items())
-    )
+    lines = [f"{name:<11} {value}" for name, value in facts.items()]
+    typer.echo(json.dumps(facts) if as_json else "\n".join(lines))
 
 
 @app.command()
 def doctor(
-    invite: Annotated[
-        str | None, typer.Argument(help="Also ask this swarm's peers whether they can dial this machine.")
-    ] = None,
+    invite: Annotated[str | None, typer.Argument(help="Its peers are asked to dial this machine.")] = None,
     config: Annotated[
         str | None, typer.Option(help="Also plan the memory of this TOML file's or preset's policy.")
     ] = None,

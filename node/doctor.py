@@ -72,7 +72,7 @@ def examine(invite: Invite | None, config: Config | None = None) -> Iterator[Fin
         check_cache,
         check_port,
         check_daemon,
-        check_addresses,
+        partial(check_addresses, visit),
         *([partial(check_reach, visit), partial(check_clock, visit)] if visit else [check_clock]),
         check_extras,
         check_diffusion,
@@ -185,7 +185,7 @@ def check_daemon() -> Finding:
         return Finding("daemon", "failure", str(error), f"silo runs work without it: {murmur('silo')}")
 
 
-def check_addresses() -> Finding:
+def check_addresses(visit: Visit | None = None) -> Finding:
     """Which kind of network this is, from the addresses of its interfaces."""
     own = [
         Address("ip6" if entry.family is socket.AF_INET6 else "ip4", entry.address.partition("%")[0], 0)
@@ -204,7 +204,9 @@ def check_addresses() -> Finding:
         "network",
         "ok",
         f"{families}; private addresses only: peers in the same network reach it, others through a router or NAT",
-        f"{murmur('doctor', 'INVITE')} asks peers of a swarm whether they can dial this machine",
+        ""
+        if visit
+        else f"{murmur('doctor', 'INVITE')} asks peers of a swarm whether they can dial this machine",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from click import Command
 from typer.main import get_command
@@ -33,3 +34,9 @@ def _verbs(command: Command) -> Iterator[list[str]]:
     yield []
     for name, below in getattr(command, "commands", {}).items():
         yield from ([name, *words] for words in _verbs(below))
+
+
+def test_a_key_that_is_made_is_said_to_be_new(tmp_path: Path) -> None:
+    first, second = (CliRunner().invoke(app, ["identity", "--path", str(tmp_path / "own.key")]) for _ in "12")
+    assert "was not there: a new key is made" in first.stderr and second.stderr == ""
+    assert first.stdout == second.stdout
