@@ -62,6 +62,7 @@ def test_doctor_finds_this_machine_fit(tmp_path: Path) -> None:
         "device",
         "memory",
         "disk",
+        "cache",
         "ports",
         "daemon",
         "network",
