@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from pathlib import Path
 from pickle import UnpicklingError
@@ -23,6 +24,7 @@ DAMAGED = (
     AttributeError,
     LookupError,
     UnpicklingError,
+    struct.error,  # a number that is cut off
 )
 _KEYS = {"trainer", "version", "fingerprint"}
 

@@ -16,7 +16,7 @@ import golden_vectors as golden
 import msgpack
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from node.storage.checkpoint import STATE, CheckpointError, Checkpoints
@@ -231,6 +231,7 @@ def test_a_checkpoints_state_that_is_none_is_a_checkpoint_error(raw: bytes) -> N
 
 
 @settings(max_examples=FEW)
+@example(raw=b"J")
 @given(raw=junk)
 def test_a_policys_progress_that_is_none_is_a_policy_error(raw: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
