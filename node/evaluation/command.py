@@ -192,9 +192,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Ta
 
     if needed(rows) + LEAST_NAME > width:
         rows = [[cell.replace(" [", "\n[") for cell in row] for row in rows]
+    whole = needed(rows) + LEAST_NAME <= width
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     for name in head:
-        table.add_column(name, no_wrap=name != head[0] and needed(rows) + LEAST_NAME <= width)
+        table.add_column(name, no_wrap=whole and name != head[0])
     for row in rows:
         table.add_row(*row)
     return table

@@ -17,7 +17,7 @@ class FittedTable:
 
     `least` names the columns that may be cut, first the first, and to how many characters; all others stay whole.
     Columns of `lesser` are left out, the first of them first, where that is not enough. `fold`: what is cut goes on
-    in further lines.
+    in further lines, as do headings of several words.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class FittedTable:
     ) -> None:
         self._columns, self._rows, self._fold = columns, rows, fold
         whole = {
-            name: max(map(cell_len, (name, *(row[place] for row in rows))))
+            name: max(map(cell_len, (*(name.split() if fold else [name]), *(row[place] for row in rows))))
             for place, name in enumerate(columns)
         }
         self.left_out: list[str] = []

@@ -10,10 +10,8 @@ from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 
 from node.config.schema import ConfigError
 from node.config.sections.swarm import SiloConfig
@@ -26,7 +24,7 @@ from node.ui.invocation import murmur
 from node.ui.peer_rows import AnnouncementRow, PeerHistoryRow, announcements, peer_history
 from node.ui.round_columns import format_refused
 from node.ui.run_view import new_console
-from node.ui.short_names import SHOWN, short_peer
+from node.ui.short_names import short_peer
 from swarm.extras import require_libp2p
 from swarm.observer.client import Look, Observer
 from swarm.visible_text import counted, one_line
@@ -47,13 +45,23 @@ _HISTORY_COLUMNS = (
     "useful",
     "habits",
 )
-_NARROW_COLUMNS = ("peer", "last good", "received", "trained on", "of updates", "refused", "standing")
-_NARROWEST_COLUMNS = ("peer", "received", "trained on", "refused")
-_WIDE, _NARROW = 110, 72  # characters that a line needs for all columns, and for the narrow ones
-_FOLDED = ("refused", "left out")  # reasons, which go on in a further line; all else stays whole
+_HISTORY_LEAST = {
+    "refused": 14,
+    "left out": 14,
+}  # reasons, which go on in a further line; all else stays whole
+_HISTORY_LESSER = (
+    "habits",
+    "useful",
+    "left out",
+    "last round",
+    "equal rewards",
+    "last good",
+    "of updates",
+    "standing",
+)
 _HISTORY_LEGEND = {
     "last good": "the round in which a group passed every check last",
-    "received": "groups that did",
+    "received": "groups that passed every check",
     "equal rewards": "of those, groups whose rollouts all have one, so that nothing can be learnt",
     "of updates": "their part of all groups in updates",
     "refused": "groups and records that failed a check, with why",
@@ -109,61 +117,39 @@ def _history_view(folder: RunFolder, last: int | None, *, as_json: bool) -> Rend
         whole = f"; of the whole run: {murmur('peers', folder.path)}"
         when = "so far" if last is None else f"in its newest {counted(last, 'round')}{whole}"
         return f"{folder.path}: no records of peers {when}"
-    columns = _columns_for(new_console().width)
-    table = _history_table(folder, columns)
-    for row in rows:
-        cells = _history_cells(row, parts[row.peer].share)
-        table.add_row(*(cells[name] for name in columns))
+    cells = [_history_cells(row, parts[row.peer].share) for row in rows]
+    room = new_console().width
+    fitted = FittedTable(_HISTORY_COLUMNS, cells, room, _HISTORY_LEAST, _HISTORY_LESSER, fold=True)
     details = RolloutHistory(folder.events).newest_refusals()
-    return Group(table, *_answers(rows, list(parts.values()), details), _history_legend(columns))
+    told = _answers(rows, list(parts.values()), details)
+    return Group(fitted.table(str(folder.path)), "", *told, _history_legend(fitted))
 
 
-def _columns_for(width: int) -> tuple[str, ...]:
-    """Those that find room in a line of so many characters."""
-    if width >= _WIDE:
-        return _HISTORY_COLUMNS
-    return _NARROW_COLUMNS if width >= _NARROW else _NARROWEST_COLUMNS
-
-
-def _history_table(folder: RunFolder, columns: Sequence[str]) -> Table:
-    """Heads of two words stand in two lines, so that figures get the room."""
-    title = str(folder.path)
-    table = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True
-    )
-    for name in columns:
-        least = SHOWN + 1 if name == "peer" else None
-        table.add_column(name.replace(" ", "\n"), min_width=least, no_wrap=name not in _FOLDED)
-    return table
-
-
-def _history_cells(row: PeerHistoryRow, share: float) -> dict[str, str]:
+def _history_cells(row: PeerHistoryRow, share: float) -> tuple[str, ...]:
     """By column; `share` is the peer's part of all groups in updates."""
-    return {
-        "peer": short_peer(row.peer),
-        "last round": str(row.last_round),
-        "last good": str(row.last_good or "-"),
-        "received": str(row.received),
-        "equal rewards": str(row.set_aside),
-        "trained on": str(row.trained_on),
-        "of updates": f"{share:.0%}",
-        "refused": format_refused(row.refused),
-        "left out": format_refused(row.left_out),
-        "standing": row.standing,
-        "useful": "-" if row.usefulness is None else f"{row.usefulness:+z.2f}{_give_or_take(row)}",
-        "habits": f"{row.habits:.0f}",
-    }
+    return (
+        short_peer(row.peer),
+        str(row.last_round),
+        str(row.last_good or "-"),
+        str(row.received),
+        str(row.set_aside),
+        str(row.trained_on),
+        f"{share:.0%}",
+        format_refused(row.refused),
+        format_refused(row.left_out),
+        row.standing,
+        "-" if row.usefulness is None else f"{row.usefulness:+z.2f}{_give_or_take(row)}",
+        f"{row.habits:.0f}",
+    )
 
 
 def _give_or_take(row: PeerHistoryRow) -> str:
     return "" if row.usefulness_error is None else f"±{row.usefulness_error:.2f}"
 
 
-def _history_legend(columns: Sequence[str]) -> str:
-    words = [f"{name}: {meaning}" for name, meaning in _HISTORY_LEGEND.items() if name in columns]
-    if missing := [name for name in _HISTORY_COLUMNS if name not in columns]:
-        words.append(f"from {_WIDE} characters a line on, and in --json, also {', '.join(missing)}")
-    return "; ".join(words)
+def _history_legend(fitted: FittedTable) -> str:
+    meant = (f"{name}: {meaning}" for name, meaning in _HISTORY_LEGEND.items() if name not in fitted.left_out)
+    return "; ".join(filter(None, (*meant, fitted.remark)))
 
 
 def _told_of(part: Influence) -> dict[str, float | None]:

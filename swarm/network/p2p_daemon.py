@@ -92,56 +92,11 @@ class Daemon:
         """Raises one of DAEMON_ERRORS, a daemon that hangs too, and leaves nothing running."""
         try:
             async with answer_within(_START_SHARE * settings.start_timeout):
-                return await cls._start(settings, key, bootstrap, announcement_filter)
+                p2p = await _new_daemon(settings, key, bootstrap)
+                return cls(p2p, await _new_node(p2p, settings, bootstrap, announcement_filter))
         except BaseException:
             _kill_daemons()  # hivemind waits without end for one that hangs, and forgets it when that is cancelled
             raise
-
-    @classmethod
-    async def _start(
-        cls,
-        settings: DhtSettings,
-        key: Path,
-        bootstrap: Sequence[str],
-        announcement_filter: AnnouncementFilter,
-    ) -> Daemon:
-        relays = _relays(bootstrap) if settings.client_mode else []
-        p2p = await (_RelayDaemon if settings.relay else _Daemon).create(
-            initial_peers=list(bootstrap) or None,
-            identity_path=str(key),
-            check_if_identity_free=False,  # hivemind's check parses RSA keys only
-            host_maddrs=list(settings.listen) or None,
-            no_listen=not settings.listen,
-            announce_maddrs=list(settings.announce) or None,
-            dht_mode="client" if settings.client_mode else "server",
-            # p2pd reserves, and offers, relay slots only once it knows how it can be reached.
-            force_reachability="private" if settings.client_mode else "public" if settings.relay else None,
-            use_auto_relay=bool(relays),
-            trusted_relays=relays or None,  # p2pd ends when it gets some and shall use none
-            nat_port_map=any(not Address.parse(a).is_loopback for a in settings.listen),
-            startup_timeout=settings.start_timeout,
-        )
-        GuardedProtocol.ping_fault = None
-        try:
-            node = await DHTNode.create(
-                p2p=p2p,
-                # The same after a restart: others would go on asking the old id, and get the new node's answers.
-                node_id=DHTID.generate(source=p2p.peer_id.to_bytes()),
-                initial_peers=list(bootstrap) or None,
-                client_mode=settings.client_mode,
-                record_validator=AnnouncementValidator(announcement_filter),
-                wait_timeout=_RPC_TIMEOUT,
-                cache_locally=False,  # caching makes each reader a holder: 13 copies of a record at 32 nodes
-                cache_on_store=False,
-                cache_nearest=0,
-            )
-            harden(node)
-        except BaseException as error:
-            await _stop(p2p)
-            if isinstance(error, RuntimeError) and isinstance(GuardedProtocol.ping_fault, ValidationError):
-                raise GuardedProtocol.ping_fault from error  # what was wrong with an answer says more
-            raise
-        return cls(p2p, node)
 
     def guard(self, foreign: ForeignValues) -> None:
         """From now on refused values are counted by their callers, and some of these not answered."""
@@ -294,6 +249,52 @@ class Daemon:
         answer = await self._node.protocol.get_stub(_peer(peer)).rpc_ping(request, timeout=_RPC_TIMEOUT)
         if answer.dht_time and self.on_clock:
             self.on_clock(peer, answer.dht_time - (before + get_dht_time()) / 2)
+
+
+async def _new_daemon(settings: DhtSettings, key: Path, bootstrap: Sequence[str]) -> P2P:
+    relays = _relays(bootstrap) if settings.client_mode else []
+    return await (_RelayDaemon if settings.relay else _Daemon).create(
+        initial_peers=list(bootstrap) or None,
+        identity_path=str(key),
+        check_if_identity_free=False,  # hivemind's check parses RSA keys only
+        host_maddrs=list(settings.listen) or None,
+        no_listen=not settings.listen,
+        announce_maddrs=list(settings.announce) or None,
+        dht_mode="client" if settings.client_mode else "server",
+        # p2pd reserves, and offers, relay slots only once it knows how it can be reached.
+        force_reachability="private" if settings.client_mode else "public" if settings.relay else None,
+        use_auto_relay=bool(relays),
+        trusted_relays=relays or None,  # p2pd ends when it gets some and shall use none
+        nat_port_map=any(not Address.parse(a).is_loopback for a in settings.listen),
+        startup_timeout=settings.start_timeout,
+    )
+
+
+async def _new_node(
+    p2p: P2P, settings: DhtSettings, bootstrap: Sequence[str], announcement_filter: AnnouncementFilter
+) -> DHTNode:
+    """Stops the daemon where it fails."""
+    GuardedProtocol.ping_fault = None
+    try:
+        node = await DHTNode.create(
+            p2p=p2p,
+            # The same after a restart: others would go on asking the old id, and get the new node's answers.
+            node_id=DHTID.generate(source=p2p.peer_id.to_bytes()),
+            initial_peers=list(bootstrap) or None,
+            client_mode=settings.client_mode,
+            record_validator=AnnouncementValidator(announcement_filter),
+            wait_timeout=_RPC_TIMEOUT,
+            cache_locally=False,  # caching makes each reader a holder: 13 copies of a record at 32 nodes
+            cache_on_store=False,
+            cache_nearest=0,
+        )
+        harden(node)
+    except BaseException as error:
+        await _stop(p2p)
+        if isinstance(error, RuntimeError) and isinstance(GuardedProtocol.ping_fault, ValidationError):
+            raise GuardedProtocol.ping_fault from error  # what was wrong with an answer says more
+        raise
+    return node
 
 
 @asynccontextmanager
