@@ -8,6 +8,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from policies.error_words import complaint
+
 MAX_SHOWN = 60  # characters of a value that is told back
 
 # pydantic's kind of error -> what the value must be; names in braces are the error's own figures.
@@ -67,7 +69,7 @@ def _say(
     if kind == "extra_forbidden":
         return _unknown_key(path, section, renamed)
     if kind in ("value_error", "assertion_error"):
-        return str(context.get("error", problem["msg"]))
+        return complaint(problem)
     if kind == "too_short":
         return f"must have at least {context['min_length']}, has {context['actual_length']}"
     if kind == "too_long":

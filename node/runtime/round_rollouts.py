@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from node.runtime.round_events import RoundOutcome
-from node.storage.rollout_rows import ALL_ALIKE, RefusedGroup, RoundRollouts, ScoredGroup
+from node.storage.rollout_rows import (
+    ALL_ALIKE,
+    DIVERGED,
+    NOT_DRAWN,
+    RefusedGroup,
+    RoundRollouts,
+    ScoredGroup,
+)
 from policies.rollout import Group, TrainGroup
 from swarm.admission.refusal import Reason
 from swarm.admission.verdict import Verdict
-
-# Why a group was not trained on, beside a strategy's own reasons.
-DIVERGED = "diverged"  # its update was not finite and was undone
-NOT_DRAWN = "not_drawn"  # the update took other groups
 
 
 def describe_rollouts(outcome: RoundOutcome) -> RoundRollouts:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from node.storage.rollout_rows import (
+    DOWN_SAMPLED,
     EQUAL_REWARDS,
     EQUAL_VERDICTS,
     TRAINED,
@@ -31,7 +32,6 @@ _COLUMNS: Final = (
     "r.id, r.group_id, g.round, g.task, g.seed, g.origin, r.reward, r.advantage, g.reason, r.finish, r.tokens, "
     "r.characters, r.place, i.width, i.height"
 )
-DOWN_SAMPLED: Final = "down_sampled"  # left out of a group that was trained on
 _VERDICTS: Final = {  # any other is a group's reason
     TRAINED: "r.advantage IS NOT NULL",
     UNTRAINED: "r.advantage IS NULL",
@@ -97,6 +97,14 @@ class RolloutHistory:
         """How many refused groups a query fits, without its limit. Raises StoreError."""
         where, values = _refused_where(query)
         return self._count(f"refused_groups AS g {where}", values)
+
+    def names(self, kind: Literal["task", "peer", "reason"], *, refused: bool) -> list[str]:
+        """Those that what is kept has, of rollouts or of refused groups, in order. Raises StoreError."""
+        table = "refused_groups" if refused else "rollout_groups"
+        column = "origin" if kind == "peer" and not refused else kind
+        with self._reading() as db:
+            query = f"SELECT DISTINCT {column} FROM {table} WHERE {column} > '' ORDER BY 1"
+            return [name for (name,) in (db.execute(query).fetchall() if db else [])]
 
     def holdings(self) -> Holdings:
         """Raises StoreError."""

@@ -15,6 +15,10 @@ EQUAL_REWARDS: Final = "equal_rewards"  # a verdict to look for: any of the thre
 ALL_ALIKE: Final = "all_alike"  # an external group whose rewards are all equal
 EQUAL_VERDICTS: Final = ("all_wrong", "all_right", ALL_ALIKE)  # of own groups, and of external ones
 TRAINED, UNTRAINED = "trained", "untrained"  # verdicts on a rollout, beside the reasons why it was left out
+DOWN_SAMPLED: Final = "down_sampled"  # left out of a group that was trained on
+DIVERGED: Final = "diverged"  # the update of its group was not finite and was undone
+NOT_DRAWN: Final = "not_drawn"  # the update took other groups
+VERDICTS: Final = (TRAINED, UNTRAINED, EQUAL_REWARDS, *EQUAL_VERDICTS, DOWN_SAMPLED, NOT_DRAWN, DIVERGED)
 _LEVEL = 3  # of zlib: half a millisecond a round
 
 Order = Literal["newest", "best", "worst"]

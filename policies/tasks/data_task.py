@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from policies.error_words import complaint
 from policies.rollout import Problem
 from policies.settings import Settings
 from policies.tasks.data.row import DataError, Row
@@ -103,7 +104,7 @@ def build_with_rows(spec: TaskSpec) -> tuple[DataTask, list[str]]:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         key = ".".join(map(str, problem["loc"]))
-        raise TaskError(f"{spec.name}: parameter {key!r}: {problem['msg']}") from None
+        raise TaskError(f"{spec.name}: parameter {key!r}: {complaint(problem)}") from None
     if not _NAME.fullmatch(spec.name):
         raise TaskError(
             f"{spec.name!r} is no name of a data task: write data:NAME, with letters, digits and . _ - in NAME, and "

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.error_words import LONGEST, brief
+from policies.error_words import LONGEST, brief, no_such
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(path for package in ("policies", "swarm", "node") for path in (ROOT / package).rglob("*.py"))
@@ -26,6 +26,21 @@ SYSTEM = {
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_message_shows_a_raw_error_of_the_system(path: Path) -> None:
     assert list(raw(path.read_text())) == []
+
+
+def test_what_pydantic_says_is_read_in_one_place() -> None:
+    """Its own `msg` begins with `Value error, ` where a validator of ours raised one."""
+    reading = [
+        path.name for path in SOURCES if '["msg"]' in path.read_text() or "['msg']" in path.read_text()
+    ]
+    assert reading == ["error_words.py"]
+
+
+def test_an_unknown_name_is_told_with_the_known_ones() -> None:
+    assert (
+        no_such("task", "sirt", ["sort", "add"]) == "no task 'sirt'; did you mean 'sort'? there are sort, add"
+    )
+    assert no_such("task", "x", []) == "no task 'x'; there are none"
 
 
 @pytest.mark.parametrize("shown", ["f'{error}'", "str(error)", "log.info('%s', error)", "sys.exit(error)"])

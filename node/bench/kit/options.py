@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
+
+from policies.error_words import no_such
 
 
 class BenchError(ValueError):
@@ -43,6 +44,4 @@ def refuse_unknown(kind: str, given: Iterable[str], known: Iterable[str]) -> Non
     names = list(known)
     for name in given:
         if name not in names:
-            near = get_close_matches(name, names, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
-            raise BenchError(f"no {kind} {name!r}; {hint}")
+            raise BenchError(no_such(kind, name, names))

@@ -13,6 +13,7 @@ from node.bench.kit.options import BenchError, BenchOptions
 from node.bench.kit.registry import BENCHMARKS
 from node.bench.kit.report import Report, Row
 from node.storage.run_folder import write_atomic
+from policies.error_words import complaint, no_such
 
 SHIPPED = Path(__file__).parents[1] / "baselines"
 # Facts of a machine that times depend on; the others (torch, threads) are for the reader.
@@ -100,11 +101,11 @@ def read_baseline(path: Path) -> Baseline:
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror}") from error
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise BenchError(f"{path} is no baseline: {where}: {first['msg']}") from error
+        raise BenchError(f"{path} is no baseline: {where}: {complaint(first)}") from error
     if baseline.benchmark not in BENCHMARKS:
-        raise BenchError(f"{path}: no benchmark {baseline.benchmark!r}; there are {', '.join(BENCHMARKS)}")
+        raise BenchError(f"{path}: {no_such('benchmark', baseline.benchmark, BENCHMARKS)}")
     return baseline
 
 

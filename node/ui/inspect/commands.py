@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,8 +42,12 @@ class RunOrVerb(TyperGroup):
     """Takes a run's folder where no verb of its own stands first: `rollouts runs/join-1`, `rollouts show 7`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] in self.commands:
+        word = args[0] if args else ""
+        if word in self.commands:
             return list(super().parse_args(ctx, ["", *args]))  # no run before the verb
+        meant = [] if word.startswith("-") or Path(word).exists() else get_close_matches(word, self.commands)
+        if meant:
+            ctx.fail(f"no run folder {word!r} is here; did you mean the command {meant[0]!r}?")
         ctx.allow_interspersed_args = True
         return list(super().parse_args(ctx, args))
 
@@ -85,6 +90,7 @@ def rollouts(  # noqa: PLR0913  each filter is an option
         return
     from node.storage.rollout_rows import RolloutQuery, verdict_named
     from node.storage.run_folder import find_run
+    from node.ui.inspect.empty_answer import refuse_unknown_names
     from node.ui.inspect.rollout_list import follow_rollouts, show_refused, show_rollouts
     from node.ui.inspect.rollout_page import show_groups
 
@@ -111,7 +117,9 @@ def rollouts(  # noqa: PLR0913  each filter is an option
         limit=limit or (20 if round_number is None else 200),
     )
     tell = show_refused if refused else follow_rollouts if follow else show_groups if show else show_rollouts
-    tell(find_run(Path(run) if run else None), query, as_json=as_json)
+    folder = find_run(Path(run) if run else None)
+    refuse_unknown_names(folder, query, refused=refused, coming=follow)
+    tell(folder, query, as_json=as_json)
 
 
 def _refuse_contradictions(**chosen: bool) -> None:

@@ -1,17 +1,48 @@
-"""The reason why a look at a run's rollouts found nothing: not played, not drawn, not refused, or dropped for room."""
+"""The reason why a look at rollouts finds nothing: not played, not drawn, dropped for room, or of a name not known."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from node.storage.events import History, RoundEvent
 from node.storage.rollout_history import RolloutHistory
-from node.storage.rollout_rows import RolloutQuery, verdict_words
+from node.storage.rollout_rows import VERDICTS, RolloutQuery, verdict_words
+from node.storage.run_folder import RunFolder
+from node.ui.inspect.errors import InspectError
 from node.ui.short_names import short_peer
+from policies.error_words import no_such
+from policies.strategies.rollout_phase import NO_VERDICT
+from swarm.admission.refusal import Reason
 from swarm.visible_text import one_line
 
+SHOWN: Final = 24  # names in a message
 NOTHING_KEPT: Final = "No rollouts are kept here: the run is of before, or store.rollout_bytes is 0."
+
+
+def refuse_unknown_names(folder: RunFolder, query: RolloutQuery, *, refused: bool, coming: bool) -> None:
+    """Raises InspectError for a round, task, peer or verdict that the run does not have, StoreError.
+
+    `coming`: rounds and peers that are not there yet are waited for.
+    """
+    history, kept = History(folder.events), RolloutHistory(folder.events)
+    if query.verdict is not None:
+        known = [*map(str, Reason)] if refused else [*VERDICTS, NO_VERDICT]
+        _refuse("verdict", query.verdict, [*known, *kept.names("reason", refused=refused)])
+    if query.task is not None:
+        full = [task.name for task in folder.read_config().tasks] + kept.names("task", refused=refused)
+        short = [name.partition("@")[0] for name in full]
+        if query.task not in full:
+            _refuse("task", query.task, short)
+    if coming:
+        return
+    if said := _not_played(history.rounds(), query):
+        raise InspectError(said)
+    if query.peer is not None:
+        heard = [*(event.peer for event in history.peers()), *kept.names("peer", refused=refused)]
+        if not any(peer.endswith(query.peer) for peer in heard):
+            _refuse("peer", query.peer, map(short_peer, heard))
 
 
 def why_no_rollouts(store: Path, query: RolloutQuery) -> str:
@@ -67,3 +98,9 @@ def _filters(query: RolloutQuery) -> str:
         "" if query.verdict is None else one_line(verdict_words(query.verdict)),
     ]
     return " and ".join(filter(None, asked))
+
+
+def _refuse(kind: str, name: str, known: Iterable[str]) -> None:
+    names = list(dict.fromkeys(known))
+    if name not in names:
+        raise InspectError(no_such(kind, name, names[:SHOWN]))

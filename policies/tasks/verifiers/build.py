@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from policies.error_words import complaint
 from policies.tasks.verifiers.answer_format import Form
 from policies.tasks.verifiers.json_value import JsonValue
 from policies.tasks.verifiers.math import Math
@@ -108,5 +109,4 @@ def _in_words(error: ValidationError, kind: Kind) -> str:
         return f"it takes {takes or 'no options'}, and not {key!r}"
     if problem["type"] == "missing":
         return f"{key} is missing; it must be given"
-    said = problem.get("ctx", {}).get("error", problem["msg"])
-    return f"{key}: {said}; it is {str(problem['input'])[:60]!r}"
+    return f"{key}: {complaint(problem)}; it is {str(problem['input'])[:60]!r}"

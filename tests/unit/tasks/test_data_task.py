@@ -142,6 +142,7 @@ BAD: list[tuple[list[Mapping[str, object]], dict[str, str], str]] = [
     ([Q, R], {"verifier": "numbr"}, "the nearest is 'number'"),
     ([Q, R], {"verifier": "{"}, "verifier: not JSON"),
     ([Q, R], {"pth": "x"}, "parameter 'pth'"),
+    ([Q, R], {"count": 2**70}, "parameter 'count': must be at most"),
 ]
 
 

@@ -56,7 +56,6 @@ def test_the_filters_choose_and_order(folder: RunFolder) -> None:
         range(12, 4, -1)
     )
     assert ids("--own", "--best", "--limit", 2) == [1, 13] and ids("--worst", "--limit", 1) == [4]
-    assert ids("--peer", "nobody") == []
 
 
 def test_rollouts_are_chosen_by_reward_and_by_what_became_of_them(folder: RunFolder) -> None:
@@ -71,7 +70,7 @@ def test_rollouts_are_chosen_by_reward_and_by_what_became_of_them(folder: RunFol
     assert [each["reason"] for each in as_json("rollouts", "--refused", "--verdict", "stale")["refused"]] == [  # type: ignore[attr-defined]
         "stale"
     ]
-    assert as_json("rollouts", "--refused", "--verdict", "reward")["refused"] == []
+    assert as_json("rollouts", "--refused", "--verdict", "size")["refused"] == []
     assert "kept is of task digits and wrong and equal rewards (all right)." in told(
         *("rollouts", "--task", "digits", "--wrong", "--verdict", "all_right")
     )
@@ -124,7 +123,7 @@ def test_groups_are_shown_with_their_problems(folder: RunFolder) -> None:
     assert "rollout 1, reward 1.000, advantage +0.500" in lines[first:]
     assert "rollout 4, reward 0.000, not trained on: equal rewards (all wrong)" in lines[:first]
     assert as_json("rollouts", "--show")["fitting"] == 13
-    assert "kept is from nobody." in told("rollouts", "--show", "--peer", "nobody")
+    assert "kept is of task binary." in told("rollouts", "--show", "--task", "binary")
 
 
 def test_a_peers_zero_advantages_are_explained_where_only_positive_ones_count(folder: RunFolder) -> None:
@@ -359,13 +358,12 @@ def test_the_list_names_problems_and_counts_what_fits_the_filters(folder: RunFol
     ("arguments", "words"),
     [
         ("--external --round 3", "No group of a peer was in the update of round 3."),
-        ("--round 9", "Round 9 was not played: the newest is 3."),
         (
             "--external --task digits",
             "None of the 13 rollouts that are kept is of a peer and of task digits.",
         ),
         ("--refused --round 3", "Nothing of a peer was refused in round 3."),
-        ("--refused --peer nobody", "No group that was refused is from nobody."),
+        ("--refused --verdict size", "No group that was refused is size."),
     ],
 )
 def test_an_empty_answer_says_why(folder: RunFolder, arguments: str, words: str) -> None:
