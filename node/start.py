@@ -37,7 +37,7 @@ from node.ui.run_view import RunView, output_style
 from node.ui.standing import STANDINGS
 from policies.tasks import build_task
 from policies.tasks.task import TaskError
-from policies.text.loading.model_path import check_there
+from policies.text.loading.model_path import check_had
 from swarm.visible_text import counted
 from swarm.wire.identity import Identity
 
@@ -55,8 +55,7 @@ class Resumption:
 
 def start(config: Config, stem: str, run_dir: Path | None, secret: bytes = b"", *, as_json: bool) -> None:
     """Plays a new run. Raises what `build_task`, `claimed_new` and `run_session` raise."""
-    if isinstance(config.policy, TextPolicyConfig):
-        check_there(config.policy.model.path)
+    check_model(config)
     keep_shared(config)
     for task in own_tasks(config):
         build_task(task.spec)
@@ -76,11 +75,18 @@ def start(config: Config, stem: str, run_dir: Path | None, secret: bytes = b"", 
         raise
 
 
+def check_model(config: Config) -> None:
+    """Raises PolicyError where the text model that a config names is not there. Loads no torch."""
+    if isinstance(config.policy, TextPolicyConfig):
+        check_had(config.policy.model.path)
+
+
 def dry_run_of(config: Config, *, as_json: bool) -> int:
     """Prints what the run's text policy would take and returns the exit code: 3 where it does not fit.
 
     Raises PolicyError for a model that cannot be had.
     """
+    check_model(config)
     with patient("loading torch"):
         from node.runtime.build import device_of
         from node.runtime.memory import as_plain, in_lines, plan_memory

@@ -11,6 +11,10 @@ NAME = "murmuration"
 ROOT = Path(__file__).resolve().parents[1]
 
 
+class PackageMissing(ValueError):
+    """Something that needs a package that is not installed here; the message says how to get it."""
+
+
 def install_extras(*extras: str) -> str:
     """The command that adds extras of pyproject.toml. It works in any folder: a checkout is named by its path."""
     return install_packages(*_with(extras))

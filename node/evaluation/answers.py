@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from policies.policy import Policy, RolloutRequest
-from policies.rollout import Group, Problem
+from policies.rollout import Finish, Group, Problem
 from policies.seeds import derive_seed
 from policies.strategies.difficulty import RIGHT_REWARD, measure
 from policies.tasks.task import HELD_OUT_SEED, Task, TaskError, score_group
@@ -27,6 +27,12 @@ class Answers:
     groups: dict[tuple[str, int], Group] = field(default_factory=dict)  # by task and seed
     complete: bool = False
     unjudged: int = 0  # problems left out, as a verifier came to no end with an answer
+
+    @property
+    def cut_share(self) -> float:
+        """Of all answers, those that reached the most tokens before they ended."""
+        finishes = [rollout.finish for group in self.groups.values() for rollout in group.rollouts]
+        return finishes.count(Finish.LENGTH) / max(1, len(finishes))
 
     def of(self, task: str) -> dict[int, Group]:
         """A task's groups by seed."""

@@ -12,9 +12,9 @@ import typer
 from rich import box
 from rich.table import Table
 
-from node.config.packages import require_packages
+from node.config.sections.policy import DiffusionPolicyConfig
 from node.evaluation.answers import Answers, answer, interleaved, reserved
-from node.evaluation.contender import Contender, against, is_run, of_model, of_run, start_of, tasks_named
+from node.evaluation.contender import Contender, contenders, tasks_of
 from node.evaluation.errors import EvaluationError
 from node.evaluation.options import Options
 from node.evaluation.report import Report, report_of
@@ -28,9 +28,10 @@ from node.ui.run_view import new_console
 from policies.error_words import brief
 from policies.policy import Policy, PolicyError
 from policies.rollout import Problem
-from policies.tasks import Task, asks_for_images, build_task
+from policies.tasks import Task
 from swarm.visible_text import counted
 
+MANY_CUT = 0.05  # of a contender's answers, from which on it is told
 LEAST_NAME = 12  # characters of a task's name that its results keep beside them
 
 
@@ -40,15 +41,13 @@ def evaluate(options: Options, patience: Patience, *, as_json: bool) -> int:
     Raises EvaluationError, RunFolderError, ConfigError, ExtraMissing, CheckpointError, TaskError, PolicyError.
     """
     subject, base = contenders(options)
-    chosen = tasks_named(options.tasks, subject.config) if options.tasks else list(subject.config.tasks)
-    if drawn := [task.name for task in chosen if asks_for_images(task.spec)]:
-        raise EvaluationError(f"{', '.join(drawn)} asks for images: name tasks of text with --tasks")
-    require_packages(subject.config.model_copy(update={"tasks": tuple(chosen)}))
-    tasks = {task.name: task for task in (build_task(task.spec) for task in chosen)}
+    tasks = {task.name: task for task in tasks_of(options, subject)}
     problems = interleaved([reserved(task, options.problems) for task in tasks.values()])
     order = [subject] if base is None else [base, subject]
     found = _answers(order, problems, tasks, options, patience)
     _tell_unjudged(found, len(problems))
+    for contender, answers in zip(order, found, strict=False):
+        _tell_cut(contender, answers)
     if not (found and found[-1].groups) or len(found) < len(order):
         raise interrupts.Stopped(interrupts.stopped_by())
     labels = (subject.label, base.label if base else None)
@@ -75,16 +74,20 @@ def _tell_unjudged(found: Sequence[Answers], problems: int) -> None:
     )
 
 
-def contenders(options: Options) -> tuple[Contender, Contender | None]:
-    """Who is judged, and against whom: a run against its start, a model against what `--against` names."""
-    path = Path(options.model)
-    if is_run(path):
-        subject = of_run(path, options.round)
-        return subject, against(options.base, subject) if options.base else start_of(subject)
-    if options.round is not None:
-        raise EvaluationError(f"{options.model} is no run, so it has no rounds: leave out --round")
-    subject = of_model(options.model, tasks_named(options.tasks, None), options.cap)
-    return subject, against(options.base, subject) if options.base else None
+def _tell_cut(contender: Contender, answers: Answers) -> None:
+    policy = contender.config.policy
+    if answers.cut_share < MANY_CUT or isinstance(policy, DiffusionPolicyConfig):
+        return
+    cap = policy.generation.max_new_tokens
+    more = (
+        "of a run policy.generation.max_new_tokens sets it, for a new one"
+        if contender.run
+        else "--max-new-tokens N lets them be longer"
+    )
+    typer.echo(
+        f"{contender.label}: {answers.cut_share:.0%} of the answers were cut at {cap} tokens before they ended: {more}",
+        err=True,
+    )
 
 
 def _answers(
@@ -207,8 +210,7 @@ def _show(report: Report, texts: Sequence[dict[str, Any]], *, as_json: bool) -> 
         console.out(json.dumps(report.plain() | {"texts": list(texts)}), highlight=False)
         return
     console.print(_table(report.head(), report.rows(), console.width))
-    starred = "  *: the interval excludes 0." if report.base else ""
-    console.print(f"{report.rollouts} answers to each problem. {HOW}.{starred}")
+    console.print(f"{report.rollouts} answers to each problem. {HOW}.{report.in_words()}")
     if not report.complete:
         console.print("stopped early: only the problems that were answered by then are counted")
     for told in texts:

@@ -8,16 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from node.config.packages import require_packages
 from node.config.schema import Config, parse_config
-from node.config.sections.policy import DiffusionPolicyConfig
+from node.config.sections.policy import DiffusionPolicyConfig, TextPolicyConfig
 from node.config.sections.tasks import TaskConfig
 from node.evaluation.errors import EvaluationError
+from node.evaluation.options import Options
 from node.export.lineage import read_lineage
 from node.storage.checkpoint import Checkpoints, round_of
-from node.storage.run_folder import RunFolder, find_run
+from node.storage.run_folder import RunFolder, find_run, nearest_run
 from policies.error_words import brief
+from policies.tasks import Task, asks_for_images, build_task
+from policies.text.loading.model_path import check_had
 
 ADAPTER = "adapter_config.json"
+PATHS = ("runs/", "./", "../", "/", "~")  # of names, those that no model on the hub has
 DEFAULT_CAP = 64  # tokens of an answer, for a model that no run's config speaks of
 
 
@@ -29,6 +34,48 @@ class Contender:
     config: Config
     run: RunFolder | None = None
     checkpoint: Path | None = None
+
+
+def refuse_unusable(options: Options) -> None:
+    """What can be said of a wrong model, round or task before torch is loaded.
+
+    Raises EvaluationError, RunFolderError, ConfigError, ExtraMissing, CheckpointError, TaskError, PolicyError.
+    """
+    for name in filter(None, (options.model, options.base)):
+        RunFolder(Path(name)).refuse_demo()
+        if name.startswith(PATHS) and not Path(name).exists():
+            raise EvaluationError(f"{name} is not there: check the path{nearest_run(name)}")
+    subject, base = contenders(options)
+    for contender in filter(None, (subject, base)):
+        if isinstance(policy := contender.config.policy, TextPolicyConfig):
+            check_had(policy.model.path)
+    tasks_of(options, subject)
+
+
+def tasks_of(options: Options, subject: Contender) -> list[Task]:
+    """Those that were named, else the subject's own. Raises EvaluationError, ExtraMissing, TaskError."""
+    chosen = tasks_named(options.tasks, subject.config) if options.tasks else list(subject.config.tasks)
+    if drawn := [task.name for task in chosen if asks_for_images(task.spec)]:
+        raise EvaluationError(f"{', '.join(drawn)} asks for images: name tasks of text with --tasks")
+    require_packages(subject.config.model_copy(update={"tasks": tuple(chosen)}))
+    return [build_task(task.spec) for task in chosen]
+
+
+def contenders(options: Options) -> tuple[Contender, Contender | None]:
+    """Who is judged, and against whom: a run against its start, a model against what `--against` names."""
+    path = Path(options.model)
+    if is_run(path):
+        if options.cap is not None:
+            raise EvaluationError(
+                f"{path} is a run, whose answers are as long as it trained with (policy.generation.max_new_tokens): "
+                "leave out --max-new-tokens"
+            )
+        subject = of_run(path, options.round)
+        return subject, against(options.base, subject) if options.base else start_of(subject)
+    if options.round is not None:
+        raise EvaluationError(f"{options.model} is no run, so it has no rounds: leave out --round")
+    subject = of_model(options.model, tasks_named(options.tasks, None), options.cap)
+    return subject, against(options.base, subject) if options.base else None
 
 
 def is_run(path: Path) -> bool:

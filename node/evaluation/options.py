@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from node.evaluation.errors import EvaluationError
-from node.storage.run_folder import RunFolder, nearest_run
-
-PATHS = ("runs/", "./", "../", "/", "~")  # of names, those that no model on the hub has
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +38,3 @@ def options_of(tasks: str, ks: str, **others: Any) -> Options:
         )
     names = tuple(dict.fromkeys(part.strip() for part in tasks.split(",") if part.strip()))
     return Options(tasks=names, ks=numbers, **others)
-
-
-def refuse_missing(asked: Options) -> None:
-    """What can be said of a wrong path before torch is loaded. Raises EvaluationError, RunFolderError."""
-    for name in filter(None, (asked.model, asked.base)):
-        RunFolder(Path(name)).refuse_demo()
-        if name.startswith(PATHS) and not Path(name).exists():
-            raise EvaluationError(f"{name} is not there: check the path{nearest_run(name)}")

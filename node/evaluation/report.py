@@ -51,8 +51,23 @@ class Report:
     def rows(self) -> list[list[str]]:
         return [[line.task, str(line.problems), line.metric, *_cells(line)] for line in self.lines]
 
+    def in_words(self) -> str:
+        """What the intervals of the differences say, to follow a sentence; empty where nothing is compared."""
+        clear = {line.difference.excludes_zero for line in self.lines if line.difference is not None}
+        nothing = (
+            "includes 0: nothing is shown by so few answers, and murmur eval --problems N asks for more."
+        )
+        starred = "  *: the interval of the difference excludes 0" if True in clear else ""
+        if False not in clear:
+            return f"{starred}." if starred else ""
+        return (
+            f"{starred}; without *, it {nothing}"
+            if starred
+            else f"  The interval of the difference {nothing}"
+        )
+
     def markdown(self) -> str:
-        notes = f"{self.rollouts} answers to each problem, none of them trained on. {HOW}."
+        notes = f"{self.rollouts} answers to each problem, none of them trained on. {HOW}.{self.in_words()}"
         return f"{markdown_table(self.head(), self.rows())}\n\n{notes}"
 
 

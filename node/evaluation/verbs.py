@@ -34,10 +34,10 @@ def export(  # noqa: PLR0913
     as_json: JsonOption = False,
 ) -> None:
     """Write a run's model as an ordinary Hugging Face folder: weights, tokenizer, generation config, model card."""
+    from node.export.source import find_source
     from node.export.target import refuse_taken
-    from node.storage.run_folder import find_run
 
-    find_run(run).read_config()
+    find_source(run, round_number, best=best)
     refuse_taken(folder)
     with patient("loading torch") as patience:
         from node.export.command import Form, export_run, show_export
@@ -73,7 +73,8 @@ def evaluate(  # noqa: PLR0913
     as_json: JsonOption = False,
 ) -> None:
     """Judge a model on problems that no run trains on: pass@k with intervals, paired with what it started from."""
-    from node.evaluation.options import options_of, refuse_missing
+    from node.evaluation.contender import refuse_unusable
+    from node.evaluation.options import options_of
 
     asked = options_of(
         model=model,
@@ -87,7 +88,7 @@ def evaluate(  # noqa: PLR0913
         seed=seed,
         show=show,
     )
-    refuse_missing(asked)
+    refuse_unusable(asked)
     with patient("loading torch") as patience:
         from node.evaluation.command import evaluate as judge
 

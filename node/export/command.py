@@ -19,12 +19,11 @@ from node.export.errors import ExportError
 from node.export.gguf_file import add_gguf, require_gguf
 from node.export.lineage import Lineage, hub_id, lineage_of, write_lineage
 from node.export.push import push_folder, require_push
+from node.export.source import Source, find_source
 from node.export.target import refuse_taken
 from node.export.usage import base_path, usage_of
-from node.storage.best_checkpoint import find_best
-from node.storage.checkpoint import Checkpoints, round_of, sync_folder, sync_tree
+from node.storage.checkpoint import round_of, sync_folder, sync_tree
 from node.storage.events import History
-from node.storage.run_folder import RunFolder, find_run
 from policies.tasks import build_task
 from policies.tasks.task import TaskError
 from policies.text.export.folder import (
@@ -37,21 +36,6 @@ from policies.text.export.folder import (
     write_embedded,
     write_merged,
 )
-from policies.text.policy import WEIGHTS_FOLDER
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A checkpoint to export, and the run that it is of."""
-
-    run: RunFolder
-    config: Config
-    policy: TextPolicyConfig | EmbeddedPolicyConfig
-    checkpoint: Path
-
-    @property
-    def weights(self) -> Path:
-        return self.checkpoint / "policy" / WEIGHTS_FOLDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,30 +107,6 @@ def _card(source: Source, lineage: Lineage, draft: Path, folder: Path, form: For
     usage = usage_of(source.policy, where, example, stops, adapter=adapter)
     base = hub_id(source.policy)
     return card_of(lineage, folder.name, usage, adapter=adapter, base_id=base, gguf=form.gguf)
-
-
-def find_source(run: Path, round_number: int | None, *, best: bool = False) -> Source:
-    """The checkpoint of a round or the best one, by default the newest.
-
-    Raises ExportError for a policy that is no language model, and where no best one was kept.
-    """
-    if best and round_number is not None:
-        raise ExportError("--best and --round each name a checkpoint: leave one out")
-    folder = find_run(run)
-    config = folder.read_config()
-    policy = config.policy
-    if not isinstance(policy, TextPolicyConfig | EmbeddedPolicyConfig):
-        raise ExportError(
-            f"{folder.path} trained a policy that makes images, and only language models are exported so far: its "
-            f"weights lie in {folder.checkpoints}, in the last folder"
-        )
-    found = find_best(folder.checkpoints) if best else Checkpoints(folder.checkpoints, 1).find(round_number)
-    if found is None:
-        raise ExportError(
-            f"{folder.path} kept no best checkpoint: run with --set checkpoint.keep_best=true, which keeps one at the "
-            "evaluations after the start; or leave out --best"
-        )
-    return Source(folder, config, policy, found)
 
 
 def _open_alike(draft: Path) -> None:

@@ -12,6 +12,7 @@ from node.export.errors import ExportError
 from policies.install_hints import install_extras
 from policies.text.loading.library_errors import as_policy_error
 from policies.text.memory.configuration import read_configuration
+from swarm.errors import ExtraMissing
 
 
 def require_gguf(
@@ -19,12 +20,12 @@ def require_gguf(
 ) -> None:
     """`whole`: the export is a model, not an adapter; `adapter`: the save is one.
 
-    Raises ExportError and PolicyError with what stands against it.
+    Raises ExportError, ExtraMissing and PolicyError with what stands against it.
     """
     if not whole:
         raise ExportError("--gguf writes whole models, and this run trained an adapter: add --merge")
     if find_spec("gguf") is None:
-        raise ExportError(f"--gguf needs the gguf package: {install_extras('gguf')}")
+        raise ExtraMissing(f"--gguf needs the gguf package: {install_extras('gguf')}")
     from policies.text.export.gguf_file import check_gguf
 
     with as_policy_error(f"cannot read {weights}", "take another checkpoint with --round"):

@@ -24,6 +24,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint that cannot be read; the message names it and what to do."""
 
 
+class NoSuchRound(CheckpointError):
+    """No checkpoint is of the round that was asked for; the message names those that there are."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeState:
     """Everything of a node that is not in its policy. Plain data, kept as JSON."""
@@ -111,7 +115,7 @@ class Checkpoints:
     def find(self, round_number: int | None = None) -> Path:
         """The checkpoint of a round, the best one among them, by default the newest.
 
-        Raises CheckpointError with those that there are.
+        Raises NoSuchRound with those that there are, CheckpointError where there is none.
         """
         found = [path for path in self._all() if (path / STATE).is_file()]
         if not found:
@@ -125,7 +129,7 @@ class Checkpoints:
         if wanted := [path for path in found if round_of(path) == round_number]:
             return wanted[-1]
         kept = ", ".join(map(str, sorted({round_of(path) for path in found})))
-        raise CheckpointError(
+        raise NoSuchRound(
             f"{self._folder} holds no checkpoint of round {round_number}, only of {kept}; checkpoint.keep says how "
             "many are kept"
         )

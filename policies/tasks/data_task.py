@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from policies.error_words import complaint
+from policies.install_hints import PackageMissing
 from policies.rollout import Problem
 from policies.settings import Settings
 from policies.tasks.data.row import DataError, Row
 from policies.tasks.data.rows import read_rows
 from policies.tasks.data.template import Template
 from policies.tasks.held_out import divide
-from policies.tasks.task import HELD_OUT_SEED, Param, TaskError, TaskSpec
+from policies.tasks.task import HELD_OUT_SEED, Param, TaskError, TaskPackageMissing, TaskSpec
 from policies.tasks.verifiers.build import build_verifier
 from policies.tasks.verifiers.verifier import Verifier, VerifierError
 
@@ -115,7 +116,8 @@ def build_with_rows(spec: TaskSpec) -> tuple[DataTask, list[str]]:
     try:
         return _built(spec.name, settings)
     except (DataError, VerifierError) as error:
-        raise TaskError(f"{spec.name}: {error}") from error
+        kind = TaskPackageMissing if isinstance(error, PackageMissing) else TaskError
+        raise kind(f"{spec.name}: {error}") from error
 
 
 def _built(name: str, settings: DataSettings) -> tuple[DataTask, list[str]]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from policies.install_hints import install_extras
 from policies.seeds import derive_generator
-from policies.tasks.task import TaskError
+from policies.tasks.task import TaskPackageMissing
 
 SIDE = 8
 CLASSES = 10
@@ -38,7 +38,7 @@ def digit_images() -> DigitImages:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise TaskError(f"digits need scikit-learn: {install_extras('diffusion')}") from error
+        raise TaskPackageMissing(f"digits need scikit-learn: {install_extras('diffusion')}") from error
     found = load_digits()
     order = derive_generator(0, "digits").permutation(len(found.target))
     pixels = (found.data[order] / 8 - 1).astype(np.float32)

@@ -24,7 +24,7 @@ from policies.rollout import Problem
 from policies.tasks.gym_process import PROCESS
 from policies.tasks.held_out import DrawnProblems
 from policies.tasks.sandbox import SandboxScorer
-from policies.tasks.task import HELD_OUT_SEED, Param, TaskError, TaskSpec
+from policies.tasks.task import HELD_OUT_SEED, Param, TaskError, TaskPackageMissing, TaskSpec
 from policies.tasks.verifiers.answer import AnswerCheck, answer_part, ends_with_text, last_number_is
 
 PREFIX = "rg:"
@@ -127,7 +127,7 @@ def gym_installed() -> bool:
 def _datasets() -> Mapping[str, Sequence[str]]:
     """The library's datasets and the names of their parameters."""
     if not gym_installed():
-        raise TaskError(f"`{PREFIX}` tasks need the package reasoning-gym: {install_extras('envs')}")
+        raise TaskPackageMissing(f"`{PREFIX}` tasks need the package reasoning-gym: {install_extras('envs')}")
     return PROCESS.parameters()
 
 

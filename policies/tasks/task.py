@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
+from policies.install_hints import PackageMissing
 from policies.rollout import Group, Image, Problem, Rollout
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,10 @@ MAX_UNJUDGED = 8  # rollouts without a verdict, after which a group's others get
 
 class TaskError(ValueError):
     """A task that cannot be built as asked; the message says what to change."""
+
+
+class TaskPackageMissing(PackageMissing, TaskError):
+    """A task that needs a package that is not installed here."""
 
 
 class TaskTimeoutError(TaskError):

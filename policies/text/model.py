@@ -27,7 +27,8 @@ from policies.load_report import whole_weights
 from policies.policy import PolicyError
 from policies.randomness import seeded
 from policies.text.loading.gguf import load_gguf
-from policies.text.loading.library_errors import as_policy_error, hub_fault
+from policies.text.loading.hub_faults import hub_fault
+from policies.text.loading.library_errors import as_policy_error
 from policies.text.loading.model_folder import check_folder
 from policies.text.loading.model_path import check_there, is_gguf, resolve
 from policies.text.loading.quantised import four_bit_config, keep_gradients

@@ -25,11 +25,10 @@ from policies.text.loading.library_errors import as_policy_error
 from policies.text.loading.weights import load_weights, parameters_of, plain_model, save_weights
 from policies.text.proof import Proof, Proofs
 from policies.text.scoring import TrainerProof
-from policies.text.settings import GenerationSettings, ModelSettings, TextSettings
+from policies.text.settings import WEIGHTS_FOLDER, GenerationSettings, ModelSettings, TextSettings
 from policies.text.token_budget import ModelSize, by_card, card_bytes
 from policies.text.trainer import GroupTrainer, NothingToTrainError
 
-WEIGHTS_FOLDER = "weights"
 OTHER_CHECKPOINT = "resume from another checkpoint"
 
 

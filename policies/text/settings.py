@@ -23,6 +23,7 @@ from policies.text.chat.settings import PromptSettings
 
 Arithmetic = Literal["auto", "float32", "bfloat16"]
 GIGABYTE = 1_000_000_000
+WEIGHTS_FOLDER = "weights"  # of a policy that was saved
 PLAIN_TOKENS = 4096  # of a micro-batch on a CPU
 MAX_NEW_TOKENS = 131_072  # longer than any completion that is trained on here; a typing error is
 

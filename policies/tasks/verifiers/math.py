@@ -14,7 +14,7 @@ from policies.install_hints import install_extras
 from policies.settings import Settings
 from policies.tasks.verifiers.answer import answer_part
 from policies.tasks.verifiers.plain_math import is_words, plain_math
-from policies.tasks.verifiers.verifier import VerifierError
+from policies.tasks.verifiers.verifier import VerifierError, VerifierPackageMissing
 from policies.workers.pool import Worker
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Math(Settings):
         try:
             return " ".join(["3", *(f"{library} {metadata.version(library)}" for library in LIBRARIES)])
         except metadata.PackageNotFoundError as error:
-            raise VerifierError(
+            raise VerifierPackageMissing(
                 f"verifier math needs the package {error.name}: {install_extras('math')}"
             ) from None
 

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from policies.install_hints import install_packages
 from policies.settings import Settings
-from policies.tasks.verifiers.verifier import VerifierError
+from policies.tasks.verifiers.verifier import VerifierError, VerifierPackageMissing
 from policies.workers.pool import Worker, WorkerError
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Own(Settings):
         for entry in found:
             if entry.dist is not None and _plain(entry.dist.name) == _plain(self.package):
                 return entry
-        raise VerifierError(
+        raise VerifierPackageMissing(
             f"verifier {self.name!r} is of the package {self.package}, which is not installed here or has no such "
             f"entry point: {install_packages(self.package)}, if you trust it"
         )

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from policies.install_hints import PackageMissing
+
 
 class VerifierError(ValueError):
     """A verifier that cannot be built as asked, or an answer that it cannot compare with; says what to change."""
+
+
+class VerifierPackageMissing(PackageMissing, VerifierError):
+    """A verifier that needs a package that is not installed here."""
 
 
 class Verifier(Protocol):

@@ -9,18 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-)
 from safetensors import SafetensorError
 
 from policies.error_words import brief
 from policies.install_hints import install_packages
 from policies.policy import PolicyError
+from policies.text.loading.hub_faults import chain, says
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +25,6 @@ WRITE_FAILED = (
     "PytorchStreamWriter",
     "iostream error",
 )  # torch does not say why
-UNREACHABLE = (
-    "couldn't connect",
-    "offline mode",
-    "Connection error",
-    "Max retries",
-    "Name or service not known",
-)
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
 
 
@@ -62,40 +49,18 @@ def as_policy_error(what: str, advice: str = "", diagnosis: Diagnosis = lambda _
         raise PolicyError(f"{what}: {said}") from error
 
 
-def hub_fault(path: str, error: BaseException) -> str | None:
-    """What is wrong with a hub id, and what to do; None where the fault is another one."""
-    found = list(_chain(error))
-    page = f"https://huggingface.co/{path}"
-    if any(isinstance(one, GatedRepoError) for one in found):
-        return f"its publisher asks for consent: accept the terms at {page}, then log in with: hf auth login"
-    if any(isinstance(one, RepositoryNotFoundError) for one in found):
-        return (
-            "there is no folder of this name here, and no such repository on the hub (or it is private): check the "
-            "name, or log in with: hf auth login"
-        )
-    if any(isinstance(one, HFValidationError) for one in found):
-        return "there is no such folder or file here, and it is not a hub id of the form owner/name: check the path"
-    unreachable = (OfflineModeIsEnabled, LocalEntryNotFoundError, ConnectionError, TimeoutError)
-    if any(isinstance(one, unreachable) or _says(one, UNREACHABLE) for one in found):
-        return (
-            "there is no folder of this name here, and the hub cannot be reached. Check the name; without network, "
-            f"download it elsewhere (hf download {path} --local-dir FOLDER) and give the folder"
-        )
-    return None
-
-
 def _fault(error: BaseException) -> str | None:
     """What any step may meet, whatever it does: no room on disk or in memory, a package that is missing."""
-    for one in _chain(error):
-        if (isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT)) or _says(one, FULL):
+    for one in chain(error):
+        if (isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT)) or says(one, FULL):
             return "no space left on the disk; free some, or keep runs and caches on another one"
         if isinstance(one, OSError) and one.errno == errno.EFBIG:
             return "the disk or a limit allows no file of this size; put the run folder elsewhere"
         if isinstance(one, OSError) and one.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return f"{brief(one)}; make the folder writable, or choose another"
-        if isinstance(one, RuntimeError | OSError) and _says(one, WRITE_FAILED):
+        if isinstance(one, RuntimeError | OSError) and says(one, WRITE_FAILED):
             return f"the file could not be written in full ({brief(one)}); see whether the disk is full"
-        if isinstance(one, MemoryError | torch.OutOfMemoryError) or _says(one, NO_MEMORY):
+        if isinstance(one, MemoryError | torch.OutOfMemoryError) or says(one, NO_MEMORY):
             return "not enough memory; choose a smaller model, or dtype = 'bfloat16' to halve its weights"
     # Not what the error was met beside: libraries try imports that they can do without.
     for met in (error, error.__cause__):
@@ -114,14 +79,3 @@ def damaged(file: Path, error: BaseException) -> PolicyError:
 
 def _with_advice(said: str, advice: str) -> str:
     return f"{said}; {advice}" if advice else said
-
-
-def _says(error: BaseException, phrases: tuple[str, ...]) -> bool:
-    return any(phrase in str(error) for phrase in phrases)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what it was raised from, and else what was being handled."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -45,6 +45,15 @@ def check_there(path: str) -> None:
         raise PolicyError(f"cannot load {file}: there is no such folder")
 
 
+def check_had(path: str) -> None:
+    """Raises PolicyError where nothing lies at `path`, here or on the hub. Needs no library that loads models."""
+    check_there(path)
+    if not Path(resolve(path)).exists():
+        from policies.text.loading.hub_faults import check_on_hub  # whose library takes its time
+
+        check_on_hub(path)
+
+
 def package_of(path: str) -> str:
     """The package that a model path names; empty for one that names none."""
     return path.removeprefix(PACKAGE_PREFIX).partition(":")[0] if path.startswith(PACKAGE_PREFIX) else ""

@@ -10,7 +10,8 @@ from transformers import AutoConfig
 
 from policies.install_hints import install_extras
 from policies.policy import PolicyError
-from policies.text.loading.library_errors import as_policy_error, hub_fault
+from policies.text.loading.hub_faults import hub_fault
+from policies.text.loading.library_errors import as_policy_error
 from policies.text.loading.model_folder import check_is_model
 from policies.text.loading.model_path import resolve
 from policies.text.loading.sizes import check_sizes

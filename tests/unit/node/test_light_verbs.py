@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from node.config.reading import load_config
 from node.failures import EXIT_CODES, exit_code
+from node.storage.checkpoint import CheckpointError, NoSuchRound
+from node.storage.run_folder import RunFolder
 from policies.hardware import has_gpu, usable_cores
 from policies.policy import PolicyError
-from swarm.errors import TransportDown
+from policies.tasks.task import TaskError, TaskPackageMissing
+from swarm.errors import ExtraMissing, TransportDown
 
 HEAVY = ("datasets", "diffusers", "hivemind", "pandas", "peft", "scipy", "torch", "transformers", "trl")
 RUN = """
@@ -49,6 +54,31 @@ def test_a_verb_that_only_looks_loads_nothing_heavy(verb: str, tmp_path: Path) -
     assert json.loads(told.read_text()) == []
 
 
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("export drawn out", "trained a policy that makes images"),
+        ("eval drawn", "trained a policy that makes images"),
+        ("eval no/such --tasks add", "cannot load no/such: there is no folder of this name here"),
+        ("eval nosuch", "does not say what it was trained on"),
+        ("run smollm2 --set policy.model.path=no/such", "cannot load no/such: there is no folder"),
+        ("run smollm2 --dry-run --set policy.model.path=no/such", "cannot load no/such: there is no folder"),
+    ],
+)
+def test_what_is_not_there_is_refused_before_anything_heavy_is_loaded(
+    verb: str, words: str, tmp_path: Path
+) -> None:
+    RunFolder(tmp_path / "drawn").create(load_config("digits"))
+    told = tmp_path / "told.json"
+    command = [sys.executable, "-c", RUN, str(told), ",".join(HEAVY), *verb.split()]
+    offline = os.environ | {"HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=offline, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode in (2, 3), done.stdout) == (True, "") and words in done.stderr, done.stderr
+    assert json.loads(told.read_text()) == []
+
+
 def test_the_list_of_heavy_libraries_is_seen_where_one_is_loaded(tmp_path: Path) -> None:
     told = tmp_path / "told.json"
     command = [sys.executable, "-c", "import scipy\n" + RUN, str(told), ",".join(HEAVY), "config", "show"]
@@ -68,6 +98,9 @@ def test_an_exit_code_goes_by_the_nearest_class() -> None:
     assert exit_code(PolicyError("no model")) == 3
     assert exit_code(FileNotFoundError(2, "gone")) == 3
     assert exit_code(KeyError("ours")) is None
+    assert exit_code(NoSuchRound("a mistake")) == 2 and exit_code(CheckpointError("damaged")) == 3
+    assert exit_code(TaskError("a mistake")) == 2
+    assert exit_code(TaskPackageMissing("not installed")) == exit_code(ExtraMissing("not installed")) == 3
 
 
 def test_there_is_a_core() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from policies.rollout import Finish, Group, Rollout
 from policies.tasks import TaskError, TaskSpec, asks_for_images, build_task
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.data_task import DataTask, build_data_task
-from policies.tasks.task import HELD_OUT_SEED, score_group
+from policies.tasks.task import HELD_OUT_SEED, TaskPackageMissing, score_group
 
 ROWS = [{"question": f"{i} + {i}?", "answer": str(2 * i), "note": f"n{i}"} for i in range(100)]
 EVIL = {"name": "regex", "pattern": "(a+)+$"}
@@ -166,3 +167,14 @@ def test_a_task_without_rows_says_how_to_come_by_them() -> None:
         build_task(TaskSpec("data:my.jsonl"))
     with pytest.raises(TaskError, match=r"rows with the digest 00ff .*no file of them.*--config FILE.toml"):
         build_task(TaskSpec("data:sums", {"rows": "00ff", "rules": "11"}))
+
+
+def test_a_verifiers_missing_package_is_no_mistake_of_the_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("policies.tasks.verifiers.math.metadata.version", missing)
+    with pytest.raises(TaskPackageMissing, match="data:sums: verifier math needs the package"):
+        task(write(tmp_path, [Q, R]), verifier="math")

@@ -70,6 +70,14 @@ REFUSED = [
     (["export", "kept", "kept"], "kept is there and not empty"),
     (["eval", "runs/nope"], "runs/nope is not there: check the path"),
     (["eval", "kept", "--against", "./nope"], "./nope is not there: check the path"),
+    (["export", "kept", "out", "--round", "9"], "holds no checkpoint of round 9, only of 3"),
+    (["export", "drawn", "out"], "trained a policy that makes images"),
+    (["eval", "kept", "--round", "9"], "holds no checkpoint of round 9, only of 3"),
+    (["eval", "kept", "--tasks", "nonsense"], "no task is called 'nonsense'"),
+    (["eval", "kept", "--max-new-tokens", "9"], "leave out --max-new-tokens"),
+    (["eval", "drawn"], "trained a policy that makes images"),
+    (["replay", "kept", "--round", "9"], "Round 9 was not played: none was so far"),
+    (["rollouts", "kept", "--round", "9"], "Round 9 was not played: none was so far"),
     (["run", "dars", "--set", "strategy.max_rollouts=5000"], "set 1024 at most"),
     (["peers", "--run-dir", "nowhere"], "holds no run"),
     (["dashboard", "nowhere"], "holds no run"),
@@ -116,6 +124,7 @@ def test_it_is_refused_in_one_line_and_leaves_nothing(
     saved.mkdir()
     (saved / "state.json").write_text("{}")
     RunFolder(tmp_path / "alone").create(load_config("brorl"))
+    RunFolder(tmp_path / "drawn").create(load_config("digits"))
     before = sorted(tmp_path.rglob("*"))
     given = {"INVITE": invite(), "OTHER": invite("lake")}
     told = murmur(monkeypatch, capsys, *[given.get(word, word) for word in arguments])

@@ -187,12 +187,7 @@ def test_answers_without_a_verdict_are_left_out_and_told(
         SimpleNamespace(config=load_config("tiny"), label=name, run=None) for name in ("model", "base")
     )
     monkeypatch.setattr(command, "contenders", lambda options: (subject, base))
-    monkeypatch.setattr(
-        command, "tasks_named", lambda names, config: [SimpleNamespace(name="add", spec=None)]
-    )
-    monkeypatch.setattr(command, "require_packages", lambda config: None)
-    monkeypatch.setattr(command, "asks_for_images", lambda spec: False)
-    monkeypatch.setattr(command, "build_task", lambda spec: task)
+    monkeypatch.setattr(command, "tasks_of", lambda options, subject: [task])
     monkeypatch.setattr(command, "_answers", found)
     if len(silent) == 3:
         with pytest.raises(EvaluationError, match="no verdict on any of 3 problems"):
