@@ -33,7 +33,7 @@ from node.config.schema import Config, ConfigError
 from node.config.sections.swarm import SiloConfig
 from node.rows.kept import with_kept_rows
 from node.start import Resumption
-from node.storage.run_folder import RunFolder, nearest_run
+from node.storage.run_folder import RunFolder, no_run
 from node.ui.invocation import murmur
 from swarm.discovery.named_invite import NamedInvite, is_named
 from swarm.errors import InviteError, TransportDown
@@ -72,9 +72,7 @@ def _refuse_unless_invite(word: str) -> None:
     try:
         Invite.decode(word)
     except InviteError as error:
-        raise ConfigError(
-            f"no run folder {word[:60]!r} is here{nearest_run(word)}; and it is no invite: {error}"
-        ) from None
+        raise ConfigError(f"{no_run(word[:60])}; and it is no invite: {error}") from None
 
 
 def with_invite(addresses: Sequence[str], *, resumed: bool) -> list[str]:

@@ -293,13 +293,14 @@ def check_diffusion() -> Finding:
     plans = {preset: _pipeline_plan(load_config(preset), present) for preset in LARGE_PRESETS}
     able = ["digits", *(preset for preset, plan in plans.items() if plan is None or plan.fits)]
     unable = {preset: plan for preset, plan in plans.items() if plan is not None and not plan.fits}
-    fact = f"{' and '.join(able)} can run here"
-    fixes = [] if importlib.util.find_spec("diffusers") else [install_extras("diffusion")]
+    missing = missing_packages(load_config("digits"))
+    fact = f"{' and '.join(able)} can run here{f' after {command_for(missing)}' if missing else ''}"
+    fix = ""
     if unable:
         needs = " and ".join(f"{preset} ({plan.total / GB:.0f} GB)" for preset, plan in unable.items())
         fact += f"; {needs} cannot: {_gpu_words(present)}"
-        fixes.insert(0, f"{murmur('doctor', '--config', next(iter(unable)))} lists what takes it")
-    return Finding("diffusion", "ok", fact, "; ".join(fixes) if len(able) > 1 else "".join(fixes[:1]))
+        fix = f"{murmur('doctor', '--config', next(iter(unable)))} lists what takes it"
+    return Finding("diffusion", "ok", fact, fix)
 
 
 @dataclass(frozen=True, slots=True)

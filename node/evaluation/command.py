@@ -19,12 +19,13 @@ from node.evaluation.errors import EvaluationError
 from node.evaluation.options import Options
 from node.evaluation.report import Report, report_of
 from node.evaluation.statistics import HOW
-from node.runtime.build import build_policy
+from node.runtime.build import build_policy, slow_start
 from node.storage.checkpoint import CheckpointError, round_of
 from node.storage.run_folder import write_atomic
 from node.ui import interrupts
 from node.ui.patience import Patience
 from node.ui.run_view import new_console
+from node.ui.short_names import digests_left_out, short_tasks
 from policies.error_words import brief
 from policies.policy import Policy, PolicyError
 from policies.rollout import Problem
@@ -104,8 +105,9 @@ def _answers(
         if policy is None or contender.config is not order[place - 1].config:
             policy = None
             gc.collect()
-            typer.echo(f"{contender.label}: loading", err=True)
-            patience.begin(f"loading {contender.label}")
+            loading = f"loading {contender.label}{slow_start(contender.config)}"
+            typer.echo(loading, err=True)
+            patience.begin(loading)
             policy = build_policy(contender.config, lambda *_: None)
         _restore(policy, contender)
         label = contender.label
@@ -209,8 +211,12 @@ def _show(report: Report, texts: Sequence[dict[str, Any]], *, as_json: bool) -> 
     if as_json:
         console.out(json.dumps(report.plain() | {"texts": list(texts)}), highlight=False)
         return
-    console.print(_table(report.head(), report.rows(), console.width))
+    short = short_tasks(line.task for line in report.lines)
+    rows = [[short[task], *cells] for task, *cells in report.rows()]
+    console.print(_table(report.head(), rows, console.width))
     console.print(f"{report.rollouts} answers to each problem. {HOW}.{report.in_words()}")
+    if words := digests_left_out(short):
+        console.print(words)
     if not report.complete:
         console.print("stopped early: only the problems that were answered by then are counted")
     for told in texts:

@@ -16,7 +16,7 @@ from node.evaluation.errors import EvaluationError
 from node.evaluation.options import Options
 from node.export.lineage import read_lineage
 from node.storage.checkpoint import Checkpoints, round_of
-from node.storage.run_folder import RunFolder, find_run, nearest_run
+from node.storage.run_folder import RunFolder, find_run, no_run
 from policies.error_words import brief
 from policies.tasks import Task, asks_for_images, build_task
 from policies.text.loading.model_path import check_had
@@ -44,7 +44,7 @@ def refuse_unusable(options: Options) -> None:
     for name in filter(None, (options.model, options.base)):
         RunFolder(Path(name)).refuse_demo()
         if name.startswith(PATHS) and not Path(name).exists():
-            raise EvaluationError(f"{name} is not there: check the path{nearest_run(name)}")
+            raise EvaluationError(f"{no_run(name)}; and no model is there")
     subject, base = contenders(options)
     for contender in filter(None, (subject, base)):
         if isinstance(policy := contender.config.policy, TextPolicyConfig):

@@ -12,7 +12,7 @@ import torch
 from node.config.packages import own_tasks
 from node.config.roles import manifest_of
 from node.config.schema import Config, ConfigError
-from node.config.sections.policy import DiffusionPolicyConfig, EmbeddedPolicyConfig
+from node.config.sections.policy import DiffusionPolicyConfig, EmbeddedPolicyConfig, TextPolicyConfig
 from node.config.sections.swarm import DhtConfig
 from node.config.sections.tasks import TaskConfig
 from node.runtime.loop import Node
@@ -41,6 +41,7 @@ from policies.tasks.success_rates import SuccessRates
 from policies.tasks.task import HELD_OUT_SEED, Task
 from policies.text.arithmetic import has_bfloat16, prepare_device
 from policies.text.embedded import load_embedded
+from policies.text.loading.model_path import is_gguf
 from policies.text.policy import TextPolicy
 from swarm.admission.habits import HabitSettings
 from swarm.admission.rollout_verifier import RolloutVerifier, VerifierLimits
@@ -123,6 +124,12 @@ def _check_answer_forms(config: Config, tasks: Sequence[Task]) -> None:
     for task in tasks:
         if fault := form_fault(config.policy.prompt.form, task, task.problem(HELD_OUT_SEED)):
             raise ConfigError(fault)
+
+
+def slow_start(config: Config) -> str:
+    """Words to follow `loading ...`: why it may take minutes; empty where it should not."""
+    gguf = isinstance(config.policy, TextPolicyConfig) and is_gguf(config.policy.model.path)
+    return " (a GGUF file is converted at its first start, and kept)" if gguf else ""
 
 
 def build_policy(config: Config, progress: Progress) -> Policy:

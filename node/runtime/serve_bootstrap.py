@@ -23,7 +23,7 @@ from node.storage.run_folder import Keeping, RunFolder, RunFolderError, write_at
 from node.ui import interrupts
 from node.ui.invocation import murmur
 from node.ui.patience import Patience
-from node.ui.run_view import new_console
+from node.ui.run_view import new_console, say_lines
 from swarm.errors import InviteError, TransportDown, TransportError
 from swarm.limits import MAX_LIFETIME
 from swarm.network.ipc import STARTING
@@ -69,10 +69,10 @@ def serve_bootstrap(asked: Bootstrap, *, as_json: bool) -> None:
         config = on_last_ports(config, last)
         keep_shared(config)
         if (loss := lost_key(config, folder, last)) and not as_json:
-            new_console().print(loss)
+            say_lines(loss)
         with closing(build_transport(config, folder)) as transport:
             log_to_file(folder.logs)
-            patience = Patience(lambda line: None if as_json else new_console().print(line))
+            patience = Patience(lambda line: None if as_json else say_lines(line))
             with patience.watching("starting the p2p daemon"):
                 _wait_ready(transport)
             addresses = transport.status().addresses
@@ -85,15 +85,15 @@ def serve_bootstrap(asked: Bootstrap, *, as_json: bool) -> None:
             stop = interrupts.StopRequest()
             _greet(invite, addresses, as_json=as_json)
             for line in [] if as_json else sharing_notices(config):
-                new_console().print(line)
+                say_lines(line)
             if (notice := lan_notice(config)) and not as_json:
-                new_console().print(notice)
+                say_lines(notice)
             told: dict[str, str] = {}
             while not stop.wait(HEARTBEAT_SECONDS):
                 folder.check_place()
                 bound_logs(folder.path, folder.logs)
                 if not as_json:
-                    new_console().print(standing(transport, told))
+                    say_lines(standing(transport, told))
         again = command_again(asked, folder, private=bool(invite.secret))
         stop.tell(f"nodes that have met go on, others join through here again after: {again}")
 
@@ -216,15 +216,14 @@ def _as_before(config: Config, last: Invite) -> Config:
 
 
 def _greet(invite: Invite, addresses: tuple[str, ...], *, as_json: bool) -> None:
-    console, text = new_console(), invite.encode()
+    text = invite.encode()
     if as_json:
         ready = {"event": "ready", "invite": text, "addresses": addresses, "private": bool(invite.secret)}
-        console.out(json.dumps(ready), highlight=False)
+        new_console().out(json.dumps(ready), highlight=False)
         return
     if invite.secret:
-        console.print("private swarm: whoever has this invite can take part, so pass it on with care")
-    console.print("serving; others join with:")
-    console.out(f"  {murmur('join', text)}", highlight=False)
+        say_lines("private swarm: whoever has this invite can take part, so pass it on with care")
+    say_lines(f"serving; others join with:\n  {murmur('join', text)}")
 
 
 def _with_swarm(config: Config, **changes: object) -> Config:

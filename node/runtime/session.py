@@ -11,7 +11,7 @@ from node.config.schema import Config, ConfigError
 from node.config.sections.swarm import DhtConfig
 from node.report.reports import Reports
 from node.runtime.audience import Audience
-from node.runtime.build import build_node
+from node.runtime.build import build_node, slow_start
 from node.runtime.loop import Node, resume, run
 from node.runtime.transports import NO_ADDRESS, build_transport, lan_notice, last_invite, on_last_ports
 from node.storage.checkpoint import CheckpointError
@@ -47,7 +47,10 @@ def run_session(
         reports = stack.enter_context(closing(Reports(config, folder)))
         # The transport joins while the policy loads.
         transport = stack.enter_context(closing(_transport(config, folder, view, resumed=resumed)))
-        view.patience.begin("loading the policy")
+        loading = f"loading the policy{slow_start(config)}"
+        if slow_start(config):
+            view.say(loading)
+        view.patience.begin(loading)
         node = build_node(config, folder, transport, view.progress)
         stack.enter_context(closing(node.store))
         again = _resume(node, folder) if resumed else 0

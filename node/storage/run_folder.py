@@ -218,10 +218,7 @@ class RunFolder:
         """Raises RunFolderError for a folder without a run, and for that of a demo."""
         self.refuse_demo()
         if not self.config.is_file():
-            raise RunFolderError(
-                f"{self.path} holds no run to resume: leave out --resume, or name its --run-dir"
-                f"{nearest_run(str(self.path))}"
-            )
+            raise RunFolderError(no_run(self.path))
         return read_resolved(self.config)
 
     def lock(self) -> TextIOWrapper:
@@ -319,10 +316,13 @@ def find_run(path: Path | None) -> RunFolder:
     folder = RunFolder(path)
     folder.refuse_demo()
     if not folder.config.is_file():
-        raise RunFolderError(
-            f"{path} holds no run: name the folder that the run printed at its start{nearest_run(str(path))}"
-        )
+        raise RunFolderError(no_run(path))
     return folder
+
+
+def no_run(path: Path | str) -> str:
+    """What every command says of a path at which no run is."""
+    return f"{path} holds no run: name the folder that a run printed at its start{nearest_run(str(path))}"
 
 
 def nearest_run(name: str, root: Path = Path("runs")) -> str:

@@ -47,7 +47,9 @@ class RunOrVerb(TyperGroup):
             return list(super().parse_args(ctx, ["", *args]))  # no run before the verb
         meant = [] if word.startswith("-") or Path(word).exists() else get_close_matches(word, self.commands)
         if meant:
-            ctx.fail(f"no run folder {word!r} is here; did you mean the command {meant[0]!r}?")
+            from node.storage.run_folder import no_run
+
+            ctx.fail(f"{no_run(word)}; did you mean the command {meant[0]}?")
         ctx.allow_interspersed_args = True
         return list(super().parse_args(ctx, args))
 

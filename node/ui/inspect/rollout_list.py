@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from node.ui.fitted_table import FittedTable
 from node.ui.inspect.empty_answer import why_no_rollouts, why_nothing_refused
 from node.ui.invocation import murmur
 from node.ui.run_view import new_console
-from node.ui.short_names import short_peer
+from node.ui.short_names import digests_left_out, short_peer, short_tasks
 from swarm.visible_text import one_line, plain_json
 
 COLUMNS = ("id", "round", "from", "task", "seed", "reward", "advantage", "finish", "tokens", "text")
@@ -26,7 +26,8 @@ LEAST = {"task": 14, "advantage": 14, "text": 18, "reason": 9, "detail": 20}
 LESSER = ("tokens", "finish", "seed", "task")
 LEGEND = (
     "advantage: what the update was told of it, or why it was not trained on (a peer's wrong answers push nothing by "
-    "default: +0.000); own: written by this run's policy, else the peer's name; rewards are this node's own"
+    "default: +0.000); own: written by this run's policy, else the peer's name; rewards are this node's own; finish "
+    "length: cut at policy.generation.max_new_tokens"
 )
 SHOWN_CHARACTERS = 100  # of a text in the list
 FOLLOW_SECONDS = 1.0  # between two looks for what is new
@@ -48,9 +49,10 @@ def show_rollouts(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> N
     if not found:
         console.print(why_no_rollouts(folder.events, query))
         return _print_holdings(console, holdings)
-    fitted = _fitted(console, COLUMNS, [_cells(each) for each in found])
+    short = short_tasks(each.task for each in found)
+    fitted = _fitted(console, COLUMNS, [_cells(each, short) for each in found])
     console.print(fitted.table(str(folder.path)))
-    console.print("; ".join(filter(None, (LEGEND, fitted.remark))))
+    console.print("; ".join(filter(None, (LEGEND, digests_left_out(short), fitted.remark))))
     console.print(_shown(len(found), history.fitting(query)))
     _print_holdings(console, holdings)
     hint = murmur("rollouts", "show", found[0].id, folder.path)
@@ -71,7 +73,8 @@ def follow_rollouts(folder: RunFolder, query: RolloutQuery, *, as_json: bool) ->
             for each in found:
                 console.out(plain_json(plain_rollout(each)), highlight=False)
         elif found:
-            fitted = _fitted(console, COLUMNS, [_cells(each) for each in found])
+            short = short_tasks(each.task for each in found)
+            fitted = _fitted(console, COLUMNS, [_cells(each, short) for each in found])
             console.print(fitted.table("" if seen else str(folder.path), heads=not seen))
         seen = found[-1].id if found else min(seen, history.newest())  # a resumed run plays rounds again
         if not lives:
@@ -125,13 +128,13 @@ def origin_cell(rollout: KeptRollout) -> str:
     return "own" if rollout.origin is None else one_line(short_peer(rollout.origin))
 
 
-def _cells(rollout: KeptRollout) -> list[str]:
+def _cells(rollout: KeptRollout, short: Mapping[str, str]) -> list[str]:
     figures = (advantage_cell(rollout), rollout.finish.value, str(rollout.tokens))
     first = (
         str(rollout.id),
         str(rollout.round),
         origin_cell(rollout),
-        one_line(rollout.task),
+        one_line(short[rollout.task]),
         str(rollout.seed),
     )
     return [*first, f"{rollout.reward:.3f}", *figures, text_cell(rollout)]

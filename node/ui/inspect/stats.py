@@ -20,7 +20,7 @@ from node.ui.inspect.weights import weights_of
 from node.ui.peer_rows import PeerHistoryRow, peer_history
 from node.ui.round_columns import format_refused
 from node.ui.run_view import new_console
-from node.ui.short_names import short_peer
+from node.ui.short_names import digests_left_out, short_peer, short_tasks
 from swarm.visible_text import counted, one_line, plain_json
 
 WINDOW: Final = 10  # rounds at either end that are compared
@@ -160,12 +160,14 @@ def _print_tasks(console: Console, stats: RunStats) -> None:
         "held out before",
         "held out now",
     )
-    table = _table("reward by task", heads)
+    table, short = _table("reward by task", heads), short_tasks(stats.tasks)
     for name, task in stats.tasks.items():
         figures = (task.first, task.last, task.first_held_out, task.last_held_out)
         cells = ("-" if figure is None else f"{figure:.3f}" for figure in figures)
-        table.add_row(Text(one_line(name)), *cells)
+        table.add_row(Text(one_line(short[name])), *cells)
     console.print(table)
+    if words := digests_left_out(short):
+        console.print(words)
 
 
 def _print_groups(console: Console, stats: RunStats) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from node.ui.invocation import murmur
+from node.ui.short_names import short_tasks
 from policies.install_hints import install_extras
 from swarm.visible_text import indented
 
@@ -75,6 +76,10 @@ def show_task(
         typer.echo(json.dumps({"task": task.name, "problems": [_plain(p) for p in problems]}, indent=2))
         return
     typer.echo(task.name)
+    if short_tasks([task.name])[task.name] != task.name:
+        typer.echo(
+            "  (behind the @ stand digests: nodes share a task under one full name alone, see the glossary)"
+        )
     for seed, problem in zip(chosen, problems, strict=True):
         prompt, answer = indented(problem.prompt), indented(problem.answer) or "(judged by its scorer)"
         typer.echo(f"\n{'held out ' if held_out else ''}{seed}:\n    {prompt}\n  answer:\n    {answer}")

@@ -9,6 +9,7 @@ import tiny_encoders
 import torch
 
 from node import doctor
+from node.config.packages import Missing, command_for
 from node.config.reading import load_config
 from node.config.schema import Config, parse_config
 from node.runtime.build import build_policy
@@ -72,6 +73,13 @@ def test_it_draws_learns_from_own_and_foreign_images_and_goes_on_from_a_checkpoi
     after = restored.sample(requests[:4], held_out=True)
     assert [r.image for r in after] == [r.image for r in policy.sample(requests[:4], held_out=True)]
     assert [r.image for r in after] != [r.image for r in before]
+
+
+def test_doctor_names_the_extra_that_diffusion_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = [Missing("diffusers", "a diffusion policy", "diffusion")]
+    monkeypatch.setattr(doctor, "_gpu_memory", lambda: 0)
+    monkeypatch.setattr(doctor, "missing_packages", lambda config: lost)
+    assert doctor.check_diffusion().fact.startswith(f"digits can run here after {command_for(lost)}; sd3 ")
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,17 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from node.bench.arena.cell import CALM, ArenaCell
+from node.bench.arena.defences import UNDEFENDED
+from node.bench.arena.report import Arena
+from node.bench.arena.report import rows as arena_rows
 from node.ui import peers, round_columns
+from node.ui.inspect import rollout_list, runs
 from swarm.admission.refusal import Reason
 
 ROOT = Path(__file__).parents[3]
@@ -38,9 +44,19 @@ def test_every_reason_of_a_refusal_is_explained() -> None:
 
 def test_every_column_of_the_console_is_in_the_glossary() -> None:
     rounds = (column.name for column in round_columns.COLUMNS)
-    columns = {*rounds, *peers._HISTORY_COLUMNS, *peers._ANNOUNCEMENT_COLUMNS} - {"", "round", "peer"}
+    lists = (*rollout_list.COLUMNS, *rollout_list.REFUSED_COLUMNS, *runs.COLUMNS, round_columns.MARKS)
+    arena = (name.removesuffix("_low").removesuffix("_high") for name in arena_columns())
+    tables = (*peers._HISTORY_COLUMNS, *peers._ANNOUNCEMENT_COLUMNS, "problems", "metric", "difference")
+    columns = {*rounds, *lists, *arena, *tables} - {"", "round", "peer"}
     told = set(re.findall(r"`([^`]+)`", GLOSSARY))
     assert columns - told == set()
+
+
+def arena_columns() -> list[str]:
+    figures = {"reward": 0.5, "marked": 0.0, "length": 9.0, "taken": 0.0, "bytes": 1.0, "cpu": 1.0}
+    missing = {field.name: None for field in fields(ArenaCell)}
+    told = {"attack": CALM, "defence": UNDEFENDED.name, "seed": 0, "flagged": 0.0, "blamed": 0.0}
+    return list(arena_rows(Arena([ArenaCell(**missing | told | figures)]))[0])
 
 
 def test_every_tile_of_the_dashboard_is_in_the_glossary() -> None:

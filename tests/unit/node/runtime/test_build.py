@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from node.config.reading import load_config
 from node.config.schema import parse_config
-from node.runtime.build import build_node, build_policy, device_of
+from node.runtime.build import build_node, build_policy, device_of, slow_start
 from node.storage.run_folder import RunFolder
 from policies.policy import PolicyError
 from swarm.transport.silo import SiloTransport
@@ -87,3 +88,13 @@ def test_what_a_model_wants_known_is_in_its_policys_notes(tmp_path: Path) -> Non
     built = build_policy(parse_config({"tasks": [{"name": "sort"}], "policy": policy, "seed": 1}), quiet)
     assert "'<end_of_turn>' by the chat template" in built.notes[0]
     assert "takes no system message" in built.notes[1]
+
+
+def test_a_start_from_a_gguf_file_says_why_it_is_long() -> None:
+    gguf = load_config("smollm2", ["policy.model.path=/models/Own.GGUF"])
+    assert slow_start(gguf) == " (a GGUF file is converted at its first start, and kept)"
+    assert (
+        slow_start(load_config("smollm2", ["policy.model.path=owner/name"]))
+        == slow_start(load_config("tiny"))
+        == ""
+    )

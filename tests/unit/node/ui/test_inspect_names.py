@@ -35,7 +35,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
         ("--refused --peer nobody", f"no peer 'nobody'; there are …{PEER[-8:]}"),
         ("--round 9", "Round 9 was not played: the newest is 2."),
         ("--json --round 9", "Round 9 was not played: the newest is 2."),
-        ("shw", "no run folder 'shw' is here; did you mean the command 'show'?"),
+        (
+            "shw",
+            "shw holds no run: name the folder that a run printed at its start; did you mean the command show?",
+        ),
     ],
 )
 def test_an_unknown_name_is_refused_with_those_that_there_are(

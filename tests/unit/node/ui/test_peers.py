@@ -282,9 +282,12 @@ def test_a_run_is_named_by_a_plain_argument_too(tmp_path: Path, monkeypatch: pyt
         (["runs/join-2"], "the nearest is runs/join-1"),
         (
             ["join-1"],
-            "no run folder 'join-1' is here; the nearest is runs/join-1; and it is no invite: an invite starts",
+            "join-1 holds no run: name the folder that a run printed at its start; the nearest is runs/join-1; and",
         ),
-        (["whatever"], "no run folder 'whatever' is here; and it is no invite: an invite starts"),
+        (
+            ["whatever"],
+            "folder that a run printed at its start; and it is no invite: an invite starts",
+        ),
         (["runs/join-1", "--run-dir", "runs/join-1"], "leave one out"),
         (["./invite.txt"], "names a file"),
         (["/ip4/127.0.0.1/tcp/1"], "an invite starts with"),
