@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
 import threading
 import time
 import tomllib
@@ -76,6 +77,20 @@ def test_jsonl_has_a_line_for_every_round(tmp_path: Path) -> None:
     assert (lines[0]["held_out"], lines[0]["held_out/task/sort@1"]) == (0.125, 0.125)
     assert (lines[1]["groups/own"], lines[1]["groups/external"], lines[1]["refused/stale"]) == (4, 2, 2)
     assert "loss" not in lines[1] and lines[1]["time"] > 1e9
+
+
+def test_the_command_of_the_docs_shows_the_newest_round(tmp_path: Path) -> None:
+    play(tmp_path / "runs" / "tracked", ["jsonl"])
+    RoundsFile(tmp_path / "runs" / "tracked" / "tracking", 9).log(
+        3, {"held_out": 0.5}
+    )  # the evaluation at the end
+    page = (ROOT / "docs" / "unattended.md").read_text(encoding="utf-8")
+    [command] = [line for line in page.splitlines() if "runs/tracked/tracking/rounds.jsonl" in line]
+    shown = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    newest = json.loads(shown)
+    assert (newest["round"], newest["reward"]) == (3, 0.3)
 
 
 def test_jsonl_is_on_unless_switched_off(tmp_path: Path) -> None:
