@@ -47,12 +47,12 @@ class RolloutHistory:
         self._path = path
 
     def find(self, query: RolloutQuery) -> list[KeptRollout]:
-        """At most `query.limit` rollouts. Raises StoreError."""
+        """At most `query.limit` rollouts, after the first `query.skip`. Raises StoreError."""
         where, values = _rollouts_where(query)
         order = _ORDERS[query.order]
         if query.order == "newest" and query.round is not None:
             order = f"g.origin IS NOT NULL, {order}"  # of one round, which is equally new, the own ones first
-        return self._select(f"{where}ORDER BY {order} LIMIT ?", [*values, query.limit])
+        return self._select(f"{where}ORDER BY {order} LIMIT ? OFFSET ?", [*values, query.limit, query.skip])
 
     def newest(self) -> int:
         """The highest id; 0 where no rollout is kept. Raises StoreError."""
@@ -77,14 +77,13 @@ class RolloutHistory:
             return unpack_image(row) if row else None
 
     def refused(self, query: RolloutQuery) -> list[RefusedGroup]:
-        """At most `query.limit` refused groups, newest first. Raises StoreError."""
+        """At most `query.limit` refused groups after the first `query.skip`, newest first. Raises StoreError."""
         where, values = _refused_where(query)
         columns = "round, peer, task, seed, rollouts, reason, detail"
         with self._reading() as db:
-            query_text = (
-                f"SELECT {columns} FROM refused_groups AS g {where}ORDER BY round DESC, id DESC LIMIT ?"
-            )
-            rows = db.execute(query_text, [*values, query.limit]).fetchall() if db else []
+            query_text = f"SELECT {columns} FROM refused_groups AS g {where}ORDER BY round DESC, id DESC"
+            bounds = [query.limit, query.skip]
+            rows = db.execute(f"{query_text} LIMIT ? OFFSET ?", [*values, *bounds]).fetchall() if db else []
         return [RefusedGroup(*row) for row in rows]
 
     def newest_refusals(self) -> dict[str, str]:

@@ -97,6 +97,7 @@ class RolloutQuery:
     after: int | None = None  # ids above this one
     order: Order = "newest"
     limit: int = 20
+    skip: int = 0  # of those that fit, in their order, before the first that is read
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import hmac
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
+from html import escape
 from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
@@ -18,14 +19,15 @@ import anyio
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from node.storage.store_file import StoreError
 from node.web.errors import QueryError
-from node.web.gate import Gate, refusal
+from node.web.gate import REQUEST_SECONDS, Gate, refusal
 from node.web.watched import Watched
 from policies.error_words import brief
+from swarm.visible_text import visible
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ FILES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         **dict.fromkeys(SCREENS, ("index.html", "text/html; charset=utf-8")),
         **{f"/{name}.js": (f"{name}.js", SCRIPT) for name in (
             "main", "elements", "charts", "address", "learning", "uplift", "round", "swarm", "peer", "owner",
-            "rollouts",
+            "rollouts", "pager",
         )},
         "/page.css": ("page.css", STYLE),
         "/icon.svg": ("icon.svg", "image/svg+xml"),
@@ -52,6 +54,7 @@ MAX_STREAMS: Final = 32  # open pages
 
 KEY_HEADER: Final = "x-murmur-key"  # a header that no page elsewhere can send without asking first
 MAX_SAID: Final = 512  # bytes of a word on a peer
+MAX_TOLD: Final = 200  # characters of an address that leads nowhere
 
 Answer = dict[str, Any]
 Said = TypeVar("Said", str, bytes)
@@ -89,15 +92,8 @@ def build_app(run: Watched, address: str, key: str, ended: Callable[[], bool]) -
             request.headers.get(KEY_HEADER, "").encode("latin-1"), key.encode("ascii")
         ):
             return refusal(HTTPStatus.FORBIDDEN, "open the page by the address that murmur dashboard printed")
-        said = b""
-        async for part in request.stream():
-            said += part
-            if len(said) > MAX_SAID:
-                return refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        return await _json(run.say, said)
-
-    async def absent(request: Request, error: Exception) -> Response:
-        return refusal(HTTPStatus.NOT_FOUND)
+        said = await _body_of(request)
+        return said if isinstance(said, Response) else await _json(run.say, said)
 
     async def failed(request: Request, error: Exception) -> Response:
         return refusal(HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -112,9 +108,33 @@ def build_app(run: Watched, address: str, key: str, ended: Callable[[], bool]) -
         Route("/rollout.png", image),
         Route("/trust", trust, methods=["POST"]),
     ]
-    app = Starlette(routes=routes, exception_handlers={404: absent, 500: failed})
+    app = Starlette(routes=routes, exception_handlers={404: _answer_for_nothing(), 500: failed})
     app.router.redirect_slashes = False
     return Gate(app, address)
+
+
+def _answer_for_nothing() -> Callable[[Request, Exception], Any]:
+    """A page for who reads HTML, with the way back, and one plain line for programs."""
+    page = (PAGE / "absent.html").read_text(encoding="utf-8")
+
+    async def absent(request: Request, error: Exception) -> Response:
+        if "text/html" not in request.headers.get("accept", ""):
+            return refusal(HTTPStatus.NOT_FOUND)
+        asked = escape(visible(request.url.path, MAX_TOLD, lines=False))
+        return HTMLResponse(page.replace("{asked}", asked), HTTPStatus.NOT_FOUND)
+
+    return absent
+
+
+async def _body_of(request: Request) -> bytes | Response:
+    """A word on a peer, or the refusal of one that is too long, or too long in coming."""
+    said = b""
+    with anyio.move_on_after(REQUEST_SECONDS) as patience:
+        async for part in request.stream():
+            said += part
+            if len(said) > MAX_SAID:
+                return refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    return refusal(HTTPStatus.REQUEST_TIMEOUT) if patience.cancelled_caught else said
 
 
 class _Stream:

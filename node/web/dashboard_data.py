@@ -25,7 +25,7 @@ from node.ui.inspect.weights import Weights, weights_of
 from node.ui.peer_rows import PeerHistoryRow, peer_history
 from node.ui.standing import standing
 from node.web.curves import curve, moving, thinned
-from node.web.finite import finite
+from node.web.figures import finite, span
 from node.web.learning import Learning, learning_of
 from swarm.visible_text import one_line
 
@@ -49,7 +49,7 @@ class Source:
 class Track:
     """How one policy, the node's or the baseline's, has fared."""
 
-    state: str  # starting | running | finished | stopped | diverged | ended early
+    state: str  # starting | running | finished | stopped | diverged | ended early; a baseline: waits to go on
     note: str
     quiet_seconds: float | None  # since its newest event; None before the first
     round: int
@@ -135,7 +135,8 @@ def project(
     trust = node.config.trust
     words = TrustFile(node.folder.trust, trust.allow, trust.deny).words() if node.folder else {}
     rounds, life = node.history.rounds(), node.history.life()
-    track, control = _track(node, now), _track(baseline, now) if baseline else None
+    track = _track(node, now)
+    control = _sent_on(_track(baseline, now), node, baseline) if baseline else None
     return Dashboard(
         name=name,
         silo=isinstance(node.config.swarm, SiloConfig),
@@ -211,8 +212,8 @@ def _comparison(node: Source, baseline: Source | None, track: Track, control: Tr
     if _even(node, baseline) and (uplift := compare(*histories, answers)):
         return Comparison("done", _verdict(uplift.as_dict), uplift.as_dict)
     if uplift := compare_early(*histories, answers):
-        return Comparison("early", _awaited(track, control), uplift.as_dict)
-    return Comparison("awaited", _awaited(track, control), None)
+        return Comparison("early", _awaited(track, control, baseline), uplift.as_dict)
+    return Comparison("awaited", _awaited(track, control, baseline), None)
 
 
 def _with_all(comparison: Comparison, demo: Sequence[tuple[Source, Source]]) -> Comparison:
@@ -246,15 +247,42 @@ def _even(node: Source, baseline: Source) -> bool:
     return ended and judged_last and rounds_to_even(control, cpu_seconds(own)) is None
 
 
-def _awaited(node: Track, baseline: Track) -> str:
-    if node.round < node.rounds:
-        return (
-            f"The node is at round {node.round} of {node.rounds}, its silo baseline at round {baseline.round}. They "
-            "are compared when both are done and the baseline has had as many CPU seconds."
-        )
+def _sent_on(control: Track, node: Source, baseline: Source) -> Track:
+    """A baseline that has played its rounds, but has had less compute than its node, is not done: it is sent on."""
+    own = node.history.rounds()
+    short = rounds_to_even(baseline.history.rounds(), cpu_seconds(own)) is not None
+    done = bool(own) and own[-1].round >= node.config.rounds
+    driven = baseline.in_use or node.in_use
     return (
-        f"The node is done. Its silo baseline, at round {baseline.round}, goes on until it has had the node's "
-        f"{node.cpu_seconds:.1f} CPU seconds; so far {baseline.cpu_seconds:.1f}."
+        replace(control, state="waits to go on")
+        if control.state == "finished" and done and short and driven
+        else control
+    )
+
+
+def _awaited(track: Track, control: Track, baseline: Source) -> str:
+    """What is missing of a comparison that is not final, in words that fit the standing of both."""
+    if track.round < track.rounds:
+        return (
+            f"The node is at round {track.round} of {track.rounds}, its silo baseline at round {control.round}. They "
+            "are compared when both are done and the baseline has had as much CPU time."
+        )
+    whole, had = span(track.cpu_seconds), span(control.cpu_seconds)
+    lasting = rounds_to_even(baseline.history.rounds(), track.cpu_seconds)
+    if control.state in ("starting", "running", "waits to go on"):
+        if control.round and lasting is None:
+            return (
+                f"The node is done. Its silo baseline has had as much CPU time, and is at round {control.round} of "
+                f"{control.rounds}, after which it is evaluated."
+            )
+        return (
+            f"The node is done. Its silo baseline, at round {control.round}, goes on until it has had the node's "
+            f"{whole} of CPU time; so far {had}."
+        )
+    more = f" --rounds {max(lasting or 0, control.rounds)}" if baseline.resumption else ""
+    return (
+        f"The node is done. Its silo baseline, {control.state} at round {control.round}, has had {had} of the node's "
+        f"{whole} of CPU time, and no process plays it on. They are compared after: {baseline.resumption}{more}"
     )
 
 

@@ -1,7 +1,11 @@
-"""The gate before the page: this machine's own browsers are answered, with headers that bound what a page can do."""
+"""The gate before the page: this machine's own browsers are answered, with headers that bound what a page can do.
+
+A line on which no whole request comes is closed: whoever opens lines and says nothing would hold them for good.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from types import MappingProxyType
@@ -10,9 +14,11 @@ from typing import Final
 from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from node.report.loopback import names_loopback
 
+REQUEST_SECONDS: Final = 10.0  # for a whole request line with its headers, and as long for a body
 POSTS: Final = frozenset({"/trust"})  # paths that take a POST of the page itself
 HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -71,3 +77,33 @@ def refusal(status: HTTPStatus, hint: str = "") -> PlainTextResponse:
     """One line, of our own words alone."""
     words = f"{status.value} {status.phrase}" + (f": {hint}" if hint else "")
     return PlainTextResponse(f"{words}\n", status)
+
+
+class ImpatientLine(H11Protocol):
+    """One line, closed `REQUEST_SECONDS` after it was opened or last answered, unless a request came meanwhile."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self._begin()
+
+    def on_response_complete(self) -> None:
+        self._begin()
+        super().on_response_complete()  # which may take up a request that waits
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end()
+        super().connection_lost(exc)
+
+    def _begin(self) -> None:
+        self._end()
+        self._deadline = self.loop.call_later(REQUEST_SECONDS, self._close_if_idle)
+
+    def _end(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    def _close_if_idle(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()

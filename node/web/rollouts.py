@@ -14,14 +14,18 @@ from node.storage.rollout_rows import KeptRollout, Order, RefusedGroup, RolloutQ
 from node.ui.inspect.empty_answer import why_no_rollouts, why_nothing_refused
 from node.ui.inspect.png import png_of
 from node.web.errors import QueryError
+from swarm.limits import MAX_ROLLOUTS
 from swarm.visible_text import visible
 
-SHOWN: Final = 100  # rollouts an answer at most
+SHOWN: Final = 40  # rollouts or refused groups of a page of them: some ten groups
 SHOWN_CHARACTERS: Final = 4_000  # of a text
 MAX_QUERY: Final = 512  # characters of a query string
 MAX_ROUND: Final = 10**9
 MAX_ID: Final = 2**63 - 1
-FILTERS: Final = frozenset({"kind", "order", "reward", "verdict", "round", "task", "seed", "peer", "id"})
+MAX_PAGE: Final = 10**6
+FILTERS: Final = frozenset(
+    {"kind", "order", "reward", "verdict", "round", "task", "seed", "peer", "id", "page"}
+)
 KINDS: Final[Mapping[str, bool | None]] = {"all": None, "own": False, "external": True, "refused": None}
 REWARDS: Final[Mapping[str, bool | None]] = {"any": None, "right": True, "wrong": False}
 ORDERS: Final[Mapping[str, Order]] = {"newest": "newest", "best": "best", "worst": "worst"}
@@ -31,20 +35,27 @@ def look_up(store: Path, query_string: str) -> dict[str, Any]:
     """What FILTERS find, of how many that fit, and why it is nothing where it is. Raises QueryError, StoreError."""
     given, history = fields_of(query_string, FILTERS), RolloutHistory(store)
     kind, query = given.get("kind", "all"), _query(given)
-    found: dict[str, Any] = {"rollouts": [], "refused": [], "holdings": asdict(history.holdings()), "why": ""}
+    found: dict[str, Any] = {
+        "rollouts": [],
+        "refused": [],
+        "holdings": asdict(history.holdings()),
+        "why": "",
+        "size": SHOWN,
+    }
     if kind == "refused":
         found["refused"] = [plain_refused(each) for each in history.refused(query)]
         found["fitting"] = history.refused_fitting(query)
-        found["why"] = "" if found["refused"] else why_nothing_refused(store, query)
+        found["why"] = "" if found["fitting"] else why_nothing_refused(store, query)
     elif "id" in given:
         one = history.get(number_of(given["id"], MAX_ID))
-        found["rollouts"] = [] if one is None else _with_group(history, one)
-        found["fitting"] = len(found["rollouts"])
+        group = [] if one is None else _with_group(history, one)
+        found["rollouts"] = [_rollout(each) for each in group[query.skip : query.skip + SHOWN]]
+        found["fitting"] = len(group)
         found["why"] = "" if one else f"No rollout {given['id']} is kept."
     else:
         found["rollouts"] = [_rollout(each) for each in history.find(query)]
         found["fitting"] = history.fitting(query)
-        found["why"] = "" if found["rollouts"] else why_no_rollouts(store, query)
+        found["why"] = "" if found["fitting"] else why_no_rollouts(store, query)
     return found
 
 
@@ -55,11 +66,10 @@ def image_file(store: Path, query_string: str) -> bytes | None:
     return None if image is None else png_of(image)
 
 
-def _with_group(history: RolloutHistory, one: KeptRollout) -> list[dict[str, Any]]:
+def _with_group(history: RolloutHistory, one: KeptRollout) -> list[KeptRollout]:
     """A rollout first, and then the others of its group."""
-    group = history.find(RolloutQuery(group=one.group, limit=SHOWN))
-    others = sorted((each for each in group if each.id != one.id), key=lambda each: each.id)
-    return [_rollout(each) for each in (one, *others)]
+    group = history.find(RolloutQuery(group=one.group, limit=MAX_ROLLOUTS))
+    return [one, *sorted((each for each in group if each.id != one.id), key=lambda each: each.id)]
 
 
 def fields_of(query_string: str, known: Set[str]) -> dict[str, str]:
@@ -91,14 +101,23 @@ def _query(given: Mapping[str, str]) -> RolloutQuery:
         verdict=verdict_named(given["verdict"]) if "verdict" in given else None,
         order=ORDERS[order],
         limit=SHOWN,
+        skip=SHOWN * (page_of(given, "page") - 1),
     )
 
 
 def number_of(text: str, largest: int) -> int:
     """Raises QueryError."""
     if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= largest):
-        raise QueryError("round, seed and id are numbers")
+        raise QueryError("round, seed, id and pages are numbers")
     return int(text)
+
+
+def page_of(given: Mapping[str, str], name: str) -> int:
+    """Which page of a list is asked for, from 1 on: the first unless told. Raises QueryError."""
+    page = number_of(given.get(name, "1"), MAX_PAGE)
+    if not page:
+        raise QueryError("pages are counted from 1")
+    return page
 
 
 def _rollout(rollout: KeptRollout) -> dict[str, Any]:

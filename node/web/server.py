@@ -19,6 +19,7 @@ from node.ui.invocation import murmur
 from node.ui.run_view import new_console
 from node.web.app import build_app
 from node.web.errors import DashboardError
+from node.web.gate import ImpatientLine
 from node.web.watched import Watched
 
 ADDRESS: Final = "127.0.0.1"
@@ -60,7 +61,7 @@ class DashboardServer:
             uvicorn.Config(
                 build_app(self.run, self.url, self.key, lambda: self._server.should_exit),
                 loop="asyncio",
-                http="h11",
+                http=ImpatientLine,
                 ws="none",
                 lifespan="off",
                 log_config=None,

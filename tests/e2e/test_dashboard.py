@@ -45,6 +45,14 @@ UPLIFT = Uplift(0.58, 0.42, 0.033, 0.287, 40.0, 41.3)
 # Cells with words of theirs past the right edge of a narrow screen.
 BEYOND = "all => all.filter(each => each.getBoundingClientRect().right > 375).map(each => each.innerText)"
 SCREENS = ("learning", "swarm", "rollouts", "learning?round=2", f"swarm?peer={PEER}", "rollouts?kind=refused")
+LONG = "\u202eW" * 400 + "<b>"  # a reader may be sent to an address, too
+ASTRAY = (
+    f"learning?round={LONG}",
+    f"swarm?peer={LONG}",
+    f"rollouts?task={LONG}",
+    "rollouts?kind=none",
+    "rollouts?page=9",
+)
 
 
 def written(path: Path, rounds: int, cpu_seconds: float, *more: Event) -> RunFolder:
@@ -161,7 +169,9 @@ def test_the_owner_says_whom_to_take_from_by_the_address_at_the_terminal(
     shown.page.get_by_role("button", name="Take nothing from it").click()
     shown.until("You said: nothing is taken from it.")
     assert TrustFile(hostile.trust).words() == {peer: "deny"}
+    shown.page.get_by_role("link", name="the overview", exact=True).click()
     shown.until_read("#peers", "denied by you")
+    shown.page.go_back()
     shown.page.get_by_role("button", name="Let its record decide").click()
     shown.until("Its record decides what is taken from it.")
     assert TrustFile(hostile.trust).words() == {} and shown.complaints == []
@@ -206,16 +216,18 @@ def test_a_narrow_screen_shows_all_without_a_sideways_scroll(
     server: DashboardServer, browser: Any, scheme: str
 ) -> None:
     with opened(browser, width=375, scheme=scheme) as shown:
-        for screen in SCREENS:
+        for screen in (*SCREENS, *ASTRAY):
             shown.open(server.url + screen)
             shown.page.wait_for_timeout(200)
             assert shown.page.evaluate("document.documentElement.scrollWidth") <= 375, screen
+            assert "\u202e" not in shown.page.locator("#main").inner_text() + shown.page.title(), screen
+            assert shown.page.get_by_role("link", name="To the top").is_visible()
             assert shown.page.eval_on_selector_all("td", BEYOND) == [], screen
         red, green, blue = shown.page.evaluate(
             "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"
         )
         assert (red + green + blue > 600) == (scheme == "light")
-        assert shown.complaints == []
+        assert [each for each in shown.complaints if "400 (Bad Request)" not in each] == []
 
 
 @in_a_browser
@@ -247,7 +259,7 @@ def test_a_keyboard_reaches_every_screen(server: DashboardServer, shown: Opened)
     shown.open(server.url)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
-    for _ in range(2):
+    for _ in range(3):
         page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Swarm"
     page.keyboard.press("Enter")

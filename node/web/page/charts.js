@@ -1,5 +1,5 @@
 // Curves by uPlot, which draws on a canvas: colours are read from the style sheet, and the words say what is drawn.
-import { figure, known, make } from "/elements.js";
+import { figure, known, make, span } from "/elements.js";
 
 const HEIGHT = 220;
 const PALETTE = ["--node", "--baseline", "--third", "--fourth", "--fifth", "--sixth"];
@@ -54,7 +54,7 @@ function options(host, across, lines, kept, share) {
     height: HEIGHT,
     scales: { x: { time: false }, ...(share ? { y: { range: [0, 1] } } : {}) },
     axes: [{ ...axis, label: across, labelFont: axis.font, labelSize: 20 }, { ...axis, size: 56, values: (chart, places) => places.map(tick) }],
-    series: [{ label: across }, ...lines.map(series)],
+    series: [{ label: across, value: (chart, value) => (known(value) ? (across === "round" ? value : span(value)) : "--") }, ...lines.map(series)],
     cursor: { y: false },
     hooks: { ready: [(chart) => chart.over.addEventListener("click", () => {
       const place = chart.cursor.idx;

@@ -1,7 +1,7 @@
 // The Learning screen: is it still learning, what a round spends its time on, where the weights are.
 import { go, pathOf } from "/address.js";
 import { plot } from "/charts.js";
-import { byId, figure, known, make, percent, renew, shares, table, tile } from "/elements.js";
+import { byId, figure, known, make, percent, renew, shares, span, table, tile } from "/elements.js";
 import { showUplift } from "/uplift.js";
 
 // Title of a chart -> its curves: [name in the data, label].
@@ -42,6 +42,7 @@ function others({ learning, silo }) {
   const values = { ...learning.curves, length: learning.tokens };
   const kept = Object.entries(CHARTS).filter(([title, lines]) => lines.some(([name]) => values[name].some(known)) && !(silo && OF_PEERS.includes(title)));
   const wanted = [...kept.map(([title]) => title), ...(Object.keys(learning.by_task).length > 1 ? ["Reward by task"] : [])];
+  byId("training").hidden = !wanted.length;
   renew(host, wanted, () => wanted.map((title) => make("figure", { class: "card" }, make("figcaption", {}, title), make("div", { class: "plot" }))));
   const hosts = [...host.querySelectorAll(".plot")];
   wanted.forEach((title, place) => {
@@ -63,7 +64,7 @@ function showTime({ node, learning }) {
   const parts = Object.entries(learning.phases);
   const rounds = Math.max(1, node.round);
   renew(byId("time"), [parts, rounds], () => [
-    parts.length ? shares("Of all rounds", parts, (value) => `${(value / rounds).toFixed(2)} s a round`) : make("p", { class: "quiet" }, "No round has told yet."),
+    parts.length ? shares("Of all rounds", ["part of a round", "mean time"], parts, (value) => span(value / rounds)) : make("p", { class: "quiet" }, "No round has ended yet."),
   ]);
 }
 
@@ -71,7 +72,7 @@ function showDifficulty({ learning: { difficulty, problems } }) {
   const width = 100 / difficulty.length;
   const parts = difficulty.map((count, place) => [`${place * width} to ${(place + 1) * width} % right`, count]);
   renew(byId("difficulty"), difficulty, () => [
-    problems ? shares(`The newest ${problems} problems, by the share of first tries that was right`, parts, (value) => `${value} problems`) : make("p", { class: "quiet" }, "No problem was decided on yet."),
+    problems ? shares(`The newest ${problems} problems, by the share of first tries that was right`, ["first tries", "problems"], parts, (value) => value) : make("p", { class: "quiet" }, "No problem was decided on yet."),
   ]);
 }
 
@@ -82,10 +83,18 @@ function showAnswers({ trend, weights, learning, node }) {
   renew(byId("answers"), [trend, weights, time, node.policy_version], () => [
     tile("is it still learning", make("span", { class: `trend ${trend.state}` }, { rising: "yes", level: "level of late", falling: "no: it is falling", unknown: "too early to say" }[trend.state]), trend.words),
     tile("a round's time", time || "\u2013"),
-    tile("the weights", weights?.newest ? make("code", {}, weights.newest) : "none saved yet", weights?.newest ? `after round ${weights.round}${weights.export ? `; take them away: ${weights.export}` : ""}` : "a checkpoint is written every checkpoint.every rounds, and at the end"),
+    tile("the weights", weights?.newest ? make("code", {}, weights.newest) : "none saved yet", weights?.newest ? `after round ${weights.round}${weights.export ? `; take them away: ${weights.export}` : ""}` : "a checkpoint is written every few rounds (checkpoint.every of the config), and at the end"),
     ...(weights?.best ? [tile("the best weights", make("code", {}, weights.best), `after round ${weights.best_round}, by held-out reward`)] : []),
   ]);
 }
+
+// Ten charts are long on a narrow screen: there they are opened by who wants them.
+byId("training").open = matchMedia("(min-width: 40.01rem)").matches;
+
+byId("to-round").addEventListener("submit", (event) => {
+  event.preventDefault();
+  go(pathOf("learning", { round: byId("round-number").value }));
+});
 
 export function showLearning(data) {
   for (const part of [showAnswers, showUplift, rewards, others, showTasks, showTime, showDifficulty]) part(data);

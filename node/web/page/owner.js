@@ -6,10 +6,16 @@ const KEY = "murmur-key";
 const WORDS = [["allow", "Count it as known"], ["deny", "Take nothing from it"], ["record", "Let its record decide"]];
 const SAID = { allow: "You said: it counts as known.", deny: "You said: nothing is taken from it." };
 
-if (location.hash.length > 1) {
-  sessionStorage.setItem(KEY, location.hash.slice(1));
+// A key is taken from the address, and its place there emptied; a place of the page is none.
+function takeKey() {
+  const behind = location.hash.slice(1);
+  if (!behind || document.getElementById(behind)) return;
+  sessionStorage.setItem(KEY, behind);
   history.replaceState(null, "", location.pathname + location.search);
 }
+
+takeKey();
+addEventListener("hashchange", takeKey); // pasted where the page is open already
 
 async function say(peer, word) {
   const headers = { "Content-Type": "application/json", "X-Murmur-Key": sessionStorage.getItem(KEY) ?? "" };

@@ -2,6 +2,7 @@
 import { pathOf } from "/address.js";
 import { ask, byId, figure, link, make, reasons, shortName, signed, spoken, table, total } from "/elements.js";
 import { wordOn } from "/owner.js";
+import { pager } from "/pager.js";
 
 let asked = 0; // the newest question: answers to older ones are left
 
@@ -10,36 +11,46 @@ function rounds(data) {
     link(pathOf("learning", { round: each.round }), each.round), each.received, each.set_aside, each.usefulness === null ? "\u2013" : signed(each.usefulness),
     figure(each.habits, 0), total(each.refused), reasons({ ...each.refused, ...each.left_out }) || "\u2013", `${each.standing}${each.why ? `: ${each.why}` : ""}`,
   ]);
-  return table("Rounds, newest first", ["round", "received", "equal rewards", "useful", "habits", "refused", "why", "standing"], rows, ["why", "standing"]);
+  return table("Rounds, newest first", ["round", "received", "equal rewards", "useful", "habits", "refused", "why", "standing"], rows, { wordy: ["why", "standing"] });
 }
 
 function refused(data) {
   const rows = data.refused.map((each) => [each.round, each.task || "a whole body", each.rollouts, spoken(each.reason), each.detail]);
-  return table("Refused, newest first", ["round", "task", "rollouts", "reason", "why"], rows, ["task", "reason", "why"]);
+  return table("Refused, newest first", ["round", "task", "rollouts", "reason", "why"], rows, { wordy: ["task", "reason", "why"] });
 }
 
 function trained(data) {
   const rows = data.trained_on.map((each) => [
     link(pathOf("learning", { round: each.round }), each.round), link(pathOf("rollouts", { task: each.task, seed: each.seed }), `${each.task} ${each.seed}`),
   ]);
-  return table("Trained on, newest first", ["round", "problem"], rows, ["problem"]);
+  return table("Trained on, newest first", ["round", "problem"], rows, { wordy: ["problem"], slim: true });
 }
 
-export async function showPeer(peer) {
-  const host = byId("peer"), turn = ++asked;
+const list = (data, chosen, name, build) => (data.counts[name] ? [...pager("swarm", chosen, { name: spoken(name), count: data.counts[name], size: data.size, key: name, stay: true }), build(data)] : []);
+
+// Where an end is that of several PeerIDs, each is a click away.
+function several({ peers, counts }) {
+  if (counts.peers < 2) return [];
+  const more = counts.peers > peers.length ? ` and ${counts.peers - peers.length} more: give more of the end` : "";
+  return [make("p", { class: "links" }, `${counts.peers} peers end so: `, ...peers.flatMap((peer) => [link(pathOf("swarm", { peer }), peer), " "]), more)];
+}
+
+export async function showPeer(chosen) {
+  const host = byId("peer"), peer = chosen.peer, turn = ++asked;
   host.hidden = !peer;
   if (!peer) return host.replaceChildren();
+  const away = link(pathOf("swarm"), "the overview");
   try {
-    const data = await ask("/peer.json", { peer });
+    const data = await ask("/peer.json", { peer, rounds: chosen.rounds ?? 1, trained_on: chosen.trained_on ?? 1, refused: chosen.refused ?? 1 });
     if (turn !== asked) return;
     const name = data.peers.length === 1 ? data.peers[0] : peer;
-    const links = make("p", { class: "links" }, link(pathOf("rollouts", { peer }), "its rollouts"), " ", link(pathOf("rollouts", { peer, kind: "refused" }), "what was refused"), " ", link(pathOf("swarm"), "close"));
-    const several = data.peers.length > 1 ? [make("p", {}, `${data.peers.length} peers end so: ${data.peers.map(shortName).join(", ")}`)] : [];
-    const word = data.peers.length === 1 ? wordOn(name, data.words[name], () => showPeer(peer)) : [];
-    const parts = [rounds(data), ...(data.refused.length ? [refused(data)] : []), ...(data.trained_on.length ? [trained(data)] : [])];
-    const none = make("p", {}, "This run has no record of such a peer.");
-    host.replaceChildren(make("h2", { tabindex: "-1" }, `Peer ${name}`), links, ...word, ...several, ...(data.peers.length || data.refused.length ? parts : [none]));
+    const title = make("h2", { tabindex: "-1" }, `Peer ${name.slice(0, 200)}`);
+    if (!data.peers.length && !data.refused.length) return host.replaceChildren(title, make("p", {}, "This run has no record of such a peer."), make("p", { class: "links" }, away));
+    const links = make("p", { class: "links" }, link(pathOf("rollouts", { peer }), "its rollouts"), " ", link(pathOf("rollouts", { peer, kind: "refused" }), "what was refused"), " ", away);
+    const word = data.peers.length === 1 ? wordOn(name, data.words[name], () => showPeer(chosen)) : [];
+    const parts = [...list(data, chosen, "rounds", rounds), ...list(data, chosen, "refused", refused), ...list(data, chosen, "trained_on", trained)];
+    host.replaceChildren(title, links, ...word, ...several(data), ...parts);
   } catch (error) {
-    if (turn === asked) host.replaceChildren(make("p", {}, `This peer cannot be read: ${error.message}.`));
+    if (turn === asked) host.replaceChildren(make("h2", { tabindex: "-1" }, "A peer that cannot be shown"), make("p", {}, `${error.message}.`), make("p", { class: "links" }, away));
   }
 }

@@ -1,12 +1,17 @@
 // The Rollouts screen: what was written for which problem, a group's rollouts side by side.
-import { go, pathOf } from "/address.js";
-import { ask, byId, figure, link, make, shortName, signed, spoken } from "/elements.js";
+import { go, here, pathOf } from "/address.js";
+import { ask, byId, figure, link, make, shortName, signed, spoken, visible } from "/elements.js";
+import { pager } from "/pager.js";
 
 const FILTERS = ["kind", "order", "reward", "verdict", "round", "task", "seed", "peer"];
 const PRESET = { kind: "all", order: "newest", reward: "any" };
+const NARROW = matchMedia("(max-width: 40rem)");
+const BESIDE = 3; // rollouts of a group that a narrow screen shows at once
 const field = (name) => byId(`rollouts-${name}`);
 let asked = 0; // the newest question: answers to older ones are left
 let shown = "";
+let played = null; // rounds that the run has played, and had when the list was read
+let lookedAt = null;
 
 const source = (origin) => (origin === null ? "own" : link(pathOf("swarm", { peer: origin }), shortName(origin), { title: origin }));
 const fate = (rollout) => (rollout.advantage === null ? spoken(rollout.reason ?? "") : `advantage ${signed(rollout.advantage)}`);
@@ -30,7 +35,15 @@ function group(rollouts, chosen) {
   const problem = link(pathOf("rollouts", { task: first.task, seed: first.seed }), `${first.task}, seed ${first.seed}`, { title: "all that was written for this problem" });
   const head = make("h2", {}, source(first.origin), " \u00b7 ", problem, " \u00b7 ", link(pathOf("learning", { round: first.round }), `round ${first.round}`));
   const texts = make("dl", { class: "texts" }, make("dt", {}, "prompt"), make("dd", {}, block(first.prompt)), make("dt", {}, "right answer"), make("dd", {}, block(first.answer || "(judged by its scorer)")));
-  return make("li", { class: "card group" }, head, texts, make("div", { class: "side-by-side" }, ...rollouts.map((rollout) => entry(rollout, chosen))));
+  return make("li", { class: "card group" }, head, texts, ...beside(rollouts, chosen));
+}
+
+// All side by side; on a narrow screen, where they are below one another, those after the first few are folded.
+function beside(rollouts, chosen) {
+  const row = (some) => make("div", { class: "side-by-side" }, ...some.map((rollout) => entry(rollout, chosen)));
+  if (!NARROW.matches || rollouts.length <= BESIDE + 1) return [row(rollouts)];
+  const rest = rollouts.slice(BESIDE);
+  return [row(rollouts.slice(0, BESIDE)), make("details", {}, make("summary", {}, `${rest.length} more rollouts of this group`), row(rest))];
 }
 
 function grouped(rollouts) {
@@ -45,23 +58,38 @@ function refusal(refused) {
   return make("li", { class: "card" }, source(refused.peer), make("bdi", {}, facts));
 }
 
-function told({ rollouts, refused, fitting, holdings, why }) {
+function told({ holdings, why, fitting }) {
   const dropped = holdings.dropped ? `; ${holdings.dropped} of rounds up to ${holdings.thinned_to} were dropped for room` : "";
   const kept = holdings.kept || holdings.dropped ? `${holdings.kept} rollouts are kept in all${dropped}.` : "";
-  return `${why || `${rollouts.length + refused.length} shown of ${fitting} that fit.`} ${kept}`;
+  return `${why || `${fitting} ${fitting === 1 ? "fits" : "fit"}.`} ${kept}`;
 }
+
+const hosts = () => [byId("rollouts-pages"), byId("rollouts-more-pages")];
 
 async function look(chosen) {
   const turn = ++asked;
-  const query = Object.fromEntries(Object.entries(chosen).filter(([name]) => name === "id" || FILTERS.includes(name)));
+  const query = Object.fromEntries(Object.entries(chosen).filter(([name]) => name === "id" || name === "page" || FILTERS.includes(name)));
   try {
     const data = await ask("/rollouts.json", query);
     if (turn !== asked) return;
-    byId("rollouts-told").textContent = told(data);
+    lookedAt = played;
+    byId("rollouts-told").textContent = visible(told(data));
+    for (const host of hosts()) host.replaceChildren(...pager("rollouts", chosen, { name: "rollouts", count: data.fitting, size: data.size }));
     byId("rollouts-list").replaceChildren(...grouped(data.rollouts).map((each) => group(each, chosen)), ...data.refused.map(refusal));
   } catch (error) {
-    if (turn === asked) byId("rollouts-told").textContent = `The rollouts cannot be read: ${error.message}.`;
+    if (turn !== asked) return;
+    byId("rollouts-told").textContent = visible(`The rollouts cannot be read: ${error.message}.`);
+    for (const host of [...hosts(), byId("rollouts-list")]) host.replaceChildren();
   }
+  tellPlayed(played);
+}
+
+// The list stays as it was read, so that nothing moves under its reader; what has come since is told.
+export function tellPlayed(rounds) {
+  played = rounds;
+  lookedAt ??= rounds;
+  const since = rounds - lookedAt;
+  byId("rollouts-newer").textContent = since > 0 ? `${since} ${since === 1 ? "round was" : "rounds were"} played since this list was read: \u201cLook again\u201d has them.` : "";
 }
 
 // What the address names is asked for, and stands in the filters.
@@ -83,5 +111,6 @@ for (const name of FILTERS) field(name).addEventListener("change", choose);
 byId("rollouts-filters").addEventListener("submit", (event) => {
   event.preventDefault();
   shown = "";
-  choose();
+  if (FILTERS.every((name) => field(name).value.trim() === (here().chosen[name] ?? PRESET[name] ?? ""))) showRollouts(here().chosen);
+  else choose();
 });

@@ -1,6 +1,9 @@
 // The Swarm screen: who helps, who is refused and why, and what came of each peer.
-import { pathOf } from "/address.js";
+import { here, pathOf } from "/address.js";
 import { byId, figure, link, make, percent, reasons, renew, shortName, signed, spoken, table, tile, total } from "/elements.js";
+import { pager } from "/pager.js";
+
+const SHOWN = 20; // peers of a page
 
 const toPeer = (peer) => link(pathOf("swarm", { peer }), shortName(peer), { title: peer });
 
@@ -37,7 +40,7 @@ function showSharing({ sharing }) {
   renew(byId("sharing"), sharing, () => [
     tile("trained on from peers", percent(share), `${sharing.trained_external} of ${trained} groups`),
     tile("received", sharing.received, `groups that passed every check here; ${sharing.set_aside} of equal rewards, so nothing to learn from`),
-    tile("refused", link(pathOf("rollouts", { kind: "refused" }), total(sharing.refused)), reasons(sharing.refused)),
+    tile("refused", total(sharing.refused) ? link(pathOf("rollouts", { kind: "refused" }), total(sharing.refused)) : 0, reasons(sharing.refused) || "groups and records of peers that failed a check"),
     tile("places left empty", sharing.missing_external, "in updates that wanted more groups of peers than there were"),
     tile("published", sharing.published, "own groups that peers could fetch"),
   ]);
@@ -47,7 +50,10 @@ function showPeers({ parts, peers, words }) {
   const part = Object.fromEntries(parts.map((each) => [each.peer, each]));
   const order = new Map(parts.map((each, place) => [each.peer, place]));
   const sorted = [...peers].sort((one, other) => (order.get(one.peer) ?? 1e9) - (order.get(other.peer) ?? 1e9));
-  const facts = sorted.map((peer) => [peer, words[peer.peer], part[peer.peer]]);
+  const { chosen } = here();
+  const begin = SHOWN * ((/^[1-9]\d{0,6}$/.test(chosen.page ?? "") ? Number(chosen.page) : 1) - 1);
+  const page = sorted.slice(begin, begin + SHOWN);
+  const facts = page.map((peer) => [peer, words[peer.peer], part[peer.peer]]);
   const row = (peer) => [
     toPeer(peer.peer), standing(peer, words), peer.address || "\u2013", toRound(peer.last_round), toRound(peer.last_good),
     toRows(peer, peer.received, { kind: "external" }), toRows(peer, peer.set_aside, { verdict: "all_alike" }),
@@ -57,8 +63,9 @@ function showPeers({ parts, peers, words }) {
     toRows(peer, total(peer.refused), { kind: "refused" }), why(peer),
   ];
   const heads = ["peer", "standing", "address", "last round", "last good", "received", "equal rewards", "trained on", "of the updates", "useful", "own reward, before and after", "refused", "why"];
-  renew(byId("peers"), facts, () => [
-    sorted.length ? table("Groups by peer, the most helpful first", heads, sorted.map(row), ["standing", "address", "why"]) : make("p", { class: "quiet" }, "No records of peers so far."),
+  renew(byId("peers"), [facts, sorted.length, chosen], () => [
+    ...pager("swarm", chosen, { name: "peers", count: sorted.length, size: SHOWN, stay: true }),
+    sorted.length ? table("Groups by peer, the most helpful first", heads, page.map(row), { wordy: ["standing", "address", "why"] }) : make("p", { class: "quiet" }, "No records of peers so far."),
   ]);
 }
 

@@ -1,5 +1,5 @@
 // What sharing brought: the held-out reward over the silo baseline's, with its interval.
-import { byId, figure, make, renew, seconds, signed, table } from "/elements.js";
+import { byId, figure, make, renew, signed, span, table } from "/elements.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -35,23 +35,23 @@ function headline(comparison, facts) {
 function sides(facts, node, baseline) {
   if (facts) {
     return [
-      table("Evaluations compared", ["", "held-out reward", "CPU seconds", "state"], [
-        ["this node", figure(facts.own), seconds(facts.cpu_seconds), node.state],
-        ["silo baseline", figure(facts.baseline), seconds(facts.baseline_cpu_seconds), baseline ? baseline.state : "\u2013"],
-      ]),
+      table("Evaluations compared", ["", "held-out reward", "CPU time", "state"], [
+        ["this node", figure(facts.own), span(facts.cpu_seconds), node.state],
+        ["silo baseline", figure(facts.baseline), span(facts.baseline_cpu_seconds), baseline ? baseline.state : "\u2013"],
+      ], { wordy: ["state"] }),
       make("p", { class: "quiet" }, "The interval is that of the held-out answers. Chance in training is not in it: another seed may differ by more."),
     ];
   }
   if (!baseline) return [];
-  return [table("So far", ["", "round", "CPU seconds", "state"], [
-    ["this node", node.round, seconds(node.cpu_seconds), node.state],
-    ["silo baseline", baseline.round, seconds(baseline.cpu_seconds), baseline.state],
-  ])];
+  return [table("So far", ["", "round", "CPU time", "state"], [
+    ["this node", node.round, span(node.cpu_seconds), node.state],
+    ["silo baseline", baseline.round, span(baseline.cpu_seconds), baseline.state],
+  ], { wordy: ["state"] })];
 }
 
 function network({ cpu_seconds, transport_cpu_seconds }) {
   if (!(transport_cpu_seconds > 0)) return [];
-  return [make("p", { class: "quiet" }, `Of this node\u2019s ${seconds(cpu_seconds)} of CPU time in all rounds, ${seconds(transport_cpu_seconds)} went to its network process and daemon.`)];
+  return [make("p", { class: "quiet" }, `Of this node\u2019s ${span(cpu_seconds)} of CPU time in all rounds, ${span(transport_cpu_seconds)} went to its network process and daemon.`)];
 }
 
 export function showUplift({ comparison, node, baseline }) {

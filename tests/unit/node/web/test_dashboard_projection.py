@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from sample_events import ROUND
+from told_spans import SPANS
 
 from node.baseline.uplift import Point
 from node.config.schema import Config, parse_config
@@ -26,6 +27,7 @@ from node.storage.events import (
 )
 from node.web.curves import MAX_POINTS, curve, moving, thinned
 from node.web.dashboard_data import Dashboard, Source, plain, project
+from node.web.figures import span
 from node.web.kept import KeptHistory
 
 PAGE = Path(__file__).parents[4] / "node" / "web" / "page"
@@ -133,7 +135,43 @@ def test_an_early_figure_is_that_of_evaluations_at_like_compute(tmp_path: Path) 
     assert told.stage == "early" and told.figures is not None
     assert (told.figures["cpu_seconds"], told.figures["baseline_cpu_seconds"]) == (4.0, 4.0)
     assert told.figures["gain"] == pytest.approx(0.2)
-    assert told.words.endswith("had the node's 8.0 CPU seconds; so far 5.0.")
+    assert told.words.endswith("had the node's 8.0 s of CPU time; so far 5.0 s.")
+
+
+@pytest.mark.parametrize(
+    ("node_in_use", "last", "state", "words"),
+    [
+        (True, "finished", "waits to go on", "goes on until it has had the node's 8.0 s of CPU time; so far 4.0 s."),
+        (False, "finished", "finished", "has had 4.0 s of the node's 8.0 s of CPU time, and no process plays it on. "
+         "They are compared after: murmur run --resume --rounds 8"),
+        (False, "stopped", "stopped", "stopped at round 4, has had 4.0 s"),
+        (False, "started", "ended early", "ended early at round 4, has had 4.0 s"),
+    ],
+)  # fmt: skip
+def test_a_baseline_with_less_compute_is_not_both_finished_and_going_on(
+    tmp_path: Path, node_in_use: bool, last: str, state: str, words: str
+) -> None:
+    node = source(tmp_path / "own", config(4), *rounds(4, 2.0), LifeEvent(4, "finished"))
+    told = source(tmp_path / "baseline", config(4, baseline=False), *rounds(4, 1.0), LifeEvent(4, last))
+    control = replace(told, in_use=False, resumption="murmur run --resume")
+    page = project("run-1", replace(node, in_use=node_in_use), control, NOW)
+    assert page.baseline is not None and page.baseline.state == state
+    assert (
+        page.comparison.words.startswith("The node is done. Its silo baseline, ")
+        and words in page.comparison.words
+    )
+    assert ("goes on" in page.comparison.words) == (state == "waits to go on")
+
+
+def test_a_baseline_with_enough_compute_plays_to_its_last_round(tmp_path: Path) -> None:
+    own = [evaluation(0, 0.1), *rounds(4, 1.0), LifeEvent(4, "finished")]
+    words = shown(tmp_path, own, rounds(6, 1.0)).comparison.words
+    assert words.endswith("has had as much CPU time, and is at round 6 of 8, after which it is evaluated.")
+
+
+@pytest.mark.parametrize(("seconds", "told"), SPANS)
+def test_every_length_of_time_has_one_form(seconds: float, told: str) -> None:
+    assert span(seconds) == told
 
 
 def test_once_compute_is_equal_it_is_done_though_the_run_did_not_tell_it(tmp_path: Path) -> None:
@@ -263,4 +301,4 @@ def test_a_narrow_page_shows_every_cell_with_its_heading() -> None:
     style, script = (PAGE / "page.css").read_text(), (PAGE / "elements.js").read_text()
     narrow = style.split("@media (max-width: 40rem)")[1]
     assert "content: attr(data-head)" in narrow and '"data-head": heads[place]' in script
-    assert ".scroll { overflow-x: visible; }" in narrow and "thead { display: none; }" in narrow
+    assert ".scroll { overflow-x: visible; }" in narrow and ".wide thead { display: none; }" in narrow

@@ -147,6 +147,21 @@ def test_a_request_never_names_a_file(server: DashboardServer, path: str) -> Non
     assert (response.status, body) == (404, b"404 Not Found\n")
 
 
+def test_a_reader_of_pages_gets_one_with_the_way_back(server: DashboardServer) -> None:
+    asked = (
+        b"GET /%3Cscript%3Ex%E2%80%AE/"
+        + b"a" * 900
+        + b" HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n"
+    )
+    head, _, body = ask_raw(server, asked).partition(b"\r\n\r\n")
+    page = body.decode()
+    assert head.startswith(b"HTTP/1.1 404 ") and b"text/html" in head and b"default-src 'none'" in head
+    assert r"<code>/&lt;script&gt;x\u202e/aaa" in page and "<script" not in page and len(page) < 3000
+    assert '<a href="/learning">' in page and 'href="/page.css"' in page
+    plain = ask_raw(server, asked.replace(b"text/html", b"*/*")).partition(b"\r\n\r\n")[2]
+    assert plain == b"404 Not Found\n"
+
+
 def test_what_is_no_http_gets_one_plain_line(server: DashboardServer) -> None:
     head, _, body = ask_raw(server, b"<b>nonsense</b> here\r\n\r\n").partition(b"\r\n\r\n")
     assert b"<b>" not in head + body
@@ -258,6 +273,7 @@ def test_texts_of_peers_come_visible_and_bounded(hostile: DashboardServer, tmp_p
     "query",
     ["?round=-1", "?round=1e3", "?round=99999999999999999999", "?kind=<script>", "?order=reward%3B--", "?limit=9",
      "?seed=x", "?id=-1", "?reward=1",
+     "?page=0", "?page=x", "?page=9999999",
      "?task=%ff", "?round=1&round=2", "?=", "?" + "a" * 600, "?a&b&c&d&e&f&g&h&i&j"],
 )  # fmt: skip
 def test_other_queries_are_refused_in_words_that_are_ours(hostile: DashboardServer, query: str) -> None:
@@ -289,7 +305,7 @@ def test_the_page_opens_with_its_filters_and_a_run_of_before_has_no_rollouts(
 ) -> None:
     for path in ("/?x=1", "/learning?round=1", "/swarm?peer=me", "/rollouts?kind=own&round=1"):
         assert ask(hostile, path)[1] == (PAGE / "index.html").read_bytes()
-    assert found(server) == {"rollouts": [], "refused": [], "fitting": 0, "holdings": {
+    assert found(server) == {"rollouts": [], "refused": [], "fitting": 0, "size": SHOWN, "holdings": {
         "kept": 0, "dropped": 0, "first_round": None, "thinned_to": None, "size": 0},
         "why": "No rollouts are kept here: the run is of before, or store.rollout_bytes is 0."}  # fmt: skip
 
