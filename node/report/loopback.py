@@ -5,8 +5,12 @@ A page elsewhere whose name is made to point to loopback still sends its own nam
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from ipaddress import ip_address
+from typing import Final
+
+HOST: Final = re.compile(r"(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<name>[a-z0-9.-]+))(?::[0-9]{1,5})?")
 
 
 def is_loopback(host: str) -> bool:
@@ -21,8 +25,8 @@ def names_loopback(hosts: Sequence[str]) -> bool:
     """Whether a request's Host headers are one, and name this machine's loopback; its port is left open."""
     if len(hosts) != 1:
         return False
-    host = hosts[0].lower()
-    if host.startswith("["):
-        return is_loopback(host[1 : host.find("]")])
-    name = host.partition(":")[0]
+    found = HOST.fullmatch(hosts[0].lower())
+    if not found:
+        return False
+    name = found["six"] or found["name"]
     return name == "localhost" or is_loopback(name)

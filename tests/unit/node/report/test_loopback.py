@@ -17,7 +17,8 @@ def test_loopback_is_named_by_address_or_by_its_name(host: str) -> None:
 @pytest.mark.parametrize(
     "host",
     ["", ":", "[", "[]", "[::1", "evil.example", "127.evil.example:9464", "127.0.0.1.evil.example", "127.1",
-     "localhost.evil.example", "0.0.0.0", "10.0.0.1", "[2001:db8::1]:80", "[localhost]", "::1"],
+     "localhost.evil.example", "0.0.0.0", "10.0.0.1", "[2001:db8::1]:80", "[localhost]", "::1",
+     "localhost:80@evil.example", "[::1]evil.example", "localhost:evil.example", "127.0.0.1%evil.example"],
 )  # fmt: skip
 def test_whatever_else_is_named_is_not(host: str) -> None:
     assert not names_loopback([host])
