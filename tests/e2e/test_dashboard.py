@@ -250,6 +250,9 @@ def test_a_silo_shows_nothing_of_a_swarm(shown: Opened, tmp_path: Path) -> None:
             )  # a choice, of which a browser tells all the same
             assert found == hidden, screen
             assert shown.page.eval_on_selector_all(".of-peers", "all => all.every(each => each.hidden)")
+        shown.open(serving.url + "swarm")  # an address that was kept of another run
+        shown.until_read("#main", "This run trains alone: it has no peers.")
+        assert not shown.page.locator("#who").is_visible()
         assert shown.complaints == []
 
 

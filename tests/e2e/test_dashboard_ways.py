@@ -105,6 +105,46 @@ def test_many_tabs_are_answered_for_only_those_that_are_seen_hold_a_line(
 
 
 @in_a_browser
+def test_what_was_read_before_a_round_ended_says_so_or_is_read_again(shown: Opened, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run-1")
+    with closing(DashboardServer(run, 0)) as serving:
+        shown.open(serving.url + "rollouts")
+        shown.until("round 2 of 2")
+        assert shown.page.locator("#rollouts-newer").inner_text() == ""
+        other = shown.page.context.new_page()
+        other.goto(serving.url + "learning?round=3")
+        other.get_by_text("This run has no round 3 yet; its last is 2.").wait_for(state="visible")
+        with closing(Store(run.events)) as store:
+            store.append(replace(ROUND, round=3))
+        other.get_by_role("rowheader", name="reward of own rollouts").wait_for(state="visible")
+        shown.page.bring_to_front()
+        shown.until("1 round was played since this list was read")
+        shown.page.get_by_role("button", name="Look again").click()
+        shown.page.wait_for_function("!document.querySelector('#rollouts-newer').textContent")
+    assert shown.complaints == []
+
+
+@in_a_browser
+def test_a_narrow_screen_folds_what_is_long(browser: Any, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "many-1", tuple(f"answer {place}" for place in range(90)))
+    with closing(Store(run.events)) as store:
+        store.append(*(PeerEvent(number, PEER, 1, 0, {}) for number in range(3, 40)))
+    with closing(DashboardServer(run, 0)) as serving, opened(browser, width=390) as narrow:
+        for screen in (
+            "learning",
+            "learning?round=2",
+            "swarm",
+            f"swarm?peer={PEER}",
+            "rollouts?kind=external",
+        ):
+            narrow.open(serving.url + screen)
+            narrow.page.wait_for_timeout(500)
+            assert narrow.page.evaluate("document.documentElement.scrollHeight") < 4500, screen
+        narrow.page.get_by_text("37 more rollouts of this group").click()
+        narrow.page.get_by_text("answer 50", exact=True).wait_for(state="visible")
+
+
+@in_a_browser
 def test_an_address_that_leads_nowhere_leads_back(server: DashboardServer, shown: Opened) -> None:
     shown.page.goto(server.url + "learning/%3Cscript%3E")
     assert "/learning/<script>" in shown.until_read("body", "Nothing is here")

@@ -36,10 +36,12 @@ function showScreen({ screen, chosen }, moved) {
     if (each.getAttribute("href") === pathOf(screen)) each.setAttribute("aria-current", "page");
     else each.removeAttribute("aria-current");
   }
+  const alone = screen === "swarm" && Boolean(seen?.data.silo);
+  byId("no-swarm").hidden = !alone;
   const one = { learning: chosen.round && `Round ${chosen.round.slice(0, 20)}`, swarm: chosen.peer && `Peer ${chosen.peer.slice(-8)}` }[screen];
   const title = visible(one || screen[0].toUpperCase() + screen.slice(1));
   document.title = seen ? `${title} \u00b7 ${seen.data.name} \u00b7 murmur` : `${title} \u00b7 murmur`;
-  for (const each of document.querySelectorAll(`[data-screen=${screen}] > .overview`)) each.hidden = Boolean(one);
+  for (const each of document.querySelectorAll(`[data-screen=${screen}] > .overview`)) each.hidden = Boolean(one) || alone;
   if (screen === "rollouts") showRollouts(chosen);
   Promise.resolve(showOne(screen, chosen)).then(() => moved && arrive(screen, moved));
   showData();
@@ -81,7 +83,6 @@ function show(data) {
   byId("note").textContent = visible(data.node.note);
   document.querySelectorAll(".of-swarm").forEach((part) => { part.hidden = data.silo && !data.baseline; });
   byId("to-swarm").hidden = data.silo;
-  byId("no-swarm").hidden = !data.silo;
   document.querySelectorAll(".of-peers").forEach((part) => { part.hidden = data.silo; });
   byId("fresh").textContent = `Read at ${new Date().toLocaleTimeString()}.`;
   complain("");

@@ -4,6 +4,7 @@ import { ask, byId, figure, link, make, reasons, shortName, signed, spoken, tabl
 import { wordOn } from "/owner.js";
 import { pager } from "/pager.js";
 
+const TITLES = { rounds: "Rounds with it", refused: "What was refused of it", trained_on: "What was trained on" };
 let asked = 0; // the newest question: answers to older ones are left
 
 function rounds(data) {
@@ -26,7 +27,14 @@ function trained(data) {
   return table("Trained on, newest first", ["round", "problem"], rows, { wordy: ["problem"], slim: true });
 }
 
-const list = (data, chosen, name, build) => (data.counts[name] ? [...pager("swarm", chosen, { name: spoken(name), count: data.counts[name], size: data.size, key: name, stay: true }), build(data)] : []);
+// Each list can be folded, and is on a narrow screen until its reader opens it or goes to another page of it.
+function list(data, chosen, name, build) {
+  const count = data.counts[name];
+  if (!count) return [];
+  const pages = pager("swarm", chosen, { name: spoken(name), count, size: data.size, key: name, stay: true });
+  const folded = matchMedia("(max-width: 40rem)").matches && !chosen[name];
+  return [make("details", folded ? {} : { open: "" }, make("summary", {}, `${TITLES[name]} (${count})`), ...pages, build(data))];
+}
 
 // Where an end is that of several PeerIDs, each is a click away.
 function several({ peers, counts }) {
