@@ -20,7 +20,7 @@ IMAGES = Path(__file__).parents[1] / "images"
 QUALITY = 60  # of a JPEG: some 60 kB each
 # File -> path of the page, width and height in pixels, colour scheme.
 PICTURES = {
-    "page-learning.jpg": ("learning", 1100, 900, "light"),
+    "page-learning.jpg": ("learning", 1100, 1250, "light"),
     "page-swarm.jpg": ("swarm", 1100, 760, "light"),
     "page-rollouts.jpg": ("rollouts", 1100, 800, "light"),
 }
