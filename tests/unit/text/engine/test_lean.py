@@ -20,12 +20,17 @@ CPU = torch.device("cpu")
 DTYPES = [torch.float32, torch.bfloat16]
 
 
-@pytest.fixture
-def packs_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Packs layers of any size, as those of real models are."""
+@pytest.fixture(params=["onednn", "mkl"])
+def packs_all(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packs layers of any size, as those of real models are, by either library whatever is faster here."""
     if not all(can_pack(CPU, dtype) for dtype in DTYPES):
         pytest.skip("this torch has no packed products on this processor")
+    by_mkl = request.param == "mkl"
+    if by_mkl and not packed.has_mkl_products():
+        pytest.skip("this torch has no packed products of MKL")
     monkeypatch.setattr(packed, "LEAST_WEIGHTS", dict.fromkeys(DTYPES, 0))
+    monkeypatch.setattr(packed, "LEAST_WEIGHTS_MKL", 0)
+    monkeypatch.setattr(packed, "mkl_is_faster", lambda: by_mkl)
 
 
 @pytest.mark.usefixtures("packs_all")
