@@ -146,9 +146,9 @@ def _joined(
     return config, with_kept_rows(joined), invite.secret if invite else b""
 
 
-def joined_config(addresses: Sequence[str], source: str | None, overrides: Sequence[str]) -> Config:
-    """The config alone. Raises ConfigError, InviteError."""
-    return _joined(addresses, source or DEFAULT_PRESET, overrides, None)[1]
+def joined_config(addresses: Sequence[str], source: str | None, overrides: Sequence[str]) -> Config | None:
+    """The config alone; None where no swarm is known to join. Raises ConfigError, InviteError."""
+    return _joined(addresses, source or DEFAULT_PRESET, overrides, None)[1] if addresses else None
 
 
 def bootstrap_asked(
@@ -214,7 +214,7 @@ def holds_run(run_dir: Path | None, *, resume: bool) -> bool:
 
 
 def repeated(
-    chosen: Callable[[], Config],
+    chosen: Callable[[], Config | None],
     rounds: int | None,
     run_dir: Path | None,
     addresses: Sequence[str] = (),
@@ -224,11 +224,13 @@ def repeated(
     """The resumption of a run by the very command that started it, whose config is not read again.
 
     What the command would start today and the run was not started with is told on standard error. A config that can
-    no longer be read is no reason to stay down.
+    no longer be read is no reason to stay down; nor is an invite that cannot be fetched, without which `chosen` gives
+    None and nothing is told.
     """
     assert run_dir is not None, "holds_run asks for it"
     try:
-        changed = _differences(chosen(), RunFolder(run_dir).read_config(), rounds)
+        today, kept = chosen(), RunFolder(run_dir).read_config()
+        changed = _differences(today, kept, rounds) if today else []
     except (ConfigError, InviteError) as error:
         changed = [str(error).partition("\n")[0]]
     if changed:

@@ -9,7 +9,7 @@ import ssl
 import struct
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -64,10 +64,39 @@ def https_pages(folder: Path, pages: Mapping[str, bytes | str]) -> Iterator[tupl
         def log_message(self, format: str, *args: object) -> None:
             """Tests read no access log."""
 
+    with _over_tls(folder, ThreadingHTTPServer((LOOPBACK, 0), Handler)) as served:
+        yield served
+
+
+@contextmanager
+def https_words(
+    folder: Path, words: Mapping[str, Sequence[bytes]], pause: float
+) -> Iterator[tuple[str, Path]]:
+    """Answers each path with bytes as they are, HTTP or not: part by part, with seconds between them."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            path = self.rfile.readline().decode().split()[1]
+            with suppress(OSError):  # of whoever went away
+                for number, part in enumerate(words[path]):
+                    ended.wait(pause if number else 0)
+                    self.wfile.write(part)
+
+    ended = threading.Event()
+    server = socketserver.ThreadingTCPServer((LOOPBACK, 0), Handler)
+    with _over_tls(folder, server) as served:
+        try:
+            yield served
+        finally:
+            ended.set()
+
+
+@contextmanager
+def _over_tls(folder: Path, server: socketserver.BaseServer) -> Iterator[tuple[str, Path]]:
     pem, private = certificate(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem, private)
-    with _serving(ThreadingHTTPServer((LOOPBACK, 0), Handler), context) as port:
+    with _serving(server, context) as port:
         yield f"https://{LOOPBACK}:{port}", pem
 
 

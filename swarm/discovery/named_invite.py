@@ -15,7 +15,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from http.client import HTTPMessage
+from http.client import HTTPException, HTTPMessage
+from threading import Thread
 from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -36,6 +37,7 @@ CHUNK: Final = 4096  # bytes
 RECORD: Final = "_murmur"  # in front of a DNS name
 SCHEMES: Final = ("https://", "dns:")
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_NOT_IN_ADDRESS = re.compile(r"[\x00-\x20\x7f]")
 _DNS_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(\.(?!-)[A-Za-z0-9-]{1,63})*\.?", re.ASCII)
 
 
@@ -50,7 +52,7 @@ class NamedInvite:
     def parse(cls, text: str) -> NamedInvite:
         """Raises InviteError."""
         name, _, swarm_id = text.strip().partition("#")
-        if len(text) > MAX_NAME or not is_named(name):
+        if len(text) > MAX_NAME or not is_named(name) or not _is_address(name):
             raise InviteError(
                 f"an invite's name is https://HOST/PATH or dns:NAME, of at most {MAX_NAME} characters"
             )
@@ -89,6 +91,17 @@ class NamedInvite:
 def is_named(text: str) -> bool:
     """Whether a word is the name of an invite, and no invite or multiaddr itself."""
     return text.strip().startswith(SCHEMES)
+
+
+def _is_address(name: str) -> bool:
+    """False for a name over https without a host, or with a port or letters that no address has."""
+    if name.startswith("dns:"):
+        return True  # its own look-up says what is wrong with it
+    try:
+        parts = urlsplit(name)
+        return bool(parts.hostname) and (parts.port or 0) >= 0 and not _NOT_IN_ADDRESS.search(name)
+    except ValueError:
+        return False
 
 
 def _told(offered: dict[str, Invite]) -> str:
@@ -131,11 +144,34 @@ class _HttpsAlone(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         if urlsplit(newurl).scheme != "https":
             raise urllib.error.URLError("it leads away from https")
+        fp.close()  # urllib would read all that stands beside the redirection, however long
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _page(address: str) -> bytes:
     """At most MAX_TEXT bytes, within SECONDS. Raises TransportDown, InviteError."""
+    answered: list[bytes | InviteError | TransportDown] = []
+
+    def ask() -> None:
+        try:
+            answered.append(_asked(address))
+        except (InviteError, TransportDown) as error:
+            answered.append(error)
+
+    # A thread, as looking up a host has no time-out, and one for a socket begins anew with every byte that drips.
+    asking = Thread(target=ask, name="invite", daemon=True)
+    asking.start()
+    asking.join(SECONDS)
+    match answered:
+        case [bytes(page)]:
+            return page
+        case [Exception() as error]:
+            raise error
+    raise _unreachable(address, f"not read within {SECONDS:.0f} s")
+
+
+def _asked(address: str) -> bytes:
+    """Raises TransportDown, InviteError."""
     secure = urllib.request.HTTPSHandler(context=ssl.create_default_context())
     opener = urllib.request.build_opener(secure, _HttpsAlone())
     ended = time.monotonic() + SECONDS
@@ -147,11 +183,18 @@ def _page(address: str) -> bytes:
     except urllib.error.HTTPError as error:
         error.close()
         raise InviteError(f"{address} answers {error.code}: see that the name is whole") from None
-    except (OSError, ValueError) as error:  # URLError, time-outs, TLS and names that are none
-        reason = getattr(error, "reason", None) or error
-        raise TransportDown(
-            f"{address} cannot be reached ({brief(reason)}): see that the name is right, or paste the invite"
+    except HTTPException as error:  # the server's words are no HTTP, end too early or lead to no address
+        raise _unreachable(
+            address, f"its server answers no HTTP: {type(error).__name__}, {brief(error)}"
         ) from None
+    except (OSError, ValueError) as error:  # URLError, time-outs, TLS and names that are none
+        raise _unreachable(address, brief(getattr(error, "reason", None) or error)) from None
+
+
+def _unreachable(address: str, reason: str) -> TransportDown:
+    return TransportDown(
+        f"{address} cannot be reached ({reason}): see that the name is right, or paste the invite"
+    )
 
 
 def _bounded(address: str, read: Callable[[int], bytes], ended: float) -> bytes:

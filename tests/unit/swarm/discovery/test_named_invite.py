@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
-from named_invites import https_pages, txt_records
+from named_invites import https_pages, https_words, txt_records
 
 from policies.tasks.task import TaskSpec
 from swarm.discovery import named_invite
@@ -97,6 +98,47 @@ def test_a_server_that_cannot_be_trusted_or_drips_is_left(
             name.fetch()
     with pytest.raises(TransportDown, match="cannot be reached"):
         name.fetch()  # nobody listens there any more
+
+
+def test_a_server_that_speaks_no_http_is_told_of_with_what_to_do(
+    tmp_path: Path, trusted: pytest.MonkeyPatch
+) -> None:
+    ok = b"HTTP/1.1 200 OK\r\n"
+    words = {
+        "/greets": [b"HELLO\n"],
+        "/long": [b"HTTP/1.1 " + b"2" * 70_000 + b"\r\n\r\n"],
+        "/headers": [ok + b"A: b\r\n" * 300 + b"\r\n"],
+        "/chunks": [ok + b"Transfer-Encoding: chunked\r\n\r\nffff\r\nmurmur"],
+        "/port": [b"HTTP/1.1 302 Found\r\nLocation: https://a:b/\r\nContent-Length: 0\r\n\r\n"],
+        "/silent": [b""],
+    }
+    with https_words(tmp_path, words, pause=0) as (address, certificate):
+        trusted.setenv("SSL_CERT_FILE", str(certificate))
+        for path in words:
+            with pytest.raises(TransportDown, match="see that the name is right, or paste the invite"):
+                NamedInvite.parse(f"{address}{path}#{OURS.swarm_id}").fetch()
+
+
+@pytest.mark.parametrize("beside", ["the headers", "a redirection"])
+def test_all_of_a_name_takes_its_seconds_however_its_server_drips(
+    tmp_path: Path, trusted: pytest.MonkeyPatch, beside: str
+) -> None:
+    line = b"HTTP/1.1 200 OK\r\n" if beside == "the headers" else b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n"
+    with https_words(tmp_path, {"/": [line, *[b"X"] * 200]}, pause=0.05) as (address, certificate):
+        trusted.setenv("SSL_CERT_FILE", str(certificate))
+        trusted.setattr(named_invite, "SECONDS", 0.5)
+        began = time.monotonic()
+        with pytest.raises((InviteError, TransportDown)):
+            NamedInvite.parse(f"{address}/#{OURS.swarm_id}").fetch()
+        assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    "name", ["https://x:abc/", "https://a b/", "https:///path", "https://[::1/", "https://a:b@:9/"]
+)
+def test_what_is_no_address_is_no_name(name: str) -> None:
+    with pytest.raises(InviteError, match="an invite's name is https://HOST/PATH or dns:NAME"):
+        NamedInvite.parse(f"{name}#{OURS.swarm_id}")
 
 
 def test_records_of_a_name_lead_to_the_same(trusted: pytest.MonkeyPatch) -> None:
