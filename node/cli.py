@@ -1,7 +1,4 @@
-"""The `murmur` command. Verbs stay thin: they read options, call one function, and map errors to exit codes.
-
-Exit codes: 0 done, 2 config or usage, 3 environment, 4 network, 5 diverged.
-"""
+"""The `murmur` command. Verbs stay thin: they read options, call one function, and map errors to exit codes."""
 
 from __future__ import annotations
 
@@ -50,7 +47,7 @@ ConfigArgument = Annotated[
 SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override one key.")]
 RoundsOption = Annotated[int | None, typer.Option(help="Rounds to run in all; the same as --set rounds=N.")]
 RunDirOption = Annotated[
-    Path | None, typer.Option(help="Run folder. Default: a new one under runs/, named after the command.")
+    Path | None, typer.Option(help="Run folder. Default: a new runs/COMMAND-N, of run a new runs/CONFIG-N.")
 ]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on where the run folder's last checkpoint is.")
@@ -237,7 +234,9 @@ def join(
 
 @app.command()
 def bootstrap(
-    config: Annotated[str | None, typer.Option(help="Preset or TOML file whose tasks it shares.")] = None,
+    config: Annotated[
+        str | None, typer.Option(help=f"Preset or TOML file whose tasks it shares. Default: {DEFAULT}.")
+    ] = None,
     overrides: SetOption = [],
     run_dir: Annotated[Path, typer.Option(help="Holds the key file and the invite.")] = Path(
         "runs/bootstrap"

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
 
 from node.ui import interrupts
+from node.ui.terminal.command_group import WholeSummaries
 from policies.error_words import OUTPUT
 from policies.install_hints import install_anew
 from swarm.log_lines import PrintableFormatter
@@ -122,23 +122,12 @@ ORDER = (
 )
 
 
-class EdgeGroup(TyperGroup):
+class EdgeGroup(WholeSummaries):
     """The commands, within the one place where errors become a line and an exit code."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """In the order in which somebody new would try them."""
         return sorted(super().list_commands(ctx), key=lambda name: [*ORDER, name].index(name))
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Each with the whole of its first paragraph."""
-        commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
-        rows = [
-            (name, " ".join((each.help or "").partition("\n\n")[0].split()))
-            for name, each in commands
-            if each
-        ]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuses empty words, each would be read as if it had been left out, and words that no file can hold."""

@@ -11,8 +11,10 @@ import typer
 from node.bench.kit.options import BenchError, BenchOptions
 from node.bench.kit.report import Interrupted
 from node.ui import interrupts
+from node.ui.terminal.command_group import WholeSummaries
 
 bench_app = typer.Typer(
+    cls=WholeSummaries,
     no_args_is_help=True,
     help="Reproduce a figure, both sides in one run; progress goes to standard error.",
 )

@@ -11,8 +11,9 @@ import numpy as np
 RESAMPLES = 4000
 LEVEL = 0.95
 HOW = (
-    "95 % intervals: percentile bootstrap over problems, within tasks; where all problems have one value, as "
-    "wide as the share of others may be that so few problems miss (Clopper-Pearson)"
+    "95 % intervals: percentile bootstrap over problems, within tasks. Where every problem has the same value, "
+    "nothing can be resampled: the interval then reaches as far as problems of another value may be left out by "
+    "chance (Clopper-Pearson)"
 )
 
 

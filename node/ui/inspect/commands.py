@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+
+from node.ui.terminal.command_group import WholeSummaries
 
 RunArgument = Annotated[
     Path | None,
@@ -38,7 +39,7 @@ FollowOption = Annotated[
 ]
 
 
-class RunOrVerb(TyperGroup):
+class RunOrVerb(WholeSummaries):
     """Takes a run's folder where no verb of its own stands first: `rollouts runs/join-1`, `rollouts show 7`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

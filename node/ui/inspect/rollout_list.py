@@ -53,7 +53,7 @@ def show_rollouts(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> N
     fitted = _fitted(console, COLUMNS, [_cells(each, short) for each in found])
     console.print(fitted.table(str(folder.path)))
     console.print("; ".join(filter(None, (LEGEND, digests_left_out(short), fitted.remark))))
-    console.print(_shown(len(found), history.fitting(query)))
+    console.print(how_many(len(found), history.fitting(query)))
     _print_holdings(console, holdings)
     hint = murmur("rollouts", "show", found[0].id, folder.path)
     console.print(f"One of them whole, with its problem: {hint}", soft_wrap=True)
@@ -95,7 +95,7 @@ def show_refused(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> No
         return console.print(f"{folder.path}: {why_nothing_refused(folder.events, query)}", soft_wrap=True)
     rows = [[one_line(cell) for cell in _refused_cells(each)] for each in found]
     console.print(_fitted(console, REFUSED_COLUMNS, rows).table(str(folder.path)))
-    console.print(_shown(len(found), history.refused_fitting(query)))
+    console.print(how_many(len(found), history.refused_fitting(query)))
     console.print("What was refused is not kept; a group without a task is a whole body.")
 
 
@@ -151,7 +151,8 @@ def _fitted(console: Console, columns: Sequence[str], rows: Sequence[Sequence[st
     return FittedTable(columns, rows, console.width, LEAST, lesser)
 
 
-def _shown(shown: int, fitting: int) -> str:
+def how_many(shown: int, fitting: int) -> str:
+    """`8 of 32 that fit; --limit N shows more.`"""
     if shown == fitting:
         return f"{shown} that fit, all shown."
     return f"{shown} of {fitting:,} that fit; --limit N shows more."

@@ -16,6 +16,7 @@ from node.ui.inspect.png import png_of
 from node.ui.inspect.rollout_list import (
     advantage_cell,
     fate,
+    how_many,
     origin_cell,
     plain_rollout,
     show_rollouts,
@@ -63,10 +64,12 @@ def show_groups(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> Non
     """Prints what a query finds by groups: the problem, the right answer, and each text whole. Raises StoreError."""
     if as_json:
         return show_rollouts(folder, query, as_json=True)
-    found, console = RolloutHistory(folder.events).find(query), new_console()
+    history, console = RolloutHistory(folder.events), new_console()
+    found = history.find(query)
     if not found:
         return console.print(why_no_rollouts(folder.events, query))
     positive_alone = folder.read_config().sampler.external_advantages == "positive"
+    console.out(folder.path, highlight=False)
     for members in _grouped(found):
         first = members[0]
         where = f"round {first.round}, {origin_cell(first)}, {one_line(first.task)}, seed {first.seed}"
@@ -78,6 +81,7 @@ def show_groups(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> Non
             console.out(f"  {figures}\n{quoted(written)}", highlight=False)
         if positive_alone and any(each.origin is not None and each.advantage == 0 for each in members):
             console.print(POSITIVE_ALONE)
+    console.out(f"\n{how_many(len(found), history.fitting(query))}", highlight=False)
 
 
 def _grouped(rollouts: Sequence[KeptRollout]) -> list[list[KeptRollout]]:

@@ -51,7 +51,7 @@ class _Parts(TypedDict):
 
 
 def show_runs(root: Path, *, as_json: bool) -> None:
-    """Prints the runs under a folder, the one that was written last first."""
+    """Prints the runs under a folder, the one that was written or started last first."""
     rows = find_runs(root)
     console = new_console()
     if as_json:
@@ -71,8 +71,17 @@ def show_runs(root: Path, *, as_json: bool) -> None:
 def find_runs(root: Path) -> list[RunRow]:
     """Silo baselines and the nodes of demos are runs of their own; so is a node that only just starts."""
     folders = {file.parent for name in ("events.sqlite", "config.json") for file in root.glob(f"**/{name}")}
-    rows = [_row(run) for run in map(RunFolder, folders) if run.events.exists() or run.in_use()]
-    return sorted(rows, key=lambda row: (-(row.written or 0.0), row.run))
+    found = [run for run in map(RunFolder, folders) if run.events.exists() or run.in_use()]
+    rows = [(_row(run), _created(run)) for run in found]
+    return [row for row, made in sorted(rows, key=lambda each: (-(each[0].written or each[1]), each[0].run))]
+
+
+def _created(folder: RunFolder) -> float:
+    """Unix seconds of its config, which a start writes first; 0 for a folder without one."""
+    try:
+        return folder.config.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _row(folder: RunFolder) -> RunRow:

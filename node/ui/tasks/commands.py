@@ -11,6 +11,7 @@ import typer
 
 from node.ui.invocation import murmur
 from node.ui.short_names import short_tasks
+from node.ui.terminal.command_group import WholeSummaries
 from policies.install_hints import install_extras
 from swarm.visible_text import indented
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from policies.rollout import Problem
     from policies.tasks import TaskSpec
 
-tasks_app = typer.Typer(invoke_without_command=True, help="The tasks there are, and what one of them asks.")
+tasks_app = typer.Typer(
+    cls=WholeSummaries, invoke_without_command=True, help="The tasks there are, and what one of them asks."
+)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
 ConfigOption = Annotated[str | None, typer.Option(help="Config whose task of that name is meant.")]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from node.ui.patience import patient
+from node.ui.terminal.command_group import WholeSummaries
 from swarm.visible_text import visible
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from policies.tasks.task import Task
     from policies.text.encoding import Encoding
 
-prompt_app = typer.Typer(no_args_is_help=True, help="What the policy reads before it begins to write.")
+prompt_app = typer.Typer(
+    cls=WholeSummaries, no_args_is_help=True, help="What the policy reads before it begins to write."
+)
 
 
 @prompt_app.callback()
@@ -26,10 +29,17 @@ def _prompts() -> None:
 
 @prompt_app.command("show")
 def show_prompt(
-    config: Annotated[str, typer.Argument(help="TOML file, or the name of a preset in configs/.")] = "tiny",
+    config: Annotated[
+        str,
+        typer.Argument(
+            help="TOML file, or the name of a preset in configs/. Default: tiny.", show_default=False
+        ),
+    ] = "tiny",
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Override one key: --set policy.prompt.system='Be brief.'"),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override one key: --set policy.prompt.system='Be brief.'"
+        ),
     ] = None,
     task: Annotated[str | None, typer.Option(help="A task of the config. Default: its first.")] = None,
     seed: Annotated[

@@ -32,7 +32,7 @@ NOTHING = "includes 0: nothing is shown by so few answers, and murmur eval --pro
 def test_an_interval_that_includes_0_is_said_to(differences: list[Estimate | None], words: str) -> None:
     lines = tuple(Line("add@3", "reward", 9, CLEAR, CLEAR if each else None, each) for each in differences)
     report = Report("model", "start", 8, lines, complete=True)
-    assert report.in_words() == words and report.markdown().endswith(words or "miss (Clopper-Pearson).")
+    assert report.in_words() == words and report.markdown().endswith(words or "by chance (Clopper-Pearson).")
 
 
 def answers(*finishes: Finish) -> Answers:

@@ -231,7 +231,9 @@ def test_runs_are_listed_with_state_and_held_out_reward(folder: RunFolder) -> No
     starting.create(folder.read_config())
     RunFolder(Path("runs/failed-1")).create(folder.read_config())  # a start that ended before its first event
     with closing(folder.lock()), closing(starting.lock()):
-        rows = {row["run"]: row for row in json.loads(told("runs", "--json"))}
+        listed = json.loads(told("runs", "--json"))
+    assert listed[0]["run"] == "runs/new-1"  # it has no event yet, and began last
+    rows = {row["run"]: row for row in listed}
     assert rows["runs/swim-1"]["state"] == "finished" and rows["runs/killed-1"]["state"] == "ended early"
     assert rows["runs/odd-1"]["state"] == "unreadable" and rows["runs/odd-1"]["trouble"]
     assert rows["runs/new-1"]["state"] == "starting" and "runs/failed-1" not in rows
