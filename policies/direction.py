@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:  # views load this too, and need no numpy
+    import numpy as np
 
 SKETCH = 4096  # numbers; with 1,024 peers were told apart about as well
-Direction = np.ndarray[tuple[int], np.dtype[np.float32]]  # of length 1
+Direction: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.float32]]"  # of length 1
