@@ -187,7 +187,7 @@ def check_picture(file: Path | None) -> None:
 
 
 def resumption(  # noqa: PLR0913  the options of three commands
-    stem: str,
+    stem: str | None,
     config: str | None,
     overrides: Sequence[str],
     rounds: int | None,

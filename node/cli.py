@@ -161,11 +161,13 @@ def run(
         today = partial(run_config, config or DEFAULT, overrides, None)
         return go_on(repeated(today, rounds, run_dir), as_json=as_json)
     if resume:
-        return go_on(resumption(_stem(config), config, overrides, rounds, run_dir), as_json=as_json)
+        return go_on(
+            resumption(config and Path(config).stem, config, overrides, rounds, run_dir), as_json=as_json
+        )
     chosen = run_config(config or DEFAULT, overrides, rounds)
     if dry_run:
         raise typer.Exit(dry_run_of(chosen, as_json=as_json))
-    start(chosen, _stem(config), run_dir, as_json=as_json)
+    start(chosen, Path(config or DEFAULT).stem, run_dir, as_json=as_json)
 
 
 @app.command()
@@ -389,10 +391,6 @@ def main() -> None:
     """Runs the command and ends the process with its exit code."""
     prepare_streams()
     app()
-
-
-def _stem(config: str | None) -> str:
-    return Path(config or DEFAULT).stem
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ from swarm.wire.identity import Identity
 class Resumption:
     """What `--resume` was given beside the run folder."""
 
-    stem: str  # of the folder's name, where none was named
+    stem: str | None  # of the folder's name, where none was named; None: of any name
     run_dir: Path | None
     rounds: int | None
     silo: bool = False  # whatever the run was before

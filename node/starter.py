@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import psutil
 import typer
@@ -19,7 +19,8 @@ from node.config.template import template_of
 from node.storage.run_folder import RunFolderError, naming
 from node.ui.invocation import at_terminal, murmur
 from policies.tasks import EMBEDDED, asks_for_images, build_task
-from policies.tasks.task import TaskSpec
+from policies.tasks.task import TaskError, TaskSpec
+from swarm.errors import ExtraMissing
 
 Company = Literal["alone", "swarm", "private"]
 NAME = "murmur.toml"
@@ -75,6 +76,8 @@ def write_starter(folder: Path, answers: Answers) -> list[str]:
 
 def starter_config(answers: Answers) -> Config:
     """The whole config. Raises ConfigError, ExtraMissing, and TaskError for a task that there is not."""
+    if answers.company not in get_args(Company):
+        raise ConfigError(f"company is alone, swarm or private; it is {answers.company!r}")
     specs = [TaskSpec(name, {}) for name in answers.tasks]
     tree: dict[str, Any] = {
         "device": answers.device,
@@ -91,26 +94,47 @@ def starter_config(answers: Answers) -> Config:
 
 
 def ask(answers: Answers, given: Sequence[str]) -> Answers:
-    """Asks for what was not `given` as an option, at a terminal; elsewhere nothing is asked."""
+    """Asks for what was not `given` as an option, at a terminal; elsewhere nothing is asked.
+
+    An answer that makes no config is told, and asked for again. Raises as `starter_config` does for what was given.
+    """
     if not at_terminal():
         return answers
-    model, tasks, device, company = answers.model, answers.tasks, answers.device, answers.company
+    starter_config(answers)
     if "model" not in given:
         typer.echo(
             "Which model? A folder of safetensors, a .gguf file or a name on the hub; empty: a tiny one, made here."
         )
-        model = typer.prompt("model", default="", show_default=False) or None
+        answers = _asked(answers, "model", "model", "", lambda said: {"model": said.strip() or None})
     if "tasks" not in given:
         typer.echo(f"Which tasks, with spaces between? {murmur('tasks')} lists all.")
-        tasks = tuple(typer.prompt("tasks", default=" ".join(tasks)).split())
+        first = " ".join(answers.tasks)
+        answers = _asked(answers, "tasks", "tasks", first, lambda said: {"tasks": tuple(said.split())})
     if "device" not in given:
-        device = typer.prompt("device (auto, cpu, cuda or mps)", default=device)
+        words = "device (auto, cpu, cuda or mps)"
+        answers = _asked(answers, "device", words, answers.device, lambda said: {"device": said})
     if "company" not in given:
         typer.echo("alone, in a swarm that anybody with its invite can join, or in a private one?")
-        company = typer.prompt("company (alone, swarm or private)", default=company)
-    if company not in ("alone", "swarm", "private"):
-        raise ConfigError(f"company is alone, swarm or private; it is {company!r}")
-    return Answers(model, tasks or FIRST_TASKS, device, company)
+        words = "company (alone, swarm or private)"
+        answers = _asked(answers, "company", words, answers.company, lambda said: {"company": said})
+    return answers
+
+
+def _asked(
+    answers: Answers, key: str, words: str, default: str, read: Callable[[str], dict[str, Any]]
+) -> Answers:
+    """`answers` with the one to this question, which is asked until it makes a config with those before it."""
+
+    def checked(said: str) -> Answers:
+        try:
+            changed = replace(answers, **read(said))
+            starter_config(changed)
+        except (ConfigError, TaskError, ExtraMissing) as error:
+            raise typer.BadParameter(str(error)) from error
+        return changed
+
+    found: Answers = typer.prompt(words, default=default, show_default=bool(default), value_proc=checked)
+    return found
 
 
 def _policy(answers: Answers, specs: Sequence[TaskSpec]) -> dict[str, Any]:

@@ -272,8 +272,12 @@ def new_run_folder(stem: str, root: Path = Path("runs")) -> RunFolder:
     return RunFolder(root / f"{stem}-{_last_number(stem, root) + 1}")
 
 
-def latest_run_folder(stem: str, root: Path = Path("runs")) -> RunFolder:
-    """The newest `runs/<stem>-<n>`. Raises RunFolderError if there is none."""
+def latest_run_folder(stem: str | None, root: Path = Path("runs")) -> RunFolder:
+    """The newest `runs/<stem>-<n>`, without a stem the newest run of all there. Raises RunFolderError without one."""
+    if stem is None:
+        if found := [run for run in _newest_first(root) if run.path.parent == root]:
+            return found[0]
+        raise RunFolderError(f"no run under {root}/ to resume: {_others(root)}")
     if not (number := _last_number(stem, root)):
         raise RunFolderError(f"no run {stem}-1, {stem}-2, ... under {root}/ to resume: {_others(root)}")
     return RunFolder(root / f"{stem}-{number}")

@@ -94,7 +94,7 @@ def show_peers(
         raise ConfigError("murmur peers takes an invite or --run-dir and --last, not both: leave one out")
     if invite is None:
         folder = find_run(run_dir)
-        return _repeat(lambda: _history_view(folder, last, as_json=as_json), watch=watch)
+        return _repeat(lambda: _history_view(folder, last, as_json=as_json, watch=watch), watch=watch)
     decoded = Invite.decode(invite)
     require_libp2p()
     with closing(Observer(decoded)) as observer:
@@ -105,7 +105,9 @@ def show_peers(
         _repeat(lambda: _announcements_view(next(looks), as_json=as_json), watch=watch)
 
 
-def _history_view(folder: RunFolder, last: int | None, *, as_json: bool) -> RenderableType:
+def _history_view(
+    folder: RunFolder, last: int | None, *, as_json: bool, watch: bool = False
+) -> RenderableType:
     history = History.of_last(folder.events, last)
     parts = {part.peer: part for part in influences(history)}
     rows = sorted(peer_history(history), key=lambda row: list(parts).index(row.peer))
@@ -122,6 +124,8 @@ def _history_view(folder: RunFolder, last: int | None, *, as_json: bool) -> Rend
     fitted = FittedTable(_HISTORY_COLUMNS, cells, room, _HISTORY_LEAST, _HISTORY_LESSER, fold=True)
     details = RolloutHistory(folder.events).newest_refusals()
     told = _answers(rows, list(parts.values()), details)
+    if watch and not folder.in_use():
+        told.append("no process plays this run now, so nothing more comes; Ctrl-C ends this view")
     return Group(fitted.table(str(folder.path)), "", *told, _history_legend(fitted))
 
 

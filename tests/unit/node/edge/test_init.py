@@ -7,14 +7,16 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import murmur
+from typer.testing import CliRunner
 
 from node import starter
+from node.cli import app
 from node.config.reading import PRESETS, load_config
 from node.config.schema import Config
 from node.config.template import template_of, toml
@@ -98,9 +100,9 @@ def test_answers_that_do_not_fit_are_refused_before_anything_is_written(
 def test_at_a_terminal_it_asks_for_what_no_option_says(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def prompt(words: str, **_: object) -> str:
+    def prompt(words: str, *, value_proc: Callable[[str], Answers], **_: object) -> Answers:
         asked.append(words.split()[0])
-        return {"model": "", "tasks": "sort add", "device": "cpu", "company": "swarm"}[asked[-1]]
+        return value_proc({"model": "", "tasks": "sort add", "device": "cpu", "company": "swarm"}[asked[-1]])
 
     default = Answers(None, starter.FIRST_TASKS, "auto", "alone")
     assert ask(default, []) == default and asked == []  # pytest has no terminal
@@ -108,6 +110,31 @@ def test_at_a_terminal_it_asks_for_what_no_option_says(monkeypatch: pytest.Monke
     monkeypatch.setattr(starter.typer, "prompt", prompt)
     assert ask(default, ["device"]) == Answers(None, ("sort", "add"), "auto", "swarm")
     assert asked == ["model", "tasks", "company"]
+
+
+def test_a_wrong_answer_is_told_and_asked_for_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(starter, "at_terminal", lambda: True)
+    typed = "\nsrot\nsort digits\nsort add\ngpu\ncpu\ntogether\nswarm\n"
+    told = CliRunner().invoke(app, ["init", str(tmp_path / "new")], input=typed)
+    assert told.exit_code == 0, told.output
+    for said in (
+        "the nearest is 'sort'",
+        "images or text",
+        "device: must be",
+        "company is alone, swarm or private",
+    ):
+        assert said in told.output
+    config = load_config(tmp_path / "new" / "murmur.toml")
+    assert [task.name for task in config.tasks] == ["sort", "add"] and config.device == "cpu"
+
+
+def test_a_wrong_option_is_told_before_anything_is_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(starter, "at_terminal", lambda: True)
+    monkeypatch.setattr(starter.typer, "prompt", lambda *_, **__: pytest.fail("it asked"))
+    told = CliRunner().invoke(app, ["init", str(tmp_path / "new"), "--task", "srot"])
+    assert told.exit_code != 0 and not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("preset", SHIPPED)

@@ -48,6 +48,15 @@ def test_resume_needs_a_run(tmp_path: Path) -> None:
         latest_run_folder("tiny", tmp_path)
 
 
+def test_without_a_name_the_newest_run_of_all_is_resumed(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="leave out --resume to start one"):
+        latest_run_folder(None, tmp_path)
+    run_written(tmp_path / "mine-1", 3.0)
+    run_written(tmp_path / "demo-1" / "swarm-1", 9.0)  # of a demo, which goes on as a whole
+    run_written(tmp_path / "silo-2", 2.0)
+    assert latest_run_folder(None, tmp_path).path == tmp_path / "mine-1"
+
+
 def test_a_run_to_resume_that_is_not_there_is_answered_with_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="leave out --resume to start one"):
         latest_run_folder("tiny", tmp_path)

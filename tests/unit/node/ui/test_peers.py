@@ -261,7 +261,7 @@ def test_a_word_on_a_peer_is_kept_by_its_run(tmp_path: Path, monkeypatch: pytest
     assert TrustFile(folder.trust).words() == {ALICE: "deny", BOB: "allow"}
     assert said("--by-record", ALICE)[0] == 0 and TrustFile(folder.trust).words() == {BOB: "allow"}
     for wrong, words in (
-        (["--deny", "nobody"], "has met no such peer"),
+        (["--deny", "nobody"], "it has met "),
         (["--deny", "…"], "an empty name"),
         (["--deny", "x" * 60], "not a PeerID"),
         ([INVITE, "--deny", ALICE], "leave out the invite"),
