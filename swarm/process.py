@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import errno
 import gc
 import os
 import resource
@@ -96,6 +97,14 @@ def keep_private(path: Path) -> None:
     Stores and logs tell what peers wrote and where they are. SQLite gives its side files the mode of the store.
     Raises OSError.
     """
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o600))
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise OSError(f"{path} is a pipe that nobody reads, or a socket: move it away") from None
+        raise
+    mode = path.stat().st_mode
+    if (
+        stat.S_ISREG(mode) and stat.S_IMODE(mode) & 0o077
+    ):  # a log may be a link to a device, which is everybody's
         path.chmod(0o600)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from policies.plain_files import parse_json
 from policies.tasks.data.hub import PREFIX
 from policies.tasks.data.row import MAX_ROWS, refuse_control
 from policies.tasks.data_task import DIGESTS, LEAST_ROWS, SIZE, SOURCE, DataTask
@@ -110,8 +111,8 @@ def _check(spec: TaskSpec) -> None:
 def _rule(spec: TaskSpec, key: str) -> Any:
     """A template or verifier, of the type that it has to have and without what a terminal would obey."""
     try:
-        value = json.loads(str(spec.params[key]))
-    except (ValueError, RecursionError):
+        value = parse_json(str(spec.params[key]))
+    except ValueError:
         raise ValueError(f"its {key} cannot be read") from None
     if key == "verifier":
         build.refuse_shape(value)

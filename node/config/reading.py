@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from node.config.data_files import make_paths_absolute
 from node.config.schema import RENAMED, Config, ConfigError, parse_config
+from policies.plain_files import read_json, read_text
 
 PRESETS = [Path(__file__).parents[1] / "presets", Path(__file__).parents[2] / "configs"]
 
@@ -58,8 +58,8 @@ def resolved_json(config: Config) -> str:
 def read_resolved(path: Path) -> Config:
     """Reads what `resolved_json` wrote, also under keys that were renamed since. Raises ConfigError."""
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        tree = read_json(path)
+    except ValueError as error:
         raise ConfigError(f"{path} is damaged ({error}): start a new run, or restore the file") from None
     try:
         return parse_config(_with_prompt_section(_with_new_names(tree)))
@@ -93,7 +93,7 @@ def _with_new_names(tree: Any) -> Any:
 def _read_toml(path: Path) -> dict[str, Any]:
     """A file as editors write it, with or without the mark of UTF-8 at its head."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(read_text(path, encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text ({error.reason}): save it as UTF-8") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:

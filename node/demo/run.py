@@ -31,6 +31,7 @@ from node.storage.claim import Undo, check_cache
 from node.storage.run_folder import DEMO_SWARM, RunFolder, RunFolderError
 from node.ui import interrupts
 from node.ui.invocation import murmur
+from policies.plain_files import read_text
 from swarm.errors import TransportDown
 
 LOOPBACK = 'swarm.listen=["/ip4/127.0.0.1/tcp/0"]'
@@ -137,12 +138,12 @@ def start_bootstrap(processes: NodeProcesses, preset: str, folder: Path) -> str:
                 f"{murmur('doctor')}"
             )
         time.sleep(POLL_SECONDS)
-    return (folder / INVITE).read_text(encoding="ascii").strip()
+    return read_text(folder / INVITE, encoding="ascii").strip()
 
 
 def last_words(folder: Path) -> str:
     """` (...)`, what a process that ended said last; empty where it said nothing, or nothing of it could be kept."""
-    lines = (folder / OUTPUT_LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = read_text(folder / OUTPUT_LOG, encoding="utf-8", errors="replace").splitlines()
     said = [line.removeprefix(SAID) for line in lines if line.startswith(SAID)]
     return f" ({said[-1]})" if said else ""
 

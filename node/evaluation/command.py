@@ -27,6 +27,7 @@ from node.ui.patience import Patience
 from node.ui.run_view import new_console
 from node.ui.short_names import digests_left_out, short_tasks
 from policies.error_words import brief
+from policies.plain_files import read_json
 from policies.policy import Policy, PolicyError
 from policies.rollout import Problem
 from policies.tasks import Task
@@ -183,8 +184,8 @@ def _keep(report: Report, subject: Contender) -> None:
 def _problems_of(file: Path) -> int:
     """Of the judgement that is kept there; 0 for none that can be read."""
     try:
-        return max(int(line["problems"]) for line in json.loads(file.read_bytes())["lines"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return max(int(line["problems"]) for line in read_json(file)["lines"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from node.export.lineage import read_lineage
 from node.storage.checkpoint import Checkpoints, round_of
 from node.storage.run_folder import RunFolder, find_run, no_run
 from policies.error_words import brief
+from policies.plain_files import read_json
 from policies.tasks import Task, asks_for_images, build_task
 from policies.text.loading.model_path import check_had
 
@@ -146,8 +146,8 @@ def _tasks_of(lineage: dict[str, Any]) -> list[dict[str, Any]]:
 def _where(folder: Path) -> dict[str, Any]:
     """An adapter's base and the adapter. Raises EvaluationError for one that names no base."""
     try:
-        base = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        base = read_json(folder / ADAPTER)["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise EvaluationError(
             f"{folder / ADAPTER} names no base ({brief(error)}): export the adapter again"
         ) from error

@@ -24,6 +24,7 @@ from node.export.target import refuse_taken
 from node.export.usage import base_path, usage_of
 from node.storage.checkpoint import round_of, sync_folder, sync_tree
 from node.storage.events import History
+from policies.plain_files import read_json
 from policies.tasks import build_task
 from policies.tasks.task import TaskError
 from policies.text.export.folder import (
@@ -196,7 +197,7 @@ def _judged(source: Source) -> dict[str, Any]:
     """What `murmur eval` found of this checkpoint, where it was asked."""
     file = source.run.evaluation(round_of(source.checkpoint))
     try:
-        read = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        read = read_json(file)
+    except (OSError, ValueError):
         return {}
     return read if isinstance(read, dict) else {}

@@ -12,6 +12,7 @@ from typing import Any
 
 from node.report.samples import Sample
 from node.storage.run_folder import write_atomic
+from policies.plain_files import parse_json, read_text
 from swarm.process import keep_private
 
 NAME = "rounds.jsonl"
@@ -31,7 +32,7 @@ class RoundsFile:
         folder.mkdir(parents=True, exist_ok=True)
         for path in (folder / NAME, folder / SAMPLES):
             if path.exists():
-                lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+                lines = read_text(path, encoding="utf-8", errors="replace").splitlines(keepends=True)
                 kept = [line for line in lines if line.endswith("\n") and _round_of(line) < first]
                 if kept != lines:
                     write_atomic(path, "".join(kept), mode=0o600)
@@ -66,6 +67,6 @@ def _rotate(path: Path) -> None:
 def _round_of(line: str) -> float:
     """Infinite for what is no line of ours."""
     try:
-        return float(json.loads(line)["round"])
-    except (ValueError, TypeError, KeyError):
+        return float(parse_json(line)["round"])
+    except (ValueError, TypeError, KeyError, OverflowError):
         return float("inf")

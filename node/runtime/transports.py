@@ -11,6 +11,7 @@ from node.config.schema import Config, ConfigError
 from node.config.sections.swarm import MB, DhtConfig, TrafficConfig
 from node.rows.kept import handed_on
 from node.storage.run_folder import RunFolder
+from policies.plain_files import read_text
 from policies.tasks.task import TaskSpec
 from swarm.errors import InviteError, TransportDown
 from swarm.exchange.body_store import ServeLimits
@@ -62,7 +63,7 @@ def build_transport(config: Config, folder: RunFolder) -> Transport:
 def last_invite(folder: RunFolder) -> Invite | None:
     """What the node of this folder last invited others with; None where it never did, or the file is damaged."""
     with suppress(FileNotFoundError, InviteError):
-        return Invite.decode(folder.invite.read_text(encoding="ascii", errors="replace"))
+        return Invite.decode(read_text(folder.invite, encoding="ascii", errors="replace"))
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from node.config.sections.checkpoint import BestBy
 from node.storage.checkpoint import round_of, sync_folder, sync_tree
 from node.storage.events import EvaluationEvent
 from node.storage.run_folder import naming
+from policies.plain_files import read_json
 
 EVALUATION = "evaluation.json"
 
@@ -53,16 +55,17 @@ def value_of(best: Path) -> float:
     """Figure of the evaluation that a best checkpoint was kept for; below any where its file is damaged."""
     facts = _facts(best)
     try:
-        return float(facts[facts["by"]] or 0.0)
-    except (ValueError, TypeError, KeyError):
+        value = float(facts[facts["by"]] or 0.0)
+    except (ValueError, TypeError, KeyError, OverflowError):
         return float("-inf")
+    return value if math.isfinite(value) else float("-inf")
 
 
 def _facts(best: Path) -> dict[str, Any]:
     """Empty where they are damaged. Before `by` was kept, it was the reward."""
     try:
-        read = json.loads((best / EVALUATION).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        read = read_json(best / EVALUATION)
+    except (OSError, ValueError):
         return {}
     return {"by": "reward", **read} if isinstance(read, dict) else {}
 

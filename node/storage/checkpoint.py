@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from policies.error_words import brief
+from policies.plain_files import read_json, require_plain_files
 from policies.policy import Policy
 
 STATE = "state.json"
@@ -96,7 +97,8 @@ class Checkpoints:
             return None
         newest = found[-1]
         try:
-            state = _read_state(json.loads((newest / STATE).read_text(encoding="utf-8")), round_of(newest))
+            require_plain_files(newest)
+            state = _read_state(read_json(newest / STATE), round_of(newest))
             policy.load(newest / "policy")
         except Exception as error:  # the formats' readers fail on damaged files in ways of their own
             raise CheckpointError(self.advice(newest, error)) from error

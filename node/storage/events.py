@@ -17,6 +17,7 @@ from typing import Any
 from node.storage import rollout_writer
 from node.storage.rollout_rows import RoundRollouts
 from node.storage.store_file import explained, open_store, reading
+from policies.plain_files import parse_json
 
 EVENTS = """
 CREATE TABLE IF NOT EXISTS events (
@@ -210,7 +211,7 @@ class Store:
         query = "SELECT data FROM events WHERE kind = 'problem' AND round = ? ORDER BY id"
         with explained(self._path):
             rows = self._db.execute(query, (round_number,)).fetchall()
-            return [ProblemEvent(**json.loads(data)) for (data,) in rows]
+            return [ProblemEvent(**parse_json(data)) for (data,) in rows]
 
     def close(self) -> None:
         self._db.close()
@@ -264,7 +265,7 @@ class History:
         with self._reading() as db:
             query = "SELECT time, data FROM events WHERE kind = ? AND round >= ? ORDER BY id"
             for at, data in db.execute(query, (kind, self._since)) if db else ():
-                yield at, KINDS[kind](**json.loads(data))
+                yield at, KINDS[kind](**parse_json(data))
 
     def _reading(self) -> AbstractContextManager[sqlite3.Connection | None]:
         """The store, read-only; None where it is absent or its writer has not made the table yet."""

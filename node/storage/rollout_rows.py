@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from policies.plain_files import parse_json
 from policies.rollout import Finish, Group, Image
 
 MAX_CHARACTERS = 32_768  # of a text, prompt or answer; what is longer is cut, and its whole length is kept
@@ -136,7 +137,7 @@ def pack_texts(group: Group) -> bytes:
 def unpack_texts(packed: bytes) -> tuple[str, str, list[str]]:
     """Raises ValueError for what `pack_texts` did not make."""
     try:
-        prompt, answer, texts = json.loads(zlib.decompress(packed))
+        prompt, answer, texts = parse_json(zlib.decompress(packed))
     except zlib.error as error:
         raise ValueError(f"texts that do not unpack ({error})") from error
     return str(prompt), str(answer), [str(text) for text in texts]

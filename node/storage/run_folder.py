@@ -14,6 +14,7 @@ from pathlib import Path
 
 from node.config.reading import read_resolved, resolved_json
 from node.config.schema import Config
+from policies.plain_files import read_text, require_plain
 from policies.settings import own_path
 from swarm.wire.identity import Identity
 
@@ -153,7 +154,7 @@ class RunFolder:
     def read_cause(self) -> str:
         """Empty where the end of the run was not told of."""
         try:
-            return self.cause.read_text(encoding="utf-8").strip()
+            return read_text(self.cause).strip()
         except (OSError, ValueError):
             return ""
 
@@ -192,7 +193,7 @@ class RunFolder:
     def read_secret(self) -> bytes:
         """A private swarm's secret; empty where none is kept. Raises RunFolderError for a damaged file."""
         try:
-            return bytes.fromhex(self.secret.read_text(encoding="ascii").strip())
+            return bytes.fromhex(read_text(self.secret, encoding="ascii").strip())
         except FileNotFoundError:
             return b""
         except ValueError as error:
@@ -223,6 +224,7 @@ class RunFolder:
 
     def lock(self) -> TextIOWrapper:
         """Holds the folder until the returned file is closed or the process ends, however it ends."""
+        require_plain(self.path / LOCK)
         holder = (self.path / LOCK).open("a+", encoding="ascii")
         for attempt in range(LOCK_ATTEMPTS):  # a reader that asks `in_use` holds it for a moment
             try:
@@ -258,6 +260,7 @@ class RunFolder:
     def in_use(self) -> bool:
         """Whether a node holds the folder right now."""
         try:
+            require_plain(self.path / LOCK)
             with (self.path / LOCK).open("r", encoding="ascii") as holder:
                 fcntl.flock(holder, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -9,6 +9,9 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from policies.error_words import brief
+from policies.plain_files import require_plain
+
 OWNER_ALONE: Final = 0o600  # what the policy and its peers wrote is nobody else's to read
 VERSION: Final = 2  # of the tables; 1 had events alone, and is brought up to date by making what it lacks
 
@@ -23,6 +26,7 @@ def open_store(path: Path, schema: str) -> sqlite3.Connection:
     A store of before keeps its rows and gets the tables that it lacks. Raises StoreError for a file that is no store,
     or one of a later version.
     """
+    _require_plain(path)
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ALONE))
     for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
@@ -53,11 +57,19 @@ def reading(path: Path, table: str) -> Iterator[sqlite3.Connection | None]:
     if not path.exists():
         yield None
         return
+    _require_plain(path)
     uri = f"{path.absolute().as_uri()}?mode=ro"
     with explained(path), closing(sqlite3.connect(uri, uri=True, timeout=30)) as db:
         _check_version(db, path)
         found = db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
         yield db if found else None
+
+
+def _require_plain(path: Path) -> None:
+    try:
+        require_plain(path)
+    except OSError as error:
+        raise StoreError(brief(error)) from None
 
 
 @contextmanager

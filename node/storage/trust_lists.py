@@ -17,6 +17,7 @@ from typing import Final, Literal, get_args
 
 from node.storage.run_folder import write_atomic
 from policies.error_words import brief
+from policies.plain_files import read_json, require_plain
 from swarm.errors import DecodeError
 from swarm.wire.identity import peer_bytes
 
@@ -99,7 +100,9 @@ class TrustFile:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """One writer at a time, over all processes: of two at once, each would keep its own word alone."""
-        with self._path.with_suffix(".lock").open("a", encoding="ascii") as holder:
+        lock = self._path.with_suffix(".lock")
+        require_plain(lock)
+        with lock.open("a", encoding="ascii") as holder:
             for _ in range(_ATTEMPTS):
                 try:
                     fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -114,7 +117,7 @@ class TrustFile:
 
     def _words(self) -> dict[str, Word]:
         try:
-            words = json.loads(self._path.read_text(encoding="utf-8"))
+            words = read_json(self._path)
             if not isinstance(words, dict) or not all(word in WORDS for word in words.values()):
                 raise ValueError("not one word a peer")
         except FileNotFoundError:

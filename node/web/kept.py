@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from node.storage.events import KINDS, Event, History
+from policies.plain_files import parse_json
 
 
 @dataclass(slots=True)
@@ -46,5 +46,5 @@ class KeptHistory(History):
             query = "SELECT id, time, data FROM events WHERE kind = ? AND id > ? ORDER BY id"
             for row, at, data in db.execute(query, (kind, kept.last)):
                 kept.last, kept.at = row, at
-                kept.events.append((at, KINDS[kind](**json.loads(data))))
+                kept.events.append((at, KINDS[kind](**parse_json(data))))
         yield from kept.events

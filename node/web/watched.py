@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from typing import Any, Final
@@ -15,6 +14,7 @@ from node.web.details import peer_details, round_details
 from node.web.errors import QueryError
 from node.web.kept import KeptHistory
 from node.web.rollouts import image_file, look_up
+from policies.plain_files import parse_json
 
 FRESH_SECONDS: Final = 2.0  # so long a look holds for whoever asks next
 REST: Final = 20  # or so many times as long as it took: a long run leaves the processor to the training
@@ -56,7 +56,7 @@ class Watched:
     def say(self, said: bytes) -> dict[str, Any]:
         """Keeps the owner's word on a peer, and gives all words. Raises QueryError for what is none, OSError."""
         try:
-            told = json.loads(said)
+            told = parse_json(said)
             self._trust().keep(str(told["peer"]), str(told["word"]))
         except (TrustError, ValueError, TypeError, KeyError) as error:
             words = str(error) if isinstance(error, TrustError) else "a word on a peer is peer and word"

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from policies.error_words import complaint
 from policies.install_hints import PackageMissing
+from policies.plain_files import parse_json
 from policies.rollout import Problem
 from policies.settings import Settings
 from policies.tasks.data.row import DataError, Row
@@ -230,8 +231,8 @@ def _described(text: str) -> str | dict[str, object] | list[dict[str, object]]:
     if not text.startswith(("{", "[")):
         return text
     try:
-        described: dict[str, object] | list[dict[str, object]] = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        described: dict[str, object] | list[dict[str, object]] = parse_json(text)
+    except ValueError as error:
         raise VerifierError(f"verifier: not JSON ({error})") from None
     return described
 

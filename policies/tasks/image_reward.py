@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from policies.error_words import brief
 from policies.image_rewards.reward_models import REWARD_MODELS, RewardModel, load_reward_model
+from policies.plain_files import read_text
 from policies.policy import PolicyError
 from policies.rollout import Image, Problem
 from policies.seeds import derive_seed
@@ -150,7 +151,7 @@ def _lines(file: Path) -> tuple[str, ...]:
             raise TaskError(
                 f"{file} is larger than the {MAX_PROMPTS_BYTES // 10**6} MB that prompts may take"
             )
-        text = file.read_text(encoding="utf-8") if found.st_size else ""
+        text = read_text(file) if found.st_size else ""
     except (OSError, UnicodeDecodeError) as error:
         raise TaskError(f"cannot read prompts from {file}: {brief(error)}") from error
     prompts = tuple(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))

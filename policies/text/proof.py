@@ -25,6 +25,7 @@ from peft import PeftModel
 
 from policies.error_words import brief
 from policies.local_cache import store_folder
+from policies.plain_files import read_json
 from policies.text.engine import EngineProof
 from policies.text.loading.weights import plain_model
 from policies.text.scoring import TrainerProof
@@ -56,7 +57,7 @@ class Proofs:
     def read(self) -> Proof | None:
         """None where there is none, or it is damaged."""
         try:
-            found = json.loads((self._folder / FILE).read_text(encoding="utf-8"))
+            found = read_json(self._folder / FILE)
             engine, trainer = found["engine"], found["trainer"]
             return Proof(engine and EngineProof(**engine), trainer and TrainerProof(**trainer))
         except FileNotFoundError:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from policies.plain_files import parse_json
 from policies.workers.thread_seconds import charge
 
 
@@ -129,4 +130,4 @@ class LineProcess:
                 raise EOFError
             self._unread += received
         line, _, self._unread = self._unread.partition(b"\n")
-        return json.loads(line)
+        return parse_json(line)

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
+from policies.plain_files import parse_json
 from swarm.errors import DecodeError, TransportDown
 from swarm.limits import MAX_ADDRESSES
 from swarm.process import close_and_wait
@@ -103,9 +104,9 @@ def orders(swarm: str, listening: Sequence[Address]) -> bytes:
 def parse(line: bytes) -> tuple[Address, ...]:
     """The usable addresses, each with its PeerID, in `[peer, [multiaddr...]]`. Raises DecodeError."""
     try:
-        peer, texts = json.loads(line)
+        peer, texts = parse_json(line)
         whole = [f"{text}/p2p/{peer}" for text in texts[:MAX_ADDRESSES] if "/p2p/" not in text]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise DecodeError("not a line about a neighbour") from error
     return tuple(a for a in parse_known(whole) if is_local(a))
 

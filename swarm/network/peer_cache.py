@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from policies.error_words import brief
+from policies.plain_files import require_plain
 from swarm.wire.multiaddr import Address, parse_known
 
 log = logging.getLogger(__name__)
@@ -53,12 +55,13 @@ class PeerCache:
 
     def _read(self) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
         try:
+            require_plain(self._path)
             with self._path.open("rb") as file:
                 text = file.read(_MAX_BYTES).decode("ascii", errors="replace")
         except FileNotFoundError:
             return (), ()
         except OSError as error:
-            log.warning("cannot read the peer cache %s: %s", self._path, error.strerror)
+            log.warning("cannot read the peer cache %s: %s", self._path, brief(error))
             return (), ()
         known, _, others = text.partition(_BORDER)
         return _parsed(known), _parsed(others)

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import psutil
 
+from policies.plain_files import parse_json
 from swarm.errors import DecodeError
 from swarm.limits import MAX_STATS
 from swarm.wire.manifest import Manifest
@@ -36,7 +37,7 @@ class Orders:
 
     @classmethod
     def decode(cls, line: str) -> Orders:
-        manifest, bootstrap, seed, token = json.loads(line)
+        manifest, bootstrap, seed, token = parse_json(line)
         rules = Manifest.decode(bytes.fromhex(manifest))
         return cls(rules, tuple(bootstrap), bytes.fromhex(seed), bytes.fromhex(token))
 
@@ -103,11 +104,11 @@ def tell(report: Report) -> None:
 def decode(line: bytes) -> Report:
     """Raises DecodeError."""
     try:
-        values = json.loads(line)
+        values = parse_json(line)
         kind = _KINDS[values.pop("kind")]
         if "raw" in values:
             values["raw"] = bytes.fromhex(values["raw"])
         report: Report = kind(**values)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DecodeError("not a line of the observer") from error
     return report

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from policies.plain_files import read_bytes
 from swarm.limits import ROWS_PIECE
 from swarm.rows.pieces import PieceList
 
@@ -38,7 +39,7 @@ class RowStore:
     def find(self, root: bytes) -> Path | None:
         """The file of these rows if it is here and whole; counts as a use of it. Raises OSError."""
         path = self.path(root)
-        if not path.is_file() or PieceList.of(path.read_bytes()).root != root:
+        if not path.is_file() or PieceList.of(read_bytes(path)).root != root:
             return None
         os.utime(path)
         return path
@@ -131,7 +132,7 @@ class SharedRows:
         self._files: dict[bytes, tuple[Path, PieceList]] = {}
         for path in paths:
             try:
-                pieces = PieceList.of(path.read_bytes())
+                pieces = PieceList.of(read_bytes(path))
             except OSError:
                 self.damaged += 1
                 continue

@@ -6,7 +6,6 @@ cores that the honest nodes need; on the real internet it has machines of its ow
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -20,6 +19,7 @@ from node.bench.attacks.plan import AttackPlan
 from node.bench.attacks.swarm import Place
 from node.bench.kit.child_process import start_child
 from node.bench.kit.options import BenchError
+from policies.plain_files import parse_json
 from swarm.process import close_and_wait
 
 CORES = 0.5  # processor seconds a second that the attacker's processes get, all together
@@ -72,7 +72,7 @@ class HostileProcess:
         assert self._process.stdout
         for line in self._process.stdout:
             with suppress(ValueError):
-                self._told = json.loads(line)
+                self._told = parse_json(line)
 
 
 class CpuQuota:

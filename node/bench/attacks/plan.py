@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from policies.plain_files import parse_json
 from swarm.wire.manifest import Manifest
 
 # What a hostile process can do; `node.bench.attacks.hostile` has a function of each name.
@@ -64,4 +65,4 @@ class AttackPlan:
 
     @classmethod
     def decode(cls, text: str) -> AttackPlan:
-        return cls(**json.loads(text))
+        return cls(**parse_json(text))

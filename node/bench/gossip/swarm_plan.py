@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
+from policies.plain_files import parse_json
+
 OURS, REFERENCE = "ours", "reference"
 SIDES = (OURS, REFERENCE)
 FETCHED = 4  # bodies that a node of ours fetches in a round: J
@@ -53,7 +55,7 @@ class SwarmPlan:
 
     @classmethod
     def decode(cls, text: str) -> SwarmPlan:
-        return cls(**json.loads(text))
+        return cls(**parse_json(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class SwarmRound:
 
     @classmethod
     def decode(cls, text: str) -> SwarmRound:
-        values = json.loads(text)
+        values = parse_json(text)
         return cls(**values | {"got": tuple(values["got"])})
 
 

@@ -22,6 +22,7 @@ from node.bench.kit.machine import machine_facts
 from node.bench.kit.options import BenchError, BenchOptions, refuse_unknown
 from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
 from node.storage.run_folder import write_atomic
+from policies.plain_files import parse_json, read_json
 
 FOLDER = Path("build") / "gpu-proof"
 RESULT = "gpu-proof.json"
@@ -93,7 +94,7 @@ def _part(
     """What the part came to, kept in the folder; one that failed is run again by the next call."""
     file = folder / f"{name}-{device}.json"
     if file.is_file():
-        kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        kept: dict[str, Any] = read_json(file)
         if "fault" not in kept:
             progress(f"{name}: kept from before")
             return kept
@@ -125,7 +126,7 @@ def _figures(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
             "fault": (done.stderr.strip() or done.stdout.strip())[-3000:]
             or f"it ended with {done.returncode}"
         }
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = parse_json(done.stdout.splitlines()[-1])
     return found
 
 
@@ -133,7 +134,7 @@ def _write(folder: Path, facts: Mapping[str, Any]) -> None:
     """The one file: versions, the card, and every part that the folder holds for this device."""
     device = facts["device"]
     parts = {
-        path.stem.removesuffix(f"-{device}"): json.loads(path.read_text(encoding="utf-8"))
+        path.stem.removesuffix(f"-{device}"): read_json(path)
         for path in sorted(folder.glob(f"*-{device}.json"))
     }
     whole = {

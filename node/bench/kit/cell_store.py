@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from node.bench.kit.options import BenchError
 from node.storage.run_folder import write_atomic
+from policies.plain_files import read_json
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -52,7 +53,7 @@ class CellStore(Generic[C]):
         if not file.exists():
             return None
         try:
-            cell = self.read(json.loads(file.read_text(encoding="utf-8")))
+            cell = self.read(read_json(file))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise BenchError(f"{file} cannot be read ({error}); move it away") from error
         if cell.plan != self.plan:

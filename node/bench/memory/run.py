@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 from node.bench.kit.machine import machine_facts
 from node.bench.kit.options import BenchError, BenchOptions, refuse_unknown
 from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
+from policies.plain_files import parse_json
 
 FAMILIES = {"Llama": "llama", "Qwen3": "qwen3", "Gemma 3": "gemma3_text"}
 TRAINED = ("full", "lora")
@@ -49,7 +49,7 @@ def measured_row(case: str) -> Row:
     ended = subprocess.run(command, env=os.environ | ALLOCATOR, capture_output=True, text=True, check=False)
     if ended.returncode:
         raise BenchError(f"{case}: {ended.stderr.strip().splitlines()[-1] if ended.stderr else 'it ended'}")
-    found: dict[str, dict[str, Any]] = json.loads(ended.stdout.splitlines()[-1])
+    found: dict[str, dict[str, Any]] = parse_json(ended.stdout.splitlines()[-1])
     planned, measured = found["planned"], found["measured"]
     resident = planned["weights"] + planned["copy"]
     update = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from node.bench.results.table import Report, Table, source_of
 from node.bench.results.tables import TABLES
 from node.storage.run_folder import write_atomic
 from policies.error_words import brief
+from policies.plain_files import read_json
 
 
 def regenerate(root: Path) -> list[str]:
@@ -62,7 +62,7 @@ def read_report(path: Path) -> Report | None:
     if not path.is_file():
         return None
     try:
-        report: Report = json.loads(path.read_text(encoding="utf-8"))
+        report: Report = read_json(path)
         well_formed = all(isinstance(row, dict) for row in report["rows"]) and isinstance(
             report["machine"], dict
         )

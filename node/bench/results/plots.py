@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from node.bench.sapo.arms import name_of
 from node.bench.sapo.cell import Cell
 from node.bench.sapo.plot import draw_curves
 from node.bench.sapo.rates import CHOICE_SEED
+from policies.plain_files import read_json
 
 # Picture under docs/images -> what it is drawn from, under results/.
 PLOTS: Mapping[str, str] = {
@@ -27,9 +27,9 @@ def draw_plot(picture: str, kept: Path) -> str | None:
     """The picture as SVG; None where its cells are not kept. Raises what a damaged file raises: see READ_ERRORS."""
     source = kept / PLOTS[picture]
     if source.suffix == ".json":
-        return _branch(json.loads(source.read_text(encoding="utf-8"))) if source.is_file() else None
+        return _branch(read_json(source)) if source.is_file() else None
     files = sorted(source.glob("*.json")) if source.is_dir() else []
-    cells = [Cell.from_json(json.loads(file.read_text(encoding="utf-8"))) for file in files]
+    cells = [Cell.from_json(read_json(file)) for file in files]
     reported = [replace(cell, arm=name_of(cell.arm)) for cell in cells if cell.seed != CHOICE_SEED]
     trained = [cell for cell in reported if cell.nodes[0].rewards]
     return draw_curves(trained) if trained else None

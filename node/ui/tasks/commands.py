@@ -13,6 +13,7 @@ from node.ui.invocation import murmur
 from node.ui.short_names import short_tasks
 from node.ui.terminal.command_group import WholeSummaries
 from policies.install_hints import install_extras
+from policies.plain_files import parse_json
 from swarm.visible_text import indented
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def _spec(name: str, params: list[str]) -> TaskSpec:
 def _value(text: str) -> bool | int | float | str:
     """A number or a truth value where it is one, else the text."""
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError:
         return text
     return value if isinstance(value, bool | int | float | str) else text

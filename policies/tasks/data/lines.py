@@ -7,7 +7,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -15,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from policies.plain_files import parse_json
 from policies.tasks.data.row import MAX_BYTES, MAX_ROWS, DataError, Row, row_of
 
 MAX_LINE = 4 * 2**20  # bytes
@@ -82,9 +82,7 @@ def _header(values: list[str]) -> list[str]:
 
 def _object(line: str, place: str) -> dict[str, Any]:
     try:
-        value = json.loads(line, object_pairs_hook=_table)
-    except RecursionError:
-        raise DataError(f"{place}: nested too deeply to be read") from None
+        value = parse_json(line, _table)
     except ValueError as error:
         raise DataError(f"{place}: not JSON ({error}); {_ONE_A_LINE}") from None
     if not isinstance(value, dict):

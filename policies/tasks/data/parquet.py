@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from policies.error_words import brief
+from policies.plain_files import parse_json
 from policies.tasks.data.row import MAX_BYTES, MAX_ROWS, DataError, Row, row_of
 
 BATCH = 256  # rows that are unpacked at a time, of small ones
@@ -52,7 +53,7 @@ def _told(lines: IO[bytes]) -> Iterator[Row]:
     """Rows to the child's last word. Raises DataError where it says so, or ends without one."""
     while line := lines.readline(_MAX_LINE):
         try:
-            match json.loads(line):
+            match parse_json(line):
                 case [str(place), dict(columns)]:
                     yield Row(place, columns)
                 case {"end": True}:

@@ -7,6 +7,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from policies.error_words import brief
+from policies.plain_files import require_plain
 from policies.policy import PolicyError
 from policies.text.chat.settings import PLAIN, PromptSettings
 
@@ -48,6 +49,7 @@ def plain_source(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def _read(path: Path) -> str:
     try:
+        require_plain(path)
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:

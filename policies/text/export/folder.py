@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from policies.load_report import whole_weights
+from policies.plain_files import read_json
 from policies.policy import PolicyError
 from policies.text.chat.plain_template import stop_texts
 from policies.text.chat.settings import PromptSettings
@@ -164,7 +165,7 @@ def _check_adapter(weights: Path) -> None:
 
 def _config_of(weights: Path) -> dict[str, object]:
     try:
-        config = json.loads((weights / ADAPTER).read_text(encoding="utf-8"))
+        config = read_json(weights / ADAPTER)
         if not isinstance(config, dict):
             raise ValueError("not a JSON object")
     except (OSError, ValueError) as error:

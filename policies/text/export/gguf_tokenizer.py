@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import gguf
 from transformers import PreTrainedTokenizerFast
 
+from policies.plain_files import parse_json
 from policies.policy import PolicyError
 
 Json = Mapping[str, Any]
@@ -27,7 +27,7 @@ def add_tokenizer(
     writer: gguf.GGUFWriter, tokenizer: PreTrainedTokenizerFast, size: int, ends: list[int]
 ) -> None:
     """`size`: rows of the embedding; `ends`: the tokens that end an answer. Raises PolicyError for other kinds."""
-    whole = json.loads(tokenizer.backend_tokenizer.to_str())
+    whole = parse_json(tokenizer.backend_tokenizer.to_str())
     if whole["model"]["type"] != "BPE" or not whole["model"]["merges"]:
         raise PolicyError(f"a tokenizer that merges no pairs {UNLIKE}: leave out --gguf")
     tokens, types = _tokens(whole, size)

@@ -20,6 +20,7 @@ import numpy as np
 
 from policies.error_words import brief
 from policies.local_cache import store_folder
+from policies.plain_files import read_json
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -52,7 +53,7 @@ class ConversionCache:
         if not folder.is_dir():
             return None
         try:
-            if _sums(folder) != json.loads((folder / SUMS).read_text(encoding="utf-8")):
+            if _sums(folder) != read_json(folder / SUMS):
                 raise ValueError("its files are not those that were written")
             found = read(folder)
             os.utime(folder)  # used now

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from transformers import CONFIG_MAPPING
 
+from policies.error_words import brief
+from policies.plain_files import read_json, require_plain_files
 from policies.policy import PolicyError
 from policies.text.loading.library_errors import damaged
 
@@ -25,6 +26,10 @@ LFS_POINTER = b"version https://git-lfs"
 def check_folder(folder: Path) -> None:
     """Raises PolicyError, with what to do, for a folder that no text policy can start from."""
     check_is_model(folder)
+    try:
+        require_plain_files(folder)  # libraries open more of them than are looked at below
+    except OSError as error:
+        raise PolicyError(f"cannot load {folder}: {brief(error)}") from None
     _check_config(folder)
     _check_weights(folder)
     if not any(any(folder.glob(name)) for name in TOKENIZERS):
@@ -129,9 +134,9 @@ def _without_weights(folder: Path) -> str:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        read = json.loads(file.read_text(encoding="utf-8"))
+        read = read_json(file)
         if not isinstance(read, dict):
             raise ValueError("not a JSON object")
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise damaged(file, error) from error
     return read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from policies.text.policy import TextPolicy
 from policies.text.settings import GenerationSettings, LoraSettings, ModelSettings, TextSettings
 
 CPU = torch.device("cpu")
+DEEP = "[" * 200_000
 Damage = Callable[[Path], object]
 
 
@@ -103,6 +105,15 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda f: (f / "adapter_config.json").write_text('{"base_model_name_or_path": "some/base"}'),
         r"some/base.*move adapter_config\.json away",
     ),
+    "nested config": (lambda f: (f / "config.json").write_text(DEEP), r"config\.json cannot be read"),
+    "nested index": (lambda f: (f / "model.safetensors.index.json").write_text(DEEP), "cannot be read"),
+    "nested tokenizer": (
+        lambda f: (f / "tokenizer.json").write_text(DEEP),
+        r"tokenizer\.json cannot be read",
+    ),
+    "nested defaults": (lambda f: (f / "generation_config.json").write_text(DEEP), "cannot load"),
+    "nested tokens": (lambda f: (f / "special_tokens_map.json").write_text(DEEP), "cannot load"),
+    "a pipe": (lambda f: os.mkfifo(f / "special_tokens_map.json"), "is a pipe, a socket or a device"),
     "gone": (shutil.rmtree, "there is no such folder"),
 }
 

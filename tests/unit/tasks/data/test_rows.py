@@ -175,7 +175,7 @@ BAD = [
     ),
     ("a.jsonl", b'{"question": 1, "answer": 1, "answer": 2}\n', "line 1: .*the key 'answer' is there twice"),
     ("a.jsonl", b"[" * 100_000, "line 1: "),
-    ("a.jsonl", b'{"q": ' * 50_000, "line 1: nested too deeply"),
+    ("a.jsonl", b'{"q": ' * 50_000, "line 1: not JSON .nested too deeply"),
     ("a.jsonl", b'{"q": ' + b"1" * 5000 + b"}", "line 1: not JSON"),
     (
         "a.jsonl",
