@@ -16,8 +16,18 @@ pytestmark = [pytest.mark.e2e, pytest.mark.swarm, pytest.mark.slow]
 
 ROUNDS = 20
 TASKS = 'tasks=[{name="maximum"},{name="shift"},{name="digits"}]'
-LOCAL = ("--set", 'swarm.listen=["/ip4/127.0.0.1/tcp/0"]', "--set", "swarm.poll_seconds=1.0")
-PLAIN = ("--set", "threads=1", "--set", "evaluation.problems=8", "--rounds", str(ROUNDS), "--json")
+LOCAL = ("--set", 'swarm.listen=["/ip4/127.0.0.1/tcp/0"]')
+PLAIN = (
+    "--set",
+    "swarm.poll_seconds=1.0",
+    "--set",
+    "threads=1",
+    "--set",
+    "evaluation.problems=8",
+    "--rounds",
+    str(ROUNDS),
+    "--json",
+)
 KINDS = {"digits": 3, "tiny": 2}  # preset: nodes
 
 
