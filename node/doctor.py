@@ -26,6 +26,7 @@ from node.runtime.transports import lone_transport, visitor_transport
 from node.ui.invocation import murmur
 from node.ui.patience import patient
 from node.ui.run_view import new_console
+from node.ui.terminal.window import in_window, say_lines
 from policies.error_words import brief
 from policies.hardware import has_gpu, usable_cores
 from policies.install_hints import install_extras
@@ -45,6 +46,9 @@ WANTED_DISK = 2 * GB
 LARGE_PRESETS = ("sd3", "flux")
 REWARD_MODEL = 4 * GB  # PickScore in float32
 LARGER_GPU = "it takes a machine with such a GPU, or less of it by a smaller policy.source.height and width"
+
+NAMED = len("diffusion")
+TOLD = len("failure ") + NAMED + 1  # characters before what is said of a finding
 
 State = Literal["ok", "warning", "failure"]
 
@@ -97,10 +101,11 @@ def show_findings(findings: Iterable[Finding], *, as_json: bool) -> int:
 
 def _print_finding(finding: Finding) -> None:
     styles = {"ok": "green", "warning": "yellow", "failure": "red"}
-    line = Text(f"{finding.state:<8}", styles[finding.state])
-    new_console().print(line.append(f"{finding.name:<8} {finding.fact}", "default"), soft_wrap=True)
+    said = Text(in_window(f"{finding.state:<8}{finding.name:<{NAMED}} {finding.fact}", hang=TOLD))
+    said.stylize(styles[finding.state], 0, len(finding.state))
+    new_console().print(said, soft_wrap=True)
     if finding.fix:
-        new_console().print(f"{'':<17}-> {finding.fix}", soft_wrap=True)
+        say_lines(f"{'':<{TOLD}}-> {finding.fix}", hang=TOLD + 3)
 
 
 def check_python() -> Finding:

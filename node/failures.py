@@ -25,6 +25,7 @@ import typer
 
 from node.ui import interrupts
 from node.ui.terminal.command_group import WholeSummaries
+from node.ui.terminal.window import say_aside
 from policies.error_words import OUTPUT
 from policies.install_hints import install_anew
 from swarm.log_lines import PrintableFormatter
@@ -243,8 +244,7 @@ def _is_text(word: str) -> bool:
 
 def _say(line: str) -> None:
     with suppress(OSError, ValueError):
-        sys.stderr.write(f"{visible(line)}\n")
-        sys.stderr.flush()
+        say_aside(visible(line))
 
 
 def _system_words(error: OSError) -> str:

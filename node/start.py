@@ -35,6 +35,7 @@ from node.ui.patience import patient
 from node.ui.round_columns import columns_for
 from node.ui.run_view import RunView, output_style
 from node.ui.standing import STANDINGS
+from node.ui.terminal.window import say_lines
 from policies.tasks import build_task
 from policies.tasks.task import TaskError
 from policies.text.loading.model_path import check_had
@@ -97,9 +98,9 @@ def dry_run_of(config: Config, *, as_json: bool) -> int:
         typer.echo(json.dumps({"device": str(device), "memory": as_plain(fit) if fit else None}))
     elif fit is None:
         policy = config.policy.type
-        typer.echo(f"the config is sound; memory is planned for pretrained text models, and this is {policy}")
+        say_lines(f"the config is sound; memory is planned for pretrained text models, and this is {policy}")
     else:
-        typer.echo("\n".join(in_lines(fit, device)))
+        say_lines("\n".join(in_lines(fit, device)))
     return 0 if fit is None or fit.fits else 3
 
 
@@ -124,7 +125,7 @@ def resume(asked: Resumption, *, as_json: bool) -> None:
         if is_over(played, folder):
             refuse_unjudged(played, folder)
             if not as_json:
-                typer.echo(_over(played, folder))
+                say_lines(_over(played, folder))
             return
         _play(played, folder, resumed=True, as_json=as_json)
 

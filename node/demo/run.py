@@ -60,7 +60,7 @@ def _play(kind: DemoKind, overrides: Sequence[Sequence[str]], path: Path, view: 
     """From the starting weights to the comparison; a list of `overrides` a node."""
     configs = [load_config(kind.preset, own) for own in overrides]
     prepare_warm_starts(configs, view)
-    view.patience.begin("starting the nodes")
+    view.wait_for("starting the nodes")
     with NodeProcesses() as processes:
         invite = start_bootstrap(processes, kind.preset, path / DEMO_SWARM)
         view.say(f"look at the swarm from outside with:\n  {murmur('peers', invite)}")

@@ -45,7 +45,7 @@ class DemoView(Screen):
 
     def show(self, statuses: Sequence[NodeStatus]) -> None:
         """The table as of now; where there is no terminal, a line a node each time PLAIN_ROUNDS more are done."""
-        self._tell_wait("ending the rounds and saving" if self._unfinished else waited_for(statuses))
+        self.wait_for("ending the rounds and saving" if self._unfinished else waited_for(statuses))
         statuses = with_shares(statuses)
         self.redraw(demo_table(statuses, self._title, self.width))
         if self.style == "plain":
@@ -63,7 +63,7 @@ class DemoView(Screen):
         else:
             if self.style == "plain":
                 self.print(demo_table(statuses, self._title, self.width))
-            self.say(LEGEND)
+            self.say(legend_for(shown_columns([row(status) for status in statuses], self.width)))
             self.say(closing_words(statuses, gains, self._path))
         if self._picture:
             draw_picture(statuses, gains, self._path, self._picture)
@@ -87,8 +87,8 @@ class DemoView(Screen):
     def _title(self) -> str:
         return f"{self._path} (unfinished)" if self._unfinished else str(self._path)
 
-    def _tell_wait(self, what: str) -> None:
-        """Its seconds count from when the demo began to wait for this kind of thing."""
+    def wait_for(self, what: str) -> None:
+        """Said where it takes long, with seconds from when the demo began to wait for this kind of thing."""
         kind = what.split()[0]
         if kind != self._waits_for:
             self._waits_for = kind
@@ -115,11 +115,13 @@ COLUMNS = (
     "state",
 )
 
-LEGEND = (
-    "baseline: the same start, trained alone for as many CPU seconds; reward: of the newest rounds; held-out: reward\n"
-    "on problems that nobody trains on, first > last; received: groups of rollouts of one problem that peers sent;\n"
-    "trained on: groups, the node's own and those of peers (ext.)"
-)
+MEANINGS = {
+    "node": "baseline: the same start, trained alone for as many CPU seconds",
+    "reward": "reward: of the newest rounds",
+    "held-out": "held-out: reward on problems that nobody trains on, first > last",
+    "received": "received: groups of rollouts of one problem that peers sent",
+    "trained on": "trained on: groups of rollouts of one problem, the node's own and those of peers (ext.)",
+}
 
 # Left out one after the other where the window is too narrow for all.
 LEFT_OUT_FIRST = ("peer", "published", "received", "refused", "state")
@@ -159,6 +161,11 @@ def shown_columns(rows: Sequence[Mapping[str, str]], width: int) -> list[str]:
             break
         shown.remove(name)
     return shown
+
+
+def legend_for(shown: Sequence[str]) -> str:
+    """The words for those columns that the table has."""
+    return "; ".join(MEANINGS[name] for name in shown if name in MEANINGS)
 
 
 def _column_width(rows: Sequence[Mapping[str, str]], name: str) -> int:

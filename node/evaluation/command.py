@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich import box
 from rich.table import Table
 
@@ -26,6 +25,7 @@ from node.ui import interrupts
 from node.ui.patience import Patience
 from node.ui.run_view import new_console
 from node.ui.short_names import digests_left_out, short_tasks
+from node.ui.terminal.window import say_aside, say_lines
 from policies.error_words import brief
 from policies.plain_files import read_json
 from policies.policy import Policy, PolicyError
@@ -70,10 +70,7 @@ def _tell_unjudged(found: Sequence[Answers], problems: int) -> None:
         raise EvaluationError(
             f"no verdict on any of {counted(most, 'problem')}, so nothing can be said: {why}"
         )
-    typer.echo(
-        f"left out: {most} of {counted(problems, 'problem')} with an answer without a verdict: {why}",
-        err=True,
-    )
+    say_aside(f"left out: {most} of {counted(problems, 'problem')} with an answer without a verdict: {why}")
 
 
 def _tell_cut(contender: Contender, answers: Answers) -> None:
@@ -86,9 +83,8 @@ def _tell_cut(contender: Contender, answers: Answers) -> None:
         if contender.run
         else "--max-new-tokens N lets them be longer"
     )
-    typer.echo(
-        f"{contender.label}: {answers.cut_share:.0%} of the answers were cut at {cap} tokens before they ended: {more}",
-        err=True,
+    say_aside(
+        f"{contender.label}: {answers.cut_share:.0%} of the answers were cut at {cap} tokens before they ended: {more}"
     )
 
 
@@ -107,7 +103,7 @@ def _answers(
             policy = None
             gc.collect()
             loading = f"loading {contender.label}{slow_start(contender.config)}"
-            typer.echo(loading, err=True)
+            say_aside(loading)
             patience.begin(loading)
             policy = build_policy(contender.config, lambda *_: None)
         _restore(policy, contender)
@@ -120,8 +116,8 @@ def _answers(
                 tasks,
                 options.rollouts,
                 options.seed,
-                lambda done, total, label=label: typer.echo(  # type: ignore[misc]
-                    f"{label}: {done} of {total} problems", err=True
+                lambda done, total, label=label: say_aside(  # type: ignore[misc]
+                    f"{label}: {done} of {total} problems"
                 ),
             )
         )
@@ -176,7 +172,7 @@ def _keep(report: Report, subject: Contender) -> None:
     file = subject.run.evaluation(round_of(subject.checkpoint))
     file.parent.mkdir(exist_ok=True)
     if (kept := _problems_of(file)) > report.problems:
-        typer.echo(f"the card keeps the look at {kept} problems, this one has {report.problems}", err=True)
+        say_aside(f"the card keeps the look at {kept} problems, this one has {report.problems}")
         return
     write_atomic(file, json.dumps(report.plain(), indent=2) + "\n")
 
@@ -215,11 +211,11 @@ def _show(report: Report, texts: Sequence[dict[str, Any]], *, as_json: bool) -> 
     short = short_tasks(line.task for line in report.lines)
     rows = [[short[task], *cells] for task, *cells in report.rows()]
     console.print(_table(report.head(), rows, console.width))
-    console.print(f"{report.rollouts} answers to each problem. {HOW}.{report.in_words()}")
+    say_lines(f"{report.rollouts} answers to each problem. {HOW}.{report.in_words()}")
     if words := digests_left_out(short):
-        console.print(words)
+        say_lines(words)
     if not report.complete:
-        console.print("stopped early: only the problems that were answered by then are counted")
+        say_lines("stopped early: only the problems that were answered by then are counted")
     for told in texts:
         console.print(f"\n{told['task']} {told['seed']}: {told['prompt']}\n  right: {told['right']}")
         for label, first in told["answers"].items():

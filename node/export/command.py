@@ -24,6 +24,7 @@ from node.export.target import refuse_taken
 from node.export.usage import base_path, usage_of
 from node.storage.checkpoint import round_of, sync_folder, sync_tree
 from node.storage.events import History
+from node.ui.terminal.window import say_lines
 from policies.plain_files import read_json
 from policies.tasks import build_task
 from policies.tasks.task import TaskError
@@ -143,18 +144,18 @@ def show_export(facts: dict[str, Any], *, as_json: bool) -> None:
         return
     folder = facts["folder"]
     if facts["kind"] == "model":
-        typer.echo(f"{folder} holds the model after round {facts['round']}, as transformers reads it")
-        typer.echo(f'  in Python: pipeline("text-generation", model="{folder}")')
+        say_lines(f"{folder} holds the model after round {facts['round']}, as transformers reads it")
+        say_lines(f'  in Python: pipeline("text-generation", model="{folder}")')
     else:
-        typer.echo(f"{folder} holds the adapter after round {facts['round']}; its base is {facts['base']}")
-        typer.echo("  in Python: as its README.md shows; --merge writes a whole model in its place")
+        say_lines(f"{folder} holds the adapter after round {facts['round']}; its base is {facts['base']}")
+        say_lines("  in Python: as its README.md shows; --merge writes a whole model in its place")
     if facts["gguf_logprobs_off"] is not None:
-        typer.echo(f"  for llama.cpp: {Path(folder) / Path(folder).name}.gguf, read back and compared")
-    typer.echo(f"  its card: {Path(folder) / CARD}")
+        say_lines(f"  for llama.cpp: {Path(folder) / Path(folder).name}.gguf, read back and compared")
+    say_lines(f"  its card: {Path(folder) / CARD}")
     if facts["pushed"]:
-        typer.echo(f"  pushed to {facts['pushed']} (a repository that was made for it is private)")
+        say_lines(f"  pushed to {facts['pushed']} (a repository that was made for it is private)")
     if not facts["tokenizer_read_alike"]:
-        typer.echo(
+        say_lines(
             "  of this family AutoTokenizer rebuilds the tokenizer by rules that are not this one's: load it with "
             f'PreTrainedTokenizerFast.from_pretrained("{folder}")'
         )

@@ -13,6 +13,7 @@ from node.config.sections.swarm import DhtConfig
 from node.config.sections.tasks import TaskConfig
 from node.ui.invocation import at_terminal
 from node.ui.short_names import short_peer
+from node.ui.terminal.window import say_aside
 from policies.tasks.data_task import SIZE, SOURCE
 from swarm.wire.multiaddr import parse_known
 
@@ -45,14 +46,14 @@ def agree(offers: Sequence[Offer], config: Config, *, accept: bool) -> None:
     told = "\n".join(f"  {offer.words}" for offer in offers)
     asked = f"The invite's swarm trains on rows that this node does not have:\n{told}\n{_offered_by(config)}"
     if accept:
-        return typer.echo(f"{asked}\nTaken, as {FLAG} says.", err=True)
+        return say_aside(f"{asked}\nTaken, as {FLAG} says.")
     if not at_terminal():
         raise ConfigError(
             f"{asked}\nTo take them add {FLAG}; to train on a file of your own, --config FILE.toml with the task's "
             "name and path"
         )
     rules = "They are read as text and nothing in them is run; this node hands them on to other members."
-    typer.echo(f"{asked}\n{rules}", err=True)
+    say_aside(f"{asked}\n{rules}")
     if not typer.confirm("Take them?", default=False, err=True):
         raise ConfigError("the rows were not taken, and nothing was started")
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import typer
-
 from node.config.data_manifest import PIECES, content_of
 from node.config.schema import Config
 from node.config.sections.swarm import DhtConfig
 from node.config.sections.tasks import TaskConfig
+from node.ui.terminal.window import say_aside
 from policies.local_cache import default_cache
 from policies.tasks.data_task import build_with_rows, is_data
 from policies.tasks.task import TaskError
@@ -54,10 +53,9 @@ def make_room(config: Config) -> None:
     store = row_store()
     gone = store.make_room(MOST_KEPT, [root for task in config.tasks if (root := root_of(task))])
     if gone:
-        typer.echo(
+        say_aside(
             f"{len(gone)} files of rows that were not used for longest were removed from {store.folder}, which holds "
-            f"at most {MOST_KEPT / 2**30:g} GB; a run that needs them fetches them again",
-            err=True,
+            f"at most {MOST_KEPT / 2**30:g} GB; a run that needs them fetches them again"
         )
 
 

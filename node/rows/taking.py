@@ -7,8 +7,6 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import typer
-
 from node.config.data_manifest import HUB, PIECES
 from node.config.roles import manifest_of
 from node.config.schema import Config, ConfigError
@@ -18,6 +16,7 @@ from node.rows.consent import Offer, agree, amount
 from node.rows.kept import make_room, root_of, row_store, with_kept_rows
 from node.ui import interrupts
 from node.ui.patience import patient
+from node.ui.terminal.window import say_aside
 from policies.tasks.data_task import SIZE, SOURCE, build_data_task, is_data
 from policies.tasks.task import TaskError
 from swarm.errors import DecodeError, FetchFailed, TransportDown, TransportError
@@ -59,9 +58,7 @@ def take_again(config: Config, secret: bytes) -> Config:
     missing = [task for task in lost if not store.find(root_of(task) or b"")]
     if not missing:
         return config
-    typer.echo(
-        f"the rows of {', '.join(task.name for task in missing)} are gone from {store.folder}", err=True
-    )
+    say_aside(f"the rows of {', '.join(task.name for task in missing)} are gone from {store.folder}")
     tasks = tuple(task.model_copy(update={"path": ""}) if task in missing else task for task in config.tasks)
     return _from_swarm(config.model_copy(update={"tasks": tasks}), secret)
 
@@ -98,7 +95,7 @@ def _from_hub(task: TaskConfig) -> TaskConfig:
     except TaskError as error:
         if PIECES not in task.params:
             raise
-        typer.echo(f"{error}; asking the swarm instead", err=True)
+        say_aside(f"{error}; asking the swarm instead")
         return task
     return there
 
@@ -125,7 +122,7 @@ def _from_swarm(config: Config, secret: bytes) -> Config:
         for task in wanting:
             began = time.monotonic()
             fetch_rows(task, row_store(), transport.rows)
-            typer.echo(f"{task.name}: rows taken in {time.monotonic() - began:.1f} s", err=True)
+            say_aside(f"{task.name}: rows taken in {time.monotonic() - began:.1f} s")
     make_room(config)
     return with_kept_rows(config)
 
@@ -142,16 +139,14 @@ def fetch_rows(task: TaskConfig, store: RowStore, ask: Ask) -> Path:
         with store.draft(pieces) as draft:
             told = time.monotonic()
             if draft.held:
-                typer.echo(
-                    f"{task.name}: {draft.held} of {len(pieces.digests)} pieces are here already", err=True
-                )
+                say_aside(f"{task.name}: {draft.held} of {len(pieces.digests)} pieces are here already")
             while draft.held < len(pieces.digests):
                 number = draft.held
                 wanted = Wanted(root, number + 1, pieces.length(number), pieces.digests[number])
                 draft.add(_patiently(task, ask, wanted))
                 if time.monotonic() > told + TOLD:
                     told = time.monotonic()
-                    typer.echo(f"{task.name}: {draft.held} of {len(pieces.digests)} pieces", err=True)
+                    say_aside(f"{task.name}: {draft.held} of {len(pieces.digests)} pieces")
             return draft.land()
     except StoreBusy as error:
         raise TransportError(f"{task.name}: {error}: wait for it, then run this command again") from error
@@ -169,6 +164,6 @@ def _patiently(task: TaskConfig, ask: Ask, wanted: Wanted) -> bytes:
                     f"{task.name}: no member gives its rows ({error}); {AGAIN}. Are those who have them online?"
                 ) from error
             if not told:
-                typer.echo(f"{task.name}: no member gives its rows yet ({error}); asking on", err=True)
+                say_aside(f"{task.name}: no member gives its rows yet ({error}); asking on")
                 told = True
             time.sleep(PAUSE)

@@ -23,7 +23,8 @@ from node.storage.run_folder import Keeping, RunFolder, RunFolderError, write_at
 from node.ui import interrupts
 from node.ui.invocation import murmur
 from node.ui.patience import Patience
-from node.ui.run_view import new_console, say_lines
+from node.ui.run_view import new_console
+from node.ui.terminal.window import say_lines
 from swarm.errors import InviteError, TransportDown, TransportError
 from swarm.limits import MAX_LIFETIME
 from swarm.network.ipc import STARTING

@@ -11,11 +11,14 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
+
+from node.ui.terminal.window import in_window
 
 # Schedulers announce the end of a job's time by SIGUSR1 or SIGUSR2.
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -155,7 +158,7 @@ def tell(line: str) -> None:
     Nothing is waited for: neither for a lock, which a thread may hold that writes to a reader who does not read, as
     `less` does, nor for such a reader of standard error itself.
     """
-    _write(2, f"{line}\n".encode())
+    _write(2, f"{in_window(line, sys.stderr)}\n".encode())
 
 
 def _write(descriptor: int, said: bytes) -> None:

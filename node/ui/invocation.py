@@ -7,10 +7,12 @@ import shutil
 import sys
 from pathlib import Path
 
+from node.ui.terminal.window import kept_whole
+
 
 def murmur(*words: object) -> str:
     """A command line for a hint: `murmur("peers", invite)` gives `.venv/bin/murmur peers murmur2:...`."""
-    return " ".join([_called_as(), *(shlex.quote(str(word)) for word in words)])
+    return kept_whole(" ".join([_called_as(), *(shlex.quote(str(word)) for word in words)]))
 
 
 def at_terminal() -> bool:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import typer
+from node.ui.terminal.window import say_aside
 
 FIRST_SILENCE = 10.0  # seconds without a line before one is said; each further one waits twice as long,
 LONGEST_SILENCE = 60.0  # up to a minute
@@ -63,6 +63,6 @@ class Patience:
 @contextmanager
 def patient(what: str) -> Iterator[Patience]:
     """For a command without a view of its own: says on standard error what is waited for."""
-    patience = Patience(lambda line: typer.echo(line, err=True))
+    patience = Patience(say_aside)
     with patience.watching(what):
         yield patience

@@ -8,8 +8,8 @@ from pathlib import Path
 from node.storage.events import History
 from node.storage.run_folder import RunFolder, find_run
 from node.storage.trust_lists import TrustError, TrustFile, Word
-from node.ui.run_view import new_console
 from node.ui.short_names import short_peer
+from node.ui.terminal.window import say_lines
 from swarm.visible_text import counted, one_line
 
 SAID: dict[Word, str] = {
@@ -32,13 +32,13 @@ def say_of_peers(
         raise TrustError(
             "a word on a peer is kept by one run: name it with --run-dir, and leave out the invite"
         )
-    folder, console = find_run(run_dir), new_console()
+    folder = find_run(run_dir)
     words: list[tuple[Word, str | None]] = [("allow", allow), ("deny", deny), ("record", by_record)]
     for word, name in words:
         if name:
             peer = name if len(name) >= LONG else _met(folder, name.lstrip("…"))
             TrustFile(folder.trust).keep(peer, word)
-            console.out(f"{folder.path}: {short_peer(peer)} {SAID[word]}", highlight=False)
+            say_lines(f"{folder.path}: {short_peer(peer)} {SAID[word]}")
 
 
 def _unclear(name: str, folder: RunFolder, met: Sequence[str], found: int) -> str:

@@ -25,6 +25,7 @@ from node.ui.peer_rows import AnnouncementRow, PeerHistoryRow, announcements, pe
 from node.ui.round_columns import format_refused
 from node.ui.run_view import new_console
 from node.ui.short_names import short_peer
+from node.ui.terminal.window import in_window
 from swarm.extras import require_libp2p
 from swarm.observer.client import Look, Observer
 from swarm.visible_text import counted, one_line
@@ -115,10 +116,11 @@ def _history_view(
         return json.dumps([asdict(row) | _told_of(parts[row.peer]) for row in rows])
     if not rows:
         if isinstance(folder.read_config().swarm, SiloConfig):
-            return f"{folder.path}: a silo, which has no peers; {murmur('bootstrap')} and {murmur('join')} make a swarm"
+            ways = f"{murmur('bootstrap')} and {murmur('join')} make a swarm"
+            return in_window(f"{folder.path}: a silo, which has no peers; {ways}")
         whole = f"; of the whole run: {murmur('peers', folder.path)}"
         when = "so far" if last is None else f"in its newest {counted(last, 'round')}{whole}"
-        return f"{folder.path}: no records of peers {when}"
+        return in_window(f"{folder.path}: no records of peers {when}")
     cells = [_history_cells(row, parts[row.peer].share) for row in rows]
     room = new_console().width
     fitted = FittedTable(_HISTORY_COLUMNS, cells, room, _HISTORY_LEAST, _HISTORY_LESSER, fold=True)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from textwrap import fill
 from types import FrameType, TracebackType
 from typing import Literal, Self
 
@@ -19,16 +17,15 @@ from rich.table import Table
 
 from node.storage.events import EvaluationEvent, LifeEvent, RoundEvent
 from node.ui import interrupts
-from node.ui.invocation import murmur
 from node.ui.patience import Patience
 from node.ui.round_columns import COLUMNS, Column, legend, plain_round, round_table
 from node.ui.short_names import short_tasks
+from node.ui.terminal.window import in_window, told_width
 
 OutputStyle = Literal["live", "plain", "json"]
 BLOCKS = "▁▂▃▄▅▆▇█"
 SHOWN_ROUNDS = 12
 SHOW_CURSOR = b"\x1b[?25h"  # a live table hides it
-GLUE = "\0"  # in the place of a space at which no line is broken
 PLAIN_WIDTH = 120  # characters, where no terminal sets it
 
 
@@ -43,32 +40,6 @@ def new_console() -> Console:
     """Standard output as a table or a person's lines need it; peers' text in it is never read as markup."""
     width = None if sys.stdout.isatty() else told_width() or PLAIN_WIDTH
     return _Console(highlight=False, markup=False, width=width)
-
-
-def told_width() -> int | None:
-    """What the environment says of the window that a pipe ends in."""
-    told = os.environ.get("COLUMNS", "")
-    return int(told) if re.fullmatch(r"[1-9]\d{1,3}", told) else None
-
-
-def in_window(text: str) -> str:
-    """Lines for a person, broken between words where they end in a window; a command, to be copied, stays whole."""
-    width = new_console().width if sys.stdout.isatty() else told_width()
-    if width is None:
-        return text
-    return "\n".join(line if line.startswith(" ") else _broken(line, width) for line in text.split("\n"))
-
-
-def _broken(line: str, width: int) -> str:
-    """The spaces of a command that follows a colon are no place to break at."""
-    command = re.compile(rf"(?<=: ){re.escape(murmur())}[^;]*")
-    glued = command.sub(lambda found: found[0].replace(" ", GLUE), line)
-    return fill(glued, width, break_long_words=False, break_on_hyphens=False).replace(GLUE, " ")
-
-
-def say_lines(text: str) -> None:
-    """Lines for a person, outside a view."""
-    new_console().out(in_window(text), highlight=False)
 
 
 def output_style(*, as_json: bool) -> OutputStyle:
@@ -203,9 +174,7 @@ class RunView(Screen):
     def on_evaluation(self, event: EvaluationEvent) -> None:
         if self.style == "json":
             self.say_json({"event": "evaluation", **asdict(event)})
-        self.say(
-            f"held-out reward after round {event.round}: {event.reward:.3f}  {_by_task(event.rewards_by_task)}"
-        )
+        self.say(f"held-out after round {event.round}: {event.reward:.3f}  {_by_task(event.rewards_by_task)}")
 
     def on_notice(self, event: LifeEvent) -> None:
         if self.style == "json":

@@ -17,6 +17,7 @@ from node.storage.run_folder import RunFolder
 from node.ui.interrupts import StopRequest
 from node.ui.invocation import murmur
 from node.ui.run_view import new_console
+from node.ui.terminal.window import say_lines
 from node.web.app import build_app
 from node.web.errors import DashboardError
 from node.web.gate import ImpatientLine
@@ -36,12 +37,11 @@ def serve_dashboard(folder: RunFolder, port: int, *, as_json: bool) -> None:
     folder.read_config()
     with closing(DashboardServer(folder, port)) as server:
         stop = StopRequest()
-        console = new_console()
         if as_json:
             ready = {"event": "ready", "url": server.url, "key": server.key, "run": str(folder.path)}
-            console.out(json.dumps(ready), highlight=False)
+            new_console().out(json.dumps(ready), highlight=False)
         else:
-            console.out(f"{folder.path}: {server.url}#{server.key}  (Ctrl-C ends it)", highlight=False)
+            say_lines(f"{folder.path}: {server.url}#{server.key}  (Ctrl-C ends it)")
         stop.wait()
     stop.tell(f"the run is as it was, the page comes back with: {murmur('dashboard', folder.path)}")
 

@@ -12,6 +12,7 @@ from node.storage.run_folder import RunFolder
 from node.ui.inspect.errors import InspectError
 from node.ui.inspect.rollout_page import find_rollout
 from node.ui.run_view import new_console
+from node.ui.terminal.window import say_lines
 from policies.rollout import Group, Image, Rollout
 from policies.tasks import build_task
 from policies.tasks.image_reward import ImageRewardTask
@@ -42,15 +43,14 @@ def show_replay(folder: RunFolder, number: int, *, as_json: bool) -> bool:
     history = RolloutHistory(folder.events)
     rollout = find_rollout(history, folder, number)
     replayed = replay(task_of(folder.read_config(), rollout.task), rollout, history.image(number))
-    console = new_console()
     if as_json:
-        console.out(plain_json(asdict(replayed)), highlight=False)
+        new_console().out(plain_json(asdict(replayed)), highlight=False)
         return replayed.agrees
     verdict = "the rewards agree" if replayed.agrees else "the rewards DIFFER"
     where = f"rollout {number}, {one_line(replayed.task)}, seed {replayed.seed}"
-    console.out(f"{where}: kept {replayed.kept:.6g}, now {replayed.now:.6g}: {verdict}", highlight=False)
+    say_lines(f"{where}: kept {replayed.kept:.6g}, now {replayed.now:.6g}: {verdict}")
     if not replayed.same_prompt:
-        console.out("The task gives another problem for this seed than it did: its package may have changed.")
+        say_lines("The task gives another problem for this seed than it did: its package may have changed.")
     return replayed.agrees
 
 

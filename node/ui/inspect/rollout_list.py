@@ -17,6 +17,7 @@ from node.ui.inspect.empty_answer import why_no_rollouts, why_nothing_refused
 from node.ui.invocation import murmur
 from node.ui.run_view import new_console
 from node.ui.short_names import digests_left_out, short_peer, short_tasks
+from node.ui.terminal.window import say_lines
 from swarm.visible_text import one_line, plain_json
 
 COLUMNS = ("id", "round", "from", "task", "seed", "reward", "advantage", "finish", "tokens", "text")
@@ -47,16 +48,16 @@ def show_rollouts(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> N
         }
         return console.out(plain_json(told), highlight=False)
     if not found:
-        console.print(why_no_rollouts(folder.events, query))
-        return _print_holdings(console, holdings)
+        say_lines(why_no_rollouts(folder.events, query))
+        return _print_holdings(holdings)
     short = short_tasks(each.task for each in found)
     fitted = _fitted(console, COLUMNS, [_cells(each, short) for each in found])
     console.print(fitted.table(str(folder.path)))
-    console.print("; ".join(filter(None, (LEGEND, digests_left_out(short), fitted.remark))))
-    console.print(how_many(len(found), history.fitting(query)))
-    _print_holdings(console, holdings)
+    say_lines("; ".join(filter(None, (LEGEND, digests_left_out(short), fitted.remark))))
+    say_lines(how_many(len(found), history.fitting(query)))
+    _print_holdings(holdings)
     hint = murmur("rollouts", "show", found[0].id, folder.path)
-    console.print(f"One of them whole, with its problem: {hint}", soft_wrap=True)
+    say_lines(f"One of them whole, with its problem: {hint}")
 
 
 def follow_rollouts(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> None:
@@ -82,7 +83,7 @@ def follow_rollouts(folder: RunFolder, query: RolloutQuery, *, as_json: bool) ->
         query = replace(query, after=seen, limit=MOST_NEW)
         time.sleep(FOLLOW_SECONDS)
     if not as_json:
-        console.print(f"{folder.path}: no process plays this run now, so nothing more comes.")
+        say_lines(f"{folder.path}: no process plays this run now, so nothing more comes.")
 
 
 def show_refused(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> None:
@@ -92,11 +93,11 @@ def show_refused(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> No
     if as_json:
         return console.out(plain_json({"refused": [asdict(each) for each in found]}), highlight=False)
     if not found:
-        return console.print(f"{folder.path}: {why_nothing_refused(folder.events, query)}", soft_wrap=True)
+        return say_lines(f"{folder.path}: {why_nothing_refused(folder.events, query)}")
     rows = [[one_line(cell) for cell in _refused_cells(each)] for each in found]
     console.print(_fitted(console, REFUSED_COLUMNS, rows).table(str(folder.path)))
-    console.print(how_many(len(found), history.refused_fitting(query)))
-    console.print("What was refused is not kept; a group without a task is a whole body.")
+    say_lines(how_many(len(found), history.refused_fitting(query)))
+    say_lines("What was refused is not kept; a group without a task is a whole body.")
 
 
 def plain_rollout(rollout: KeptRollout) -> dict[str, Any]:
@@ -158,13 +159,13 @@ def how_many(shown: int, fitting: int) -> str:
     return f"{shown} of {fitting:,} that fit; --limit N shows more."
 
 
-def _print_holdings(console: Console, held: Holdings) -> None:
+def _print_holdings(held: Holdings) -> None:
     """Nothing where nothing was ever kept: why nothing was found has said so."""
     if held.kept or held.dropped:
         size = f"{held.size / 1e6:.1f} MB" if held.size >= 10**5 else f"{held.size / 1e3:.1f} kB"
-        console.print(f"Kept in all: {held.kept:,} rollout{'' if held.kept == 1 else 's'}, {size}.")
+        say_lines(f"Kept in all: {held.kept:,} rollout{'' if held.kept == 1 else 's'}, {size}.")
     if held.dropped:
-        console.print(
+        say_lines(
             f"{held.dropped:,} rollouts of rounds up to {held.thinned_to} were dropped for room, what is left begins "
             f"with round {held.first_round}: store.rollout_bytes sets how much is kept."
         )

@@ -24,6 +24,7 @@ from node.ui.inspect.rollout_list import (
 )
 from node.ui.invocation import murmur
 from node.ui.run_view import new_console
+from node.ui.terminal.window import say_lines
 from swarm.visible_text import one_line, plain_json, quoted
 
 POSITIVE_ALONE = (
@@ -57,7 +58,7 @@ def show_rollout(folder: RunFolder, number: int, image: Path | None, *, as_json:
         return console.out(plain_json(told), highlight=False)
     _print(console, rollout, others)
     if image is not None:
-        console.print(f"\nits image is in {image}", soft_wrap=True)
+        say_lines(f"\nits image is in {image}")
 
 
 def show_groups(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> None:
@@ -67,21 +68,23 @@ def show_groups(folder: RunFolder, query: RolloutQuery, *, as_json: bool) -> Non
     history, console = RolloutHistory(folder.events), new_console()
     found = history.find(query)
     if not found:
-        return console.print(why_no_rollouts(folder.events, query))
+        return say_lines(why_no_rollouts(folder.events, query))
     positive_alone = folder.read_config().sampler.external_advantages == "positive"
-    console.out(folder.path, highlight=False)
+    say_lines(str(folder.path))
     for members in _grouped(found):
         first = members[0]
         where = f"round {first.round}, {origin_cell(first)}, {one_line(first.task)}, seed {first.seed}"
-        console.out(f"\n{where}\n{quoted(first.prompt)}", highlight=False)
+        say_lines(f"\n{where}")
+        console.out(quoted(first.prompt), highlight=False)
         console.out(f"right answer: {one_line(first.answer) or '(judged by its scorer)'}", highlight=False)
         for each in members:
             figures = f"rollout {each.id}, reward {each.reward:.3f}, {fate(each)}"
             written = text_cell(each) if each.image is not None else each.text
-            console.out(f"  {figures}\n{quoted(written)}", highlight=False)
+            say_lines(f"  {figures}")
+            console.out(quoted(written), highlight=False)
         if positive_alone and any(each.origin is not None and each.advantage == 0 for each in members):
-            console.print(POSITIVE_ALONE)
-    console.out(f"\n{how_many(len(found), history.fitting(query))}", highlight=False)
+            say_lines(POSITIVE_ALONE)
+    say_lines(f"\n{how_many(len(found), history.fitting(query))}")
 
 
 def _grouped(rollouts: Sequence[KeptRollout]) -> list[list[KeptRollout]]:
@@ -103,8 +106,7 @@ def _print(console: Console, rollout: KeptRollout, others: list[KeptRollout]) ->
     parts = [("prompt", rollout.prompt), ("answer", rollout.answer or "(judged by its scorer)")]
     wrote = "drew" if rollout.image is not None else "text"
     parts.append((wrote, text_cell(rollout) if rollout.image is not None else rollout.text))
-    for line in said:
-        console.out(line, highlight=False)
+    say_lines("\n".join(said))
     for name, text in parts:
         console.out(f"\n{name}\n{quoted(text)}", highlight=False)
     if rollout.cut:

@@ -24,6 +24,7 @@ from node.ui.inspect.rollout_list import advantage_cell, origin_cell
 from node.ui.inspect.stats import phase_seconds
 from node.ui.round_columns import format_loss, format_refused
 from node.ui.run_view import new_console
+from node.ui.terminal.window import say_lines
 from swarm.visible_text import counted, one_line, plain_json
 
 LIMIT: Final = 100_000  # rollouts of a round
@@ -107,22 +108,22 @@ def _print(
     refused: Sequence[RefusedGroup],
 ) -> None:
     phases = ", ".join(f"{name} {seconds:.2f}" for name, seconds in phase_seconds([event]).items())
-    console.out(
+    say_lines(
         f"{folder.path}, round {event.round}: own reward {event.reward:.3f}, {event.tokens:,} tokens, "
         f"{event.seconds:.2f} s" + (f" ({phases})" if phases else "")
     )
-    console.out(_update_words(event))
+    say_lines(_update_words(event))
     fitted = FittedTable(COLUMNS, list(map(_cells, groups)), console.width, LEAST, ("seed",), fold=True)
     console.print(fitted.table())
     if refused:
         counts = format_refused(Counter(each.reason for each in refused))
-        console.out(f"refused of peers: {one_line(counts)}")
+        say_lines(f"refused of peers: {one_line(counts)}")
     for trouble in dict.fromkeys(group.trouble for group in groups if group.trouble):
-        console.out(one_line(trouble, 400))
+        say_lines(one_line(trouble, 400))
     again = [each for group in groups for each in group.again]
     differ = [each.id for each in again if not each.agrees]
     verdict = f"these DIFFER: {', '.join(map(str, differ))}" if differ else "all agree with what is kept"
-    console.out(f"{counted(len(again), 'rollout')} scored again: {verdict}")
+    say_lines(f"{counted(len(again), 'rollout')} scored again: {verdict}")
 
 
 def _update_words(event: RoundEvent) -> str:

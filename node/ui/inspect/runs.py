@@ -16,6 +16,7 @@ from node.ui.invocation import murmur
 from node.ui.peers import format_uptime
 from node.ui.run_view import new_console
 from node.ui.standing import standing
+from node.ui.terminal.window import say_lines
 from policies.error_words import brief
 from swarm.visible_text import one_line, plain_json
 
@@ -57,15 +58,15 @@ def show_runs(root: Path, *, as_json: bool) -> None:
     if as_json:
         return console.out(plain_json([asdict(row) for row in rows]), highlight=False)
     if not rows:
-        return console.print(f"no run under {root}: {murmur('run')} starts one", soft_wrap=True)
+        return say_lines(f"no run under {root}: {murmur('run')} starts one")
     cells = [[one_line(cell) for cell in _cells(row, time.time())] for row in rows]
     fitted = FittedTable(COLUMNS, cells, console.width, LEAST, ("tasks", "policy", "last event"), fold=True)
     console.print(fitted.table())
     if fitted.remark:
-        console.print(fitted.remark)
+        say_lines(fitted.remark)
     for row in rows:
         if row.trouble:
-            console.print(f"{row.run}: {one_line(row.trouble, 400)}", soft_wrap=True)
+            say_lines(f"{row.run}: {one_line(row.trouble, 400)}")
 
 
 def find_runs(root: Path) -> list[RunRow]:

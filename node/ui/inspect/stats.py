@@ -21,6 +21,7 @@ from node.ui.peer_rows import PeerHistoryRow, peer_history
 from node.ui.round_columns import format_refused
 from node.ui.run_view import new_console
 from node.ui.short_names import digests_left_out, short_peer, short_tasks
+from node.ui.terminal.window import say_lines
 from swarm.visible_text import counted, one_line, plain_json
 
 WINDOW: Final = 10  # rounds at either end that are compared
@@ -66,15 +67,13 @@ def show_stats(folder: RunFolder, last: int | None, *, as_json: bool) -> None:
         return console.out(plain_json(asdict(stats) | {"weights": asdict(weights)}), highlight=False)
     if not stats.rounds:
         played = f"the figures of its rounds are gone with its event store; {weights.words}"
-        return console.print(f"{folder.path}: {played if weights.round else 'no round is finished so far'}")
+        return say_lines(f"{folder.path}: {played if weights.round else 'no round is finished so far'}")
     rate = f"{stats.tokens / stats.seconds:,.0f} tokens a second, " if stats.seconds else ""
-    console.print(
+    say_lines(
         f"{folder.path}: {counted(stats.rounds, 'round')}, {stats.seconds / stats.rounds:.2f} s a round, {rate}"
-        f"{stats.cpu_seconds:,.1f} CPU seconds in all",
-        soft_wrap=True,
+        f"{stats.cpu_seconds:,.1f} CPU seconds in all"
     )
-    console.print(stats.trend.words, soft_wrap=True)
-    console.print(weights.words, soft_wrap=True)
+    say_lines(f"{stats.trend.words}\n{weights.words}")
     _print_phases(console, stats)
     _print_tasks(console, stats)
     _print_groups(console, stats)
@@ -143,7 +142,7 @@ def _mean(rounds: Sequence[RoundEvent], task: str) -> float | None:
 
 def _print_phases(console: Console, stats: RunStats) -> None:
     if not stats.phases:
-        return console.print("its rounds do not tell what they spent their time on: they are of before")
+        return say_lines("its rounds do not tell what they spent their time on: they are of before")
     total = sum(stats.phases.values()) or 1.0
     table = _table("a round's time", ("phase", "share", "seconds a round"))
     for name, seconds in stats.phases.items():
@@ -167,14 +166,14 @@ def _print_tasks(console: Console, stats: RunStats) -> None:
         table.add_row(Text(one_line(short[name])), *cells)
     console.print(table)
     if words := digests_left_out(short):
-        console.print(words)
+        say_lines(words)
 
 
 def _print_groups(console: Console, stats: RunStats) -> None:
     trained = stats.trained_own + stats.trained_external
     share = f" ({stats.trained_external / trained:.0%})" if trained else ""
     untrained = {verdict_words(why): count for why, count in stats.dropped.items()}
-    console.print(
+    say_lines(
         f"groups trained on: {stats.trained_own} own, {stats.trained_external} of peers{share}; own groups not "
         f"trained on: {one_line(format_refused(untrained))}; refused: {one_line(format_refused(stats.refused))}"
     )

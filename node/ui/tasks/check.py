@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from node.ui.terminal.window import say_aside
 from swarm.visible_text import indented
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def show_check(tasks: Sequence[DataTask], rows: int, *, as_json: bool) -> None:
             for what, reward in row.rewards.items():
                 typer.echo(f"    {'no verdict' if reward is None else f'{reward:.3f}':>10}  {what}")
         if warning := _warning(shown):
-            typer.echo(f"\n{warning}", err=True)
+            say_aside(f"\n{warning}")
 
 
 def _tried(task: DataTask, rows: int) -> list[Shown]:

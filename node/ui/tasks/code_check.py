@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from node.ui.terminal.window import say_aside
 from swarm.visible_text import indented
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def show_code_check(where: str, *, as_json: bool) -> bool:
         typer.echo(f"{_shown(reward):>12}  {what}")
     typer.echo(f"slowest call: {report.slowest:.3f} s")
     for fault in report.faults:
-        typer.echo(f"fault: {fault}", err=True)
+        say_aside(f"fault: {fault}")
     return not report.faults
 
 

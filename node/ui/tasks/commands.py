@@ -12,6 +12,7 @@ import typer
 from node.ui.invocation import murmur
 from node.ui.short_names import short_tasks
 from node.ui.terminal.command_group import WholeSummaries
+from node.ui.terminal.window import say_lines
 from policies.install_hints import install_extras
 from policies.plain_files import parse_json
 from swarm.visible_text import indented
@@ -43,13 +44,13 @@ def list_tasks(context: typer.Context, as_json: JsonOption = False) -> None:
         return
     width = max(len(row["name"]) for row in rows)
     for row in rows:
-        typer.echo(f"{row['name']:{width}}  {row['about']}")
+        say_lines(f"{row['name']:{width}}  {row['about']}", hang=width + 2)
     if not gym_installed():
         more = len(known_gym_tasks()) - 1
-        typer.echo(
+        say_lines(
             f"\nreasoning-gym's tasks, rg:chain_sum and {more} more, are not installed: {install_extras('envs')}"
         )
-    typer.echo(
+    say_lines(
         f"\nProblems of one: {murmur('tasks', 'show', 'NAME')}.  "
         f"Own questions: {murmur('tasks', 'check', 'FILE.jsonl')}"
     )
@@ -81,7 +82,7 @@ def show_task(
         return
     typer.echo(task.name)
     if short_tasks([task.name])[task.name] != task.name:
-        typer.echo(
+        say_lines(
             "  (behind the @ stand digests: nodes share a task under one full name alone, see the glossary)"
         )
     for seed, problem in zip(chosen, problems, strict=True):

@@ -9,6 +9,7 @@ import typer
 
 from node.ui.patience import patient
 from node.ui.terminal.command_group import WholeSummaries
+from node.ui.terminal.window import say_aside
 from swarm.visible_text import visible
 
 if TYPE_CHECKING:
@@ -63,9 +64,9 @@ def show_prompt(
         width = len(str(max(facts["token_ids"])))
         for index, piece in zip(facts["token_ids"], facts["pieces"], strict=True):
             typer.echo(f"{index:>{width}}  {piece!r}")
-    typer.echo(f"\n{facts['task']}, seed {facts['seed']}: {len(facts['token_ids'])} tokens", err=True)
+    say_aside(f"\n{facts['task']}, seed {facts['seed']}: {len(facts['token_ids'])} tokens")
     for note in facts["notes"]:
-        typer.echo(note, err=True)
+        say_aside(note)
 
 
 def facts_of(config: Config, name: str | None, seed: int) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from node.doctor import Finding, show_findings
 def test_a_finding_is_printed_before_the_next_check_begins(capsys: pytest.CaptureFixture[str]) -> None:
     def checks() -> Iterator[Finding]:
         yield Finding("python", "ok", "3.11.7")
-        assert capsys.readouterr().out == "ok      python   3.11.7\n"
+        assert capsys.readouterr().out == "ok      python    3.11.7\n"
         yield Finding("disk", "failure", "0.1 GiB free here", "free some space")
 
     assert show_findings(checks(), as_json=False) == 3
     assert capsys.readouterr().out == (
-        "failure disk     0.1 GiB free here\n                 -> free some space\n"
+        "failure disk      0.1 GiB free here\n                  -> free some space\n"
     )
 
 

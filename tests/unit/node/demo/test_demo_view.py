@@ -66,6 +66,17 @@ def test_a_line_begins_with_its_node_and_the_closing_table_explains_itself(
     assert all(f"{name}: " in said for name in ("baseline", "reward", "held-out", "received", "trained on"))
 
 
+def test_the_legend_explains_the_columns_that_the_window_has_room_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    DemoView("plain", tmp_path).conclude([status_of(1, "swarm", 0.2, 0.6)], 100)
+    said = capsys.readouterr().out
+    assert "received" not in said and "trained on: groups" in " ".join(said.split())
+    legend = said[said.index("baseline: ") : said.index("no pair")]
+    assert max(map(len, legend.splitlines())) <= 60
+
+
 def test_the_closing_table_of_a_live_demo_stands_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -46,6 +46,19 @@ def test_a_baseline_that_plays_on_shows_its_share_of_the_seconds() -> None:
     assert with_shares(early) == early
 
 
+def test_the_wait_for_the_nodes_is_one_with_one_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = DemoView("plain", tmp_path)
+    now = 100.0
+    monkeypatch.setattr("node.ui.patience.time.monotonic", lambda: now)
+    view.wait_for("starting the nodes")
+    now = 112.0
+    view.show([member("swarm", "starting"), member("baseline", "starting")])
+    view.patience.say_now()
+    assert capsys.readouterr().out == "still starting the nodes, 12 s so far\n"
+
+
 def test_the_line_on_a_long_wait_follows_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     view = DemoView("plain", tmp_path)
     view.show([member("swarm", "running", 1), member("baseline", "starting")])

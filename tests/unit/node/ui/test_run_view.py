@@ -15,10 +15,9 @@ from node.config.reading import load_config
 from node.config.roles import as_silo
 from node.storage.events import EvaluationEvent, ExternalEvent, History, PeerEvent, Store
 from node.ui import interrupts
-from node.ui.invocation import murmur
 from node.ui.peer_rows import peer_history
 from node.ui.round_columns import columns_for, format_loss, format_refused, legend, marks, plain_round
-from node.ui.run_view import RunView, Screen, in_window, sparkline
+from node.ui.run_view import RunView, Screen, sparkline
 
 
 def test_sparkline_spans_the_blocks_and_keeps_its_width() -> None:
@@ -141,18 +140,3 @@ def test_the_answer_to_a_signal_names_the_one_that_came(
         signal.raise_signal(number)
         assert view.should_stop()
     assert capfd.readouterr().err == first
-
-
-def test_lines_break_between_words_and_what_is_to_be_copied_stays_whole(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    sentence, command = "word " * 30, f"  murmur join murmur2:{'x' * 120}"
-    text = f"{sentence.strip()}\nof /ip4/127.0.0.1/tcp/4001/p2p/{'y' * 90}\n{command}"
-    monkeypatch.delenv("COLUMNS", raising=False)
-    assert in_window(text) == text  # of a log, a line is a line
-    monkeypatch.setenv("COLUMNS", "80")
-    lines = in_window(text).split("\n")
-    assert lines[:3] == [("word " * 16).strip(), ("word " * 14).strip(), "of"]
-    assert lines[3].endswith("y" * 90) and lines[4:] == [command]
-    hints = f"look at it: {murmur('stats', 'x' * 40)}; take it away: {murmur('export', 'x' * 40, 'my-model')}"
-    assert murmur("export", "x" * 40, "my-model") in in_window(hints).split("\n")
