@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from policies.drafts import clear_all_drafts, draft_folder
 from policies.error_words import brief
 from policies.policy import PolicyError
 
@@ -52,13 +52,12 @@ def store_folder(folder: Path, write: Callable[[Path], object]) -> None:
     Of several processes that make the same folder the first one stays. Raises OSError.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+    clear_all_drafts(folder.parent)  # a killed one's may be a whole model, of which no next one may come
     try:
-        write(partial)
-        partial.rename(folder)
+        with draft_folder(folder) as draft:
+            write(draft)
+            draft.rename(folder)
     except OSError:
         if not folder.is_dir():
             raise
         logger.info("%s was made by another process meanwhile", folder.name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

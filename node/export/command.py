@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from node.export.usage import base_path, usage_of
 from node.storage.checkpoint import round_of, sync_folder, sync_tree
 from node.storage.events import History
 from node.ui.terminal.window import say_lines
+from policies.drafts import clear_drafts, draft_folder
 from policies.plain_files import read_json
 from policies.tasks import build_task
 from policies.tasks.task import TaskError
@@ -38,6 +39,8 @@ from policies.text.export.folder import (
     write_embedded,
     write_merged,
 )
+
+TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,20 +124,34 @@ def _open_alike(draft: Path) -> None:
 @contextmanager
 def draft_of(folder: Path) -> Iterator[Path]:
     """A folder to fill that becomes `folder` at the end, whole; nothing is left of it where filling it fails."""
-    draft = folder.absolute().with_name(f".draft-{folder.absolute().name}")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
+    place = folder.absolute()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if clear_drafts(place):
+        raise ExportError(
+            f"another murmur export is writing {folder}: wait until it ended, or name a new folder"
+        )
     try:
-        yield draft
-        sync_tree(draft)
-        draft.rename(folder)
-        sync_folder(folder.absolute().parent)
+        with draft_folder(place) as draft:
+            yield draft
+            sync_tree(draft)
+            _land(draft, folder)
+            sync_folder(place.parent)
     except OSError as error:
         if error.errno is not None:
             error.filename = error.filename or str(folder)
         raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _land(draft: Path, folder: Path) -> None:
+    """Raises ExportError where something is there by now."""
+    try:
+        draft.rename(folder)
+    except OSError as error:
+        if error.errno not in TAKEN:
+            raise
+        raise ExportError(
+            f"{folder} was made by another program meanwhile and is left as it is: name a new folder"
+        ) from None
 
 
 def show_export(facts: dict[str, Any], *, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from node.config.reading import read_resolved, resolved_json
 from node.config.schema import Config
+from policies.drafts import draft_file
 from policies.plain_files import read_text, require_plain
 from policies.settings import own_path
 from swarm.wire.identity import Identity
@@ -328,13 +329,17 @@ def find_run(path: Path | None) -> RunFolder:
 
 
 def no_run(path: Path | str) -> str:
-    """What every command says of a path at which no run is."""
+    """What every command says of a path at which no run is, or only what is left of one."""
+    config = Path(path) / "config.json"
+    if any(os.path.lexists(file) for file in (config, config.with_name("events.sqlite"))):
+        near = nearest_run(str(path))
+        return f"{config} is no file that can be read: put back the one of the run, or name another run{near}"
     return f"{path} holds no run: name the folder that a run printed at its start{nearest_run(str(path))}"
 
 
 def nearest_run(name: str, root: Path = Path("runs")) -> str:
     """`; the nearest is ...`, the run that may have been meant by `name`; empty where none is near."""
-    runs = {run.path.name: run.path for run in reversed(_newest_first(root))}  # of one name the newest
+    runs = {run.path.name: run.path for run in reversed(_newest_first(root)) if run.config.is_file()}
     near = difflib.get_close_matches(Path(name).name, runs, n=1)
     return f"; the nearest is {runs[near[0]]}" if near else ""
 
@@ -344,18 +349,11 @@ def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
 
     `mode` is cut by the process's umask, as for any new file.
     """
-    draft = path.with_name(f".{path.name}.draft")
-    draft.unlink(missing_ok=True)  # one that a kill left may have another mode
-    with naming(path):
-        try:
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+    with naming(path), draft_file(path, mode) as (draft, descriptor):
+        with os.fdopen(descriptor, "w", encoding="utf-8", closefd=False) as file:
+            file.write(text)
+        os.fsync(descriptor)
+        draft.replace(path)
 
 
 @contextmanager

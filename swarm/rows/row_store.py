@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -61,7 +61,7 @@ class RowStore:
         """
         kept = {self.path(root).stem for root in keep}
         found = [p for ending in (ENDING, PARTIAL) for p in self.folder.glob(f"*{ending}")]
-        facts = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in found)
+        facts = sorted(fact for path in found for fact in _facts(path))
         held = sum(size for _, size, _ in facts)
         removed = []
         for _, size, path in facts:
@@ -86,6 +86,13 @@ class RowStore:
             if not _same(partial, descriptor):  # it landed meanwhile
                 raise StoreBusy(f"another murmur has just fetched {landed}")
             yield Draft(pieces, file, partial, landed)
+
+
+def _facts(path: Path) -> Iterator[tuple[float, int, Path]]:
+    """When it was used last, and its bytes; nothing of what another process landed or removed meanwhile."""
+    with suppress(FileNotFoundError):
+        found = path.stat()
+        yield found.st_mtime, found.st_size, path
 
 
 def _same(path: Path, descriptor: int) -> bool:

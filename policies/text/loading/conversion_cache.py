@@ -11,13 +11,13 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from policies.drafts import draft_folder
 from policies.error_words import brief
 from policies.local_cache import store_folder
 from policies.plain_files import read_json
@@ -133,10 +133,8 @@ def _last_use(folder: Path) -> float:
 
 def _discard(folder: Path) -> None:
     """Out of its place at once, then removed: another process finds it whole or not at all."""
-    aside = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
     try:
-        folder.rename(aside / folder.name)
+        with draft_folder(folder) as aside:
+            folder.rename(aside / folder.name)
     except FileNotFoundError:
         logger.info("%s was removed by another process", folder.name)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

@@ -115,12 +115,13 @@ def test_progress_is_told_every_step_and_nothing_on_a_cache_hit(tmp_path: Path) 
     assert read.generation_config.eos_token_id == TOKENIZER.eos_token_id
 
 
-def test_folder_of_a_killed_process_is_ignored(tmp_path: Path) -> None:
-    left_over = tmp_path / ".partial-killed"
+def test_folder_of_a_killed_process_is_ignored_and_goes(tmp_path: Path) -> None:
+    left_over = tmp_path / f".draft-another-{'0' * 16}"
     left_over.mkdir()
     (left_over / "model.safetensors").write_bytes(b"half")
     model, _ = load_embedded(TINY, tmp_path)
     assert same(weights(model), weights(warm_start(TINY, TOKENIZER)))
+    assert not left_over.exists()
 
 
 def test_a_failed_write_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -207,6 +207,20 @@ def test_a_failure_half_way_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_exports_into_one_folder_leave_each_other_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with draft_of(folder) as draft:
+        (draft / "mine.txt").write_text("mine")
+        with pytest.raises(ExportError, match="another murmur export is writing"), draft_of(folder):
+            raise AssertionError("the second one begins nothing")
+    assert (folder / "mine.txt").read_text() == "mine" and [*tmp_path.iterdir()] == [folder]
+    late = tmp_path / "late"
+    with pytest.raises(ExportError, match="late was made by another program meanwhile"), draft_of(late):
+        late.mkdir()
+        (late / "theirs.txt").write_text("theirs")
+    assert [path.name for path in late.iterdir()] == ["theirs.txt"]
+
+
 @pytest.mark.parametrize("lora", [False, True])
 @pytest.mark.parametrize("damage", ["cut", "gone", "tokenizer"])
 def test_a_damaged_checkpoint_is_named(lora: bool, damage: str, tmp_path: Path) -> None:

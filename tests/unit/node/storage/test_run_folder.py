@@ -6,6 +6,7 @@ import errno
 import os
 from contextlib import closing
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -16,6 +17,7 @@ from node.storage.run_folder import (
     RunFolderInUse,
     baseline_of,
     demo_pairs,
+    find_run,
     latest_run_folder,
     naming,
     nearest_run,
@@ -145,6 +147,46 @@ def test_a_full_disk_is_told_with_the_file_and_leaves_no_draft(
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(OSError, match=r"^our own words$"), naming(tmp_path / "file"):
         raise OSError("our own words")
+
+
+def test_a_run_without_a_config_that_can_be_read_is_told_so_and_never_proposed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = RunFolder(Path("runs/base"))
+    run.path.mkdir(parents=True)
+    run.events.touch()
+    for damage in (lambda: None, lambda: os.mkfifo(run.config), lambda: run.config.unlink()):
+        damage()
+        for ask in (run.read_config, lambda: find_run(run.path)):
+            with pytest.raises(
+                RunFolderError, match=r"base/config\.json is no file that can be read: put"
+            ) as told:
+                ask()
+            assert "nearest" not in str(told.value)
+    with pytest.raises(RunFolderError, match="holds no run") as told:
+        find_run(Path("bas"))
+    assert "nearest" not in str(told.value)
+
+
+def test_writers_of_one_file_leave_each_other_alone(tmp_path: Path) -> None:
+    """Five processes in truth; threads have descriptors, and so locks, of their own."""
+    target, texts = tmp_path / "file.txt", [f"{number}" * 2000 for number in range(5)]
+    failed: list[Exception] = []
+
+    def write(text: str) -> None:
+        for _ in range(40):
+            try:
+                write_atomic(target, text)
+            except OSError as error:
+                failed.append(error)
+
+    threads = [Thread(target=write, args=(text,)) for text in texts]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert not target.exists() or target.read_text() in texts
+    assert failed == [] and [path.name for path in tmp_path.iterdir()] == ["file.txt"]
 
 
 def test_write_atomic_replaces_and_leaves_no_draft(tmp_path: Path) -> None:
