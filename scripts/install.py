@@ -11,9 +11,11 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,6 +23,7 @@ VENV = ROOT / ".venv"
 OLDEST, NEWEST = (3, 11), (3, 13)
 BEAT = 15.0  # seconds between two signs of life
 WORTH_TELLING = 5.0  # MB of a download
+BEGUN = time.monotonic()  # when the install began
 
 EXTRAS = {"run": "", "dev": "[envs,gguf,diffusion,dev]", "docs": "[docs]"}
 SIZES = {
@@ -31,7 +34,12 @@ SIZES = {
 
 
 def say(text: str) -> None:
-    sys.stdout.write(f"install: {text}\n")
+    """Broken between words in a window, and a line in a log."""
+    lines = [f"install: {text}"]
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+        lines = textwrap.wrap(lines[0], width, break_long_words=False, break_on_hyphens=False)
+    sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
 
 
@@ -117,7 +125,8 @@ def make_venv() -> None:
         return
     if VENV.exists():
         say("the .venv here has no Python or pip that will do: it is made anew")
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
+    with signs_of_life(["making a virtual environment"]):
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
 
 
 def drop_halves() -> None:
@@ -146,9 +155,8 @@ def install_observer(steps: int) -> None:
 def pip(*wanted: str) -> int:
     """Installs, passes on the lines that tell of progress and writes all to the log. Returns pip's exit code."""
     command = [python(), "-m", "pip", "install", "--progress-bar", "off", "--no-input", *wanted]
-    done, now = threading.Event(), ["choosing versions that fit together"]
-    threading.Thread(target=tell_life, args=(done, now), daemon=True).start()
-    try:
+    now = ["choosing versions that fit together"]
+    with signs_of_life(now):
         process = subprocess.Popen(
             command, cwd=str(ROOT), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True
         )
@@ -160,8 +168,6 @@ def pip(*wanted: str) -> int:
                 if note:
                     say(note)
         return process.wait()
-    finally:
-        done.set()
 
 
 def progress(line: str) -> str:
@@ -182,11 +188,28 @@ def doing(line: str) -> str:
     )
 
 
+@contextmanager
+def signs_of_life(now: list[str]) -> Iterator[None]:
+    """Within the block a line now and then says what is done, `now[0]`; none comes after it."""
+    done = threading.Event()
+    teller = threading.Thread(target=tell_life, args=(done, now), daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
+
+
 def tell_life(done: threading.Event, now: list[str]) -> None:
-    """A line now and then. Packages are fetched first and unpacked at the end: their size stands still for long."""
-    start = time.monotonic()
+    """Packages are fetched first and unpacked at the end: their size stands still for long.
+
+    Seconds count from the start of the whole install.
+    """
     while not done.wait(BEAT):
-        say(f"{time.monotonic() - start:.0f} s, still {now[0]}; {megabytes()} MB unpacked in .venv")
+        size = megabytes()
+        if not done.is_set():  # to look takes long where there is much
+            say(f"{time.monotonic() - BEGUN:.0f} s, still {now[0]}; {size} MB unpacked in .venv")
 
 
 def megabytes() -> int:

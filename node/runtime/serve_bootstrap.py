@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from node.config.roles import as_swarm_node, invite_in, manifest_of
@@ -34,6 +34,7 @@ from swarm.wire.membership import member_key, new_secret
 
 INVITE = "invite.txt"
 HEARTBEAT_SECONDS = 30.0
+SILENT_BEATS = 9  # at most without a line: one each five minutes, so that the invite stays in sight
 START_SECONDS = 240.0  # more, for the first sign of life of a daemon on a machine that has too much to do
 SERVED = Keeping(
     files=(INVITE, "identity.key", "logs"),
@@ -89,12 +90,12 @@ def serve_bootstrap(asked: Bootstrap, *, as_json: bool) -> None:
                 say_lines(line)
             if (notice := lan_notice(config)) and not as_json:
                 say_lines(notice)
-            told: dict[str, str] = {}
+            beats = Heartbeats(folder.path / INVITE)
             while not stop.wait(HEARTBEAT_SECONDS):
                 folder.check_place()
                 bound_logs(folder.path, folder.logs)
-                if not as_json:
-                    say_lines(standing(transport, told))
+                if not as_json and (line := beats.line(transport)):
+                    say_lines(line)
         again = command_again(asked, folder, private=bool(invite.secret))
         stop.tell(f"nodes that have met go on, others join through here again after: {again}")
 
@@ -124,6 +125,26 @@ def lost_key(config: Config, folder: RunFolder, last: Invite | None) -> str:
         f"{key} was gone: peers know this bootstrap under another name now, and invites of before lead here no more; "
         "put the file back, or pass the new invite on"
     )
+
+
+@dataclass(slots=True)
+class Heartbeats:
+    """What a bootstrap says of itself: each change, and a sign of life now and then, with where its invite is."""
+
+    invite: Path
+    told: dict[str, str] = field(default_factory=dict)
+    last: str = ""
+    silent: int = 0  # beats since the last line
+
+    def line(self, transport: Transport) -> str:
+        """Empty where there is nothing new."""
+        said = standing(transport, self.told)
+        if said == self.last and self.silent < SILENT_BEATS:
+            self.silent += 1
+            return ""
+        self.last, _, warnings = said.partition("\n")
+        self.silent = 0
+        return "\n".join(filter(None, (f"{self.last}; the invite is in {self.invite}", warnings)))
 
 
 def standing(transport: Transport, told: dict[str, str]) -> str:

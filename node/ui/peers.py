@@ -21,6 +21,7 @@ from node.storage.rollout_history import RolloutHistory
 from node.storage.run_folder import RunFolder, find_run
 from node.ui.fitted_table import FittedTable
 from node.ui.invocation import murmur
+from node.ui.patience import patient
 from node.ui.peer_rows import AnnouncementRow, PeerHistoryRow, announcements, peer_history
 from node.ui.round_columns import format_refused
 from node.ui.run_view import new_console
@@ -95,7 +96,12 @@ def show_peers(
         raise ConfigError("murmur peers takes an invite or --run-dir and --last, not both: leave one out")
     if invite is None:
         folder = find_run(run_dir)
-        return _repeat(lambda: _history_view(folder, last, as_json=as_json, watch=watch), watch=watch)
+
+        def view() -> RenderableType:
+            with patient("reading the run"):
+                return _history_view(folder, last, as_json=as_json, watch=watch)
+
+        return _repeat(view, watch=watch)
     decoded = Invite.decode(invite)
     require_libp2p()
     with closing(Observer(decoded)) as observer:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import io
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -159,3 +162,35 @@ def test_of_pips_lines_those_that_take_long_are_passed_on(script: ModuleType, li
 )
 def test_a_sign_of_life_says_what_pip_is_at(script: ModuleType, line: str, now: str) -> None:
     assert script.doing(line) == now
+
+
+def test_no_sign_of_life_comes_after_its_step(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor while the size of .venv is looked up, which takes long."""
+    looked = threading.Event()
+
+    def slow_look() -> int:
+        looked.set()
+        time.sleep(0.2)
+        return 3
+
+    monkeypatch.setattr(script, "BEAT", 0.01)
+    monkeypatch.setattr(script, "megabytes", slow_look)
+    with script.signs_of_life(["unpacking 80 packages"]):
+        assert looked.wait(10)
+    script.say("step 3 of 3")
+    time.sleep(0.3)
+    assert capsys.readouterr().out == "install: step 3 of 3\n"
+
+
+def test_lines_break_between_words_in_a_window(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    window = io.StringIO()
+    monkeypatch.setattr(window, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdout", window)
+    monkeypatch.setenv("COLUMNS", "40")
+    script.say("step 2 of 3: packages to run, about 1.5 GB with a CPU build of torch")
+    assert window.getvalue().splitlines() == [
+        "install: step 2 of 3: packages to run,",
+        "about 1.5 GB with a CPU build of torch",
+    ]

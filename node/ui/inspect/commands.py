@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from difflib import get_close_matches
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from node.ui.patience import patient
 from node.ui.terminal.command_group import WholeSummaries
 
 RunArgument = Annotated[
@@ -39,6 +43,17 @@ FollowOption = Annotated[
 ]
 
 
+def patiently(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb, with a line on standard error where it takes long; one that follows a run speaks for itself."""
+
+    @wraps(verb)
+    def told(*words: Any, **options: Any) -> None:
+        with nullcontext() if options.get("follow") else patient("reading the run"):
+            verb(*words, **options)
+
+    return told
+
+
 class RunOrVerb(WholeSummaries):
     """Takes a run's folder where no verb of its own stands first: `rollouts runs/join-1`, `rollouts show 7`."""
 
@@ -63,6 +78,7 @@ rollouts_app = typer.Typer(
 
 
 @rollouts_app.callback()
+@patiently
 def rollouts(  # noqa: PLR0913  each filter is an option
     context: typer.Context,
     run: Annotated[str, typer.Argument(help="Folder of the run. Default: the newest under runs/.")] = "",
@@ -144,6 +160,7 @@ def _refuse_contradictions(**chosen: bool) -> None:
 
 
 @rollouts_app.command("show")
+@patiently
 def rollouts_show(
     number: NumberArgument,
     run: RunArgument = None,
@@ -206,4 +223,4 @@ def add_inspection(app: typer.Typer) -> None:
     """Adds the verbs to the command."""
     app.add_typer(rollouts_app, name="rollouts")
     for verb in (runs, stats, replay):
-        app.command()(verb)
+        app.command()(patiently(verb))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from node.runtime.serve_bootstrap import START_SECONDS, _wait_ready, standing
+from node.runtime.serve_bootstrap import SILENT_BEATS, START_SECONDS, Heartbeats, _wait_ready, standing
 from swarm.errors import TransportDown
 from swarm.network.ipc import STARTING
 from swarm.transport.base import TransportStatus
@@ -52,6 +53,16 @@ def test_a_bootstrap_says_a_warning_once_until_it_changes_or_comes_back() -> Non
         transport.warnings = warnings
         said.append(standing(transport, told).splitlines()[1:])  # type: ignore[arg-type]
     assert said == [["late"], [], ["later"], [], ["later"]]
+
+
+def test_what_has_not_changed_is_said_now_and_then_with_the_place_of_the_invite() -> None:
+    beats, swarm = Heartbeats(Path("runs/bootstrap/invite.txt")), Unread(1)
+    one = "healthy; 1 peer announced in the last 10 minutes; the invite is in runs/bootstrap/invite.txt"
+    said = [beats.line(swarm) for _ in range(SILENT_BEATS + 2)]  # type: ignore[arg-type]
+    assert said == [one, *[""] * SILENT_BEATS, one]
+    swarm.warnings = {"clock": "late"}
+    assert beats.line(swarm) == f"{one}\nlate" and beats.line(swarm) == ""  # type: ignore[arg-type]
+    assert beats.line(Unread(2)).startswith("healthy; 2 peers")  # type: ignore[arg-type]
 
 
 class Slow:
