@@ -55,7 +55,7 @@ def show_replay(folder: RunFolder, number: int, *, as_json: bool) -> bool:
 
 
 def replay(task: Task, rollout: KeptRollout, image: Image | None) -> Replayed:
-    """Raises InspectError where the rollout is not kept whole."""
+    """Raises InspectError where the rollout is not kept whole, or its verifier gives no verdict."""
     if rollout.cut:
         raise InspectError(
             f"rollout {rollout.id} cannot be scored again: the store keeps {len(rollout.text):,} of its "
@@ -63,7 +63,12 @@ def replay(task: Task, rollout: KeptRollout, image: Image | None) -> Replayed:
         )
     problem = task.problem(rollout.seed)
     written = Rollout(rollout.text, (), rollout.finish, image=image)
-    (now,) = score_group(task, Group(problem, (written,))).rewards
+    (scored,) = score_group(task, Group(problem, (written,))).rollouts
+    if (now := scored.reward) is None:
+        raise InspectError(
+            f"rollout {rollout.id} cannot be scored again: the verifier of {one_line(rollout.task)} raises, takes too "
+            "long or gives no number; murmur tasks check shows what it does"
+        )
     same = math.isclose(now, rollout.reward, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
     same_prompt = problem.prompt[:MAX_CHARACTERS] == rollout.prompt
     return Replayed(rollout.id, rollout.task, rollout.seed, rollout.reward, now, same, same_prompt)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from node.ui.terminal.window import say_aside
-from swarm.visible_text import indented
+from swarm.visible_text import counted, indented
 
 if TYPE_CHECKING:
     from policies.tasks.data_task import DataTask
@@ -36,7 +36,7 @@ def show_check(tasks: Sequence[DataTask], rows: int, *, as_json: bool) -> None:
         return
     for task, shown in reports:
         typer.echo(
-            f"{task.name}\n{len(task.training)} rows to train on, {len(task.held_out)} for evaluation alone"
+            f"{task.name}\n{counted(len(task.training), 'row')} to train on, {len(task.held_out)} for evaluation alone"
         )
         for row in shown:
             typer.echo(f"\n    {indented(row.prompt)}\n  answer:\n    {indented(row.answer)}\n  rewards:")
