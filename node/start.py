@@ -154,9 +154,10 @@ def refuse_unjudged(config: Config, folder: RunFolder) -> None:
 
 
 def _over(config: Config, folder: RunFolder) -> str:
-    more = murmur("run", "--resume", "--run-dir", folder.path, "--rounds", 2 * config.rounds)
+    played = Checkpoints(folder.checkpoints, 1).newest() or config.rounds  # more, where the config was edited
+    more = murmur("run", "--resume", "--run-dir", folder.path, "--rounds", 2 * played)
     return (
-        f"{folder.path} has played all of its {counted(config.rounds, 'round')}; --rounds says how many in all, so it "
+        f"{folder.path} has played all of its {counted(played, 'round')}; --rounds says how many in all, so it "
         f"goes on with: {more}; look at it: {murmur('stats', folder.path)}"
     )
 

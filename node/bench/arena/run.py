@@ -6,6 +6,7 @@ played one a core at a time, each in a process of its own.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -47,6 +48,8 @@ class Experiment:
         refuse_unknown("attack", options.cases, ATTACKS)
         malicious = MALICIOUS if options.malicious is None else options.malicious
         plan = ArenaPlan(options.nodes or NODES, options.rounds or ROUNDS, malicious)
+        if not math.isfinite(malicious):
+            raise BenchError(f"--malicious is a share between 0 and 1; it is {malicious:g}")
         if not 0.0 < malicious < 1.0 or plan.honest < 2:
             raise BenchError(
                 f"of {plan.nodes} nodes, {malicious:g} hostile, {max(0, plan.honest)} are honest: two or more have to "

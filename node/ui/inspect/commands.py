@@ -18,8 +18,10 @@ RunArgument = Annotated[
     Path | None,
     typer.Argument(help="Folder of the run. Default: the newest under runs/.", show_default=False),
 ]
+LARGEST = 2**63 - 1  # of a store's ids
 NumberArgument = Annotated[
-    int, typer.Argument(metavar="ID", help="Id of a rollout, as murmur rollouts lists it.")
+    int,
+    typer.Argument(metavar="ID", min=0, max=LARGEST, help="Id of a rollout, as murmur rollouts lists it."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
 LastOption = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the newest rounds, so many.")]
@@ -195,9 +197,14 @@ def stats(run: RunArgument = None, last: LastOption = None, as_json: JsonOption 
 def replay(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
     number: Annotated[
-        int | None, typer.Argument(metavar="[ID]", help="Id of a rollout, as murmur rollouts lists it.")
+        int | None,
+        typer.Argument(
+            metavar="[ID]", min=0, max=LARGEST, help="Id of a rollout, as murmur rollouts lists it."
+        ),
     ] = None,
-    round_number: Annotated[int | None, typer.Option("--round", help="A whole round in its place.")] = None,
+    round_number: Annotated[
+        int | None, typer.Option("--round", min=0, max=LARGEST, help="A whole round in its place.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """A kept rollout, or a whole round, scored again by its task's verifier. Exit code 1 if a reward is another one.

@@ -95,7 +95,7 @@ def unpacked_rows(path: Path, wanted: Collection[str]) -> Iterator[Row]:
             chosen = [name for name in there if name in wanted]
             number = 0
             for batch in file.iter_batches(together, columns=chosen, use_threads=False):
-                for record in batch.to_pylist():
+                for record in _records(batch, number):
                     number += 1
                     place = f"row {number}"
                     shortened = {k: _shortest(v, narrow[k]) if k in narrow else v for k, v in record.items()}
@@ -104,6 +104,29 @@ def unpacked_rows(path: Path, wanted: Collection[str]) -> Iterator[Row]:
         raise DataError(_TOO_MUCH) from None
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"not a whole Parquet file ({brief(error)}): fetch it again") from None
+
+
+def _records(batch: Any, before: int) -> list[dict[str, Any]]:
+    """A batch as Python's values; `before` are the rows ahead of it. Raises DataError for what Python has no value for,
+    such as a date of the year 20,000, a time zone that there is not, or text that is not UTF-8.
+    """
+    from pyarrow import ArrowException
+
+    try:
+        records: list[dict[str, Any]] = batch.to_pylist()
+    except ArrowException:
+        raise
+    except (ValueError, OverflowError, LookupError) as error:
+        for row in range(batch.num_rows):
+            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                try:
+                    column[row].as_py()
+                except (ValueError, OverflowError, LookupError) as odd:
+                    raise DataError(
+                        f"row {before + row + 1}: {name!r} has no value here ({brief(odd)}): write it as plain text"
+                    ) from None
+        raise DataError(f"rows after {before} cannot be read ({brief(error)}): write them as JSONL") from None
+    return records
 
 
 def _shortest(value: float | None, kind: tuple[str, int]) -> float | None:

@@ -127,6 +127,7 @@ def test_checks_say_what_is_missed_and_what_says_nothing() -> None:
     [
         (BenchOptions(cases=("text_injecton",)), "did you mean 'text_injection'"),
         (BenchOptions(malicious=0.9), "1 are honest|0 are honest"),
+        (BenchOptions(malicious=float("nan")), "a share between 0 and 1; it is nan"),
         (BenchOptions(malicious=0.0), "set --malicious between 0 and 1"),
     ],
 )

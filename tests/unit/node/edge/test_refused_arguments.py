@@ -150,3 +150,11 @@ def test_a_role_is_laid_over_the_config_before_it_is_checked() -> None:
     assert half.sampler.external > 0
     alone = silo_config("brorl", ["sampler.external=3"], 7)
     assert (alone.sampler.external, alone.rounds, alone.swarm.type) == (0, 7, "silo")
+
+
+@pytest.mark.parametrize("words", [[str(10**23)], ["--round", str(10**23)]])
+def test_a_number_that_no_store_holds_is_refused(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = murmur(monkeypatch, capsys, "replay", "runs/x", *words)
+    assert answer.code == 2 and "less than or equal to 9223372036854775807" in answer.err

@@ -18,7 +18,7 @@ from command_line import murmur
 from sample_events import ROUND
 
 from node import start
-from node.config.reading import load_config
+from node.config.reading import load_config, resolved_json
 from node.config.roles import as_silo, as_swarm_node, manifest_of
 from node.config.schema import Config
 from node.config.sections.swarm import DhtConfig
@@ -374,6 +374,9 @@ def test_a_run_that_is_over_says_so_and_loads_nothing(
     assert told.code == 0 and len(played) == 1
     assert told.out.startswith("runs/silo-1 has played all of its 8 rounds; --rounds says how many in all")
     assert "run --resume --run-dir runs/silo-1 --rounds 16" in told.out
+    folder.config.write_text(resolved_json(load_config("tiny", ["rounds=3", "seed=1"])))  # edited by hand
+    beyond = murmur(monkeypatch, capsys, *again)
+    assert "has played all of its 8 rounds" in beyond.out and "--rounds 16" in beyond.out
     assert murmur(monkeypatch, capsys, *again, "--rounds", "9").code == 0 and len(played) == 2
 
 

@@ -142,6 +142,24 @@ def test_a_pile_of_marks_is_left_as_it_is(tmp_path: Path) -> None:
     assert found[0] == {"question": f"0 {pile}", "answer": "\u00e9"}
 
 
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (pyarrow.array([b"2", b"\xff"]).view(pyarrow.string()), "codec can't decode"),
+        (pyarrow.array([1, 2**31 - 1], pyarrow.date32()), "must have magnitude"),
+        (pyarrow.array([0, 2**62], pyarrow.timestamp("us")), "out of range"),
+        (pyarrow.array([0, 1], pyarrow.timestamp("s", "Nowhere/Foo")), "Nowhere/Foo"),
+    ],
+)
+def test_a_value_that_python_does_not_have_is_named_by_row_and_column(
+    tmp_path: Path, values: pyarrow.Array, reason: str
+) -> None:
+    file = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"question": ["a", "b"], "answer": values}), file)
+    with pytest.raises(DataError, match=rf"row [12]: 'answer' has no value here \(.*{reason}"):
+        read(file)
+
+
 def test_narrow_numbers_of_a_table_have_the_digits_that_were_written(tmp_path: Path) -> None:
     file = tmp_path / "a.parquet"
     numbers = [0.1, 1 / 3, 16777216.0, None]
