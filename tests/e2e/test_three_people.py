@@ -46,7 +46,9 @@ def afternoon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             output, _ = node.communicate(timeout=600)
             (folder / name / "console").write_text(output)
             assert node.returncode == 0, f"{name}: {output}"
-        time.sleep(HEARTBEAT_SECONDS + 5)  # what was announced lives on, and the bootstrap peer counts it
+        # What was announced lives on, and the bootstrap peer counts it: at its second look, where the first one asks
+        # those who are leaving, until its time is over.
+        time.sleep(2 * HEARTBEAT_SECONDS + 10)
     finally:
         for process in (*nodes.values(), bootstrap):
             if process.poll() is None:
