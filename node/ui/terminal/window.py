@@ -110,4 +110,4 @@ def _longest_first() -> list[str]:
 
 def _commands() -> str:
     """Those that were composed, and what installs."""
-    return "|".join([*map(re.escape, _longest_first()), r"(?:\S+ -m pip install |git -C )[^;]+"])
+    return "|".join([*map(re.escape, _longest_first()), r"(?:\S+ -m pip \w+ |git -C )[^;]+"])
