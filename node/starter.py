@@ -105,24 +105,22 @@ def ask(answers: Answers, given: Sequence[str]) -> Answers:
         typer.echo(
             "Which model? A folder of safetensors, a .gguf file or a name on the hub; empty: a tiny one, made here."
         )
-        answers = _asked(answers, "model", "model", "", lambda said: {"model": said.strip() or None})
+        answers = _asked(answers, "model", "", lambda said: {"model": said.strip() or None})
     if "tasks" not in given:
         typer.echo(f"Which tasks, with spaces between? {murmur('tasks')} lists all.")
         first = " ".join(answers.tasks)
-        answers = _asked(answers, "tasks", "tasks", first, lambda said: {"tasks": tuple(said.split())})
+        answers = _asked(answers, "tasks", first, lambda said: {"tasks": tuple(said.split())})
     if "device" not in given:
         words = "device (auto, cpu, cuda or mps)"
-        answers = _asked(answers, "device", words, answers.device, lambda said: {"device": said})
+        answers = _asked(answers, words, answers.device, lambda said: {"device": said})
     if "company" not in given:
         typer.echo("alone, in a swarm that anybody with its invite can join, or in a private one?")
         words = "company (alone, swarm or private)"
-        answers = _asked(answers, "company", words, answers.company, lambda said: {"company": said})
+        answers = _asked(answers, words, answers.company, lambda said: {"company": said})
     return answers
 
 
-def _asked(
-    answers: Answers, key: str, words: str, default: str, read: Callable[[str], dict[str, Any]]
-) -> Answers:
+def _asked(answers: Answers, words: str, default: str, read: Callable[[str], dict[str, Any]]) -> Answers:
     """`answers` with the one to this question, which is asked until it makes a config with those before it."""
 
     def checked(said: str) -> Answers:

@@ -104,7 +104,6 @@ def keep_private(path: Path) -> None:
             raise OSError(f"{path} is a pipe that nobody reads, or a socket: move it away") from None
         raise
     mode = path.stat().st_mode
-    if (
-        stat.S_ISREG(mode) and stat.S_IMODE(mode) & 0o077
-    ):  # a log may be a link to a device, which is everybody's
+    # A log may be a link to a device, which is everybody's.
+    if stat.S_ISREG(mode) and stat.S_IMODE(mode) & 0o077:
         path.chmod(0o600)

@@ -70,8 +70,7 @@ class BackgroundTracker:
             tracker.close()
         except Exception as error:  # noqa: BLE001  a library's own errors, of any kind: the run goes on without it
             lacks = isinstance(error, ImportError) and self._kind in EXTRAS
-            why = missing(self._kind, error) if lacks else f"{type(error).__name__}: {brief(error)}"  # type: ignore[arg-type]
-            self._fail(why)
+            self._fail(missing(self._kind, error) if lacks else _told(error))  # type: ignore[arg-type]
 
     def _fail(self, why: str) -> None:
         self._failed = True
@@ -85,3 +84,8 @@ class BackgroundTracker:
         line = " ".join(f"tracker {self._kind} {words}".split())
         logger.warning("%s", line)
         self._words.append(line)
+
+
+def _told(error: Exception) -> str:
+    """The system's errors in its own words; a library's are known by their kind."""
+    return brief(error) if isinstance(error, OSError) else f"{type(error).__name__}: {brief(error)}"

@@ -47,10 +47,8 @@ _HISTORY_COLUMNS = (
     "useful",
     "habits",
 )
-_HISTORY_LEAST = {
-    "refused": 14,
-    "left out": 14,
-}  # reasons, which go on in a further line; all else stays whole
+# Reasons go on in a further line; all else stays whole.
+_HISTORY_LEAST = {"refused": 14, "left out": 14}
 _HISTORY_LESSER = (
     "habits",
     "useful",

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-LEAST_DIGEST = (
-    6  # characters behind the @ of a task's name from which on they are digests, and no plain version
-)
+LEAST_DIGEST = 6  # characters of a digest behind a task's @: a plain version has fewer
 DIGESTS = (
     "task: the digests behind its @, by which nodes know equal tasks, are left out here; --json has them"
 )

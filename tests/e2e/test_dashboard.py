@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Opened, chromium, in_a_browser, opened
+from browser import Opened, in_a_browser, opened
 from kept_rollouts import PEER, make_run
 from murmur_command import QUICK, murmur, start
 from sample_events import ROUND
@@ -96,18 +96,6 @@ def hostile(tmp_path: Path) -> RunFolder:
 def server(hostile: RunFolder) -> Iterator[DashboardServer]:
     with closing(DashboardServer(hostile, 0)) as serving:
         yield serving
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture
-def shown(browser: Any) -> Iterator[Opened]:
-    with opened(browser) as page:
-        yield page
 
 
 @in_a_browser

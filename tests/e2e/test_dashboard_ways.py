@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Opened, chromium, in_a_browser, opened
+from browser import Opened, in_a_browser, opened
 from kept_rollouts import PEER, make_run
 from sample_events import ROUND
 from told_spans import SPANS
@@ -24,18 +24,6 @@ pytestmark = pytest.mark.e2e
 def server(tmp_path: Path) -> Iterator[DashboardServer]:
     with closing(DashboardServer(make_run(tmp_path / "run-1"), 0)) as serving:
         yield serving
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture
-def shown(browser: Any) -> Iterator[Opened]:
-    with opened(browser) as page:
-        yield page
 
 
 @in_a_browser

@@ -21,7 +21,7 @@ RunArgument = Annotated[
 LARGEST = 2**63 - 1  # of a store's numbers
 
 
-def _held(number: int | None) -> int | None:
+def _storable(number: int | None) -> int | None:
     if number is not None and not 0 <= number <= LARGEST:
         raise typer.BadParameter(f"{number} is more than a store holds, or less")
     return number
@@ -29,7 +29,7 @@ def _held(number: int | None) -> int | None:
 
 NumberArgument = Annotated[
     int,
-    typer.Argument(metavar="ID", callback=_held, help="Id of a rollout, as murmur rollouts lists it."),
+    typer.Argument(metavar="ID", callback=_storable, help="Id of a rollout, as murmur rollouts lists it."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
 LastOption = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the newest rounds, so many.")]
@@ -206,10 +206,12 @@ def replay(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
     number: Annotated[
         int | None,
-        typer.Argument(metavar="[ID]", callback=_held, help="Id of a rollout, as murmur rollouts lists it."),
+        typer.Argument(
+            metavar="[ID]", callback=_storable, help="Id of a rollout, as murmur rollouts lists it."
+        ),
     ] = None,
     round_number: Annotated[
-        int | None, typer.Option("--round", callback=_held, help="A whole round in its place.")
+        int | None, typer.Option("--round", callback=_storable, help="A whole round in its place.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

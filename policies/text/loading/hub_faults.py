@@ -30,9 +30,7 @@ def check_on_hub(path: str) -> None:
     try:
         if not isinstance(try_to_load_from_cache(path, "config.json"), str):
             HfApi().model_info(path, timeout=ASKING)
-    except (
-        Exception
-    ) as error:  # of the client that the library asks by, which is another one in each of its versions
+    except Exception as error:  # of whatever client the library asks by, which changes with its versions
         if said := hub_fault(path, error):
             raise PolicyError(f"cannot load {path}: {said}") from error
 

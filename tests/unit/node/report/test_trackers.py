@@ -253,7 +253,7 @@ def test_a_tracker_that_cannot_be_made_is_told() -> None:
 
     tracker = BackgroundTracker("odd", refuse)
     tracker.close()
-    assert tracker.new_words() == ["tracker odd is left out from now on (OSError: read-only)"]
+    assert tracker.new_words() == ["tracker odd is left out from now on (read-only)"]
 
 
 def test_a_tracker_that_cannot_be_closed_ends_all_the_same() -> None:

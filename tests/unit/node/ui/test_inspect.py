@@ -28,12 +28,6 @@ from swarm.visible_text import UNSAFE_CATEGORIES, one_line, plain_json, visible
 run = CliRunner().invoke
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    monkeypatch.chdir(tmp_path)
-    return make_run(Path("runs/swim-1"))
-
-
 def told(*arguments: object) -> str:
     result = run(app, [str(each) for each in arguments])
     assert result.exit_code == 0, result.output

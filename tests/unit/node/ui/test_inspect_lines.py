@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
-from kept_rollouts import make_run
 from typer.testing import CliRunner
 
 from node.cli import app
@@ -16,12 +14,6 @@ from node.storage.run_folder import RunFolder
 from node.ui.patience import Patience
 
 run = CliRunner().invoke
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    monkeypatch.chdir(tmp_path)
-    return make_run(Path("runs/swim-1"))
 
 
 @pytest.mark.parametrize(

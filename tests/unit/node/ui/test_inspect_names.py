@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from kept_rollouts import PEER, make_run
+from kept_rollouts import PEER
 from typer.testing import CliRunner
 
 from node.cli import app
 from node.storage.run_folder import RunFolder
 
 run = CliRunner().invoke
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    monkeypatch.chdir(tmp_path)
-    return make_run(Path("runs/swim-1"))
 
 
 @pytest.mark.parametrize(
