@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -50,6 +51,17 @@ class Opened:
         from playwright.sync_api import expect
 
         expect(self.page.locator(selector)).to_contain_text(list(words), timeout=PATIENCE_MS)
+
+    def until_true(self, expression: str) -> None:
+        """Waits until an expression of the page's language is true. Raises AssertionError.
+
+        The browser's own waiting evaluates words inside the page, which its content policy forbids from the second
+        look on.
+        """
+        deadline = time.monotonic() + PATIENCE_MS / 1000
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < deadline, f"never true: {expression}"
+            self.page.wait_for_timeout(50)
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def test_a_link_to_a_place_of_the_page_leaves_the_key_alone(server: DashboardSer
     kept = "sessionStorage.getItem('murmur-key')"
     assert shown.page.evaluate(kept) == server.key
     shown.page.evaluate("location.hash = 'another-key'")  # pasted where the page is open already
-    shown.page.wait_for_function(f"{kept} === 'another-key' && !location.hash")
+    shown.until_true(f"{kept} === 'another-key' && !location.hash")
 
 
 @in_a_browser
@@ -108,7 +108,7 @@ def test_what_was_read_before_a_round_ended_says_so_or_is_read_again(shown: Open
         shown.page.bring_to_front()
         shown.until("1 round was played since this list was read")
         shown.page.get_by_role("button", name="Look again").click()
-        shown.page.wait_for_function("!document.querySelector('#rollouts-newer').textContent")
+        shown.until_true("!document.querySelector('#rollouts-newer').textContent")
     assert shown.complaints == []
 
 
