@@ -17,6 +17,7 @@ from node.ui import interrupts
 from node.ui.inspect.commands import add_inspection
 from node.ui.tasks.commands import tasks_app
 from node.ui.tasks.prompt import prompt_app
+from node.ui.terminal.command_group import WholeSummaries
 
 app = typer.Typer(
     cls=EdgeGroup,
@@ -27,7 +28,9 @@ app = typer.Typer(
     help="A peer-to-peer node for RL post-training: train your own policy, share rollouts, keep your weights.",
     epilog="docs/quickstart.md shows the way in, docs/glossary.md explains the words of every table.",
 )
-config_app = typer.Typer(no_args_is_help=True, help="The resolved config, or the schema of all keys.")
+config_app = typer.Typer(
+    cls=WholeSummaries, no_args_is_help=True, help="The resolved config, or the schema of all keys."
+)
 app.add_typer(config_app, name="config")
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(prompt_app, name="prompt")

@@ -26,6 +26,7 @@ import typer
 from node.ui import interrupts
 from node.ui.terminal.command_group import WholeSummaries
 from node.ui.terminal.window import say_aside
+from node.usage import empty_word, usage_words
 from policies.error_words import OUTPUT
 from policies.install_hints import install_anew
 from swarm.log_lines import PrintableFormatter
@@ -131,13 +132,9 @@ class EdgeGroup(WholeSummaries):
         return sorted(super().list_commands(ctx), key=lambda name: [*ORDER, name].index(name))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuses empty words, each would be read as if it had been left out, and words that no file can hold."""
-        if "" in args:
-            before = " ".join(args[: args.index("")][-2:]) or "murmur"
-            _say(
-                f"murmur: an empty word follows {before!r}: was it a variable that is not set, or a command that "
-                "printed nothing? Fill it in, or leave it out. A bootstrap's invite.txt is there once it says `serving`"
-            )
+        """Refuses empty words and words that no file can hold."""
+        if said := empty_word(self, args):
+            _say(f"murmur: {said}")
             raise typer.Exit(2)
         if odd := [word for word in args if not _is_text(word)]:
             _say(
@@ -168,8 +165,10 @@ def _edge() -> Iterator[None]:
         code = end_quietly()
     except typer.Abort as aborted:
         code = end_unanswered(aborted)
-    except (typer.Exit, _USAGE):
+    except typer.Exit:
         raise
+    except _USAGE as error:
+        code = end_misused(error)
     except Exception as error:  # noqa: BLE001  the last one who can say it in words; the trace is kept in a file
         code = end_with(error)
     else:
@@ -197,6 +196,14 @@ def _as_output(act: Callable[..., Any], *arguments: Any) -> Any:
     except OSError as error:
         error.filename = OUTPUT
         raise
+
+
+def end_misused(error: Any) -> int:
+    """Tells what is wrong with a command line, and returns the exit code. A bare group's help tells itself."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        raise error
+    _say(f"murmur: {usage_words(error)}")
+    return 2
 
 
 def end_stopped(number: int) -> int:
@@ -280,7 +287,7 @@ def _keep_trace(error: Exception) -> str:
     return f"please report it with {Path(name)}"
 
 
-_USAGE: type[Exception] = typer.BadParameter.__mro__[2]  # click's errors of usage, which say themselves
+_USAGE: type[Exception] = typer.BadParameter.__mro__[1]  # click's error of usage
 _PLAIN = {
     OSError, PermissionError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError,
     BlockingIOError, InterruptedError, TimeoutError, ConnectionError, ConnectionResetError,

@@ -76,11 +76,11 @@ def _say(
         return f"must have at most {context['max_length']}, has {context['actual_length']}"
     if kind == "union_tag_invalid":
         value = context["tag"]
-    requirement = _requirement(kind, context)
-    return f"must be {requirement}; it is {_shown(value)}{_near(value, context)}"
+    return f"must be {requirement(kind, context)}; it is {_shown(value)}{_near(value, context)}"
 
 
-def _requirement(kind: str, context: Mapping[str, Any]) -> str:
+def requirement(kind: str, context: Mapping[str, Any]) -> str:
+    """What a value must be, by pydantic's kind of error and its figures."""
     stem = kind
     for tail in ("_type", "_parsing_size", "_parsing", "_from_float", "_attributes"):
         stem = stem.removesuffix(tail)

@@ -6,6 +6,8 @@ from typing import Any
 
 from typer.core import TyperGroup
 
+from policies.error_words import no_such
+
 
 class WholeSummaries(TyperGroup):
     """A group whose list of commands is told in as many lines as it takes."""
@@ -20,3 +22,10 @@ class WholeSummaries(TyperGroup):
         ]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Names all commands to whoever asks for one that there is not."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            ctx.fail(no_such("command", name, self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)

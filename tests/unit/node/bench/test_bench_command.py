@@ -134,7 +134,7 @@ def test_unknown_names_exit_2_with_the_nearest(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert murmur(monkeypatch, "bench", "engin") == 2
-    assert "Did you mean 'engine'?" in capsys.readouterr().err
+    assert "did you mean 'engine'?" in capsys.readouterr().err
     with pytest.raises(BenchError, match="did you mean 'engine'"):
         registry.run_benchmark("engin", BenchOptions(), lambda line: None)
 
