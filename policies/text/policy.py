@@ -12,7 +12,7 @@ from policies.direction import Direction
 from policies.policy import PolicyError, RolloutRequest, Stop, UpdateReport, UpdateSpec, never
 from policies.progress import read_progress, save_progress
 from policies.rollout import Finish, Problem, Rollout, Segment, TrainGroup
-from policies.text import agreement
+from policies.text import agreement, heap
 from policies.text import model as models
 from policies.text.arithmetic import has_bfloat16
 from policies.text.batching import Row, rows_of
@@ -209,10 +209,14 @@ class TextPolicy:
 
     def update(self, batch: Sequence[TrainGroup], spec: UpdateSpec = UpdateSpec()) -> UpdateReport | None:
         rows = self._rows(batch)
+        device = plain_model(self._model).device
+        heap.give_back(device)
         try:
             step = self._trainer.step(rows, spec)
         except NothingToTrainError:
             return None
+        finally:
+            heap.give_back(device)
         self._engine_is_behind = True
         if self._proofs and (found := step.accumulated.agreement) and found.off:
             self._proofs.forget()

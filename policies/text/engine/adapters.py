@@ -33,6 +33,15 @@ def effective_weight(model: torch.nn.Module, name: str) -> torch.Tensor:
     return weight
 
 
+def frozen_weight(model: torch.nn.Module, name: str) -> torch.Tensor | None:
+    """The parameter `name` of the plain model, where it does not train and no adapter adds to it."""
+    owner, _, leaf = name.rpartition(".")
+    *wrappers, plain = _layers(model, owner)
+    weight = getattr(plain, leaf)
+    assert isinstance(weight, torch.Tensor)
+    return None if wrappers or weight.requires_grad else weight
+
+
 def is_wrapped(module: torch.nn.Module | None) -> bool:
     """Whether an adapter stands round this module."""
     return isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper)

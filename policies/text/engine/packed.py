@@ -19,6 +19,7 @@ LEAST_WEIGHTS = {torch.float32: 2**18, torch.bfloat16: 0}
 LEAST_WEIGHTS_MKL = 2**14
 # Rows that MKL lays out for. Other numbers may be multiplied, and fewer lose nothing by it.
 _MKL_ROWS = 128
+_NOTHING = torch.empty(0)
 
 
 class PackedLinear(torch.nn.Module):
@@ -32,11 +33,13 @@ class PackedLinear(torch.nn.Module):
         self._by_mkl = self.dtype == torch.float32 and mkl_is_faster()
         # MKL's product reads the plain weights' shape alone: no memory behind it.
         self._shape = torch.empty(1).expand(self.out_features, self.in_features)
+        self._packed = _NOTHING
 
     def pack(self, weight: torch.Tensor) -> None:
         """Takes `weight` (out, in) over."""
         plain = weight.detach().to(self.dtype).contiguous()
-        self._packed: torch.Tensor = (
+        self._packed = _NOTHING  # first: the new layout then lies where the old one did
+        self._packed = (
             torch.ops.mkl._mkl_reorder_linear_weight(plain, _MKL_ROWS)
             if self._by_mkl
             else torch.ops.mkldnn._reorder_linear_weight(plain)

@@ -79,6 +79,16 @@ def test_every_kind_of_adapter_is_exact(kind: str, tied: bool) -> None:
     assert largest_difference(engine, model.eval()) < 1e-4
 
 
+def test_what_never_trains_lies_in_memory_once() -> None:
+    model = made("llama", tie_word_embeddings=True)
+    trains = Engine(model, (), slots=5)
+    adapted(model, "plain")
+    frozen = Engine(model, (), slots=5)
+    embedding = model.get_input_embeddings().weight
+    assert trains._model.get_input_embeddings().weight.data_ptr() != embedding.data_ptr()
+    assert frozen._model.get_input_embeddings().weight.data_ptr() == embedding.data_ptr()
+
+
 def test_a_kind_that_cannot_be_merged_is_sampled_from_the_trained_model(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
