@@ -11,6 +11,7 @@ from policies.rollout import Finish, Group, Problem
 from policies.seeds import derive_seed
 from policies.strategies.difficulty import RIGHT_REWARD, measure
 from policies.tasks.task import HELD_OUT_SEED, Task, TaskError, score_group
+from policies.unjudged import reasons_heard
 
 # Beyond what a run's own evaluations ask: `checkpoint.keep_best` chooses by those, and so they flatter its choice.
 FIRST_SEED = HELD_OUT_SEED + 2**20
@@ -27,6 +28,7 @@ class Answers:
     groups: dict[tuple[str, int], Group] = field(default_factory=dict)  # by task and seed
     complete: bool = False
     unjudged: int = 0  # problems left out, as a verifier came to no end with an answer
+    why_unjudged: str = ""  # the first reason for it
 
     @property
     def cut_share(self) -> float:
@@ -82,11 +84,13 @@ def answer(
             sampled = iter(policy.sample(requests, held_out=True))
             for problem in batch:
                 group = Group(problem, tuple(next(sampled) for _ in range(rollouts)))
-                scored = score_group(tasks[problem.task], group)
+                with reasons_heard() as heard:
+                    scored = score_group(tasks[problem.task], group)
                 if scored.judged is scored:
                     answers.groups[problem.task, problem.seed] = scored
                 else:
                     answers.unjudged += 1
+                    answers.why_unjudged = answers.why_unjudged or "".join(heard[:1])
             progress(len(answers.groups) + answers.unjudged, len(problems))
     except KeyboardInterrupt:
         return answers

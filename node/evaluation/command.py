@@ -64,13 +64,12 @@ def _tell_unjudged(found: Sequence[Answers], problems: int) -> None:
     """Raises EvaluationError where nothing is left to compare: a scorer's silence is no model's fault."""
     if not (most := max((answers.unjudged for answers in found), default=0)):
         return
-    why = "an own verifier or task raised an error, took too long, or gave no number from 0 to 1"
+    first = next((answers.why_unjudged for answers in found if answers.why_unjudged), "")
+    why = f". The first: {first}" if first else ""
     judged = set.intersection(*(set(answers.groups) for answers in found))
     if not judged and found[-1].complete:
-        raise EvaluationError(
-            f"no verdict on any of {counted(most, 'problem')}, so nothing can be said: {why}"
-        )
-    say_aside(f"left out: {most} of {counted(problems, 'problem')} with an answer without a verdict: {why}")
+        raise EvaluationError(f"no verdict on any of {counted(most, 'problem')}, so nothing can be said{why}")
+    say_aside(f"left out: {most} of {counted(problems, 'problem')} with an answer without a verdict{why}")
 
 
 def _tell_cut(contender: Contender, answers: Answers) -> None:

@@ -102,7 +102,7 @@ class Notices:
         if event.cut_share >= MANY_CUT and not self._cut:
             self._new.append(LifeEvent(event.round, "cut", _cut_note(event.cut_share)))
         if event.no_verdict and not self._unjudged:
-            self._new.append(LifeEvent(event.round, "no verdict", _no_verdict_note(event.no_verdict)))
+            self._new.append(LifeEvent(event.round, "no verdict", _no_verdict_note(event)))
         if event.skipped_prompts and not self._skipped:
             self._skipped = True
             self._new.append(LifeEvent(event.round, "skipped", _skipped_note(event.skipped_prompts)))
@@ -142,12 +142,11 @@ class Notices:
         return new
 
 
-def _no_verdict_note(count: int) -> str:
-    return (
-        f"left out of this round: {counted(count, 'rollout')} without a verdict. logs/node.log says why: an own "
-        "verifier or task raised an error, took too long, or gave no number from 0 to 1; or a pattern repeats a "
-        "repetition, as (a+)+ does"
-    )
+def _no_verdict_note(event: RoundEvent) -> str:
+    left_out = f"left out of this round: {counted(event.no_verdict, 'rollout')} without a verdict"
+    if event.why_unjudged is None:
+        return f"{left_out}; logs/node.log says why"
+    return f"{left_out}. The first: {event.why_unjudged}. logs/node.log has the others"
 
 
 def _skipped_note(count: int) -> str:

@@ -135,6 +135,7 @@ def describe_round(outcome: RoundOutcome, watch: Stopwatch) -> RoundEvent:
         cut_share=_cut_share(own),
         phases=dict(watch.phases),
         no_verdict=phase.effort.no_verdict,
+        why_unjudged=phase.effort.why_unjudged,
         skipped_prompts=outcome.skipped_prompts,
         shortage=update.shortage if update else None,
         update_peak_bytes=update.peak_bytes if update else None,

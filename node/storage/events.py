@@ -71,6 +71,7 @@ class RoundEvent:
     update_peak_bytes: int | None = None  # of memory, beyond what was in use before the update
     phases: dict[str, float] = field(default_factory=dict)  # wall seconds, by `PHASES` of node.runtime
     no_verdict: int = 0  # own rollouts that their verifier came to no end with; left out of their groups
+    why_unjudged: str | None = None  # the first reason for it
     # Nats a trained token to the model without its adapter; None where trainer.beta is 0.
     kl: float | None = None
     # Problems drawn and passed over: their prompts are longer than policy.prompt.max_tokens.

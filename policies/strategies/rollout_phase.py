@@ -14,6 +14,7 @@ from policies.rollout import Finish, Group, Problem, Rollout
 from policies.strategies.base import Admission, GroupDecision, LiveView, StepInfo, Strategy
 from policies.strategies.difficulty import Difficulty
 from policies.strategies.open_groups import OpenGroup, OpenGroups
+from policies.unjudged import reasons_heard, shown
 
 # (first, count): the round's problems number first to first + count - 1. Equal arguments must give equal
 # problems, whatever was drawn before; fewer than count when a task has no more.
@@ -42,6 +43,7 @@ class Effort:
     row_steps: int = 0  # tokens that all rollouts of a call would have, were each as long as its longest
     left: int = 0  # partials that the round ended with
     no_verdict: int = 0  # finished rollouts that their verifier came to no end with; left out of their groups
+    why_unjudged: str | None = None  # the first reason for it
     unjudged_groups: int = 0  # groups of which no rollout is left for that; dropped
 
     @property
@@ -198,7 +200,10 @@ class _Phase:
         finished = [i for i, rollout in fresh.items() if rollout.finish is not Finish.UNFINISHED]
         if not finished:
             return fresh
-        scored = self.score(Group(problem, tuple(fresh[i] for i in finished))).rollouts
+        with reasons_heard() as heard:
+            scored = self.score(Group(problem, tuple(fresh[i] for i in finished))).rollouts
+        if heard and self.effort.why_unjudged is None:
+            self.effort.why_unjudged = f"{heard[0]}. It was asked {shown(problem.prompt)}"
         self.effort.no_verdict += sum(rollout.no_verdict for rollout in scored)
         return {**fresh, **dict(zip(finished, scored, strict=True))}
 

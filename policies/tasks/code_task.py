@@ -5,7 +5,6 @@ Which class it is stands in the owner's config alone: an invite names the task a
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,9 +13,8 @@ from pathlib import Path
 from policies.rollout import Problem
 from policies.tasks.held_out import DrawnProblems
 from policies.tasks.task import Param, TaskError, TaskSpec, TaskTimeoutError
+from policies.unjudged import WANTED, tell_unjudged
 from policies.workers.pool import Worker, WorkerError
-
-logger = logging.getLogger(__name__)
 
 NAME = "code"
 CODE_SOURCE = "source"  # the parameter that travels
@@ -63,7 +61,7 @@ class CodeTask:
         answer = self.worker.ask(problem=[problem.prompt, problem.answer], completion=completion)
         if "score" in answer:
             return float(answer["score"])
-        logger.warning("%s has no verdict on a text: %s", self.name, answer.get("failed", "it took too long"))
+        tell_unjudged(self.name, completion, f"{self.worker.why(answer)}; {WANTED}", problem.answer)
         return None
 
 

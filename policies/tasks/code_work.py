@@ -31,23 +31,20 @@ def greet(arguments: Sequence[str]) -> dict[str, Any]:
         found = getattr(module, name)
         _own[:] = [found() if inspect.isclass(found) else found]
         source = hashlib.sha256(Path(inspect.getfile(module)).read_bytes()).hexdigest()[:16]
-    except (Exception, SystemExit) as error:  # noqa: BLE001
+    except BaseException as error:  # noqa: BLE001  a module may end itself as it is loaded
         return {"failed": _said(error)}
     return {"source": source}
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
-    """A problem or a score. What the code raises is no verdict, or a seed without a problem."""
+    """A problem or a score. What the code raises is no verdict, or a seed without a problem: see `child`."""
     (own,) = _own
-    try:
-        if "seed" in question:
-            return _problem(own.problem(question["seed"]))
-        completion = question["completion"]
-        if "problem" in question:
-            return _score(own.score(tuple(question["problem"]), completion))
-        return _score(own(completion, question["answer"]))
-    except (Exception, SystemExit) as error:  # noqa: BLE001
-        return {"failed": _said(error)}
+    if "seed" in question:
+        return _problem(own.problem(question["seed"]))
+    completion = question["completion"]
+    if "problem" in question:
+        return _score(own.score(tuple(question["problem"]), completion))
+    return _score(own(completion, question["answer"]))
 
 
 def _loaded(where: str) -> tuple[ModuleType, str]:
@@ -89,10 +86,8 @@ def _score(given: Any) -> dict[str, Any]:
     """A number of any library's; what rounding put beyond 0 or 1 is taken off."""
     if hasattr(type(given), "__float__") and -DUST <= (score := float(given)) <= 1 + DUST:
         return {"score": min(1.0, max(0.0, score))}
-    return {
-        "failed": f"a score has to be a number from 0 to 1; it was {str(given)[:80]!r} ({type(given).__name__})"
-    }
+    return {"failed": f"it gave {str(given)[:80]!r} ({type(given).__name__}) for a score"}
 
 
 def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:400]
+    return f"{type(error).__name__}: {error}"[:400].rstrip(": ")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from policies.tasks.task import Param
+from policies.unjudged import tell_unjudged
 from policies.workers.pool import Worker
 
 logger = logging.getLogger(__name__)
@@ -39,11 +40,7 @@ class SandboxScorer:
         if "raised" in answer:
             logger.warning("scorer of %s raised on a text for seed %d", self.dataset, seed)
             return 0.0
-        logger.warning(
-            "scorer of %s has no verdict on a text: %s",
-            self.dataset,
-            answer.get("failed", "it took too long"),
-        )
+        tell_unjudged(f"scorer of {self.dataset} for seed {seed}", completion, self.worker.why(answer))
         return None
 
 

@@ -3,7 +3,7 @@
 Its arguments are the file of the kind of work and what that takes. Such a file has MEMORY_BYTES of address space,
 `greet(arguments)`, the first thing that is told, and `answer(question)`; it imports nothing of ours, nor does this.
 Speaks JSON, a line a message. An answer is what `answer` gives, {"late": true} after `seconds` of computing, or
-{"failed": why} where memory or depth did not suffice; each with the CPU seconds of the process and its own so far.
+{"failed": why} where the work raised anything; each with the CPU seconds of the process and its own so far.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 LEAST_WAIT, TICK = 0.001, 0.01  # seconds between two looks
+LONGEST = 400  # characters of what an error says
 
 
 class Late(BaseException):
@@ -98,6 +99,16 @@ def _answered(work: ModuleType, question: dict[str, Any], allowance: _Allowance)
         return {"late": True}
     except (MemoryError, RecursionError) as error:
         return {"failed": type(error).__name__}
+    except BaseException as error:  # noqa: BLE001  own code raises SystemExit, KeyboardInterrupt and its own kinds
+        return {"failed": _raised(error)}
+
+
+def _raised(error: BaseException) -> str:
+    try:
+        said = f"{type(error).__name__}: {error}"
+    except BaseException:  # noqa: BLE001  an error's words are own code too
+        said = type(error).__name__
+    return f"it raised {said}"[:LONGEST].rstrip(": ")
 
 
 def _spent() -> float:

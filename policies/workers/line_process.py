@@ -37,7 +37,9 @@ class LineProcess:
     start_seconds: float = 120.0  # of wall time to the greeting; a busy machine's cold disk takes a minute
     hash_seed: str | None = None  # of Python's string hashes; None: as Python draws it
     bare: bool = False  # without the environment of this process, in the root folder
-    ended_by: int | None = None  # the signal that the last child died of by itself
+    ending: int | None = (
+        None  # how the last child ended by itself: its exit code, or less than 0, a signal's number
+    )
     greeting: Any = None
     child: subprocess.Popen[bytes] | None = None
     _owner: int = 0  # process that started the child: a fork shares its pipes, and must not use them
@@ -53,7 +55,7 @@ class LineProcess:
         if self.running:
             return
         self.close()
-        self.ended_by = None
+        self.ending = None
         # A session of its own: Ctrl-C is for the node, which still needs answers to finish its round.
         self.child = subprocess.Popen(
             [sys.executable, *self.flags, str(self.script), *self.arguments],
@@ -101,8 +103,7 @@ class LineProcess:
         child, self.child, self._unread, self._cpu = self.child, None, b"", 0.0
         if child is None or self._owner != os.getpid():
             return
-        status = child.poll()
-        self.ended_by = -status if status is not None and status < 0 else None
+        self.ending = child.poll()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)  # with processes of its own, if it has any
         child.wait()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import signal
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,8 +72,13 @@ class Worker:
             except TimeoutError:
                 return {"late": True}
             except (WorkerError, OSError, EOFError) as error:
-                late = self.process.ended_by == signal.SIGXCPU
-                return {"late": True} if late else {"failed": f"its process ended ({type(error).__name__})"}
+                late = self.process.ending == -signal.SIGXCPU
+                return {"late": True} if late else {"failed": self._ended(error)}
+
+    def why(self, answer: Mapping[str, Any]) -> str:
+        """In words, why an answer is none."""
+        bounds = f"{self.cpu_seconds:g} s of computing, or {self.wall_seconds:g} s in all"
+        return str(answer.get("failed", f"it took over {bounds}"))
 
     def spent(self) -> float:
         """CPU seconds of the process that runs now, as of its last answer. An ended one's are our ended children's."""
@@ -83,6 +88,16 @@ class Worker:
         """Ends the process, if there is one of this process; the next question starts another."""
         self.process.close()
 
+    def _ended(self, error: Exception) -> str:
+        ending = self.process.ending
+        if isinstance(error, WorkerError):
+            return str(error)
+        if ending is None:
+            return f"its process ended ({type(error).__name__})"
+        if ending < 0:
+            return f"its process was ended by signal {-ending} ({signal.strsignal(-ending)})"
+        return f"it ended its own process, with exit code {ending}"
+
     def _start(self) -> None:
         if self._asked >= QUESTIONS:
             self.process.close()
@@ -91,8 +106,10 @@ class Worker:
         self._asked += 1
         try:
             self.process.start()
-        except (OSError, EOFError, TimeoutError) as error:
-            raise WorkerError(f"its process ended as it started ({type(error).__name__})") from error
+        except TimeoutError as error:
+            raise WorkerError(f"it did not start within {self.process.start_seconds:g} s") from error
+        except (OSError, EOFError) as error:
+            raise WorkerError(f"as it started, {self._ended(error)}") from error
 
 
 def pool_cpu_seconds() -> float:

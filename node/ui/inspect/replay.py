@@ -17,6 +17,7 @@ from policies.rollout import Group, Image, Rollout
 from policies.tasks import build_task
 from policies.tasks.image_reward import ImageRewardTask
 from policies.tasks.task import Task, score_group
+from policies.unjudged import reasons_heard
 from swarm.visible_text import one_line, plain_json
 
 TOLERANCE = 1e-6  # scorers of images round
@@ -63,11 +64,12 @@ def replay(task: Task, rollout: KeptRollout, image: Image | None) -> Replayed:
         )
     problem = task.problem(rollout.seed)
     written = Rollout(rollout.text, (), rollout.finish, image=image)
-    (scored,) = score_group(task, Group(problem, (written,))).rollouts
+    with reasons_heard() as heard:
+        (scored,) = score_group(task, Group(problem, (written,))).rollouts
     if (now := scored.reward) is None:
         raise InspectError(
-            f"rollout {rollout.id} cannot be scored again: the verifier of {one_line(rollout.task)} raises, takes too "
-            "long or gives no number; murmur tasks check shows what it does"
+            f"rollout {rollout.id} cannot be scored again: no verdict of {'; '.join(heard) or one_line(rollout.task)}; "
+            "murmur tasks check shows what else it does"
         )
     same = math.isclose(now, rollout.reward, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
     same_prompt = problem.prompt[:MAX_CHARACTERS] == rollout.prompt

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from node.ui.terminal.window import say_aside
+from policies.unjudged import SHOWN, reasons_heard
 from swarm.visible_text import counted, indented
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Shown:
     prompt: str
     answer: str
     rewards: dict[str, float | None]
+    reasons: list[str]  # for each text that was tried and has none
 
 
 def show_check(tasks: Sequence[DataTask], rows: int, *, as_json: bool) -> None:
@@ -59,16 +61,22 @@ def _tried(task: DataTask, rows: int) -> list[Shown]:
             "nothing": "",
         }
         rewards: dict[str, float | None] = {}
-        for what, text in completions.items():
-            rewards[what] = task.verifier.score(text, answer) if unjudged < MOST_UNJUDGED else None
-            unjudged += rewards[what] is None
-        shown.append(Shown(prompt, answer, rewards))
+        with reasons_heard() as reasons:
+            for what, text in completions.items():
+                rewards[what] = task.verifier.score(text, answer) if unjudged < MOST_UNJUDGED else None
+                unjudged += rewards[what] is None
+        shown.append(Shown(prompt, answer, rewards, reasons))
     return shown
 
 
 def _warning(shown: Sequence[Shown]) -> str | None:
-    if shown and all(reward is None for row in shown for reward in row.rewards.values()):
-        return "no verdict on any text: the verifier raises, gives no number from 0 to 1, or takes too long"
+    unjudged = sum(reward is None for row in shown for reward in row.rewards.values())
+    if unjudged:
+        tried = sum(len(row.rewards) for row in shown)
+        row = next(row for row in shown if None in row.rewards.values())
+        why = f". The first: {row.reasons[0]}" if row.reasons else ""
+        rest = f"; after {MOST_UNJUDGED} no other is tried" if unjudged > MOST_UNJUDGED else ""
+        return f"no verdict on {unjudged} of {tried} texts{rest}{why}. Its prompt: {row.prompt[:SHOWN]!a}"
     if all(not (row.rewards["the answer alone"] or row.rewards["the answer, marked"]) for row in shown):
         return "no right answer got a reward: is the answer's form what the verifier looks for?"
     if any((row.rewards[repr(JUNK)] or 0.0) > 0.5 for row in shown):
@@ -82,6 +90,9 @@ def _plain(task: DataTask, shown: Sequence[Shown]) -> dict[str, Any]:
         "digests": dict(task.digests),
         "training": len(task.training),
         "held_out": len(task.held_out),
-        "rows": [{"prompt": row.prompt, "answer": row.answer, "rewards": row.rewards} for row in shown],
+        "rows": [
+            {"prompt": row.prompt, "answer": row.answer, "rewards": row.rewards, "reasons": row.reasons}
+            for row in shown
+        ],
         "warning": _warning(shown),
     }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from node.ui.terminal.window import say_aside
+from policies.unjudged import reasons_heard
 from swarm.visible_text import indented
 
 if TYPE_CHECKING:
@@ -66,16 +67,17 @@ def examined(where: str) -> CodeReport:
     tasks = [build_code_task(TaskSpec(f"code:{name}", {CODE: where}), hash_seed=seed) for seed in ("1", "2")]
     for task in tasks:
         task.worker.wall_seconds = WALL_SECONDS
-    slowest, unjudged_calls, faults = 0.0, 0, []
+    slowest, faults, reasons = 0.0, list[str](), list[str]()
 
     def timed_score(task: CodeTask, seed: int, text: str) -> float | None:
-        nonlocal slowest, unjudged_calls
-        if unjudged_calls >= MOST_UNJUDGED:
+        nonlocal slowest
+        if len(reasons) >= MOST_UNJUDGED:
             return None
         started = time.monotonic()
-        reward = task.score(task.problem(seed), text)
+        with reasons_heard() as heard:
+            reward = task.score(task.problem(seed), text)
         slowest = max(slowest, time.monotonic() - started)
-        unjudged_calls += reward is None
+        reasons.extend(heard)
         return reward
 
     made = [[task.problem(seed) for seed in SEEDS] for task in tasks]
@@ -86,15 +88,15 @@ def examined(where: str) -> CodeReport:
     if len({problem.prompt for problem in made[0]}) == 1:
         faults.append("every seed gives the same problem")
     own = [timed_score(tasks[0], seed, problem.answer) for seed, problem in zip(SEEDS, made[0], strict=True)]
-    if None in own or min((reward for reward in own if reward is not None), default=0.0) < 1.0:
+    if None in own:
+        faults.append(f"no verdict on a right answer: {reasons[0]}")
+    elif min(reward or 0.0 for reward in own) < 1.0:
         faults.append("a right answer alone does not get 1.0")
     hostile = {what: timed_score(tasks[0], SEEDS[0], text) for what, text in HOSTILE.items()}
     if hostile != {what: timed_score(tasks[1], SEEDS[0], text) for what, text in HOSTILE.items()}:
         faults.append("score differs from process to process")
     if unjudged := [what for what, reward in hostile.items() if reward is None]:
-        faults.append(
-            f"no verdict on {', '.join(unjudged)}: score has to give a number from 0 to 1, soon, on any text"
-        )
+        faults.append(f"no verdict on {', '.join(unjudged)}: {reasons[0]}")
     first = made[0][0]
     return CodeReport(tasks[0].name, first.prompt, first.answer, own, hostile, slowest, faults)
 

@@ -5,7 +5,6 @@ By the library math-verify (sympy, and a grammar of LaTeX), in a worker process:
 
 from __future__ import annotations
 
-import logging
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -15,9 +14,8 @@ from policies.settings import Settings
 from policies.tasks.verifiers.answer import answer_part
 from policies.tasks.verifiers.plain_math import is_words, plain_math
 from policies.tasks.verifiers.verifier import VerifierError, VerifierPackageMissing
+from policies.unjudged import tell_unjudged
 from policies.workers.pool import Worker
-
-logger = logging.getLogger(__name__)
 
 LIBRARIES = ("math-verify", "latex2sympy2-extended", "sympy")  # whose releases decide what is equal
 MAX_ANSWER = 1000  # characters, of both sides
@@ -57,7 +55,7 @@ class Math(Settings):
         told = COMPARISONS.ask(written=written, right=right)
         if "equal" in told:
             return float(told["equal"])
-        logger.warning("math has no verdict on %r: %s", written[:80], told.get("failed", "it took too long"))
+        tell_unjudged("verifier math", written, COMPARISONS.why(told), right)
         return None
 
 

@@ -6,7 +6,6 @@ names one starts nothing. Package, release and a digest of the source are part o
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -19,9 +18,8 @@ from pydantic import Field
 from policies.install_hints import install_packages
 from policies.settings import Settings
 from policies.tasks.verifiers.verifier import VerifierError, VerifierPackageMissing
+from policies.unjudged import WANTED, tell_unjudged
 from policies.workers.pool import Worker, WorkerError
-
-logger = logging.getLogger(__name__)
 
 GROUP = "murmuration.verifiers"
 PACKAGE = "package"  # the key that only an own verifier has
@@ -65,7 +63,8 @@ class Own(Settings):
         told = self.worker.ask(completion=completion[-SCANNED_CHARACTERS:], answer=answer)
         if "score" in told:
             return float(told["score"])
-        logger.warning("verifier %s has no verdict: %s", self.name, told.get("failed", "it took too long"))
+        who = f"verifier {self.name} of {self.package}"
+        tell_unjudged(who, completion, f"{self.worker.why(told)}; {WANTED}", answer)
         return None
 
     @cached_property

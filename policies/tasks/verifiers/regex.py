@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import warnings
 from pathlib import Path
@@ -13,9 +12,8 @@ from pydantic import Field, field_validator
 from policies.settings import Settings
 from policies.tasks.verifiers.plain_text import composed, plain_text
 from policies.tasks.verifiers.verifier import VerifierError
+from policies.unjudged import shown, tell_unjudged
 from policies.workers.pool import Worker
-
-logger = logging.getLogger(__name__)
 
 SCANNED_CHARACTERS = 4096  # of a completion's end
 MAX_PATTERN = 1000
@@ -77,6 +75,6 @@ def searched(pattern: str, text: str, *, ignore_case: bool) -> dict[str, Any] | 
     answer = SEARCHES.ask(pattern=pattern, text=text, ignore_case=ignore_case)
     if "found" in answer:
         return answer
-    why = answer.get("failed", "it took too long")
-    logger.warning("the pattern %r has no verdict on a text: %s", pattern, why)
+    why = f"{SEARCHES.why(answer)}, as a pattern does that repeats a repetition: (a+)+"
+    tell_unjudged(f"the pattern {shown(pattern)}", text, why)
     return None

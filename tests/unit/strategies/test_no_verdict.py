@@ -12,6 +12,7 @@ from policies.serialise import plain_rollout, read_rollout
 from policies.strategies.base import StepInfo, Strategy
 from policies.strategies.open_groups import OpenGroups
 from policies.strategies.rollout_phase import NO_VERDICT, RolloutPhase, rollout_phase
+from policies.unjudged import tell_unjudged
 
 strategies = pytest.mark.parametrize("strategy", COMPOSITIONS.values(), ids=COMPOSITIONS)
 
@@ -56,6 +57,17 @@ def test_they_are_left_out_and_counted_and_no_group_is_lost(strategy: Strategy) 
     pool = played[-1][1]
     assert conserved(pool)
     assert pool.dropped[NO_VERDICT] == sum(phase.dropped[NO_VERDICT] for phase, _ in played) > 0
+
+
+def test_the_first_reason_of_a_round_is_kept_with_what_was_asked() -> None:
+    def scored(group: Group) -> Group:
+        for number, rollout in enumerate(group.rollouts):
+            tell_unjudged("units", rollout.text, f"it raised KeyError: {number}", group.problem.answer)
+        return unjudged(group)
+
+    [(phase, _)] = play(COMPOSITIONS["grpo"], scored, 1)
+    why = phase.effort.why_unjudged
+    assert why is not None and why.startswith("units, on ") and "KeyError: 0. It was asked '" in why
 
 
 @strategies

@@ -83,17 +83,17 @@ def test_scores_of_any_library_count_and_what_is_no_score_is_told_with_its_type(
     given = [task.score(problem, text) for text in ("sum", "below", "numpy", "bool", "fraction")]
     assert given == [1.0, 0.0, 0.5, 1.0, 0.25]
     for text, words in (
-        ("text", "it was '1.0' (str)"),
-        ("none", "it was 'None' (NoneType)"),
-        ("two", "it was '2' (int)"),
-        ("nan", "it was 'nan' (float)"),
+        ("text", "it gave '1.0' (str)"),
+        ("none", "it gave 'None' (NoneType)"),
+        ("two", "it gave '2' (int)"),
+        ("nan", "it gave 'nan' (float)"),
         ("list", "(list)"),
-        ("array", "failed: TypeError"),
+        ("array", "raised TypeError"),
         ("exit", "SystemExit: 1"),
     ):
         caplog.clear()
         assert task.score(problem, text) is None
-        assert words.removeprefix("failed: ") in caplog.text
+        assert words in caplog.text
     assert task.score(problem, "numpy") == 0.5
     task.worker.close()
 
@@ -171,7 +171,8 @@ def test_an_invite_names_code_and_never_starts_it(tmp_path: Path) -> None:
     [
         ("class Vowels: pass\n", "no attribute 'problem'"),
         ("raise RuntimeError('no such data')\n", "does not load: RuntimeError: no such data"),
-        ("import os\nos._exit(3)\n", "its process ended"),
+        ("import os\nos._exit(3)\n", "it ended its own process, with exit code 3"),
+        ("raise KeyboardInterrupt\n", "does not load: KeyboardInterrupt$"),
         ("class Vowels:\n    def problem(self, seed): return seed\n", "two texts"),
     ],
 )
@@ -192,4 +193,14 @@ def test_a_check_finds_what_a_swarm_would_trip_over(tmp_path: Path) -> None:
     assert faults(VOWELS) == []
     impure = VOWELS.replace("random.Random(seed)", "random.Random(hash(str(seed)))")
     assert any("process to process" in fault for fault in faults(impure))
-    assert any("no verdict on nothing" in fault for fault in faults(VOWELS.replace("[-1:]", "[-1]")))
+    assert any(
+        "no verdict on nothing" in fault and "on '' where " in fault and "it raised IndexError" in fault
+        for fault in faults(VOWELS.replace("[-1:]", "[-1]"))
+    )
+    leaves = VOWELS.replace(
+        "def score(self, problem, completion):",
+        "def score(self, problem, completion):\n        raise SystemExit",
+    )
+    assert any(
+        "no verdict on a right answer" in fault and "raised SystemExit" in fault for fault in faults(leaves)
+    )

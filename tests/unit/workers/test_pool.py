@@ -23,6 +23,8 @@ MEMORY_BYTES = 2**30
 def input_of_a_child():
     import subprocess
     return subprocess.run(["cat"], stdout=subprocess.PIPE).stdout.decode()
+class Mute(BaseException):
+    def __str__(self): raise SystemExit
 def greet(arguments): return {"given": list(arguments)}
 def answer(question):
     do = question["do"]
@@ -39,6 +41,10 @@ def answer(question):
         signal.alarm(60)
         while True: pass
     if do == "exit": os._exit(3)
+    if do == "kill": os.kill(os.getpid(), signal.SIGSEGV)
+    if do == "leave": raise SystemExit("bye")
+    if do == "interrupt": raise KeyboardInterrupt
+    if do == "mute": raise Mute
     if do == "fork" and os.fork() == 0: return {"is": "the fork"}
     if do == "read": return {"is": os.read(0, 99).decode() + input_of_a_child()}
     print("noise")
@@ -72,7 +78,11 @@ def test_every_way_not_to_end_ends_and_the_next_question_is_answered(worker: Wor
         ("memory", {"failed": "MemoryError"}),
         ("deep", {"failed": "RecursionError"}),
         ("alarm", {"late": True}),  # of the work's own, in place of ours
-        ("exit", {"failed": "its process ended (EOFError)"}),
+        ("exit", {"failed": "it ended its own process, with exit code 3"}),
+        ("kill", {"failed": "its process was ended by signal 11 (Segmentation fault)"}),
+        ("leave", {"failed": "it raised SystemExit: bye"}),
+        ("interrupt", {"failed": "it raised KeyboardInterrupt"}),
+        ("mute", {"failed": "it raised Mute"}),
     ):
         answer = worker.ask(do=do)
         assert {key: answer[key] for key in told} == told, do
@@ -117,7 +127,7 @@ def test_its_computing_is_counted_and_a_process_does_not_grow_old(
 
 def test_a_worker_that_does_not_start_is_no_answer(tmp_path: Path) -> None:
     worker = Worker(tmp_path / "nothing.py")
-    assert worker.ask(do="work") == {"failed": "its process ended (WorkerError)"}
+    assert worker.ask(do="work") == {"failed": "as it started, it ended its own process, with exit code 1"}
 
 
 def test_own_work_goes_before_work_for_peers() -> None:

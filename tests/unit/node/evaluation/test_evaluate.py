@@ -29,6 +29,7 @@ from node.ui.patience import Patience
 from policies.rollout import Finish, Problem, Rollout
 from policies.tasks import TaskSpec, build_task
 from policies.tasks.task import HELD_OUT_SEED, TaskError
+from policies.unjudged import tell_unjudged
 
 SKILLED = {
     "type": "embedded",
@@ -170,7 +171,10 @@ class Deaf:
         return self._task.problem(seed)
 
     def score(self, problem: Problem, completion: str) -> float | None:
-        return None if problem.seed - FIRST_SEED in self._silent else 1.0
+        if problem.seed - FIRST_SEED not in self._silent:
+            return 1.0
+        tell_unjudged("units", completion, "it raised KeyError")
+        return None
 
 
 @pytest.mark.parametrize("silent", [(1,), (0, 1, 2)])
@@ -190,12 +194,14 @@ def test_answers_without_a_verdict_are_left_out_and_told(
     monkeypatch.setattr(command, "tasks_of", lambda options, subject: [task])
     monkeypatch.setattr(command, "_answers", found)
     if len(silent) == 3:
-        with pytest.raises(EvaluationError, match="no verdict on any of 3 problems"):
+        with pytest.raises(
+            EvaluationError, match=r"no verdict on any of 3 problems, .*The first: units, on .*KeyError"
+        ):
             evaluate(asked(tmp_path, tasks="add"), UNHEARD, as_json=True)
         return
     assert evaluate(asked(tmp_path, tasks="add"), UNHEARD, as_json=True) == 0
     said = capsys.readouterr()
-    assert "left out: 1 of 3 problems with an answer without a verdict" in said.err
+    assert "left out: 1 of 3 problems with an answer without a verdict. The first: units, on '7'" in said.err
     assert {line["problems"] for line in json.loads(said.out)["lines"]} == {2}
 
 

@@ -127,10 +127,21 @@ def test_three_rounds_without_signal_are_told_now_and_then_with_what_helps() -> 
 def test_rounds_without_any_verdict_are_not_taken_for_hard_ones() -> None:
     notices = Notices()
     for number in range(3):
-        event = replace(ROUND, round=number, loss=None, reward=0.0, rewards_by_task={}, no_verdict=64)
+        event = replace(
+            ROUND,
+            round=number,
+            loss=None,
+            reward=0.0,
+            rewards_by_task={},
+            no_verdict=64,
+            why_unjudged="units, on 'x': it raised SystemExit",
+        )
         notices.after_round(event, [], [], set())
     first, last = notices.drain()
-    assert "64 rollouts without a verdict" in first.note and "raised an error" in first.note
+    assert (
+        "64 rollouts without a verdict" in first.note
+        and "The first: units, on 'x': it raised SystemExit" in first.note
+    )
     assert "no verdict on any rollout" in last.note and "easier" not in last.note
 
 

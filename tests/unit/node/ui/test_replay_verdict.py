@@ -13,6 +13,7 @@ from node.ui.inspect.replay import replay
 from policies.rollout import Finish, Problem
 from policies.tasks import build_task
 from policies.tasks.task import Task, TaskSpec
+from policies.unjudged import tell_unjudged
 
 
 class Silent:
@@ -24,6 +25,7 @@ class Silent:
         return Problem(self.name, seed, "1 + 1 =", "2")
 
     def score(self, problem: Problem, completion: str) -> float | None:
+        tell_unjudged("units", completion, "it raised KeyError")
         return None
 
 
@@ -44,7 +46,8 @@ def test_a_rollout_without_a_verdict_is_told_and_hides_no_other(
 ) -> None:
     tasks: dict[str, Task] = {Silent.name: Silent(), ADD.name: ADD}
     with pytest.raises(
-        InspectError, match="rollout 1 cannot be scored again: the verifier of code:own raises"
+        InspectError,
+        match="rollout 1 cannot be scored again: no verdict of units, on '2': it raised KeyError",
     ):
         replay(tasks[Silent.name], kept(1, tasks[Silent.name]), None)
     monkeypatch.setattr(round_replay, "task_of", lambda config, name: tasks[name])
@@ -52,5 +55,5 @@ def test_a_rollout_without_a_verdict_is_told_and_hides_no_other(
     history = RolloutHistory(tmp_path_factory.mktemp("run") / "events.sqlite")
     rollouts = [kept(1, tasks[Silent.name]), kept(2, ADD)]
     silent, right = round_replay.replay_groups(load_config("tiny"), history, rollouts, {})
-    assert "code:own raises" in silent.trouble and not silent.again
+    assert "it raised KeyError" in silent.trouble and not silent.again
     assert [each.now for each in right.again] == [1.0] and right.agrees

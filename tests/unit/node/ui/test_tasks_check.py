@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from node.cli import app
-from policies.tasks.verifiers.regex import Regex
+from policies.tasks.verifiers.regex import SEARCHES, Regex
 
 run = CliRunner().invoke
 ROWS = "".join(json.dumps({"q": f"{i} + 1?", "a": f"#### {i + 1}"}) + "\n" for i in range(30))
@@ -73,8 +73,22 @@ def test_a_verifier_that_comes_to_no_end_is_asked_three_times_and_no_more(
     monkeypatch.setattr(Regex, "score", lambda *texts: asked.append(texts))
     verifier = '{"name": "regex", "pattern": "(a+)+$"}'
     done = run(app, ["tasks", "check", "sums.jsonl", *ASKED[:4], "--verifier", verifier])
-    assert done.exit_code == 0 and "no verdict on any text: the verifier raises" in done.output
+    assert done.exit_code == 0 and "no verdict on 15 of 15 texts; after 3 no other is tried" in done.output
     assert len(asked) == 3
+
+
+def test_a_text_without_a_verdict_is_told_with_its_row_and_what_the_verifier_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(SEARCHES, "cpu_seconds", 0.05)
+    verifier = '{"name": "regex", "pattern": "^#|^S|^$|( |.)+( |.)+( |.)+( |.)+( |.)+( |.)+z"}'
+    given = ["tasks", "check", "sums.jsonl", *ASKED[:4], "--verifier", verifier, "--rows", "1"]
+    done = run(app, given)
+    assert "no verdict on 1 of 5 texts. The first: the pattern" in done.output
+    assert "I do not know, perhaps none of them.': it took over" in done.output
+    assert "it took over 0.05 s of computing" in done.output and "Its prompt: 'Solve " in done.output
+    [row] = json.loads(run(app, [*given, "--json"]).stdout)["tasks"][0]["rows"]
+    assert len(row["reasons"]) == list(row["rewards"].values()).count(None) == 1
 
 
 def test_texts_of_rows_move_no_cursor() -> None:

@@ -18,6 +18,7 @@ from policies.tasks.task import TaskError
 from policies.tasks.verifiers import own
 from policies.tasks.verifiers.build import build_verifier
 from policies.tasks.verifiers.verifier import VerifierError
+from policies.unjudged import WANTED, reasons_heard
 from swarm.wire.invite import Invite
 
 CODE = """
@@ -28,6 +29,15 @@ def score(completion, answer):
         while True: pass
     if completion == "raise": raise KeyError("x")
     if completion == "two": return 2
+    if completion == "leave": raise SystemExit
+    if completion == "interrupt": raise KeyboardInterrupt
+    if completion == "exit":
+        import os
+        os._exit(0)
+    if completion == "nan": return float("nan")
+    if completion == "none": return None
+    if completion == "text": return "1.0"
+    if completion == "turned": raise ValueError("\u202e\x1b[2J")
     return float(answer.split()[0] in completion)
 """
 UNITS = {"name": "units", "package": "my-units"}
@@ -73,6 +83,33 @@ def test_it_scores_within_its_seconds_and_its_name_holds_its_source(
     worker.close()
     (package / "my_units_code.py").write_text(CODE + "# another\n")
     assert version not in build_verifier(UNITS)[1]
+
+
+@pytest.mark.parametrize(
+    ("completion", "why"),
+    [
+        ("hang", "it took over 0.3 s of computing, or 60 s in all"),
+        ("raise", "it raised KeyError: 'x'"),
+        ("two", "it gave '2' (int) for a score"),
+        ("leave", "it raised SystemExit"),
+        ("interrupt", "it raised KeyboardInterrupt"),
+        ("exit", "it ended its own process, with exit code 0"),
+        ("nan", "it gave 'nan' (float) for a score"),
+        ("none", "it gave 'None' (NoneType) for a score"),
+        ("text", "it gave '1.0' (str) for a score"),
+        ("turned", r"it raised ValueError: \u202e\x1b[2J"),
+    ],
+)
+def test_what_it_did_in_place_of_a_score_is_told_with_the_text_and_the_rows_answer(
+    completion: str, why: str, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier, _ = build_verifier(UNITS)
+    [worker] = own._workers.values()
+    monkeypatch.setattr(worker, "cpu_seconds", 0.3)
+    with reasons_heard() as heard:
+        assert verifier.score(completion, "3 m") is None
+        assert verifier.score("3", "3 m") == 1.0
+    assert heard == [f"verifier units of my-units, on '{completion}' where '3 m' is right: {why}; {WANTED}"]
 
 
 def test_a_package_that_is_not_there_or_does_not_load_says_so(package: Path) -> None:
