@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from policies.error_words import brief
+from swarm.back_off import BackOff
 from swarm.discovery import key_watch
 from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.discovery.announcement_store import AnnouncementStore
@@ -57,8 +58,7 @@ from swarm.wire.multiaddr import Address, parse_known
 
 log = logging.getLogger(__name__)
 
-_STEADY = 60.0  # seconds up after which a failure counts as the first again
-_MAX_BACK_OFF = 30.0
+_SAME_PORTS = 3  # failures in a row up to which a daemon listens on the ports of the last one
 _REACH_PERIOD = 60.0  # seconds between questions for reachability, until one is answered
 _CLOCK_PERIOD = 120.0  # seconds between looks at the clocks of _CLOCKS peers
 _CLOCKS = 3
@@ -120,16 +120,15 @@ class PeerSupervisor:
 
     async def run(self) -> None:
         """Keeps a daemon running until cancelled."""
-        failures = 0
+        back_off = BackOff()
         try:
             while True:
                 started = time.monotonic()
-                await self._join_and_stay(fixed_port=failures < 3)
+                await self._join_and_stay(fixed_port=back_off.failures < _SAME_PORTS)
                 if _cancelled():
                     raise asyncio.CancelledError
                 log.warning("network down: %s", self.detail)
-                failures = 0 if time.monotonic() - started > _STEADY else failures + 1
-                await asyncio.sleep(min(_MAX_BACK_OFF, 0.25 * 2**failures) * random.uniform(0.5, 1.0))
+                await asyncio.sleep(back_off.after(time.monotonic() - started))
         finally:
             self._address_book.close()
 

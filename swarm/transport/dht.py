@@ -6,7 +6,6 @@ This side never imports hivemind. A thread keeps the process alive; meanwhile ca
 from __future__ import annotations
 
 import logging
-import random
 import tempfile
 import threading
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from policies.error_words import brief
+from swarm.back_off import BackOff
 from swarm.errors import TransportDown
 from swarm.exchange.autonat import Reachability
 from swarm.exchange.told_refusals import NO_REFUSALS
@@ -32,8 +32,6 @@ from swarm.wire.membership import Membership
 
 log = logging.getLogger(__name__)
 
-_STEADY = 60.0  # seconds of life after which a failure counts as the first again
-_MAX_BACK_OFF = 30.0
 _CLOSE_TIMEOUT = 15.0
 
 
@@ -131,14 +129,13 @@ class DhtTransport:
         return client.call(verb, *arguments)
 
     def _keep_alive(self) -> None:
-        failures = 0
+        back_off = BackOff()
         while not self._closing.is_set():
             started = time.monotonic()
             detail = self._live_once()
             if not self._closing.is_set():
                 log.warning("%s; starting another", detail)
-            failures = 0 if time.monotonic() - started > _STEADY else failures + 1
-            self._closing.wait(min(_MAX_BACK_OFF, 0.25 * 2**failures) * random.uniform(0.5, 1.0))
+            self._closing.wait(back_off.after(time.monotonic() - started))
 
     def _live_once(self) -> str:
         """From the start of one process to its end. Returns why it ended."""
