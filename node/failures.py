@@ -73,6 +73,7 @@ EXIT_CODES = {
     "node.ui.inspect.errors.InspectError": 2,
     "node.storage.checkpoint.NoSuchRound": 2,
     "policies.tasks.task.TaskError": 2,
+    "policies.tasks.task.TaskSourceMissing": 3,
     "swarm.errors.InviteError": 2,
     "swarm.simulation.scenario.ScenarioError": 2,
     "node.storage.run_folder.FolderLostError": 3,

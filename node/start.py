@@ -14,7 +14,7 @@ from node.config.packages import own_tasks, require_packages
 from node.config.reading import resolved_json
 from node.config.roles import as_silo, invite_in, manifest_of, wants_baseline
 from node.config.schema import Config, ConfigError
-from node.config.sections.policy import TextPolicyConfig
+from node.config.sections.policy import DiffusionPolicyConfig, TextPolicyConfig
 from node.config.sections.swarm import DhtConfig
 from node.rows.kept import keep_shared, sharing_notices
 from node.rows.taking import take_again
@@ -36,9 +36,10 @@ from node.ui.round_columns import columns_for
 from node.ui.run_view import RunView, output_style
 from node.ui.standing import STANDINGS
 from node.ui.terminal.window import say_lines
+from policies.diffusion.pipeline.settings import PipelineSettings
 from policies.tasks import build_task
 from policies.tasks.task import TaskError
-from policies.text.loading.model_path import check_had
+from policies.text.loading.model_path import check_had, check_there
 from swarm.visible_text import counted
 from swarm.wire.identity import Identity
 
@@ -56,10 +57,8 @@ class Resumption:
 
 def start(config: Config, stem: str, run_dir: Path | None, secret: bytes = b"", *, as_json: bool) -> None:
     """Plays a new run. Raises what `build_task`, `claimed_new` and `run_session` raise."""
-    check_model(config)
     keep_shared(config)
-    for task in own_tasks(config):
-        build_task(task.spec)
+    check_sources(config)
 
     def guard(folder: RunFolder, undo: Callable[[], None]) -> None:
         def last_act(cause: str) -> None:
@@ -76,10 +75,22 @@ def start(config: Config, stem: str, run_dir: Path | None, secret: bytes = b"", 
         raise
 
 
+def check_sources(config: Config) -> None:
+    """Raises PolicyError or TaskError where the model or a task's file is gone, or not what it was. Loads no torch."""
+    check_model(config)
+    for task in own_tasks(config):
+        with patient(f"reading what {task.name} needs"):
+            build_task(task.spec)
+
+
 def check_model(config: Config) -> None:
-    """Raises PolicyError where the text model that a config names is not there. Loads no torch."""
+    """Raises PolicyError where the pretrained model that a config names is not there. Loads no torch."""
     if isinstance(config.policy, TextPolicyConfig):
         check_had(config.policy.model.path)
+    elif isinstance(config.policy, DiffusionPolicyConfig) and isinstance(
+        config.policy.source, PipelineSettings
+    ):
+        check_there(config.policy.source.path)
 
 
 def dry_run_of(config: Config, *, as_json: bool) -> int:
@@ -127,6 +138,7 @@ def resume(asked: Resumption, *, as_json: bool) -> None:
             if not as_json:
                 say_lines(_over(played, folder))
             return
+        check_sources(played)
         _play(played, folder, resumed=True, as_json=as_json)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from policies.rollout import Problem
 from policies.tasks.held_out import DrawnProblems
-from policies.tasks.task import Param, TaskError, TaskSpec, TaskTimeoutError
+from policies.tasks.task import Param, TaskError, TaskSourceMissing, TaskSpec, TaskTimeoutError
 from policies.unjudged import WANTED, tell_unjudged
 from policies.workers.pool import Worker, WorkerError
 
@@ -84,6 +84,11 @@ def build_code_task(spec: TaskSpec, hash_seed: str | None = None) -> CodeTask:
             f"{spec.name} is code, and a node runs only what its own config names. "
             + (f"The swarm's has the source {wanted}: ask for its file, " if wanted else "Write it, ")
             + f"and use a config in which [[tasks]] has name = {spec.name!r} and code = 'FILE.py:Class'"
+        )
+    file = where.rpartition(":")[0]
+    if file.endswith(".py") and not Path(file).exists():
+        raise TaskSourceMissing(
+            f"{spec.name}: no such file: {file}: put it back, or name another in the key code"
         )
     worker = Worker(WORK, (where,), hash_seed=hash_seed)
     source = source_of(worker, where)

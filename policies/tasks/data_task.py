@@ -20,11 +20,18 @@ from policies.install_hints import PackageMissing
 from policies.plain_files import parse_json
 from policies.rollout import Problem
 from policies.settings import Settings
-from policies.tasks.data.row import DataError, Row
+from policies.tasks.data.row import DataError, DataMissing, Row
 from policies.tasks.data.rows import read_rows
 from policies.tasks.data.template import Template
 from policies.tasks.held_out import divide
-from policies.tasks.task import HELD_OUT_SEED, Param, TaskError, TaskPackageMissing, TaskSpec
+from policies.tasks.task import (
+    HELD_OUT_SEED,
+    Param,
+    TaskError,
+    TaskPackageMissing,
+    TaskSourceMissing,
+    TaskSpec,
+)
 from policies.tasks.verifiers.build import build_verifier
 from policies.tasks.verifiers.verifier import Verifier, VerifierError
 
@@ -117,8 +124,13 @@ def build_with_rows(spec: TaskSpec) -> tuple[DataTask, list[str]]:
     try:
         return _built(spec.name, settings)
     except (DataError, VerifierError) as error:
-        kind = TaskPackageMissing if isinstance(error, PackageMissing) else TaskError
-        raise kind(f"{spec.name}: {error}") from error
+        raise _kind_of(error)(f"{spec.name}: {error}") from error
+
+
+def _kind_of(error: Exception) -> type[TaskError]:
+    if isinstance(error, PackageMissing):
+        return TaskPackageMissing
+    return TaskSourceMissing if isinstance(error, DataMissing) else TaskError
 
 
 def _built(name: str, settings: DataSettings) -> tuple[DataTask, list[str]]:

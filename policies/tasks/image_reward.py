@@ -17,7 +17,7 @@ from policies.policy import PolicyError
 from policies.rollout import Image, Problem
 from policies.seeds import derive_seed
 from policies.tasks.held_out import divide
-from policies.tasks.task import HELD_OUT_SEED, TaskError, TaskSpec
+from policies.tasks.task import HELD_OUT_SEED, TaskError, TaskSourceMissing, TaskSpec
 
 if TYPE_CHECKING:
     from policies.image_rewards.scorer import Scorer
@@ -114,7 +114,7 @@ class ImageRewardTask:
             try:
                 self._scorer = load_reward_model(self._model, self._weights, device)
             except PolicyError as error:
-                raise TaskError(str(error)) from error
+                raise TaskSourceMissing(str(error)) from error
         return self._scorer
 
     def _score(self, prompt: str, image: Image) -> float:
@@ -152,7 +152,9 @@ def _lines(file: Path) -> tuple[str, ...]:
                 f"{file} is larger than the {MAX_PROMPTS_BYTES // 10**6} MB that prompts may take"
             )
         text = read_text(file) if found.st_size else ""
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise TaskSourceMissing(f"cannot read prompts from {file}: {brief(error)}") from error
+    except UnicodeDecodeError as error:
         raise TaskError(f"cannot read prompts from {file}: {brief(error)}") from error
     prompts = tuple(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
     if len(prompts) < 2:

@@ -33,6 +33,10 @@ class TaskPackageMissing(PackageMissing, TaskError):
     """A task that needs a package that is not installed here."""
 
 
+class TaskSourceMissing(TaskError):
+    """A task whose rows, prompts or reward model are not to be had now, as it is asked for: a file that is gone."""
+
+
 class TaskTimeoutError(TaskError):
     """A problem that takes longer than any may take."""
 

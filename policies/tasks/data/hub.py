@@ -8,7 +8,7 @@ from pathlib import Path
 
 from policies.error_words import brief
 from policies.settings import own_path
-from policies.tasks.data.row import DataError, Row, row_of
+from policies.tasks.data.row import DataError, DataMissing, Row, row_of
 
 PREFIX = "hf:"
 
@@ -45,5 +45,7 @@ def hub_rows(name: str, wanted: Collection[str], subset: str, split: str, revisi
             yield row_of(f"row {number}", record, wanted)
     except DataError:
         raise
-    except (DatasetsError, ValueError, OSError, KeyError, TypeError, RuntimeError) as error:
+    except OSError as error:  # no network, or no such data set: its errors are the system's
+        raise DataMissing(f"{PREFIX}{name} cannot be read: {brief(error)}") from None
+    except (DatasetsError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise DataError(f"{PREFIX}{name} cannot be read: {brief(error)}") from None

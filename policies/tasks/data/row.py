@@ -28,6 +28,10 @@ class DataError(ValueError):
     """Rows that cannot be read or used; the message names the place and what to change."""
 
 
+class DataMissing(DataError):
+    """Rows that are not there now, whatever a config says: a file that is gone, a hub that does not answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row. A value that is not there, or null, is None."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
 
 from policies.tasks.data.hub import PREFIX, hub_rows
 from policies.tasks.data.lines import csv_rows, json_rows
 from policies.tasks.data.parquet import parquet_rows
-from policies.tasks.data.row import MAX_BYTES, MAX_ROWS, DataError, Row
+from policies.tasks.data.row import MAX_BYTES, MAX_ROWS, DataError, DataMissing, Row
 
 Reader = Callable[[Path, Collection[str]], Iterator[Row]]
 READERS: Mapping[str, Reader] = {
@@ -23,6 +24,7 @@ READERS: Mapping[str, Reader] = {
     ".tsv": csv_rows,
 }
 PARQUET = ".parquet"
+MAX_LISTED = 1000  # names in a folder, among which a mistyped one's is looked for
 _JOIN = "of several, cat part-*.jsonl > all.jsonl makes one"
 
 
@@ -38,7 +40,7 @@ def read_rows(source: str, wanted: Collection[str], subset: str, split: str, rev
                 raise DataError(f"over {MAX_ROWS:,} rows or {MAX_BYTES // 2**20} MB: take a part of its rows")
             yield row
     except DataError as error:
-        raise DataError(f"{source}: {error}") from None
+        raise type(error)(f"{source}: {error}") from None
     finally:
         if isinstance(found, Generator):
             found.close()  # with files and processes, now and not when the error is forgotten
@@ -49,8 +51,7 @@ def _rows(source: str, wanted: Collection[str], subset: str, split: str, revisio
         return hub_rows(source.removeprefix(PREFIX), wanted, subset, split, revision)
     path = Path(source)
     _check_file(path)
-    name = Path(path.name.lower())
-    ending = "".join(name.suffixes[-2:]) if name.suffix == ".gz" else name.suffix
+    ending = _ending(path.name)
     if ending == PARQUET:
         return parquet_rows(path, wanted)
     if ending not in READERS:
@@ -66,9 +67,12 @@ def _check_file(path: Path) -> None:
         if "*" in path.name:
             raise DataError(f"a path names one file: {_JOIN}") from None
         near = difflib.get_close_matches(path.name, _names_in(path.parent), n=1, cutoff=0.6)
-        raise DataError("no such file" + (f"; did you mean {near[0]!r}?" if near else "")) from None
+        raise DataMissing(
+            "no such file: put it back, or name another one"
+            + (f"; did you mean {near[0]!r}?" if near else "")
+        ) from None
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}") from None
+        raise DataMissing(f"cannot be read: {error.strerror}") from None
     if not S_ISREG(found.st_mode):
         raise DataError(f"not a plain file: name one file; {_JOIN}")
     if not found.st_size:
@@ -81,7 +85,15 @@ def _check_file(path: Path) -> None:
 
 
 def _names_in(folder: Path) -> list[str]:
+    """The files of a folder that could be data: a config lies beside them, and is none."""
     try:
-        return [entry.name for entry in folder.iterdir()][:1000]
+        names = [entry.name for entry in islice(folder.iterdir(), MAX_LISTED)]
     except OSError:
         return []
+    return [name for name in names if _ending(name) in (*READERS, PARQUET)]
+
+
+def _ending(name: str) -> str:
+    """In small letters, with what is under `.gz`."""
+    path = Path(name.lower())
+    return "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix

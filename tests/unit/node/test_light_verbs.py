@@ -62,6 +62,15 @@ def test_a_verb_that_only_looks_loads_nothing_heavy(verb: str, tmp_path: Path) -
         ("eval no/such --tasks add", "cannot load no/such: there is no folder of this name here"),
         ("eval nosuch", "does not say what it was trained on"),
         ("run smollm2 --set policy.model.path=no/such", "cannot load no/such: there is no folder"),
+        ("run --resume --run-dir modelless", "cannot load /no/such: there is no such folder"),
+        ("run --resume --run-dir drawn-modelless", "cannot load /no/such: there is no such folder"),
+        ("run --resume --run-dir rowless", "gone.jsonl: no such file: put it back"),
+        (
+            "run --resume --run-dir changed",
+            "not those that this run, or the swarm, was begun with: the rows of",
+        ),
+        ("silo --resume --run-dir rowless", "gone.jsonl: no such file: put it back"),
+        ("run --resume --run-dir codeless", "gone.py: put it back"),
         ("run smollm2 --dry-run --set policy.model.path=no/such", "cannot load no/such: there is no folder"),
     ],
 )
@@ -69,6 +78,7 @@ def test_what_is_not_there_is_refused_before_anything_heavy_is_loaded(
     verb: str, words: str, tmp_path: Path
 ) -> None:
     RunFolder(tmp_path / "drawn").create(load_config("digits"))
+    _create_runs_that_lost_something(tmp_path)
     told = tmp_path / "told.json"
     command = [sys.executable, "-c", RUN, str(told), ",".join(HEAVY), *verb.split()]
     offline = os.environ | {"HF_HUB_OFFLINE": "1"}
@@ -76,7 +86,28 @@ def test_what_is_not_there_is_refused_before_anything_heavy_is_loaded(
         command, cwd=tmp_path, env=offline, capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode in (2, 3), done.stdout) == (True, "") and words in done.stderr, done.stderr
+    assert done.returncode == 3 or "such" not in words
     assert json.loads(told.read_text()) == []
+
+
+def _create_runs_that_lost_something(folder: Path) -> None:
+    """Runs that were begun once: what their configs name is gone, or is another by now."""
+    (folder / "rows.jsonl").write_text(
+        '{"question": "1?", "answer": "1"}\n{"question": "2?", "answer": "2"}\n'
+    )
+    digests = {"rows": "0" * 16, "rules": "0" * 16}
+    for name, source, setting in (
+        ("modelless", "smollm2", "policy.model.path='/no/such'"),
+        ("drawn-modelless", "sd3", "policy.source.path='/no/such'"),
+        ("rowless", "tiny", f"tasks=[{{name='data:a', path='{folder}/gone.jsonl'}}]"),
+        ("changed", "tiny", f"tasks=[{{name='data:a', path='{folder}/rows.jsonl'}}]"),
+        ("codeless", "tiny", f"tasks=[{{name='code:a', code='{folder}/gone.py:A'}}]"),
+    ):
+        config = load_config(source, [setting])
+        if name == "changed":
+            task = config.tasks[0].model_copy(update={"params": digests})
+            config = config.model_copy(update={"tasks": (task,)})
+        RunFolder(folder / name).create(config)
 
 
 def test_the_list_of_heavy_libraries_is_seen_where_one_is_loaded(tmp_path: Path) -> None:

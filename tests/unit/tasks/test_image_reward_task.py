@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from node.failures import exit_code
 from policies.image_rewards.reward_models import REWARD_MODELS
 from policies.rollout import Image
 from policies.tasks import TaskError, TaskSpec, asks_for_images, build_task
@@ -103,5 +104,6 @@ def test_what_would_blow_up_or_is_no_number_gets_nothing() -> None:
 
 def test_missing_weights_are_told_by_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(TaskError, match="hf download yuvalkirstain/PickScore_v1"):
+    with pytest.raises(TaskError, match="hf download yuvalkirstain/PickScore_v1") as raised:
         ImageRewardTask("pickscore").load()
+    assert exit_code(raised.value) == 3

@@ -246,8 +246,13 @@ def test_bad_files_say_where_and_what(tmp_path: Path, name: str, content: bytes,
 
 def test_a_file_that_is_not_there_is_answered_by_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "questions.jsonl").write_text(JSONL)
-    with pytest.raises(DataError, match=r"no such file; did you mean 'questions.jsonl'"):
+    (tmp_path / "question.toml").write_text("")
+    with pytest.raises(DataError, match=r"no such file: put it back, .*; did you mean 'questions.jsonl'"):
         read(tmp_path / "question.jsonl")
+    (tmp_path / "questions.jsonl").unlink()
+    with pytest.raises(DataError) as alone:  # a config beside it is no data
+        read(tmp_path / "question.jsonl")
+    assert "did you mean" not in str(alone.value)
 
 
 def test_files_without_an_end_are_not_opened(tmp_path: Path) -> None:
