@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from node.baseline.equal_compute import cpu_seconds, transport_cpu_seconds
 from node.baseline.uplift import Point, evaluations_by_cpu
-from node.storage.events import History, LifeEvent, RoundEvent
+from node.storage.events import History, LifeEvent, RoundEvent, own_peer
 from node.storage.run_folder import RunFolder
 
 Role = Literal["swarm", "baseline"]
@@ -95,7 +95,7 @@ def read_status(member: DemoNode) -> NodeStatus:
         number=member.number,
         role=member.role,
         label=member.label,
-        peer=next((event.facts["peer"] for event in reversed(life) if "peer" in event.facts), ""),
+        peer=own_peer(life),
         rounds=history.rounds(),
         evaluated=evaluations_by_cpu(history),
         state=_state(member, life),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -153,16 +153,24 @@ class ExternalEvent:
 class LifeEvent:
     """A node that starts, resumes, joins its swarm, stops or ends; `note` is one readable line.
 
-    `what`: started, resumed, model, joined, alone, heard, same seed, same key, clock, foreign values, cut,
-    no signal, skipped, diverged, stopped, finished or baseline.
+    `what`: of the run started, resumed, model, joined, report, diverged, stopped, finished or baseline; of its rounds
+    alone, heard, same seed, cut, no verdict, skipped or no signal; of the network same key, foreign values, refused by
+    peers, withheld, clock or clock right.
 
-    `baseline` comes last where a silo baseline ran beside the node, with the uplift in `facts`.
+    `facts`: of a start and a resumption the node's own `peer`, of `same seed` the other's; of `baseline`, which comes
+    last where a silo baseline ran beside the node, the uplift.
     """
 
     round: int
     what: str
     note: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+def own_peer(life: Sequence[LifeEvent]) -> str:
+    """The node's own PeerID, as its newest start told it; empty before the first."""
+    starts = [event for event in life if event.what in ("started", "resumed")]
+    return str(starts[-1].facts.get("peer", "")) if starts else ""
 
 
 Event = RoundEvent | EvaluationEvent | ProblemEvent | PeerEvent | ExternalEvent | LifeEvent

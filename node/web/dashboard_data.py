@@ -15,7 +15,7 @@ from node.baseline.uplift import LEVEL, Point, answers_of, compare, compare_earl
 from node.config.roles import wants_baseline
 from node.config.schema import Config
 from node.config.sections.swarm import SiloConfig
-from node.storage.events import History, RoundEvent
+from node.storage.events import History, RoundEvent, own_peer
 from node.storage.influence import influences
 from node.storage.rollout_history import RolloutHistory
 from node.storage.run_folder import RunFolder
@@ -140,7 +140,7 @@ def project(
     return Dashboard(
         name=name,
         silo=isinstance(node.config.swarm, SiloConfig),
-        peer=next((str(event.facts["peer"]) for event in reversed(life) if "peer" in event.facts), ""),
+        peer=own_peer(life),
         node=track,
         baseline=control,
         comparison=_with_all(_comparison(node, baseline, track, control), demo),

@@ -14,7 +14,7 @@ from node.bench.kit.identities import keep_seeded_key
 from node.bench.kit.options import BenchError
 from node.bench.netlab.lab import Host, Lab
 from node.runtime.serve_bootstrap import INVITE
-from node.storage.events import ExternalEvent, History, PeerEvent, RoundEvent
+from node.storage.events import ExternalEvent, History, PeerEvent, RoundEvent, own_peer
 from node.storage.run_folder import RunFolder
 from node.ui.invocation import murmur
 
@@ -55,7 +55,7 @@ class Member:
 
     @property
     def peer(self) -> str:
-        return next((str(event.facts["peer"]) for event in self.history.life() if "peer" in event.facts), "")
+        return own_peer(self.history.life())
 
 
 @dataclass(slots=True)

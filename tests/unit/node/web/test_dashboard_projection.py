@@ -100,6 +100,11 @@ def test_the_node_is_shown_with_its_curves_peers_and_standing(tmp_path: Path) ->
     assert sharing.external_share == pytest.approx(6 / 18)
 
 
+def test_a_notice_of_another_peer_leaves_the_page_the_nodes_own_name(tmp_path: Path) -> None:
+    told = LifeEvent(2, "same seed", "alice meets the same problems", {"peer": "alice"})
+    assert shown(tmp_path, [*rounds(2, 2.0), told], None).peer == "me"
+
+
 def test_a_run_that_has_not_begun_is_shown_as_such(tmp_path: Path) -> None:
     page = project("new", Source(config(4), History(tmp_path / "absent")), None, NOW)
     assert (page.node.state, page.node.round, page.node.quiet_seconds) == ("starting", 0, None)
