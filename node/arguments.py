@@ -35,6 +35,7 @@ from node.rows.kept import with_kept_rows
 from node.start import Resumption
 from node.storage.run_folder import RunFolder, no_run
 from node.ui.invocation import murmur
+from node.ui.patience import patient
 from swarm.discovery.named_invite import NamedInvite, is_named
 from swarm.errors import InviteError, TransportDown
 from swarm.wire.invite import Invite
@@ -106,7 +107,8 @@ def silo_config(source: str, overrides: Sequence[str], rounds: int | None) -> Co
 def _checked(config: Config) -> Config:
     """With digests of its data. Raises ExtraMissing where a package is missing that the run would need."""
     require_packages(config)
-    return with_digests(config)
+    with patient("reading what the tasks need"):
+        return with_digests(config)
 
 
 def join_config(

@@ -86,8 +86,9 @@ def divide(task: str, prompts: Iterable[str]) -> tuple[list[str], list[str]]:
 
     Of two prompts or more each side gets at least one: where the hash leaves a side empty, one at the end stands in.
     """
-    order = sorted(prompts, key=lambda prompt: _hash(task, prompt))
-    held_out = [prompt for prompt in order if is_held_out(task, prompt)]
+    hashes = {prompt: _hash(task, prompt) for prompt in prompts}
+    order = sorted(hashes, key=hashes.__getitem__)
+    held_out = [prompt for prompt in order if hashes[prompt] % HELD_OUT == 0]
     held_out = (held_out or order[:1])[: len(order) - 1]
     chosen = set(held_out)
     return [prompt for prompt in order if prompt not in chosen], held_out

@@ -30,9 +30,16 @@ class Shown:
     reasons: list[str]  # for each text that was tried and has none
 
 
-def show_check(tasks: Sequence[DataTask], rows: int, *, as_json: bool) -> None:
+Report = tuple["DataTask", list[Shown]]
+
+
+def tried(tasks: Sequence[DataTask], rows: int) -> list[Report]:
+    """Each task with its first rows and what its verifier gives for answers to them."""
+    return [(task, _tried(task, rows)) for task in tasks]
+
+
+def show_check(reports: Sequence[Report], *, as_json: bool) -> None:
     """Prints names, counts and some rows of each task, and warns where no right answer is taken for one."""
-    reports = [(task, _tried(task, rows)) for task in tasks]
     if as_json:
         typer.echo(json.dumps({"tasks": [_plain(task, shown) for task, shown in reports]}, indent=2))
         return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from node.ui.invocation import murmur
+from node.ui.patience import patient
 from node.ui.short_names import short_tasks
 from node.ui.terminal.command_group import WholeSummaries
 from node.ui.terminal.window import say_lines
@@ -111,7 +112,7 @@ def check_data(  # noqa: PLR0913  the keys of a data task
 ) -> None:
     """Try own questions: some prompts and answers, and the verifier on right answers and on junk."""
     from node.config.data_files import absolute
-    from node.ui.tasks.check import show_check
+    from node.ui.tasks.check import show_check, tried
 
     if is_class(file):
         from node.ui.tasks.code_check import show_code_check
@@ -127,7 +128,11 @@ def check_data(  # noqa: PLR0913  the keys of a data task
         keys = {"prompt": prompt, "answer": answer, "verifier": verifier, "subset": subset}
         keys |= {"split": split, "revision": revision, "path": absolute(file, Path.cwd())}
         specs = [TaskSpec(NAME, keys)]
-    show_check([build_data_task(spec) for spec in specs], rows, as_json=as_json)
+    with patient(f"reading {file}") as patience:
+        tasks = [build_data_task(spec) for spec in specs]
+        patience.begin("trying the verifier, which may wait a minute for each text")
+        reports = tried(tasks, rows)
+    show_check(reports, as_json=as_json)
 
 
 def is_class(text: str) -> bool:

@@ -16,9 +16,11 @@ from typing import IO, Any
 
 from policies.error_words import brief
 from policies.plain_files import parse_json
-from policies.tasks.data.row import MAX_BYTES, MAX_ROWS, DataError, Row, row_of
+from policies.tasks.data.row import MAX_BYTES, MAX_FIELD, MAX_ROWS, DataError, Row, first_twice, text_of
 
 BATCH = 256  # rows that are unpacked at a time, of small ones
+BATCH_BYTES = 64 * 2**20  # that as many of the largest rows as may be together take
+LETTER_BYTES = 4
 _TOO_MUCH = (
     "reading it took more memory or computing than it may, as a file does that unpacks to more than it says: write it "
     "anew with smaller values, or as JSONL"
@@ -85,21 +87,28 @@ def unpacked_rows(path: Path, wanted: Collection[str]) -> Iterator[Row]:
         ) as file:
             size = _checked_size(file.metadata)
             there = file.schema_arrow.names
-            # A text that rows share is packed once and unpacked for each of them.
-            together = max(1, min(BATCH, MAX_BYTES // max(1, size)))
+            if twice := first_twice(there):
+                raise DataError(f"it has two columns {twice[:60]!r}: name each column once")
             narrow = {
                 field.name: _NARROW[str(field.type)]
                 for field in file.schema_arrow
                 if str(field.type) in _NARROW
             }
             chosen = [name for name in there if name in wanted]
+            # A text that rows share is packed once and unpacked for each of them; small batches take their time.
+            largest = LETTER_BYTES * MAX_FIELD * max(1, len(chosen))
+            together = max(1, min(BATCH, max(MAX_BYTES // max(1, size), BATCH_BYTES // largest)))
+            unread = dict.fromkeys(there)
             number = 0
             for batch in file.iter_batches(together, columns=chosen, use_threads=False):
                 for record in _records(batch, number):
                     number += 1
                     place = f"row {number}"
-                    shortened = {k: _shortest(v, narrow[k]) if k in narrow else v for k, v in record.items()}
-                    yield row_of(place, dict.fromkeys(there) | shortened, wanted)
+                    for name, kind in narrow.items():
+                        if name in record:
+                            record[name] = _shortest(record[name], kind)
+                    read = {name: text_of(value, place, name) for name, value in record.items()}
+                    yield Row(place, unread | read)
     except MemoryError:  # pyarrow's own is one too
         raise DataError(_TOO_MUCH) from None
     except (pyarrow.ArrowException, OSError) as error:

@@ -6,7 +6,8 @@ import datetime
 import json
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -93,9 +94,16 @@ def checked_text(text: str, place: str, column: str) -> str:
         raise DataError(
             f"{place}: column {column!r} has {len(text)} characters; at most {MAX_FIELD}: shorten it, or leave it out"
         )
-    plain = text.replace("\r\n", "\n").replace("\r", "\n").replace(_BYTE_ORDER_MARK, "")
-    refuse_control(plain, f"{place}: column {column!r}")
+    plain = text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+    plain = plain if plain.isascii() else plain.replace(_BYTE_ORDER_MARK, "")
+    if _CONTROL.search(plain):
+        refuse_control(plain, f"{place}: column {column!r}")
     return composed(plain)
+
+
+def first_twice(names: Iterable[str]) -> str | None:
+    """The first name that is there more than once; a line may have a million."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def refuse_control(text: str, what: str) -> None:

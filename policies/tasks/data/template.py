@@ -66,15 +66,18 @@ class Template:
 
     def render(self, row: Row, what: str) -> str | None:
         """The text for a row; None where a column has no value. Raises DataError where it gets too long."""
-        values = [row.columns[column] if column is not None else "" for _, column in self.parts]
-        if any(value is None for value in values):
-            return None
-        length = sum(
-            len(text) + len(value or "") for (text, _), value in zip(self.parts, values, strict=True)
-        )
+        texts: list[str] = []
+        for text, column in self.parts:
+            texts.append(text)
+            if column is not None:
+                value = row.columns[column]
+                if value is None:
+                    return None
+                texts.append(value)
+        length = sum(map(len, texts))
         if length > MAX_RENDERED:
             raise DataError(f"{row.place}: {what} has {length} characters; at most {MAX_RENDERED}")
-        return "".join(text + (value or "") for (text, _), value in zip(self.parts, values, strict=True))
+        return "".join(texts)
 
 
 def _meant(column: str, known: Collection[str]) -> str:

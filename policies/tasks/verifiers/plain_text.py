@@ -19,6 +19,8 @@ _FIRST_MARK = "\u0300"
 
 def composed(text: str) -> str:
     """In Unicode's composed form; as it is where more than MAX_MARKS marks stand on a letter. Linear in its length."""
+    if text.isascii():
+        return text
     marks = 0
     for character in text if max(text, default="") >= _FIRST_MARK else "":
         marks = marks + 1 if unicodedata.combining(character) else 0

@@ -7,11 +7,12 @@ import random
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from policies.rollout import Finish, Group, Rollout
-from policies.tasks import TaskError, TaskSpec, asks_for_images, build_task
+from policies.tasks import TaskError, TaskSpec, asks_for_images, build_task, data_task
 from policies.tasks.curriculum import Curriculum
 from policies.tasks.data_task import DataTask, build_data_task
 from policies.tasks.task import HELD_OUT_SEED, TaskPackageMissing, score_group
@@ -37,6 +38,42 @@ def test_a_task_of_a_file_asks_its_rows_and_scores_their_answers(tmp_path: Path)
     assert problem.answer == str(2 * int(problem.prompt.split()[0]))
     rollouts = tuple(Rollout(text, (), Finish.STOP) for text in (f"it is {problem.answer}", "no", "x 1.5"))
     assert score_group(made, Group(problem, rollouts)).rewards == (1.0, 0.0, 0.0)
+
+
+def test_a_file_is_read_once_for_a_start_and_anew_where_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    pairs = data_task._pairs
+
+    def counted(settings: data_task.DataSettings, *rest: Any) -> Any:
+        read.append(settings.path)
+        return pairs(settings, *rest)
+
+    monkeypatch.setattr(data_task, "_pairs", counted)
+    file = write(tmp_path, ROWS)
+    spec = TaskSpec("data:sums", {"path": str(file), "verifier": "number"})
+    first, rows = data_task.build_with_rows(spec)
+    assert len(rows) == 100 and build_data_task(spec) == first and len(read) == 1
+    assert task(file, verifier="exact").name != first.name and len(read) == 2
+    write(tmp_path, ROWS[1:])
+    assert task(file).name != first.name and len(read) == 3
+    file.unlink()
+    with pytest.raises(TaskError, match="no such file"):
+        task(file)
+
+
+def test_the_rows_canonical_form_is_json_of_the_columns_that_are_read(tmp_path: Path) -> None:
+    """Digests of runs and swarms of before hold."""
+    rows = [
+        {"question": 'dé "ja" \\ \U0001f600\t?', "answer": "1", "note": "n"},
+        {"question": "2?", "answer": "2"},
+    ]
+    spec = TaskSpec(
+        "data:sums", {"path": str(write(tmp_path, rows)), "prompt": "{question}", "verifier": "number"}
+    )
+    wanted = [{"answer": row["answer"], "question": row["question"]} for row in rows]
+    assert data_task.build_with_rows(spec)[1] == sorted(json.dumps(row) for row in wanted)
 
 
 def test_seeds_of_training_never_meet_a_row_of_evaluation_and_each_side_is_met_whole(tmp_path: Path) -> None:

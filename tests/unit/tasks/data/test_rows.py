@@ -9,6 +9,7 @@ import resource
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pytest
@@ -16,6 +17,7 @@ from pyarrow import parquet
 
 from policies.tasks.data import lines, row
 from policies.tasks.data.hub import PREFIX
+from policies.tasks.data.parquet import unpacked_rows
 from policies.tasks.data.row import DataError
 from policies.tasks.data.rows import read_rows
 
@@ -351,3 +353,29 @@ def test_the_bounds_hold_over_all_rows(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(DataError, match="over 2 rows"):
         read(tmp_path / "a.jsonl")
     assert lines.MAX_BYTES == row.MAX_BYTES
+
+
+def test_parquet_with_two_columns_of_one_name_is_refused(tmp_path: Path) -> None:
+    columns = [pyarrow.array(["1?"]), pyarrow.array(["2?"]), pyarrow.array(["3"])]
+    table = pyarrow.Table.from_arrays(columns, names=["question", "question", "answer"])
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="it has two columns 'question': name each column once"):
+        read(tmp_path / "a.parquet")
+
+
+def test_many_small_rows_of_parquet_come_in_large_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch of three rows takes as long as one of fifty: a million rows took minutes."""
+    asked = []
+    real = parquet.ParquetFile.iter_batches
+
+    def counted(file: Any, together: int, **options: Any) -> Any:
+        asked.append(together)
+        return real(file, together, **options)
+
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", counted)
+    monkeypatch.setattr("policies.tasks.data.parquet._checked_size", lambda metadata: 200 * 2**20)
+    as_parquet(tmp_path / "a.parquet")
+    assert list(unpacked_rows(tmp_path / "a.parquet", ["question", "answer"]))
+    assert asked[0] >= 64
