@@ -80,6 +80,8 @@ def with_invite(addresses: Sequence[str], *, resumed: bool) -> list[str]:
     """What a node joins by, with the invite in place of its name. A run that is resumed knows peers of before, so a
     name that cannot be asked is told and left. Raises InviteError, TransportDown.
     """
+    for address in addresses:
+        refuse_run(address)
     try:
         return [invite_text(address) for address in addresses]
     except (InviteError, TransportDown) as error:
@@ -89,8 +91,16 @@ def with_invite(addresses: Sequence[str], *, resumed: bool) -> list[str]:
         return []
 
 
+def refuse_run(source: str) -> None:
+    """Raises ConfigError for a run's folder in the place of a config or an invite: `--run-dir` names it."""
+    if os.path.isfile(f"{source}/config.json"):  # noqa: PTH113  Path's own raises for a name that is too long
+        again = murmur("run", "--resume", "--run-dir", source)
+        raise ConfigError(f"{source} holds a run, and --run-dir names it; it goes on with: {again}")
+
+
 def run_config(source: str, overrides: Sequence[str], rounds: int | None) -> Config:
     """Raises ConfigError, ExtraMissing."""
+    refuse_run(source)
     config = load_config(source, with_rounds(overrides, rounds))
     if isinstance(config.swarm, SiloConfig):
         refuse_unread(overrides, ALONE, "a run without a swarm")
@@ -99,6 +109,7 @@ def run_config(source: str, overrides: Sequence[str], rounds: int | None) -> Con
 
 def silo_config(source: str, overrides: Sequence[str], rounds: int | None) -> Config:
     """Raises ConfigError."""
+    refuse_run(source)
     refuse_unread(overrides, SILO, "murmur silo")
     config = as_silo(load_config(source, with_rounds(overrides, rounds), for_role=True))
     return _checked(config.model_copy(update={"silo_baseline": False}))
@@ -201,6 +212,10 @@ def resumption(  # noqa: PLR0913  the options of three commands
     """Raises ConfigError for options that a resumed run would not read."""
     if overrides:
         raise ConfigError("a resumed run keeps its config: leave out --set (only --rounds may change)")
+    if config is not None and run_dir is None:
+        refuse_run(config)
+        if "/" in config and not os.path.isfile(config):  # noqa: PTH113  Path's own raises for a name that is too long
+            raise ConfigError(no_run(config))
     if config is not None and (command != "run" or run_dir is not None):
         raise ConfigError(f"a resumed run keeps its config: leave out {config!r}")
     return Resumption(stem, run_dir, rounds, silo=command == "silo", addresses=tuple(addresses))
