@@ -31,7 +31,7 @@ from policies.plain_files import read_json
 from policies.policy import Policy, PolicyError
 from policies.rollout import Problem
 from policies.tasks import Task
-from swarm.visible_text import counted
+from swarm.visible_text import counted, visible
 
 MANY_CUT = 0.05  # of a contender's answers, from which on it is told
 LEAST_NAME = 12  # characters of a task's name that its results keep beside them
@@ -216,6 +216,6 @@ def _show(report: Report, texts: Sequence[dict[str, Any]], *, as_json: bool) -> 
     if not report.complete:
         say_lines("stopped early: only the problems that were answered by then are counted")
     for told in texts:
-        console.print(f"\n{told['task']} {told['seed']}: {told['prompt']}\n  right: {told['right']}")
+        say_lines(visible(f"\n{told['task']} {told['seed']}: {told['prompt']}\n  right: {told['right']}"))
         for label, first in told["answers"].items():
-            console.print(f"  {label} ({first['reward']:.2f}): {first['text']}")
+            say_lines(visible(f"  {label} ({first['reward']:.2f}): {first['text']}"))

@@ -16,8 +16,8 @@ class FittedTable:
     """Cells as text that nothing interprets, in `room` characters a line.
 
     `least` names the columns that may be cut, first the first, and to how many characters; all others stay whole.
-    Columns of `lesser` are left out, the first of them first, where that is not enough. `fold`: what is cut goes on
-    in further lines, as do headings of several words.
+    Columns of `lesser` are left out, the first of them first, where that is not enough. `fold`: where the room is not
+    enough for all, what is cut goes on in further lines, as do headings of several words.
     """
 
     def __init__(
@@ -30,11 +30,11 @@ class FittedTable:
         *,
         fold: bool = False,
     ) -> None:
+        whole = _longest([[name] for name in columns], columns, rows)
+        fold = fold and _taken(whole) > room
+        if fold:
+            whole = _longest([name.split() for name in columns], columns, rows)
         self._columns, self._rows, self._fold = columns, rows, fold
-        whole = {
-            name: max(map(cell_len, (*(name.split() if fold else [name]), *(row[place] for row in rows))))
-            for place, name in enumerate(columns)
-        }
         self.left_out: list[str] = []
         self._widths = dict(whole)
         shortest = {name: min(width, least.get(name, width)) for name, width in whole.items()}
@@ -68,6 +68,16 @@ class FittedTable:
             return ""
         missing = [name for name in self._columns if name in self.left_out]
         return f"from {self._wanted} characters a line on, and in --json, also {', '.join(missing)}"
+
+
+def _longest(
+    heads: Sequence[Sequence[str]], columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> dict[str, int]:
+    """Characters of the longest part of a heading or cell, by column."""
+    return {
+        name: max(map(cell_len, (*heads[place], *(row[place] for row in rows))))
+        for place, name in enumerate(columns)
+    }
 
 
 def _taken(widths: Mapping[str, int]) -> int:

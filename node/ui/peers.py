@@ -24,9 +24,9 @@ from node.ui.invocation import murmur
 from node.ui.patience import patient
 from node.ui.peer_rows import AnnouncementRow, PeerHistoryRow, announcements, peer_history
 from node.ui.round_columns import format_refused
-from node.ui.run_view import new_console
+from node.ui.run_view import WHOLE_ROWS, new_console
 from node.ui.short_names import short_peer
-from node.ui.terminal.window import in_window
+from node.ui.terminal.window import in_window, say_aside
 from swarm.extras import require_libp2p
 from swarm.observer.client import Look, Observer
 from swarm.visible_text import counted, one_line
@@ -126,13 +126,13 @@ def _history_view(
         when = "so far" if last is None else f"in its newest {counted(last, 'round')}{whole}"
         return in_window(f"{folder.path}: no records of peers {when}")
     cells = [_history_cells(row, parts[row.peer].share) for row in rows]
-    room = new_console().width
+    room = new_console(WHOLE_ROWS).width
     fitted = FittedTable(_HISTORY_COLUMNS, cells, room, _HISTORY_LEAST, _HISTORY_LESSER, fold=True)
     details = RolloutHistory(folder.events).newest_refusals()
     told = _answers(rows, list(parts.values()), details)
     if watch and not folder.in_use():
         told.append("no process plays this run now, so nothing more comes; Ctrl-C ends this view")
-    return Group(fitted.table(str(folder.path)), "", *told, _history_legend(fitted))
+    return Group(fitted.table(str(folder.path)), "", *map(in_window, (*told, _history_legend(fitted))))
 
 
 def _history_cells(row: PeerHistoryRow, share: float) -> tuple[str, ...]:
@@ -199,16 +199,16 @@ def _announcements_view(look: Look, *, as_json: bool) -> RenderableType:
         return json.dumps([asdict(row) for row in rows])
     answered = f"{counted(look.nodes, 'node')} of the DHT answered; {told_figures(rows, look)}"
     if not rows:
-        return Group(
-            "no peer has announced anything in the last two minutes: nodes do once they have trained a round",
-            answered,
+        nothing = (
+            "no peer has announced anything in the last two minutes: nodes do once they have trained a round"
         )
+        return Group(in_window(nothing), in_window(answered))
     cells = [[one_line(cell) for cell in _announcement_cells(row)] for row in rows]
-    room, least = new_console().width, {"answers": 9, "policy": 12, "claims": 16}
+    room, least = new_console(WHOLE_ROWS).width, {"answers": 9, "policy": 12, "claims": 16}
     lesser = ("version", "up", "rollouts", "served", "fetched", "policy", "refused")
     fitted = FittedTable(_ANNOUNCEMENT_COLUMNS, cells, room, least, lesser, fold=True)
     legend = "; ".join(filter(None, (_ANNOUNCEMENT_LEGEND, fitted.remark)))
-    return Group(fitted.table(), legend, answered)
+    return Group(fitted.table(), in_window(legend), in_window(answered))
 
 
 def _announcement_cells(row: AnnouncementRow) -> tuple[str, ...]:
@@ -246,7 +246,7 @@ def format_uptime(seconds: float) -> str:
 
 def _repeat(view: Callable[[], RenderableType], *, watch: bool) -> None:
     """One view or, on a terminal, one that redraws itself; elsewhere one after another."""
-    console = new_console()
+    console = new_console(WHOLE_ROWS)
     if not watch or not console.is_terminal:
         _print(console, view())
         while watch:
@@ -264,7 +264,7 @@ def _patience(words: str) -> Iterator[None]:
     """Says on standard error what is being waited for; on a terminal it moves."""
     console = Console(stderr=True, highlight=False, markup=False)
     if not console.is_terminal:
-        console.print(words)
+        say_aside(words)
         yield
         return
     with console.status(words):

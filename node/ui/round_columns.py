@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from textwrap import wrap
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
 
 from node.config.schema import Config
 from node.config.sections.policy import DiffusionPolicyConfig
 from node.config.sections.swarm import DhtConfig
 from node.storage.events import RoundEvent
+from node.ui.terminal.window import in_width
 
 # Left out one after the other where the window is too narrow for all; the event store has them.
 LEFT_OUT_FIRST = ("waiting", "published", "loss", "seconds", "refused", "received", "first tries")
@@ -120,11 +121,11 @@ def marks(event: RoundEvent) -> str:
 
 def round_table(
     title: str, events: Sequence[RoundEvent], columns: Sequence[Column], width: int, height: int
-) -> Table:
+) -> Group:
     """The newest of `events`, as many as `height` lines have room for, with the legend where it has room too."""
     shown = columns_that_fit(events, columns, width)
-    words = legend(shown, columns)
-    told = len(wrap(words, min(width, sum(_widths(events, shown).values())))) + 1
+    words = in_width(legend(shown, columns), width)
+    told = words.count("\n") + 2
     room = height - FRAME
     with_legend = room - told >= min(len(events), room // 2)
     table = Table(
@@ -135,8 +136,6 @@ def round_table(
         padding=(0, 1),
         collapse_padding=True,
         pad_edge=False,
-        caption=f"\n{words}" if with_legend else None,
-        caption_justify="left",
     )
     for column in shown:
         _add_column(table, column.name, [column.name, *map(column.cell, events)])
@@ -144,7 +143,7 @@ def round_table(
     rows = max(1, room - told if with_legend else room)
     for event in events[-rows:]:
         table.add_row(*(column.cell(event) for column in shown), marks(event))
-    return table
+    return Group(table, "", words) if with_legend else Group(table)
 
 
 def _remarks(events: Sequence[RoundEvent]) -> list[str]:

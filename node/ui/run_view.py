@@ -11,7 +11,7 @@ from dataclasses import asdict
 from types import FrameType, TracebackType
 from typing import Literal, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 
@@ -27,6 +27,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 SHOWN_ROUNDS = 12
 SHOW_CURSOR = b"\x1b[?25h"  # a live table hides it
 PLAIN_WIDTH = 120  # characters, where no terminal sets it
+WHOLE_ROWS = 2000  # characters: of a pipe's lines where each row is to stay one line with all of its columns
 
 
 class _Console(Console):
@@ -36,9 +37,12 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def new_console() -> Console:
-    """Standard output as a table or a person's lines need it; peers' text in it is never read as markup."""
-    width = None if sys.stdout.isatty() else told_width() or PLAIN_WIDTH
+def new_console(piped: int = PLAIN_WIDTH) -> Console:
+    """Standard output as a table or a person's lines need it; peers' text in it is never read as markup.
+
+    `piped`: characters of a line where it is no terminal and nothing says how wide what it ends in is.
+    """
+    width = None if sys.stdout.isatty() else told_width() or piped
     return _Console(highlight=False, markup=False, width=width)
 
 
@@ -83,7 +87,7 @@ class Screen:
             interrupts.give_terminal(b"")
             self._live = None
 
-    def redraw(self, table: Table) -> None:
+    def redraw(self, table: RenderableType) -> None:
         """Replaces the live table; nothing in the other styles."""
         if self._live:
             with self._readable():

@@ -27,7 +27,13 @@ def show_outcome(result: SimulationResult, *, as_json: bool) -> None:
         f"{scenario.nodes} nodes, {2**scenario.depth} shards, seed {scenario.seed}, {result.seconds:.0f} s"
     )
     table = Table(
-        "a node's round", "", "", title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1)
+        "of a node's round",
+        "mean",
+        "what it is",
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
     )
     for line in [*_costs(result), *_bodies(result), *_servers(result), *_invariants(result)]:
         table.add_row(*line)
@@ -58,18 +64,22 @@ def _costs(o: SimulationResult) -> Iterator[_Line]:
         _bytes(o.bytes_per_round),
         f"p95 {_bytes(o.bytes_per_round_p95)}, {o.node_rounds} rounds counted",
     )
-    yield "  bodies", _bytes(o.body_bytes), ""
-    yield "  gossip on answers", _bytes(o.gossip_bytes), ""
-    yield "  announcing", _bytes(o.announce_bytes), ""
+    yield "  bodies", _bytes(o.body_bytes), "rollouts of peers"
+    yield "  gossip on answers", _bytes(o.gossip_bytes), "news of other bodies, sent along with fetched ones"
+    yield "  announcing", _bytes(o.announce_bytes), "own bodies in the DHT"
     yield "  reading the DHT", _bytes(o.read_bytes), f"with announcing: p95 {_bytes(o.control_bytes_p95)}"
     yield "  new connections", _bytes(o.connection_bytes), "those that a daemon did not keep"
     yield (
         "announcements",
         f"{o.announcements_per_round:.2f}",
-        "those of bodies that were announced before too",
+        "of own bodies, put into the DHT; renewed ones count too",
     )
-    yield "DHT keys read", f"{o.reads_per_round:.2f}", f"p95 {o.reads_per_round_p95:.0f}"
-    yield "DHT requests", f"{o.rpcs_per_round:.1f}", ""
+    yield (
+        "DHT keys read",
+        f"{o.reads_per_round:.2f}",
+        f"p95 {o.reads_per_round_p95:.0f}; each may take several requests",
+    )
+    yield "DHT requests", f"{o.rpcs_per_round:.1f}", "to read and to announce"
 
 
 def _bodies(o: SimulationResult) -> Iterator[_Line]:

@@ -60,7 +60,7 @@ class Scenario:
         _within("--nodes", self.nodes, 2, MAX_NODES)
         _within("--rounds", self.rounds, 1, MAX_ROUNDS)
         _within("--bodies", self.bodies, 1, MAX_BODIES)
-        _within("--body-size", self.body_size, 1, MAX_BODY)
+        _within("--body-size", self.body_size, 1, MAX_BODY, " bytes")
         _within("--latency", self.latency, 0, 10_000)
         _within("--loss", self.loss, 0, 0.9)
         _within("--churn", self.churn, 0, 0.9)
@@ -112,6 +112,11 @@ def shard_depth(nodes: int) -> int:
     return max(0, round(math.log2(nodes / _SHARD_MEMBERS)))
 
 
-def _within(option: str, value: float, low: float, high: float) -> None:
+def _within(option: str, value: float, low: float, high: float, unit: str = "") -> None:
+    """Whole numbers are told whole: nobody types 4.1943e+06."""
     if not low <= value <= high:  # NaN fails both
-        raise ScenarioError(f"{option} {value:g}: give {low:g} to {high:g}")
+        raise ScenarioError(f"{option} {_told(value)}: give {_told(low)} to {_told(high)}{unit}")
+
+
+def _told(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"

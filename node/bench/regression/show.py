@@ -9,6 +9,7 @@ from rich.table import Table
 
 from node.bench.regression.compare import Comparison, ComparisonReport
 from node.ui.run_view import new_console
+from node.ui.terminal.window import say_lines
 
 COLUMNS = ("figure", "then", "now", "change", "tolerance", "finding")
 
@@ -25,7 +26,7 @@ def show_comparison(report: ComparisonReport, *, as_json: bool) -> None:
     for comparison in report.comparisons:
         table.add_row(*_cells(comparison))
     console.print(table)
-    console.out(summary_of(report), highlight=False)
+    say_lines(summary_of(report))
 
 
 def summary_of(report: ComparisonReport) -> str:

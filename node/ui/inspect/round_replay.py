@@ -23,7 +23,7 @@ from node.ui.inspect.replay import Replayed, replay, task_of
 from node.ui.inspect.rollout_list import advantage_cell, origin_cell
 from node.ui.inspect.stats import phase_seconds
 from node.ui.round_columns import format_loss, format_refused
-from node.ui.run_view import new_console
+from node.ui.run_view import WHOLE_ROWS, new_console
 from node.ui.terminal.window import say_lines
 from swarm.visible_text import counted, one_line, plain_json
 
@@ -60,7 +60,7 @@ def show_round(folder: RunFolder, number: int, *, as_json: bool) -> bool:
     problems = {(each.task, each.seed): each for each in history.problems() if each.round == number}
     groups = replay_groups(folder.read_config(), kept, rollouts, problems)
     refused = kept.refused(query)
-    console = new_console()
+    console = new_console(WHOLE_ROWS)
     if as_json:
         console.out(plain_json(_told(event, groups, refused)), highlight=False)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -14,7 +15,7 @@ from node.storage.store_file import StoreError
 from node.ui.fitted_table import FittedTable
 from node.ui.invocation import murmur
 from node.ui.peers import format_uptime
-from node.ui.run_view import new_console
+from node.ui.run_view import WHOLE_ROWS, new_console
 from node.ui.standing import standing
 from node.ui.terminal.window import say_lines
 from policies.error_words import brief
@@ -54,9 +55,14 @@ class _Parts(TypedDict):
 def show_runs(root: Path, *, as_json: bool) -> None:
     """Prints the runs under a folder, the one that was written or started last first."""
     rows = find_runs(root)
-    console = new_console()
+    console = new_console(WHOLE_ROWS)
     if as_json:
         return console.out(plain_json([asdict(row) for row in rows]), highlight=False)
+    demos = _waited_for(root, rows)
+    for demo in demos:
+        say_lines(f"{demo}: a demo, none of whose nodes has begun so far")
+    if not rows and demos:
+        return None
     if not rows:
         return say_lines(f"no run under {root}: {murmur('run')} starts one")
     cells = [[one_line(cell) for cell in _cells(row, time.time())] for row in rows]
@@ -75,6 +81,13 @@ def find_runs(root: Path) -> list[RunRow]:
     found = [run for run in map(RunFolder, folders) if run.events.exists() or run.in_use()]
     rows = [(_row(run), _created(run)) for run in found]
     return [row for row, made in sorted(rows, key=lambda each: (-(each[0].written or each[1]), each[0].run))]
+
+
+def _waited_for(root: Path, rows: Sequence[RunRow]) -> list[str]:
+    """Demos that still make the starting weights, and those that were killed meanwhile."""
+    demos = sorted(file.parent for file in root.glob("**/config.json") if RunFolder(file.parent).holds_demo)
+    begun = {path for row in rows for path in Path(row.run).parents}
+    return [str(demo) for demo in demos if demo not in begun]
 
 
 def _created(folder: RunFolder) -> float:

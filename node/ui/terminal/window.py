@@ -48,7 +48,12 @@ def width_of(stream: TextIO) -> int | None:
 def in_window(text: str, stream: TextIO | None = None, hang: int = 0) -> str:
     """The text as `stream`, standard output by default, shows it; `hang` indents what continues a line."""
     width = width_of(stream or sys.stdout)
-    if width is None or width < LEAST_WIDTH:
+    return text if width is None else in_width(text, width, hang)
+
+
+def in_width(text: str, width: int, hang: int = 0) -> str:
+    """The text in lines of at most `width` characters."""
+    if width < LEAST_WIDTH:
         return text
     return "\n".join(part for line in text.split("\n") for part in _broken(line, width, " " * hang))
 

@@ -51,6 +51,16 @@ def test_lesser_columns_are_left_out_and_named(width: int, left: list[str], word
     assert remark == f"from 41 characters a line on, and in --json, {words}"
 
 
+def test_a_table_folds_only_where_the_room_is_not_enough() -> None:
+    heads = ("run", "held-out reward")
+    fitted = FittedTable(heads, [["runs/swim-1", "0.25"]], 80, {}, fold=True)
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(fitted.table())
+    assert capture.get().splitlines()[0].split("  ")[-1].strip() == "held-out reward"
+    assert shown(120, fold=True) == shown(120)
+
+
 def test_a_folded_table_cuts_nothing() -> None:
     lines, _ = shown(50, fold=True)
     assert "".join(line[9:19].strip() for line in lines[2:]) == ROWS[0][1]

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kept_rollouts import HOSTILE, IMAGE, PEER, TASK, make_run, rollout
+from kept_rollouts import HOSTILE, IMAGE, PEER, TASK, rollout
 from sample_events import ROUND
 from typer.testing import CliRunner
 
@@ -213,28 +213,6 @@ def test_texts_are_made_visible(text: str, shown: str) -> None:
 def test_json_is_printable_ascii() -> None:
     text = "".join(map(chr, range(0x250))) + "\u202e\ud800"
     assert json.loads(plain_json(text)) == text and all(" " <= c <= "~" for c in plain_json(text))
-
-
-def test_runs_are_listed_with_state_and_held_out_reward(folder: RunFolder) -> None:
-    make_run(Path("runs/killed-1"))
-    with closing(sqlite3.connect("runs/killed-1/events.sqlite")) as db, db:
-        db.execute("DELETE FROM events WHERE data LIKE '%finished%'")
-    Path("runs/odd-1").mkdir()
-    Path("runs/odd-1/events.sqlite").write_bytes(b"no store")
-    starting = RunFolder(Path("runs/new-1"))
-    starting.create(folder.read_config())
-    RunFolder(Path("runs/failed-1")).create(folder.read_config())  # a start that ended before its first event
-    with closing(folder.lock()), closing(starting.lock()):
-        listed = json.loads(told("runs", "--json"))
-    assert listed[0]["run"] == "runs/new-1"  # it has no event yet, and began last
-    rows = {row["run"]: row for row in listed}
-    assert rows["runs/swim-1"]["state"] == "finished" and rows["runs/killed-1"]["state"] == "ended early"
-    assert rows["runs/odd-1"]["state"] == "unreadable" and rows["runs/odd-1"]["trouble"]
-    assert rows["runs/new-1"]["state"] == "starting" and "runs/failed-1" not in rows
-    swim = rows["runs/swim-1"]
-    assert (swim["round"], swim["rounds"], swim["first_held_out"], swim["last_held_out"]) == (2, 2, 0.25, 0.5)
-    assert "2 of 2" in told("runs") and "0.250 to 0.500" in told("runs") and "runs/odd-1" in told("runs")
-    assert "no run under nowhere" in told("runs", "nowhere")
 
 
 def test_stats_tell_phases_rewards_and_peers(folder: RunFolder) -> None:

@@ -11,8 +11,9 @@ from rich.console import Console
 from sample_events import ROUND
 
 from node.storage.events import RoundEvent
-from node.ui.round_columns import COLUMNS, columns_that_fit, round_table
+from node.ui.round_columns import COLUMNS, columns_that_fit, legend, round_table
 from node.ui.run_view import RunView
+from node.ui.terminal.window import in_width
 
 ALONE = [replace(ROUND, round=number, alone=True, refused={}, stage_one=0.5) for number in range(101, 113)]
 
@@ -46,6 +47,12 @@ def test_a_wide_window_has_every_column_and_a_high_one_every_round_and_the_legen
     assert sum("no peers heard" in line for line in lines) == 12
     assert any("external ones came from peers" in line for line in lines)
     assert not any("external ones came from peers" in line for line in drawn(ALONE, 80, 10))
+
+
+@pytest.mark.parametrize("width", [80, 100, 150])
+def test_the_legend_is_broken_as_every_line_is(width: int) -> None:
+    words = in_width(legend(columns_that_fit(ALONE, COLUMNS, width), COLUMNS), width).splitlines()
+    assert [line.rstrip() for line in drawn(ALONE, width, 60)[-len(words) :]] == words
 
 
 def test_the_way_on_comes_below_the_table(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,8 @@ def test_a_person_sees_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     ("options", "fix"),
     [
         (("--nodes", "1"), "murmur: --nodes 1: give 2 to 100000\n"),
+        (("--body-size", "99999999"), "murmur: --body-size 99999999: give 1 to 4194304 bytes\n"),
+        (("--seed", "-1"), "murmur: --seed -1: give 0 to 9223372036854775807\n"),
         (("--loss", "1"), "murmur: --loss 1: give 0 to 0.9\n"),
         (("--partition", "soon"), "murmur: --partition 'soon': give START:END in seconds, as in 120:240\n"),
     ],
