@@ -245,8 +245,9 @@ def repeated(
     None and nothing is told.
     """
     assert run_dir is not None, "holds_run asks for it"
+    kept = RunFolder(run_dir).read_config()
     try:
-        today, kept = chosen(), RunFolder(run_dir).read_config()
+        today = chosen()
         changed = _differences(today, kept, rounds) if today else []
     except (ConfigError, InviteError) as error:
         changed = [str(error).partition("\n")[0]]

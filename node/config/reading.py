@@ -10,7 +10,7 @@ from typing import Any
 
 from node.config.data_files import make_paths_absolute
 from node.config.schema import RENAMED, Config, ConfigError, parse_config
-from policies.plain_files import read_json, read_text
+from policies.plain_files import parse_json, read_text
 
 PRESETS = [Path(__file__).parents[1] / "presets", Path(__file__).parents[2] / "configs"]
 
@@ -58,7 +58,10 @@ def resolved_json(config: Config) -> str:
 def read_resolved(path: Path) -> Config:
     """Reads what `resolved_json` wrote, also under keys that were renamed since. Raises ConfigError."""
     try:
-        tree = read_json(path)
+        if not (text := read_text(path)).strip():
+            raise ValueError("it is empty")
+        if not isinstance(tree := parse_json(text), dict):
+            raise ValueError(f"it holds {text.strip()[:20]}, which is no config")
     except ValueError as error:
         raise ConfigError(f"{path} is damaged ({error}): start a new run, or restore the file") from None
     try:

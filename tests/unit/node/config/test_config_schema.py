@@ -228,6 +228,22 @@ def test_a_kept_config_that_nests_without_end_is_damaged(tmp_path: Path) -> None
         read_resolved(tmp_path / "config.json")
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "it is empty"),
+        ("null\n", "it holds null, which is no config"),
+        ("[]", "it holds []"),
+        ('""', "it holds"),
+    ],
+)
+def test_a_kept_config_that_holds_something_else_is_damaged(content: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ConfigError) as raised:
+        read_resolved(tmp_path / "config.json")
+    assert f"is damaged ({words}" in str(raised.value) and "restore the file" in str(raised.value)
+
+
 def test_a_key_that_a_kept_config_should_not_have_is_told_with_its_file(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"tasks": [{"name": "sort"}], "rouds": 3}')
     with pytest.raises(ConfigError, match=r"config\.json: rouds: unknown key; did you mean 'rounds'"):
