@@ -18,6 +18,9 @@ def main() -> None:
     atexit.register(
         gc.freeze
     )  # as `swarm.process.end_quickly`, which is more to import than some commands need
+    from node.process_environment import put_right
+
+    put_right()
     from node.cli import main as run_command
 
     run_command()

@@ -28,7 +28,7 @@ from node.ui.patience import patient
 from node.ui.run_view import new_console
 from node.ui.terminal.window import in_window, say_lines
 from policies.error_words import brief
-from policies.hardware import has_gpu, usable_cores
+from policies.hardware import free_memory, has_gpu, usable_cores
 from policies.install_hints import install_extras
 from policies.local_cache import default_cache, require_room
 from policies.policy import PolicyError
@@ -139,7 +139,7 @@ def check_torch() -> Finding:
 
 
 def check_memory() -> Finding:
-    free = psutil.virtual_memory().available
+    free = free_memory()
     fact = f"{free / GB:.1f} GB free"
     if free >= WANTED_MEMORY:
         return Finding("memory", "ok", fact)

@@ -23,11 +23,12 @@ from typing import Any
 
 import typer
 
+from node.process_environment import loads_library, require_docstrings, set_for_libraries
 from node.ui import interrupts
 from node.ui.terminal.command_group import WholeSummaries
 from node.ui.terminal.window import say_aside
 from node.usage import empty_word, usage_words
-from policies.error_words import OUTPUT
+from policies.error_words import OUTPUT, brief, tells_shortage
 from policies.install_hints import install_anew
 from swarm.log_lines import PrintableFormatter
 from swarm.visible_text import visible
@@ -55,8 +56,8 @@ SYSTEM_ERRORS = {
     errno.ENFILE: "this machine has too many files open ({file}): end other programs",
     errno.EIO: "the disk failed at {file}: look at the system's log, and choose another disk",
     errno.ESTALE: "the network file system lost {file}: mount it again",
-    errno.ENOMEM: "this machine has no memory left: end other programs, or choose a smaller model",
-    errno.EAGAIN: "this machine cannot start another process or thread: raise ulimit -u",
+    errno.ENOMEM: "no memory is left: end other programs, choose a smaller model, or raise its limit (ulimit -v)",
+    errno.EAGAIN: "no other process or thread can be started: raise the limits (ulimit -u, ulimit -v)",
     errno.EADDRINUSE: "a port is taken: choose another",
 }
 
@@ -100,6 +101,30 @@ def exit_code(error: Exception) -> int | None:
     return next((EXIT_CODES[name] for name in names if name in EXIT_CODES), None)
 
 
+def root_of(error: Exception) -> Exception:
+    """What the machine or a library lacked, where that came as an error of another kind; else the error itself."""
+    if exit_code(error) is not None:
+        return error
+    chain = [*_chain(error)]
+    for each in chain:
+        if isinstance(each, MemoryError) or tells_shortage(each):
+            return MemoryError()
+        if isinstance(each, RuntimeError) and "can't start new thread" in str(each):
+            return OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    if any(loads_library(each) for each in chain):
+        return ImportError(f"{type(chain[-1]).__name__}: {brief(chain[-1])}")
+    return error
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, and what it was raised from or amid, to the first of all."""
+    met: list[int] = []
+    while id(error) not in met:
+        met.append(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__) or error
+
+
 def explain(error: Exception) -> str:
     """One line: what happened, what to do, what was saved and how to go on."""
     if isinstance(error, OSError) and type(error) in _PLAIN:
@@ -107,9 +132,11 @@ def explain(error: Exception) -> str:
     elif isinstance(error, MemoryError):
         said = SYSTEM_ERRORS[errno.ENOMEM]
     elif isinstance(error, ImportError):
+        read = set_for_libraries(str(error))
         said = (
-            f"a library cannot be loaded ({error}): see that memory is free (ulimit -v), or install anew: "
-            f"{install_anew()}"
+            f"a library cannot be loaded ({_last_line(error)}): "
+            f"{f'unset what it may read here ({read}), ' if read else ''}see that memory is free (ulimit -v), or "
+            f"install anew: {install_anew()}"
         )
     elif isinstance(error, sqlite3.Error):
         said = f"the event store cannot be used ({error}): see that its disk has space and lets itself be written"
@@ -151,6 +178,7 @@ class EdgeGroup(WholeSummaries):
 
     def invoke(self, ctx: Any) -> Any:
         with _edge():
+            require_docstrings()
             return super().invoke(ctx)
 
 
@@ -226,14 +254,15 @@ def end_unanswered(aborted: typer.Abort) -> int:
 
 def end_with(error: Exception) -> int:
     """Tells an error on standard error and returns the exit code. The trace of one that is ours goes to a file."""
-    code = exit_code(error)
+    mendable = root_of(error)
+    code = exit_code(mendable)
     if code is None:
         code, said = (
             FAULT,
             f"{type(error).__name__}: {error}; this is a fault of murmur: {_keep_trace(error)}",
         )
     else:
-        said = explain(error)
+        said = explain(mendable)
     _say(f"murmur: {said}")
     return code
 
@@ -265,6 +294,11 @@ def _system_words(error: OSError) -> str:
         return f"{OUTPUT} cannot be written: {words.replace(' ({file})', '').replace('{file}', 'it')}"
     file = "while reading or writing" if error.filename is None else str(error.filename)
     return words.replace("{file}", file)
+
+
+def _last_line(error: Exception) -> str:
+    """numpy explains itself in twenty lines, of which the last tells the cause."""
+    return brief((str(error).strip().splitlines() or [type(error).__name__])[-1])
 
 
 def _is_adrift() -> bool:

@@ -16,6 +16,7 @@ from node.config.roles import as_silo, invite_in, manifest_of, wants_baseline
 from node.config.schema import Config, ConfigError
 from node.config.sections.policy import DiffusionPolicyConfig, TextPolicyConfig
 from node.config.sections.swarm import DhtConfig
+from node.process_environment import surprises
 from node.rows.kept import keep_shared, sharing_notices
 from node.rows.taking import take_again
 from node.storage.checkpoint import Checkpoints
@@ -225,7 +226,7 @@ def _play(config: Config, folder: RunFolder, *, resumed: bool, as_json: bool) ->
     folder.cause.unlink(missing_ok=True)  # of the session before
     view = RunView(output_style(as_json=as_json), str(folder.path), columns_for(config))
     view.say(f"run folder {folder.path}")
-    for notice in (*_key_notices(config, folder, resumed=resumed), *sharing_notices(config)):
+    for notice in (*surprises(), *_key_notices(config, folder, resumed=resumed), *sharing_notices(config)):
         view.say(notice)
     with view.patience.watching("loading torch"):
         from node.baseline.silo_baseline import run_with_baseline

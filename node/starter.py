@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import psutil
 import typer
 
 from node.config.packages import require_packages
@@ -18,9 +17,11 @@ from node.config.schema import Config, ConfigError, parse_config
 from node.config.template import template_of
 from node.storage.run_folder import RunFolderError, naming
 from node.ui.invocation import at_terminal, murmur
+from policies.hardware import free_memory, usable_cores
 from policies.tasks import EMBEDDED, asks_for_images, build_task
 from policies.tasks.task import TaskError, TaskSpec
 from swarm.errors import ExtraMissing
+from swarm.visible_text import counted
 
 Company = Literal["alone", "swarm", "private"]
 NAME = "murmur.toml"
@@ -64,10 +65,9 @@ def write_starter(folder: Path, answers: Answers) -> list[str]:
     )
     folder.mkdir(parents=True, exist_ok=True)
     _create(path, template_of(config, head))
-    memory = psutil.virtual_memory()
     return [
         f"wrote {path}: every key, each with its words",
-        f"this machine has {os.cpu_count()} CPU cores and {memory.available / 1e9:.1f} GB of memory free; "
+        f"this machine has {counted(usable_cores(), 'CPU core')} and {free_memory() / 1e9:.1f} GB of memory free; "
         f"{murmur('doctor')} looks closer",
         "next:",
         *(f"  {command}" for command in commands),

@@ -9,6 +9,18 @@ from typing import Any
 OUTPUT = "standard output"  # in the place of a file's name
 LONGEST = 300  # letters: torch names every tensor that does not fit
 
+SHORTAGE = (
+    "can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "std::bad_alloc",
+    "out of memory",
+)
+
+
+def tells_shortage(error: BaseException) -> bool:
+    """Whether a library says in words that memory is short: torch's allocator for the CPU raises no kind of its own."""
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in SHORTAGE)
+
 
 def brief(error: object) -> str:
     """What an error says, at most LONGEST letters; of the system's the words and the file, not `[Errno 13]`."""

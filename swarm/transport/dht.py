@@ -152,12 +152,14 @@ class DhtTransport:
         with self._changed:
             self._client = None
         self._set(_down("closed" if self._closing.is_set() else detail, self._status))
-        status, used = client.end()
+        status, used, last = client.end()
+        detail = f"{detail}: {last or _by_status(status)}"
         # A process that was killed did not wait for its daemon, whose seconds only it could tell.
         self._earlier_cpu = max(self._earlier_cpu + used, self._status.cpu_seconds)
         self._reaped_cpu += used
-        self._set(self._counted(replace(self._status, cpu_seconds=0.0)))
-        return f"{detail} (status {status}, output in {self._settings.log or 'no log: none is configured'})"
+        told = "closed" if self._closing.is_set() else detail
+        self._set(self._counted(replace(self._status, cpu_seconds=0.0, detail=told)))
+        return f"{detail} (all of its output: {self._settings.log})" if self._settings.log else detail
 
     def _counted(self, status: TransportStatus) -> TransportStatus:
         """A status of the running process, with the CPU seconds of all before it."""
@@ -174,6 +176,11 @@ def _cause(detail: str) -> str:
     if detail != STARTING:
         return detail
     return "the p2p daemon is still starting, as on a machine that has too much to do: try again, or end other programs"
+
+
+def _by_status(status: int) -> str:
+    """Of a process that said nothing."""
+    return f"signal {-status} ended it" if status < 0 else f"exit status {status}"
 
 
 def _down(detail: str, last: TransportStatus | None = None) -> TransportStatus:

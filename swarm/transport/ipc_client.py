@@ -14,16 +14,20 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
+from policies.error_words import brief
 from swarm.errors import TransportDown, TransportError
 from swarm.network import ipc
 from swarm.network.ipc import DhtSettings
 from swarm.process import keep_private
+from swarm.visible_text import visible
 from swarm.wire.announcement import Summary
 
 _END_TIMEOUT = 5.0  # seconds for a process to end by itself: it takes 3 to stop a daemon that hangs
 _REAP_PERIOD = 0.01
+_LAST_BYTES = 4096  # in which a process's last line is looked for
 # For processes that import hivemind: it imports torch, and nothing is computed with that.
 CHILD_ENVIRONMENT = {
     "HIVEMIND_LOGLEVEL": "ERROR",
@@ -39,9 +43,11 @@ class IpcClient:
 
         The starting thread has to outlive the process: Linux sends the parent-death signal when it ends.
         """
+        self._output = _output_file(settings.log)
+        self._output_begin = self._output.seek(0, os.SEEK_END)
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = _spawn(theirs, settings.log)
+            self._process = _spawn(theirs, self._output)
         self._settings = settings
         # Two objects for one socket: each thread sets the time that it is ready to wait.
         self._incoming, self._outgoing = ours, ours.dup()
@@ -99,10 +105,11 @@ class IpcClient:
         with suppress(OSError):
             self._outgoing.shutdown(socket.SHUT_RDWR)
 
-    def end(self) -> tuple[int, float]:
+    def end(self) -> tuple[int, float, str]:
         """Waits for the process, kills it when it takes too long, frees all.
 
-        Returns its exit status, and its CPU seconds with those of its children that it waited for.
+        Returns its exit status, its CPU seconds with those of its children that it waited for, and the last line that
+        it wrote; empty where it wrote none.
         """
         self.shutdown()
         used = self._reap(_END_TIMEOUT)
@@ -111,7 +118,10 @@ class IpcClient:
             used = self._reap(float("inf"))
         self._incoming.close()
         self._outgoing.close()
-        return self._process.returncode, used or 0.0
+        with self._output as output:
+            output.seek(max(self._output_begin, output.seek(0, os.SEEK_END) - _LAST_BYTES))
+            last = output.read().decode(errors="replace").rstrip().rpartition("\n")[2]
+        return self._process.returncode, used or 0.0, brief(visible(last)) if last else ""
 
     def _reap(self, patience: float) -> float | None:
         """CPU seconds of the ended process; None when it still runs after `patience` seconds."""
@@ -166,20 +176,21 @@ def _fail(waiting: Future[Any], error: TransportError) -> None:
         waiting.set_exception(error)
 
 
-def _spawn(theirs: socket.socket, log: Path | None) -> subprocess.Popen[bytes]:
-    if log:
-        keep_private(log)
-    output = log.open("ab") if log else None
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-m", "swarm.network", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=output or subprocess.DEVNULL,
-            stderr=output or subprocess.DEVNULL,
-            env=os.environ | CHILD_ENVIRONMENT,
-            start_new_session=True,  # Ctrl-C is for the node, which then closes its transport in order
-        )
-    finally:
-        if output:
-            output.close()
+def _output_file(log: Path | None) -> IO[bytes]:
+    """Raises OSError."""
+    if log is None:
+        return TemporaryFile()
+    keep_private(log)
+    return log.open("ab+")
+
+
+def _spawn(theirs: socket.socket, output: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "swarm.network", str(theirs.fileno())],
+        pass_fds=[theirs.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env=os.environ | CHILD_ENVIRONMENT,
+        start_new_session=True,  # Ctrl-C is for the node, which then closes its transport in order
+    )

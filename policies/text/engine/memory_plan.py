@@ -12,6 +12,8 @@ import psutil
 import torch
 from transformers import PreTrainedModel
 
+from policies.error_words import tells_shortage
+from policies.hardware import free_memory
 from policies.policy import PolicyError
 from policies.text.engine.buckets import bucket, place_bucket, row_bucket
 
@@ -24,7 +26,6 @@ PASS_TOKENS = 2048
 # Tensors of one token alive at once inside a layer: residual, norm, queries, keys, values, gate, up, product.
 LIVE_TENSORS = 8
 MEGABYTE = 1_000_000
-SHORTAGE = ("can't allocate memory", "DefaultCPUAllocator: not enough memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ def free_bytes(device: torch.device) -> int:
         # What torch keeps for itself and has not handed out is free for us.
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + reserved
-    return int(psutil.virtual_memory().available)
+    return free_memory()
 
 
 class PeakMeter:
@@ -175,7 +176,7 @@ class PeakMeter:
 
 def is_shortage(error: RuntimeError) -> bool:
     """Whether it is for a lack of memory: CUDA has an error of its own, torch's CPU allocator a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in SHORTAGE)
+    return isinstance(error, torch.OutOfMemoryError) or tells_shortage(error)
 
 
 def halved(slots: int, error: RuntimeError) -> int:

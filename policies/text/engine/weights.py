@@ -10,10 +10,10 @@ import copy
 import logging
 from typing import Literal, TypeAlias
 
-import psutil
 import torch
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedModel
 
+from policies.hardware import free_memory
 from policies.text.engine.adapters import effective_weight, frozen_weight, is_wrapped
 from policies.text.engine.blank_model import blank_model
 from policies.text.engine.packed import pack_layers, packed_layers
@@ -57,7 +57,7 @@ def fits_copy(model: PreTrainedModel, dtype: torch.dtype) -> bool:
         return False
     needed = model.num_parameters() * dtype.itemsize
     device = model.device
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
     return bool(needed <= COPY_SHARE * free)
 
 
