@@ -1,4 +1,4 @@
-"""What a process finds round it that would lead its libraries astray: put right, or told, before they are loaded."""
+"""The surroundings of a process that would lead its libraries astray: put right, or told, before they are loaded."""
 
 from __future__ import annotations
 

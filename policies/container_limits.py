@@ -1,4 +1,4 @@
-"""What a container or a service manager leaves this process of the machine: Linux's control groups, both versions.
+"""Limits that a container or a service manager sets a process: control groups of Linux, of both versions.
 
 `docker run --memory 4g --cpus 2` shows a process the whole machine, and ends it when it takes more.
 """
