@@ -60,7 +60,8 @@ SYSTEM_ERRORS = {
     errno.EAGAIN: "no other process or thread can be started: raise the limits (ulimit -u, ulimit -v)",
     errno.EADDRINUSE: "a port is taken: choose another",
 }
-
+KERNELS_OWN = ("/proc/", "/sys/")
+LONGEST_PATH = 60  # characters of a path that is too long, in a message
 
 # Errors that a user can mend, by their full names: whoever raised one has imported its module, and to end with
 # another one, or with none, no module need be.
@@ -293,6 +294,12 @@ def _system_words(error: OSError) -> str:
     if error.filename == OUTPUT:
         return f"{OUTPUT} cannot be written: {words.replace(' ({file})', '').replace('{file}', 'it')}"
     file = "while reading or writing" if error.filename is None else str(error.filename)
+    if error.errno in (errno.ENOENT, errno.EPERM, errno.EACCES) and file.startswith(KERNELS_OWN):
+        return f"{file} lies in a folder of the system's own, where nothing can be made: choose another path"
+    if error.errno == errno.ENOTDIR and Path(file).is_file():
+        return f"{file} is a file, not a folder: choose another path"
+    if error.errno == errno.ENAMETOOLONG and len(file) > LONGEST_PATH:
+        file = f"{file[:LONGEST_PATH]}… ({len(file)} characters)"
     return words.replace("{file}", file)
 
 

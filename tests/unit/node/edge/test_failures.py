@@ -107,9 +107,10 @@ def test_a_folder_that_cannot_be_made_is_told(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("mine")
     cases = [
-        ("file", "is a file, not a folder"),
+        ("file", "murmur: file is a file, not a folder"),
         ("file/x", "is a file, not a folder"),
-        ("y" * 300, "too long"),
+        ("y" * 300, f"the path {'y' * 60}… (300 characters) is too long: choose a shorter one"),
+        ("/proc/x", "murmur: /proc/x lies in a folder of the system's own, where nothing can be made"),
     ]
     for run_dir, message in cases:
         told = murmur(monkeypatch, capsys, "silo", "--run-dir", run_dir)
