@@ -81,7 +81,8 @@ class TrustFile:
         return self.lists()
 
     def keep(self, peer: str, word: str) -> None:
-        """Raises TrustError for what is no PeerID or no word, and where another process does not finish its writing.
+        """Raises TrustError for what is no PeerID or no word, for a file that is damaged, which stays as it is, and
+        where another process does not finish its writing.
 
         Raises OSError where the folder cannot be written.
         """
@@ -92,7 +93,13 @@ class TrustFile:
         if word not in WORDS:
             raise TrustError(f"a word on a peer is one of {', '.join(WORDS)}")
         with self._writing():
-            words = self._words() | {peer: word}
+            try:
+                words = self._kept() | {peer: word}
+            except (OSError, ValueError) as error:
+                raise TrustError(
+                    f"{self._path} cannot be read ({brief(error)}), and a new one would lose your words on peers: mend "
+                    "it, or move it away, and say it again"
+                ) from None
             if len(words) > MAX_PEERS:
                 raise TrustError(f"{self._path} has a word on {MAX_PEERS} peers: take some out by hand")
             write_atomic(self._path, json.dumps(words, indent=1, sort_keys=True) + "\n", mode=0o600)
@@ -115,16 +122,21 @@ class TrustFile:
                 )
             yield
 
-    def _words(self) -> dict[str, Word]:
+    def _kept(self) -> dict[str, Word]:
+        """Raises OSError and ValueError for a file that is there and cannot be read whole."""
         try:
             words = read_json(self._path)
-            if not isinstance(words, dict) or not all(word in WORDS for word in words.values()):
-                raise ValueError("not one word a peer")
         except FileNotFoundError:
             return {}
+        if not isinstance(words, dict) or not all(word in WORDS for word in words.values()):
+            raise ValueError("not one word a peer")
+        return words
+
+    def _words(self) -> dict[str, Word]:
+        try:
+            return self._kept()
         except (OSError, ValueError) as error:
             log.warning(
                 "%s is not read (%s): the config's trust.allow and trust.deny hold", self._path, brief(error)
             )
             return {}
-        return words

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from policies.drafts import draft_file
 from policies.error_words import brief
 from policies.plain_files import require_plain
 from swarm.wire.multiaddr import Address, parse_known
@@ -43,15 +44,15 @@ class PeerCache:
         if set(merged) == set(self._known) and set(rest) == set(self._others):
             return
         self._known, self._others = tuple(merged), tuple(rest)
-        partial = self._path.with_name(f".{self._path.name}.partial")
         lines = [*map(str, self._known), _BORDER, *map(str, self._others)]
         try:
-            partial.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
-            partial.replace(self._path)
+            with draft_file(self._path, 0o666) as (draft, _):
+                draft.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+                draft.replace(self._path)
         except OSError as error:  # a full disk: the swarm goes on without the way back
             log.warning("cannot write the peer cache %s: %s", self._path, error.strerror)
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what a killed writer of earlier versions left
+            self._path.with_name(f".{self._path.name}.partial").unlink(missing_ok=True)
 
     def _read(self) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
         try:

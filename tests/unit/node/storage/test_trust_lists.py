@@ -47,6 +47,10 @@ def test_a_damaged_file_leaves_the_config(
 ) -> None:
     (tmp_path / "trust.json").write_bytes(content.encode(errors="surrogateescape"))
     assert file.words() == {ALICE: "allow", BOB: "deny"} and "is not read" in caplog.text
+    before = (tmp_path / "trust.json").read_bytes()
+    with pytest.raises(TrustError, match="would lose your words on peers: mend it, or move it away"):
+        file.keep(CARL, "deny")
+    assert (tmp_path / "trust.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(("peer", "word"), [("12D3KooWNobody", "deny"), ("<b>", "allow"), (ALICE, "love")])

@@ -23,6 +23,19 @@ def test_what_is_remembered_is_there_after_a_restart(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["peers.txt"]
 
 
+def test_what_a_killed_writer_left_is_swept_and_nothing_in_the_way_of_a_fixed_name_stops_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "peers.txt"
+    (tmp_path / f".draft-peers.txt-{'0' * 16}").write_text("half")
+    (tmp_path / ".peers.txt.partial").write_text("of an earlier version")
+    PeerCache(path).remember([address(1)])
+    assert [p.name for p in tmp_path.iterdir()] == ["peers.txt"]
+    (tmp_path / ".peers.txt.partial").mkdir()
+    PeerCache(path).remember([address(2)])
+    assert PeerCache(path).addresses == (address(2), address(1))
+
+
 def test_the_newest_come_first_and_a_peer_that_moved_is_kept_once(tmp_path: Path) -> None:
     cache = PeerCache(tmp_path / "peers.txt")
     cache.remember([address(1), address(2)])
