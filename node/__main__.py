@@ -15,9 +15,8 @@ def main() -> None:
     from node.ui.interrupts import end_at_once
 
     end_at_once()
-    atexit.register(
-        gc.freeze
-    )  # as `swarm.process.end_quickly`, which is more to import than some commands need
+    # As `swarm.process.end_quickly` does, which is more to import than some commands need.
+    atexit.register(gc.freeze)
     from node.process_environment import put_right
 
     put_right()

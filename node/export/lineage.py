@@ -55,9 +55,8 @@ class Lineage:
     evaluations: tuple[EvaluationEvent, ...]  # pass@1 on held-out problems, oldest first
     evaluated_on: int  # held-out problems of each task
     max_new_tokens: int
-    prompt: Mapping[
-        str, Any
-    ]  # what the run's [policy.prompt] set; a template of its own is saved with the tokenizer
+    # What the run's [policy.prompt] set; a template of its own is saved with the tokenizer.
+    prompt: Mapping[str, Any]
     versions: Mapping[str, str]
     date: str  # of the export, ISO 8601
     judged: Mapping[str, Any] = field(default_factory=dict)  # what `murmur eval` found of this checkpoint

@@ -88,9 +88,8 @@ def build_node(
         fit=policy.fit,
     )
     verifier = RolloutVerifier(swarm, peer, by_name, policy.encode, clock, limits)
-    generator = derive_generator(
-        config.run_seed, "gossip", time.time_ns()
-    )  # what peers offer repeats in no run
+    # The clock is in it, since what peers offer repeats in no run.
+    generator = derive_generator(config.run_seed, "gossip", time.time_ns())
     takes = policy.takes if isinstance(policy, TextPolicy) else take_all
     rates = SuccessRates() if config.sampler.problems == "adaptive" else None
     curriculum = Curriculum(tasks, [task.weight for task in chosen], config.run_seed, takes, rates)

@@ -119,9 +119,8 @@ def play_round(node: Node) -> RoundEvent:
     # The strategy chose the own groups; all of them train.
     mix = Mix(len(phase.admitted), external, selection_of(node))
     batch = draw_batch(phase.admitted, node.pool, mix, generator, node.clock())
-    waiting = len(
-        node.pool
-    )  # before the update, amid which more groups come: they count as received next round
+    # Counted before the update, amid which more groups come: they count as received next round.
+    waiting = len(node.pool)
     taken_over = {(unsolved.task, unsolved.seed) for unsolved in node.feedback.unsolved}
     node.feedback = updated(node.feedback, phase.groups, batch.external, external, exchanged.verdicts)
     update = node.strategy.update(step, batch.groups)

@@ -16,9 +16,8 @@ from policies.policy import Policy
 STATE = "state.json"
 NEARLY_FULL = 1.0  # MB that are free: less, and libraries fail in words that say nothing of a disk
 FORMAT = 5
-RENAMED = {
-    4: {"insight": "feedback"}
-}  # formats of before that are read: their fields, and the names of today
+# Formats of before that are read: their fields, and the names of today.
+RENAMED = {4: {"insight": "feedback"}}
 
 
 class CheckpointError(RuntimeError):
@@ -64,9 +63,8 @@ class Checkpoints:
         draft = self._folder / f".draft-{final.name}"
         shutil.rmtree(draft, ignore_errors=True)
         try:
-            self._folder.mkdir(
-                exist_ok=True
-            )  # never the run's own folder: one that was moved away is not made anew
+            # Never the run's own folder: one that was moved away is not made anew.
+            self._folder.mkdir(exist_ok=True)
             draft.mkdir()
             (draft / "policy").mkdir()
             policy.save(draft / "policy")

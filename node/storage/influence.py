@@ -26,10 +26,10 @@ class Influence:
     updates: int  # rounds whose update had one of them
     share: float  # of all groups in all updates, 0 to 1
     usefulness: float | None  # whether its right answers would make own ones likelier; None: not measured
-    reward_before: (
-        float | None
-    )  # own reward in the rounds whose updates had its groups, the update not yet made
-    reward_after: float | None  # and in the round that followed each
+    # Own reward in the rounds whose updates had its groups, as those updates were not yet made, and in the rounds that
+    # followed each.
+    reward_before: float | None
+    reward_after: float | None
 
     @property
     def change(self) -> float | None:

@@ -68,10 +68,8 @@ class RolloutWriter:
             "INSERT INTO rollout_rounds VALUES (?, ?, 0, 0) ON CONFLICT (round) DO UPDATE SET size = size + ?",
             (kept.round, size, size),
         )
-        known = self._size is not None
-        total = self._known_size() + (
-            size if known else 0
-        )  # one that is not known is counted with this round
+        # Where the size is not known it is counted now, with this round in it.
+        total = self._counted_size() if self._size is None else self._size + size
         self._size = self._thin(total) if total > self.limit else total
 
     def rewind(self, to_round: int) -> None:
@@ -86,12 +84,8 @@ class RolloutWriter:
         """After a transaction that was undone."""
         self._size = None
 
-    def _known_size(self) -> int:
-        if self._size is None:
-            self._size = int(
-                self.db.execute("SELECT COALESCE(SUM(size), 0) FROM rollout_rounds").fetchone()[0]
-            )
-        return self._size
+    def _counted_size(self) -> int:
+        return int(self.db.execute("SELECT COALESCE(SUM(size), 0) FROM rollout_rounds").fetchone()[0])
 
     def _write_group(self, round_number: int, each: ScoredGroup) -> int:
         """Returns the bytes that it takes."""

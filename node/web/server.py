@@ -52,9 +52,8 @@ class DashboardServer:
     def __init__(self, folder: RunFolder, port: int) -> None:
         """`port` 0 takes a free one. Raises DashboardError."""
         self.run = Watched(folder)
-        self.key = secrets.token_urlsafe(
-            12
-        )  # behind the # of the address: browsers send it nowhere by themselves
+        # It stands behind the # of the address, which browsers send nowhere by themselves.
+        self.key = secrets.token_urlsafe(12)
         self._socket = _listen(port)
         self.port = int(self._socket.getsockname()[1])
         self._server = uvicorn.Server(

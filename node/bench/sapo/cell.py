@@ -15,9 +15,7 @@ class NodeCourse:
 
     end: HeldOutScore
     rewards: list[float] = field(default_factory=list)  # mean of the own rollouts
-    update_rewards: list[float] = field(
-        default_factory=list
-    )  # mean of the groups in the update, imported too
+    update_rewards: list[float] = field(default_factory=list)  # of the update's groups, imported too: means
     cpu: list[float] = field(default_factory=list)  # seconds, exchange and verification included
     tokens: list[int] = field(default_factory=list)  # sampled
     generated: int = 0  # groups

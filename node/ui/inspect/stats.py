@@ -46,9 +46,8 @@ class RunStats:
     seconds: float  # wall, in rounds
     cpu_seconds: float
     tokens: int  # sampled
-    phases: dict[
-        str, float
-    ]  # wall seconds by phase, of the rounds that tell; `other` is what is left of theirs
+    # Wall seconds by phase, of the rounds that tell; `other` is what is left of theirs.
+    phases: dict[str, float]
     tasks: dict[str, TaskStats]
     trained_own: int  # groups
     trained_external: int
