@@ -45,6 +45,15 @@ def read_json(path: Path) -> Any:
     return parse_json(read_text(path))
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The object of a JSON file; empty where there is no such file, or it is damaged or holds something else."""
+    try:
+        read = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
 def parse_json(text: str | bytes, table: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
     """`table` makes an object of its pairs. Raises ValueError."""
     try:

@@ -19,7 +19,7 @@ from node.evaluation.options import Options
 from node.evaluation.report import Report, report_of
 from node.evaluation.statistics import HOW
 from node.runtime.build import build_policy, slow_start
-from node.storage.checkpoint import CheckpointError, round_of
+from node.storage.checkpoint import POLICY, CheckpointError, round_of
 from node.storage.run_folder import write_atomic
 from node.ui import interrupts
 from node.ui.patience import Patience
@@ -129,7 +129,7 @@ def _restore(policy: Policy, contender: Contender) -> None:
     if contender.checkpoint is None:
         return
     try:
-        policy.load(contender.checkpoint / "policy")
+        policy.load(contender.checkpoint / POLICY)
     except Exception as error:  # the formats' readers fail on damaged files in ways of their own
         if not contender.checkpoint.exists():
             raise CheckpointError(

@@ -26,7 +26,7 @@ from node.storage.checkpoint import round_of, sync_folder, sync_tree
 from node.storage.events import History
 from node.ui.terminal.window import say_lines
 from policies.drafts import clear_drafts, draft_folder
-from policies.plain_files import read_json
+from policies.plain_files import read_object
 from policies.tasks import build_task
 from policies.tasks.task import TaskError
 from policies.text.export.folder import (
@@ -213,9 +213,4 @@ def _example(config: Config) -> str:
 
 def _judged(source: Source) -> dict[str, Any]:
     """What `murmur eval` found of this checkpoint, where it was asked."""
-    file = source.run.evaluation(round_of(source.checkpoint))
-    try:
-        read = read_json(file)
-    except (OSError, ValueError):
-        return {}
-    return read if isinstance(read, dict) else {}
+    return read_object(source.run.evaluation(round_of(source.checkpoint)))

@@ -19,7 +19,7 @@ from node.config.sections.swarm import DhtConfig
 from node.config.sections.tasks import TaskConfig
 from node.storage.events import EvaluationEvent, History
 from node.storage.influence import Influence, influences
-from policies.plain_files import read_json
+from policies.plain_files import read_object
 from policies.tasks import build_task
 from policies.tasks.task import TaskError
 from swarm.version import find_version
@@ -99,11 +99,7 @@ def write_lineage(lineage: Lineage, folder: Path) -> None:
 
 def read_lineage(folder: Path) -> dict[str, Any]:
     """What `write_lineage` wrote; empty for a folder that murmur did not write, or whose file is damaged."""
-    try:
-        read = read_json(folder / FILE)
-    except (OSError, ValueError):
-        return {}
-    return read if isinstance(read, dict) else {}
+    return read_object(folder / FILE)
 
 
 def base_of(policy: TextPolicyConfig | EmbeddedPolicyConfig) -> str:

@@ -9,7 +9,7 @@ from node.config.schema import Config
 from node.config.sections.policy import EmbeddedPolicyConfig, TextPolicyConfig
 from node.export.errors import ExportError
 from node.storage.best_checkpoint import find_best
-from node.storage.checkpoint import Checkpoints
+from node.storage.checkpoint import POLICY, Checkpoints
 from node.storage.run_folder import RunFolder, find_run
 from policies.text.settings import WEIGHTS_FOLDER
 
@@ -25,7 +25,7 @@ class Source:
 
     @property
     def weights(self) -> Path:
-        return self.checkpoint / "policy" / WEIGHTS_FOLDER
+        return self.checkpoint / POLICY / WEIGHTS_FOLDER
 
 
 def find_source(run: Path, round_number: int | None, *, best: bool = False) -> Source:

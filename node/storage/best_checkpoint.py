@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from node.config.sections.checkpoint import BestBy
-from node.storage.checkpoint import round_of, sync_folder, sync_tree
+from node.storage.checkpoint import checkpoint_name, checkpoints_in, round_of, sync_folder, sync_tree
 from node.storage.events import EvaluationEvent
 from node.storage.run_folder import naming
-from policies.plain_files import read_json
+from policies.plain_files import read_object
 
 EVALUATION = "evaluation.json"
 
@@ -29,7 +29,7 @@ def keep_if_best(checkpoint: Path, evaluation: EvaluationEvent, by: BestBy = "re
     best, figures = find_best(folder), asdict(evaluation)
     if best is not None and _facts(best).get("by") == by and value_of(best) >= (figures[by] or 0.0):
         return False
-    final = folder / f"best-{round_of(checkpoint):08d}"
+    final = folder / checkpoint_name("best", round_of(checkpoint))
     draft = folder / f".draft-{final.name}"
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(checkpoint, draft, copy_function=_share)
@@ -40,7 +40,7 @@ def keep_if_best(checkpoint: Path, evaluation: EvaluationEvent, by: BestBy = "re
         shutil.rmtree(final)
     draft.rename(final)
     sync_folder(folder)
-    for old in _all(folder):
+    for old in checkpoints_in(folder, "best"):
         if old != final:
             shutil.rmtree(old)
     return True
@@ -48,7 +48,7 @@ def keep_if_best(checkpoint: Path, evaluation: EvaluationEvent, by: BestBy = "re
 
 def find_best(folder: Path) -> Path | None:
     """The best checkpoint among those in `folder`; None where none was kept."""
-    return max(_all(folder), key=value_of, default=None)
+    return max(checkpoints_in(folder, "best"), key=value_of, default=None)
 
 
 def value_of(best: Path) -> float:
@@ -63,15 +63,8 @@ def value_of(best: Path) -> float:
 
 def _facts(best: Path) -> dict[str, Any]:
     """Empty where they are damaged. Before `by` was kept, it was the reward."""
-    try:
-        read = read_json(best / EVALUATION)
-    except (OSError, ValueError):
-        return {}
-    return {"by": "reward", **read} if isinstance(read, dict) else {}
-
-
-def _all(folder: Path) -> list[Path]:
-    return sorted(folder.glob("best-" + "[0-9]" * 8))
+    read = read_object(best / EVALUATION)
+    return {"by": "reward", **read} if read else {}
 
 
 def _share(source: str, target: str) -> str:

@@ -7,17 +7,20 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from policies.error_words import brief
 from policies.plain_files import read_json, require_plain_files
 from policies.policy import Policy
 
 STATE = "state.json"
+POLICY = "policy"  # folder of a checkpoint, in which the policy saves itself
 NEARLY_FULL = 1.0  # MB that are free: less, and libraries fail in words that say nothing of a disk
 FORMAT = 5
 # Formats of before that are read: their fields, and the names of today.
 RENAMED = {4: {"insight": "feedback"}}
+
+Kind = Literal["round", "best"]  # of the newest ones, or the one with the best evaluation (`best_checkpoint`)
 
 
 class CheckpointError(RuntimeError):
@@ -57,7 +60,7 @@ class Checkpoints:
 
         Raises OSError, and CheckpointError where a library that writes fails in other ways.
         """
-        final = self._folder / _name(state.round)
+        final = self._folder / checkpoint_name("round", state.round)
         if final.exists():
             return final
         draft = self._folder / f".draft-{final.name}"
@@ -66,8 +69,8 @@ class Checkpoints:
             # Never the run's own folder: one that was moved away is not made anew.
             self._folder.mkdir(exist_ok=True)
             draft.mkdir()
-            (draft / "policy").mkdir()
-            policy.save(draft / "policy")
+            (draft / POLICY).mkdir()
+            policy.save(draft / POLICY)
             (draft / STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
             sync_tree(draft)
         except OSError as error:
@@ -97,7 +100,7 @@ class Checkpoints:
         try:
             require_plain_files(newest)
             state = _read_state(read_json(newest / STATE), round_of(newest))
-            policy.load(newest / "policy")
+            policy.load(newest / POLICY)
         except Exception as error:  # the formats' readers fail on damaged files in ways of their own
             raise CheckpointError(self.advice(newest, error)) from error
         return state
@@ -125,7 +128,7 @@ class Checkpoints:
             )
         if round_number is None:
             return found[-1]
-        found = [*self._folder.glob(f"best-{'[0-9]' * 8}"), *found]
+        found = [*checkpoints_in(self._folder, "best"), *found]
         if wanted := [path for path in found if round_of(path) == round_number]:
             return wanted[-1]
         kept = ", ".join(map(str, sorted({round_of(path) for path in found})))
@@ -136,7 +139,17 @@ class Checkpoints:
 
     def _all(self) -> list[Path]:
         """Those that lost a file too: a name was given to whole ones alone, so that is damage, to be told."""
-        return sorted(path for path in self._folder.glob("round-" + "[0-9]" * 8) if path.is_dir())
+        return [path for path in checkpoints_in(self._folder, "round") if path.is_dir()]
+
+
+def checkpoint_name(kind: Kind, round_number: int) -> str:
+    """`round-00000005`, or `best-00000005`."""
+    return f"{kind}-{round_number:08d}"
+
+
+def checkpoints_in(folder: Path, kind: Kind) -> list[Path]:
+    """What has the name of a checkpoint of this kind, oldest first."""
+    return sorted(folder.glob(f"{kind}-{'[0-9]' * 8}"))
 
 
 def round_of(checkpoint: Path) -> int:
@@ -159,10 +172,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _name(round_number: int) -> str:
-    return f"round-{round_number:08d}"
 
 
 def _read_state(data: Any, round_number: int) -> NodeState:

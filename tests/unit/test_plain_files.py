@@ -14,6 +14,7 @@ from policies.plain_files import (
     parse_json,
     read_bytes,
     read_json,
+    read_object,
     read_text,
     require_plain,
     require_plain_files,
@@ -72,3 +73,13 @@ def _reads(source: str, *, whole: bool) -> Iterator[int]:
         at_once = whole and node.func.attr in {"read_text", "read_bytes"}
         if at_once or called in {"json.loads", "json.load"}:
             yield node.lineno
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[1]", "7"])
+def test_an_object_that_is_not_there_or_is_something_else_is_empty(tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "facts.json"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    assert read_object(file) == {}
+    file.write_text('{"by": "reward"}', encoding="utf-8")
+    assert read_object(file) == {"by": "reward"}

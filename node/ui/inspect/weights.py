@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from node.storage.best_checkpoint import find_best
-from node.storage.checkpoint import Checkpoints, round_of
+from node.storage.checkpoint import POLICY, Checkpoints, checkpoint_name, round_of
 from node.storage.run_folder import RunFolder
 from node.ui.invocation import murmur
+from policies.text.settings import WEIGHTS_FOLDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ def weights_of(folder: RunFolder) -> Weights:
     """As they lie on disk now; a node that runs may replace them."""
     number = Checkpoints(folder.checkpoints, 1).newest()
     best = find_best(folder.checkpoints)
-    newest = "" if number is None else str(folder.checkpoints / f"round-{number:08d}")
-    of_language = bool(newest) and (Path(newest) / "policy" / "weights").is_dir()
+    newest = "" if number is None else str(folder.checkpoints / checkpoint_name("round", number))
+    of_language = bool(newest) and (Path(newest) / POLICY / WEIGHTS_FOLDER).is_dir()
     return Weights(
         newest,
         number,
