@@ -18,6 +18,7 @@ from node.ui.inspect.commands import add_inspection
 from node.ui.tasks.commands import tasks_app
 from node.ui.tasks.prompt import prompt_app
 from node.ui.terminal.command_group import WholeSummaries
+from node.ui.terminal.options import JsonOption
 
 app = typer.Typer(
     cls=EdgeGroup,
@@ -62,7 +63,6 @@ ResumeOrStartOption = Annotated[
         help="Go on if --run-dir holds a run, else start it: for a supervisor's command line.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
 
 
 def _tell_version(asked: bool) -> None:

@@ -12,6 +12,7 @@ from node.bench.kit.options import BenchError, BenchOptions
 from node.bench.kit.report import Interrupted
 from node.ui import interrupts
 from node.ui.terminal.command_group import WholeSummaries
+from node.ui.terminal.options import JsonOption
 
 bench_app = typer.Typer(
     cls=WholeSummaries,
@@ -41,7 +42,6 @@ RoundsOption = Annotated[
     int | None, typer.Option("--rounds", metavar="N", min=1, help="Iterations of each arm.")
 ]
 PlotOption = Annotated[Path | None, typer.Option("--plot", help="Write the curves to this SVG file.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
 
 
 @bench_app.command()

@@ -9,8 +9,7 @@ import typer
 
 from node.ui import interrupts
 from node.ui.patience import patient
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
+from node.ui.terminal.options import JsonOption
 
 
 def export(  # noqa: PLR0913

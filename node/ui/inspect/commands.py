@@ -13,6 +13,7 @@ import typer
 
 from node.ui.patience import patient
 from node.ui.terminal.command_group import WholeSummaries
+from node.ui.terminal.options import JsonOption
 
 RunArgument = Annotated[
     Path | None,
@@ -31,7 +32,6 @@ NumberArgument = Annotated[
     int,
     typer.Argument(metavar="ID", callback=_storable, help="Id of a rollout, as murmur rollouts lists it."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
 LastOption = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the newest rounds, so many.")]
 LimitOption = Annotated[
     int | None,

@@ -13,6 +13,7 @@ from node.ui.invocation import murmur
 from node.ui.patience import patient
 from node.ui.short_names import short_tasks
 from node.ui.terminal.command_group import WholeSummaries
+from node.ui.terminal.options import JsonOption
 from node.ui.terminal.window import say_lines
 from policies.install_hints import install_extras
 from policies.plain_files import parse_json
@@ -26,7 +27,6 @@ tasks_app = typer.Typer(
     cls=WholeSummaries, invoke_without_command=True, help="The tasks there are, and what one of them asks."
 )
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
 ConfigOption = Annotated[str | None, typer.Option(help="Config whose task of that name is meant.")]
 SeedsOption = Annotated[str, typer.Option(help="One seed, or START:END without the end.")]
 

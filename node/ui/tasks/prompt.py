@@ -9,6 +9,7 @@ import typer
 
 from node.ui.patience import patient
 from node.ui.terminal.command_group import WholeSummaries
+from node.ui.terminal.options import JsonOption
 from node.ui.terminal.window import say_aside
 from swarm.visible_text import visible
 
@@ -47,9 +48,7 @@ def show_prompt(
         int, typer.Option(metavar="N", min=0, max=2**31 - 1, help="Which of the task's problems.")
     ] = 0,
     tokens: Annotated[bool, typer.Option("--tokens", help="Every token with its id.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Machine-readable output on standard output.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """A problem as the policy reads it: template, system message, examples and the answer's form round it."""
     from node.config.reading import load_config
