@@ -10,6 +10,7 @@ from statistics import NormalDist, fmean
 
 from node.config.schema import Config
 from node.storage.events import History
+from swarm.visible_text import counted
 
 LEVEL = 0.95  # of the interval
 
@@ -64,7 +65,7 @@ class PooledUplift:
     @property
     def summary(self) -> str:
         return (
-            f"{self.gain:+z.3f} over {self.nodes} node{'s' if self.nodes > 1 else ''} "
+            f"{self.gain:+z.3f} over {counted(self.nodes, 'node')} "
             f"({LEVEL:.0%} interval {self.low:+z.3f} to {self.high:+z.3f})"
         )
 

@@ -29,11 +29,11 @@ PIECES, COUNT = "pieces", "count"
 TRAVELLING = {*DIGESTS, *RULES, *HUB, PIECES, SIZE, COUNT, SOURCE}
 HUB_PART = re.compile(r"[\w.+:%\[\]-]{0,80}", re.ASCII)  # subset or split
 HUB_NAME = re.compile(r"hf:[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
-MB = 2**20
+MIB = 2**20  # what `swarm.traffic.rows` counts in; its other budgets count in millions of bytes
 
 
 def described(task: TaskConfig, made: DataTask, rows: Sequence[str], most: float) -> dict[str, Param]:
-    """The parameters of a swarm's data task; `rows` are canonical, and `most` of them, in MB, may be shared.
+    """The parameters of a swarm's data task; `rows` are canonical, and `most` of them, in MiB, may be shared.
 
     Raises TaskError for a task that is to be shared and cannot be.
     """
@@ -52,11 +52,11 @@ def described(task: TaskConfig, made: DataTask, rows: Sequence[str], most: float
             "it, move what all rows have in common into a column, or leave out share"
         )
     content = content_of(rows)
-    limit = min(most * MB, MAX_SHARED_ROWS)
+    limit = min(most * MIB, MAX_SHARED_ROWS)
     if len(content) > limit:
         raise TaskError(
-            f"{task.name}: its rows have {len(content) / MB:.1f} MB, and at most {limit / MB:g} are shared: take a "
-            f"part of them, raise swarm.traffic.rows (to {MAX_SHARED_ROWS // MB} at most; whoever joins has to raise "
+            f"{task.name}: its rows have {len(content) / MIB:.1f} MB, and at most {limit / MIB:g} are shared: take a "
+            f"part of them, raise swarm.traffic.rows (to {MAX_SHARED_ROWS // MIB} at most; whoever joins has to raise "
             "it too), or leave out share and give whoever you invite the file"
         )
     return params | {PIECES: PieceList.of(content).root.hex(), SIZE: len(content)}

@@ -26,7 +26,6 @@ from node.demo.early_end import end_early, saved
 from node.demo.kinds import DemoKind
 from node.demo.status import POLL_SECONDS, DemoNode, Role, read_status, watch
 from node.demo.view import DemoView
-from node.runtime.serve_bootstrap import INVITE
 from node.storage.claim import Undo, check_cache
 from node.storage.run_folder import DEMO_SWARM, RunFolder, RunFolderError
 from node.ui import interrupts
@@ -131,14 +130,15 @@ def start_bootstrap(processes: NodeProcesses, preset: str, folder: Path) -> str:
         ["bootstrap", "--config", preset, "--run-dir", str(folder), "--set", LOOPBACK], folder
     )
     deadline = time.monotonic() + INVITE_SECONDS
-    while not (folder / INVITE).exists():
+    invite = RunFolder(folder).invite
+    while not invite.exists():
         if process.poll() is not None or time.monotonic() > deadline:
             raise TransportDown(
                 f"the bootstrap peer did not come up{last_words(folder)}; see {folder / OUTPUT_LOG}, or try "
                 f"{murmur('doctor')}"
             )
         time.sleep(POLL_SECONDS)
-    return read_text(folder / INVITE, encoding="ascii").strip()
+    return read_text(invite, encoding="ascii").strip()
 
 
 def last_words(folder: Path) -> str:

@@ -23,6 +23,7 @@ from policies.plain_files import read_object
 from policies.tasks import build_task
 from policies.tasks.task import TaskError
 from swarm.version import find_version
+from swarm.visible_text import counted
 
 FILE = "lineage.json"
 LIBRARIES = ("torch", "transformers", "trl", "peft")
@@ -151,7 +152,7 @@ def _strategy(config: Config) -> str:
     inner = getattr(config.strategy, "inner", None)
     name = f"{config.strategy.type} round {inner.type}" if inner is not None else config.strategy.type
     own, peers = config.sampler.local, config.sampler.external
-    return f"{name}, {own} own group{'' if own == 1 else 's'} a round and {peers} of peers"
+    return f"{name}, {counted(own, 'own group')} a round and {peers} of peers"
 
 
 def _versions() -> dict[str, str]:

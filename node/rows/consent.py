@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import typer
 
-from node.config.data_manifest import COUNT, PIECES
+from node.config.data_manifest import COUNT, MIB, PIECES
 from node.config.schema import Config, ConfigError
 from node.config.sections.swarm import DhtConfig
 from node.config.sections.tasks import TaskConfig
@@ -60,7 +60,7 @@ def agree(offers: Sequence[Offer], config: Config, *, accept: bool) -> None:
 
 def amount(size: int) -> str:
     """Bytes for people."""
-    return f"{size / 2**20:.1f} MB" if size >= 2**20 else f"{max(1, round(size / 1024))} kB"
+    return f"{size / MIB:.1f} MB" if size >= MIB else f"{max(1, round(size / 1024))} kB"
 
 
 def _offered_by(config: Config) -> str:

@@ -73,7 +73,7 @@ def sharing_notices(config: Config) -> list[str]:
     kind = "private swarm" if config.swarm.member_key else "open swarm"
     own = [task for task in config.tasks if task.share and root_of(task)]
     taken = [
-        task for task in config.tasks if not task.share and (root := root_of(task)) and _is_kept(task, root)
+        task for task in config.tasks if not task.share and (root := root_of(task)) and is_kept(task, root)
     ]
     return [
         *(f"{task.name}: its rows are shared: {who}, can read and keep them ({kind})" for task in own),
@@ -90,5 +90,6 @@ def _with_kept(task: TaskConfig) -> TaskConfig:
     return task.model_copy(update={"path": str(found)}) if found else task
 
 
-def _is_kept(task: TaskConfig, root: bytes) -> bool:
+def is_kept(task: TaskConfig, root: bytes) -> bool:
+    """Whether the task's rows are those that came from its swarm, and no file of the owner's."""
     return Path(task.path) == row_store().path(root)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from node.config.data_manifest import HUB, PIECES
+from node.config.data_manifest import HUB, MIB, PIECES
 from node.config.roles import manifest_of
 from node.config.schema import Config, ConfigError
 from node.config.sections.swarm import DhtConfig
 from node.config.sections.tasks import TaskConfig
 from node.rows.consent import Offer, agree, amount
-from node.rows.kept import make_room, root_of, row_store, with_kept_rows
+from node.rows.kept import is_kept, make_room, root_of, row_store, with_kept_rows
 from node.ui import interrupts
 from node.ui.patience import patient
 from node.ui.terminal.window import say_aside
@@ -54,17 +54,13 @@ def take_rows(config: Config, secret: bytes, *, accept: bool) -> Config:
 def take_again(config: Config, secret: bytes) -> Config:
     """Fetches rows that a run took from its swarm and whose file is gone since or damaged."""
     store = row_store()
-    lost = [task for task in config.tasks if (root := root_of(task)) and _was_taken(task, store, root)]
+    lost = [task for task in config.tasks if (root := root_of(task)) and is_kept(task, root)]
     missing = [task for task in lost if not store.find(root_of(task) or b"")]
     if not missing:
         return config
     say_aside(f"the rows of {', '.join(task.name for task in missing)} are gone from {store.folder}")
     tasks = tuple(task.model_copy(update={"path": ""}) if task in missing else task for task in config.tasks)
     return _from_swarm(config.model_copy(update={"tasks": tasks}), secret)
-
-
-def _was_taken(task: TaskConfig, store: RowStore, root: bytes) -> bool:
-    return Path(task.path) == store.path(root)
 
 
 def _is_wanting(task: TaskConfig, config: Config) -> bool:
@@ -77,10 +73,10 @@ def _check_sizes(offers: list[Offer], config: Config) -> None:
     most = config.swarm.traffic.rows if isinstance(config.swarm, DhtConfig) else 0.0
     for task in (offer.task for offer in offers):
         size = int(task.params.get(SIZE, 0))
-        if size > most * 2**20 and SOURCE not in task.params:
+        if size > most * MIB and SOURCE not in task.params:
             raise ConfigError(
                 f"{task.name}: the swarm shares {amount(size)} of rows, and this node takes at most {most:g} MB: add "
-                f"--set swarm.traffic.rows={-(-size // 2**20)}, or ask whoever invited you for the file"
+                f"--set swarm.traffic.rows={-(-size // MIB)}, or ask whoever invited you for the file"
             )
 
 

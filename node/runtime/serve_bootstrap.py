@@ -29,15 +29,15 @@ from swarm.errors import InviteError, TransportDown, TransportError
 from swarm.limits import MAX_LIFETIME
 from swarm.network.ipc import STARTING
 from swarm.transport.base import Transport
+from swarm.visible_text import counted
 from swarm.wire.invite import MAX_BOOTSTRAP, Invite
 from swarm.wire.membership import member_key, new_secret
 
-INVITE = "invite.txt"
 HEARTBEAT_SECONDS = 30.0
 SILENT_BEATS = 9  # at most without a line: one each five minutes, so that the invite stays in sight
 START_SECONDS = 240.0  # more, for the first sign of life of a daemon on a machine that has too much to do
 SERVED = Keeping(
-    files=(INVITE, "identity.key", "logs"),
+    files=("invite.txt", "identity.key", "logs"),
     meanwhile="while a bootstrap served from it",
     moved="with the key that its invites lead to: start it again with that --run-dir",
     lost="the key that its invites lead to is lost: start a bootstrap anew, and pass the new invite on",
@@ -83,14 +83,14 @@ def serve_bootstrap(asked: Bootstrap, *, as_json: bool) -> None:
                 raise TransportDown(NO_ADDRESS)
             invite = Invite(manifest_of(config), ways, folder.read_secret())
             folder.check_place()
-            write_atomic(folder.path / INVITE, invite.encode() + "\n", mode=0o600)
+            write_atomic(folder.invite, invite.encode() + "\n", mode=0o600)
             stop = interrupts.StopRequest()
             _greet(invite, addresses, as_json=as_json)
             for line in [] if as_json else sharing_notices(config):
                 say_lines(line)
             if (notice := lan_notice(config)) and not as_json:
                 say_lines(notice)
-            beats = Heartbeats(folder.path / INVITE)
+            beats = Heartbeats(folder.invite)
             while not stop.wait(HEARTBEAT_SECONDS):
                 folder.check_place()
                 bound_logs(folder.path, folder.logs)
@@ -162,7 +162,7 @@ def standing(transport: Transport, told: dict[str, str]) -> str:
     told.update(status.warnings)
     return "\n".join(
         [
-            f"{health}; {seen} peer{'' if seen == 1 else 's'} announced in the last {MAX_LIFETIME / 60:.0f} minutes",
+            f"{health}; {counted(seen, 'peer')} announced in the last {MAX_LIFETIME / 60:.0f} minutes",
             *new,
         ]
     )

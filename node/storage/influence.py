@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node.storage.events import History, RoundEvent
+from swarm.visible_text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,7 @@ class Influence:
         """One sentence without the peer's name."""
         useful = "" if self.usefulness is None else f", useful {self.usefulness:+z.2f}"
         groups = f"{self.trained_on} of its groups {'was' if self.trained_on == 1 else 'were'}"
-        updates = f"{self.updates} update{'' if self.updates == 1 else 's'}"
-        return f"{groups} in {updates} ({self.share:.0%} of all groups){useful}"
+        return f"{groups} in {counted(self.updates, 'update')} ({self.share:.0%} of all groups){useful}"
 
 
 def influences(history: History, until: int | None = None) -> list[Influence]:

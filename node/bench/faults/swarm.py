@@ -13,7 +13,6 @@ from node.bench.faults.report import NodeRecord
 from node.bench.kit.identities import keep_seeded_key
 from node.bench.kit.options import BenchError
 from node.bench.netlab.lab import Host, Lab
-from node.runtime.serve_bootstrap import INVITE
 from node.storage.events import ExternalEvent, History, PeerEvent, RoundEvent, own_peer
 from node.storage.run_folder import RunFolder
 from node.ui.invocation import murmur
@@ -131,8 +130,9 @@ class TestedSwarm:
         folder = self.path / "bootstrap"
         command = ["bootstrap", "--config", PRESET, "--run-dir", str(folder), "--json"]
         self.bootstrap = self._launch("bootstrap", self.lab.host("bootstrap"), command)
-        self.wait((folder / INVITE).exists, START_SECONDS, "the bootstrap peer's invite")
-        return (folder / INVITE).read_text(encoding="ascii").strip()
+        invite = RunFolder(folder).invite
+        self.wait(invite.exists, START_SECONDS, "the bootstrap peer's invite")
+        return invite.read_text(encoding="ascii").strip()
 
     def _launch(self, name: str, host: Host, command: Sequence[str]) -> Member:
         run = RunFolder(self.path / name)

@@ -13,7 +13,7 @@ from swarm.limits import MAX_SHARD_DEPTH, MAX_SHARED_ROWS
 from swarm.wire.manifest import MAX_EPOCH, MIN_EPOCH
 from swarm.wire.multiaddr import Address
 
-MB = 1e6
+MB = 1e6  # bytes: what budgets of traffic count in
 
 
 class SiloConfig(Settings):
