@@ -47,13 +47,13 @@ class Stopped(KeyboardInterrupt):
 
 def end_at_once() -> None:
     """From now on a signal ends the process with one line, wherever it is."""
-    _handle(lambda number, _: leave(number), NUMBERS)
+    handle(lambda number, _: leave(number), NUMBERS)
 
 
 def raise_stopped() -> None:
     """From now on a signal raises Stopped; after it, another one ends the process at once."""
     _met.clear()
-    _handle(_raise)
+    handle(_raise)
 
 
 def stopped_by() -> int:
@@ -69,7 +69,7 @@ def held() -> Iterator[None]:
         return
     came: list[int] = []
     before = {number: signal.getsignal(number) for number in NUMBERS}
-    _handle(lambda number, _: came.append(number), NUMBERS)
+    handle(lambda number, _: came.append(number), NUMBERS)
     try:
         yield
     finally:
@@ -79,9 +79,14 @@ def held() -> Iterator[None]:
         signal.raise_signal(met)
 
 
-def handle(handler: Callable[[int, FrameType | None], None]) -> None:
-    """From now on a signal calls `handler`."""
-    _handle(handler)
+def handle(
+    handler: Callable[[int, FrameType | None], Any], numbers: Sequence[signal.Signals] = ASKING
+) -> None:
+    """From now on a signal of `numbers` calls `handler`."""
+    for number in numbers:
+        if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+            continue  # nohup
+        signal.signal(number, handler)
 
 
 def on_leaving(advice: Callable[[], str], last_act: Callable[[str], None] | None = None) -> None:
@@ -130,7 +135,7 @@ class StopRequest(threading.Event):
     def __init__(self) -> None:
         super().__init__()
         self.number: int = signal.SIGINT
-        _handle(self._come)
+        handle(self._come)
 
     def tell(self, rest: str) -> None:
         """The last line of the command: what ended it, and `rest`."""
@@ -171,12 +176,3 @@ def _raise(number: int, frame: FrameType | None) -> None:
     end_at_once()
     _met[:] = [number]
     raise Stopped(number)
-
-
-def _handle(
-    handler: Callable[[int, FrameType | None], Any], numbers: Sequence[signal.Signals] = ASKING
-) -> None:
-    for number in numbers:
-        if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
-            continue  # nohup
-        signal.signal(number, handler)

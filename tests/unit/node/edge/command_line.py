@@ -21,7 +21,7 @@ class Told:
 def murmur(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> Told:
     """Runs `murmur ARGUMENTS` through the same edge as the installed command; signals stay pytest's."""
     monkeypatch.setattr(sys, "argv", ["murmur", *arguments])
-    monkeypatch.setattr(interrupts, "_handle", lambda handler: None)
+    monkeypatch.setattr(interrupts, "handle", lambda handler: None)
     monkeypatch.setattr(interrupts, "_advice", [])
     monkeypatch.setattr(interrupts, "_last_acts", [])
     code = 0
