@@ -41,8 +41,9 @@ class Stopwatch:
         self, transport: Callable[[], TransportStatus], told: float, entered: Callable[[str], None]
     ) -> None:
         """`told`: CPU seconds of the transport that earlier rounds counted. `entered` hears of each phase's start."""
-        self._transport, self._told, self._entered = transport, told, entered
-        self._wall, self._own = time.perf_counter(), _own_cpu_seconds(transport())
+        self._transport_status, self._told, self._entered = transport, told, entered
+        self._wall_before, self._own_before = time.perf_counter(), _own_cpu_seconds(transport())
+        # Seconds of the round, known from `stop` on: of the clock, and of processors for the node and its transport.
         self.wall = self.own = self.transport = 0.0
         self.phases = dict.fromkeys(PHASES, 0.0)
 
@@ -61,9 +62,9 @@ class Stopwatch:
                 self.phases[within] -= spent
 
     def stop(self) -> None:
-        status = self._transport()
-        self.wall = time.perf_counter() - self._wall
-        self.own = _own_cpu_seconds(status) - self._own
+        status = self._transport_status()
+        self.wall = time.perf_counter() - self._wall_before
+        self.own = _own_cpu_seconds(status) - self._own_before
         self.transport = status.cpu_seconds - self._told
 
     @property
