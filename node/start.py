@@ -27,7 +27,7 @@ from node.storage.run_folder import (
     FolderLostError,
     RunFolder,
     RunFolderInUse,
-    latest_run_folder,
+    run_to_resume,
     write_atomic,
 )
 from node.ui import interrupts
@@ -121,7 +121,7 @@ def resume(asked: Resumption, *, as_json: bool) -> None:
 
     Raises RunFolderError, ConfigError, ExtraMissing, InviteError, and what `run_session` raises.
     """
-    folder = RunFolder(asked.run_dir) if asked.run_dir else latest_run_folder(asked.stem)
+    folder = RunFolder(asked.run_dir) if asked.run_dir else run_to_resume(asked.stem)
     config = folder.read_config()
     require_packages(config)
     with folder.held() as folder:

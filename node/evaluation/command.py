@@ -17,7 +17,7 @@ from node.evaluation.contender import Contender, contenders, tasks_of
 from node.evaluation.errors import EvaluationError
 from node.evaluation.options import Options
 from node.evaluation.report import Report, report_of
-from node.evaluation.statistics import HOW
+from node.evaluation.statistics import INTERVALS
 from node.runtime.build import build_policy, slow_start
 from node.storage.checkpoint import POLICY, CheckpointError, round_of
 from node.storage.run_folder import write_atomic
@@ -210,7 +210,7 @@ def _show(report: Report, texts: Sequence[dict[str, Any]], *, as_json: bool) -> 
     short = short_tasks(line.task for line in report.lines)
     rows = [[short[task], *cells] for task, *cells in report.rows()]
     console.print(_table(report.head(), rows, console.width))
-    say_lines(f"{report.rollouts} answers to each problem. {HOW}.{report.in_words()}")
+    say_lines(f"{report.rollouts} answers to each problem. {INTERVALS}.{report.in_words()}")
     if words := digests_left_out(short):
         say_lines(words)
     if not report.complete:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from node.evaluation.answers import Answers, right
-from node.evaluation.statistics import HOW, Estimate, estimate, pass_at_k
+from node.evaluation.statistics import INTERVALS, Estimate, estimate, pass_at_k
 from node.export.markdown import markdown_table
 from policies.rollout import Group
 
@@ -37,7 +37,7 @@ class Report:
 
     def plain(self) -> dict[str, Any]:
         """All of it as plain values, with the Markdown that a model card shows."""
-        return asdict(self) | {"intervals": HOW, "markdown": self.markdown()}
+        return asdict(self) | {"intervals": INTERVALS, "markdown": self.markdown()}
 
     @property
     def problems(self) -> int:
@@ -67,7 +67,9 @@ class Report:
         )
 
     def markdown(self) -> str:
-        notes = f"{self.rollouts} answers to each problem, none of them trained on. {HOW}.{self.in_words()}"
+        notes = (
+            f"{self.rollouts} answers to each problem, none of them trained on. {INTERVALS}.{self.in_words()}"
+        )
         return f"{markdown_table(self.head(), self.rows())}\n\n{notes}"
 
 

@@ -8,9 +8,10 @@ from math import comb
 
 import numpy as np
 
-RESAMPLES = 4000
-LEVEL = 0.95
-HOW = (
+RESAMPLES = 4000  # so that the ends of an interval hardly depend on the draw
+LEVEL = 0.95  # of the intervals
+# What is said of them wherever they are shown.
+INTERVALS = (
     "95 % intervals: percentile bootstrap over problems, within tasks. Where every problem has the same value, "
     "nothing can be resampled: the interval then reaches as far as problems of another value may be left out by "
     "chance (Clopper-Pearson)"

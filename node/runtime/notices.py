@@ -35,23 +35,23 @@ NOTHING_JUDGED = (
 CLOCK_RIGHT = "no clock is off any more, as far as this node can tell"
 
 Key = TypeVar("Key")
-Place = tuple[str, int]  # a problem's task, by full name, and seed
+ProblemKey = tuple[str, int]  # a problem's task, by full name, and seed
 
 
 @dataclass(slots=True)
 class SharedProblems:
     """Which peers meet the problems that this node draws. Bounded: the oldest problems are forgotten."""
 
-    _own: OrderedDict[Place, None] = field(default_factory=OrderedDict)
-    _theirs: OrderedDict[tuple[str, Place], None] = field(default_factory=OrderedDict)
-    _shared: dict[str, set[Place]] = field(default_factory=dict)
+    _own: OrderedDict[ProblemKey, None] = field(default_factory=OrderedDict)
+    _theirs: OrderedDict[tuple[str, ProblemKey], None] = field(default_factory=OrderedDict)
+    _shared: dict[str, set[ProblemKey]] = field(default_factory=dict)
 
-    def add_own(self, groups: Iterable[Group], taken_over: Set[Place]) -> None:
+    def add_own(self, groups: Iterable[Group], taken_over: Set[ProblemKey]) -> None:
         """Own scored groups; those `taken_over` from peers say nothing about seeds."""
         for group in groups:
-            place = (group.problem.task, group.problem.seed)
-            if group.mean_reward and place not in taken_over:
-                _remember(self._own, place)
+            problem = (group.problem.task, group.problem.seed)
+            if group.mean_reward and problem not in taken_over:
+                _remember(self._own, problem)
 
     def add_external(self, verdicts: Iterable[Verdict]) -> None:
         """What peers sent; groups that nobody solved may be taken over, so they say nothing about seeds."""
@@ -62,11 +62,11 @@ class SharedProblems:
     def new_peers(self) -> list[str]:
         """Peers that came to share SAME_PROBLEMS since the last call."""
         found: list[str] = []
-        for peer, place in self._theirs:
-            if place in self._own:
+        for peer, problem in self._theirs:
+            if problem in self._own:
                 shared = self._shared.setdefault(peer, set())
                 before = len(shared)
-                shared.add(place)
+                shared.add(problem)
                 if before < SAME_PROBLEMS == len(shared):
                     found.append(peer)
         return found
@@ -88,7 +88,11 @@ class Notices:
     _silent_until: int = 0  # the round before which it is not said again
 
     def after_round(
-        self, event: RoundEvent, groups: Sequence[Group], verdicts: Sequence[Verdict], taken_over: Set[Place]
+        self,
+        event: RoundEvent,
+        groups: Sequence[Group],
+        verdicts: Sequence[Verdict],
+        taken_over: Set[ProblemKey],
     ) -> None:
         """`groups` are the round's own ones; `verdicts` are what came of peers' groups since the last round."""
         self.problems.add_own(groups, taken_over)

@@ -118,10 +118,10 @@ def _remembered(
     kept: dict[tuple[str, int], UnsolvedProblem] = {}
     counts: Counter[str] = Counter()
     for unsolved in reversed([*known, *fresh]):
-        place = (unsolved.task, unsolved.seed)
+        problem = (unsolved.task, unsolved.seed)
         room = counts[unsolved.peer] < MAX_UNSOLVED_OF_PEER and len(kept) < MAX_UNSOLVED
-        if room and place not in kept and place not in done:
-            kept[place] = unsolved
+        if room and problem not in kept and problem not in done:
+            kept[problem] = unsolved
             counts[unsolved.peer] += 1
     return tuple(reversed(kept.values()))
 

@@ -276,7 +276,7 @@ def new_run_folder(stem: str, root: Path = Path("runs")) -> RunFolder:
     return RunFolder(root / f"{stem}-{_last_number(stem, root) + 1}")
 
 
-def latest_run_folder(stem: str | None, root: Path = Path("runs")) -> RunFolder:
+def run_to_resume(stem: str | None, root: Path = Path("runs")) -> RunFolder:
     """The newest `runs/<stem>-<n>`, without a stem the newest run of all there. Raises RunFolderError without one."""
     if stem is None:
         if found := [run for run in _newest_first(root) if run.path.parent == root]:

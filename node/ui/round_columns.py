@@ -19,8 +19,8 @@ from node.ui.terminal.window import in_width
 LEFT_OUT_FIRST = ("waiting", "published", "loss", "seconds", "refused", "received", "first tries")
 GAP = 2  # characters between columns
 FRAME = 4  # lines: title, names, the rule under them, the one that the cursor stands on
-REFUSED, MARKS = "refused", "remarks"
-WRAPPED_WIDTH = {REFUSED: 8, MARKS: 14}  # characters; what is longer takes more than one line
+REFUSED, REMARKS = "refused", "remarks"
+WRAPPED_WIDTH = {REFUSED: 8, REMARKS: 14}  # characters; what is longer takes more than one line
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +112,11 @@ def plain_round(event: RoundEvent, columns: Sequence[Column] = COLUMNS) -> str:
     return f"round {event.round:>4}  {cells}{tail}"
 
 
-def marks(event: RoundEvent) -> str:
+def remarks_on(event: RoundEvent) -> str:
     """What the table's last cell says of a round out of the ordinary."""
     off = f"log-probs {event.logprob_mean or 0.0:.1g} off" if event.disagreement else ""
     short = "out of memory, smaller micro-batches" if event.shortage else ""
-    return ", ".join(mark for mark in ("no peers heard" if event.alone else "", off, short) if mark)
+    return ", ".join(remark for remark in ("no peers heard" if event.alone else "", off, short) if remark)
 
 
 def round_table(
@@ -139,17 +139,17 @@ def round_table(
     )
     for column in shown:
         _add_column(table, column.name, [column.name, *map(column.cell, events)])
-    _add_column(table, MARKS, _remarks(events))
+    _add_column(table, REMARKS, _remarks(events))
     rows = max(1, room - told if with_legend else room)
     for event in events[-rows:]:
-        table.add_row(*(column.cell(event) for column in shown), marks(event))
+        table.add_row(*(column.cell(event) for column in shown), remarks_on(event))
     return Group(table, "", words) if with_legend else Group(table)
 
 
 def _remarks(events: Sequence[RoundEvent]) -> list[str]:
     """With their column's name, where there is any."""
-    told = [marks(event) for event in events]
-    return [MARKS, *told] if any(told) else []
+    told = [remarks_on(event) for event in events]
+    return [REMARKS, *told] if any(told) else []
 
 
 def columns_that_fit(
@@ -168,7 +168,7 @@ def _widths(events: Sequence[RoundEvent], columns: Sequence[Column]) -> dict[str
     """Characters of each column with the gap behind it, and of the remarks."""
     cells = {column.name: [column.name, *map(column.cell, events)] for column in columns}
     widths = {name: _width(name, told) + GAP for name, told in cells.items()}
-    return widths | {MARKS: _width(MARKS, _remarks(events))}
+    return widths | {REMARKS: _width(REMARKS, _remarks(events))}
 
 
 def _add_column(table: Table, name: str, cells: Sequence[str]) -> None:

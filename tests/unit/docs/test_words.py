@@ -44,7 +44,7 @@ def test_every_reason_of_a_refusal_is_explained() -> None:
 
 def test_every_column_of_the_console_is_in_the_glossary() -> None:
     rounds = (column.name for column in round_columns.COLUMNS)
-    lists = (*rollout_list.COLUMNS, *rollout_list.REFUSED_COLUMNS, *runs.COLUMNS, round_columns.MARKS)
+    lists = (*rollout_list.COLUMNS, *rollout_list.REFUSED_COLUMNS, *runs.COLUMNS, round_columns.REMARKS)
     arena = (name.removesuffix("_low").removesuffix("_high") for name in arena_columns())
     tables = (*peers._HISTORY_COLUMNS, *peers._ANNOUNCEMENT_COLUMNS, "problems", "metric", "difference")
     columns = {*rounds, *lists, *arena, *tables} - {"", "round", "peer"}

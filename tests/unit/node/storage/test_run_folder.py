@@ -18,11 +18,11 @@ from node.storage.run_folder import (
     baseline_of,
     demo_pairs,
     find_run,
-    latest_run_folder,
     naming,
     nearest_run,
     new_run_folder,
     newest_run_folder,
+    run_to_resume,
     write_atomic,
 )
 
@@ -47,32 +47,32 @@ def test_resume_needs_a_run(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="holds no run"):
         RunFolder(tmp_path).read_config()
     with pytest.raises(RunFolderError, match=r"no run tiny-1, tiny-2, \.\.\. under .*/ to resume"):
-        latest_run_folder("tiny", tmp_path)
+        run_to_resume("tiny", tmp_path)
 
 
 def test_without_a_name_the_newest_run_of_all_is_resumed(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="leave out --resume to start one"):
-        latest_run_folder(None, tmp_path)
+        run_to_resume(None, tmp_path)
     run_written(tmp_path / "mine-1", 3.0)
     run_written(tmp_path / "demo-1" / "swarm-1", 9.0)  # of a demo, which goes on as a whole
     run_written(tmp_path / "silo-2", 2.0)
-    assert latest_run_folder(None, tmp_path).path == tmp_path / "mine-1"
+    assert run_to_resume(None, tmp_path).path == tmp_path / "mine-1"
 
 
 def test_a_run_to_resume_that_is_not_there_is_answered_with_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="leave out --resume to start one"):
-        latest_run_folder("tiny", tmp_path)
+        run_to_resume("tiny", tmp_path)
     run_written(tmp_path / "join-1", 1.0)
     run_written(tmp_path / "join-1" / "baseline", 9.0)  # part of its run
     run_written(tmp_path / "silo-2", 2.0)
     (tmp_path / "bootstrap").mkdir()
     with pytest.raises(RunFolderError) as told:
-        latest_run_folder("tiny", tmp_path)
+        run_to_resume("tiny", tmp_path)
     assert str(told.value).endswith(f"there are {tmp_path}/join-1, {tmp_path}/silo-2")
     for number in range(3, 12):
         run_written(tmp_path / f"silo-{number}", float(number * 10))
     with pytest.raises(RunFolderError, match=r"silo-11, .*silo-5, .*silo-4 and 3 older ones"):
-        latest_run_folder("tiny", tmp_path)
+        run_to_resume("tiny", tmp_path)
 
 
 def test_the_run_that_may_have_been_meant_is_named(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_numbers_count_up_and_ignore_strangers(tmp_path: Path) -> None:
     for name in ("tiny-1", "tiny-10", "tiny-x", "tinier-40"):
         (tmp_path / name).mkdir()
     assert new_run_folder("tiny", tmp_path).path == tmp_path / "tiny-11"
-    assert latest_run_folder("tiny", tmp_path).path == tmp_path / "tiny-10"
+    assert run_to_resume("tiny", tmp_path).path == tmp_path / "tiny-10"
 
 
 def run_written(path: Path, at: float) -> RunFolder:

@@ -16,7 +16,7 @@ from node.config.roles import as_silo
 from node.storage.events import EvaluationEvent, ExternalEvent, History, PeerEvent, Store
 from node.ui import interrupts
 from node.ui.peer_rows import peer_history
-from node.ui.round_columns import columns_for, format_loss, format_refused, legend, marks, plain_round
+from node.ui.round_columns import columns_for, format_loss, format_refused, legend, plain_round, remarks_on
 from node.ui.run_view import RunView, Screen, sparkline
 
 
@@ -94,14 +94,14 @@ def test_dealings_add_up_by_peer(tmp_path: Path) -> None:
 def test_a_round_that_ran_out_of_memory_says_what_to_set() -> None:
     short = replace(ROUND, shortage="out of memory in the update: set this")
     assert "out of memory in the update: set this" in plain_round(short)
-    assert "out of memory" in marks(short)
+    assert "out of memory" in remarks_on(short)
 
 
 def test_a_round_whose_sampler_and_trainer_differ_says_so() -> None:
     off = replace(ROUND, logprob_mean=0.25, disagreement="what samples is not what trains; set this")
     assert "what samples is not what trains; set this" in plain_round(off)
-    assert "log-probs 0.2 off" in marks(off)
-    assert marks(ROUND) == ""
+    assert "log-probs 0.2 off" in remarks_on(off)
+    assert remarks_on(ROUND) == ""
     assert "trains" not in plain_round(replace(ROUND, logprob_mean=1e-6))
 
 
