@@ -15,7 +15,7 @@ from typing import Final
 
 from node.storage.events import ProblemEvent, RoundEvent
 from node.ui.inspect.stats import phase_seconds
-from node.web.curves import MAX_POINTS
+from node.web.curves import stretches
 
 Figure = Callable[[RoundEvent], float | None]
 FIGURES: Final[Mapping[str, Figure]] = MappingProxyType(
@@ -53,14 +53,14 @@ class Learning:
 
 
 def learning_of(rounds: Sequence[RoundEvent], problems: Sequence[ProblemEvent]) -> Learning:
-    stretches = _stretches(rounds)
+    parts = stretches(rounds)
     tasks = sorted({task for event in rounds for task in event.rewards_by_task})
     newest = problems[-PROBLEMS:]
     return Learning(
-        rounds=[stretch[-1].round for stretch in stretches],
-        curves={name: [_mean(stretch, figure) for stretch in stretches] for name, figure in FIGURES.items()},
-        by_task={task: [_mean(s, _task_reward(task)) for s in stretches] for task in tasks},
-        tokens=_lengths(stretches, problems),
+        rounds=[part[-1].round for part in parts],
+        curves={name: [_mean(part, figure) for part in parts] for name, figure in FIGURES.items()},
+        by_task={task: [_mean(part, _task_reward(task)) for part in parts] for task in tasks},
+        tokens=_lengths(parts, problems),
         phases=phase_seconds(rounds),
         difficulty=difficulty_of(newest),
         problems=len(newest),
@@ -76,14 +76,7 @@ def difficulty_of(problems: Sequence[ProblemEvent]) -> list[int]:
     return bins
 
 
-def _stretches(rounds: Sequence[RoundEvent]) -> list[Sequence[RoundEvent]]:
-    step = max(1, -(-len(rounds) // MAX_POINTS))
-    return [rounds[start : start + step] for start in range(0, len(rounds), step)]
-
-
-def _lengths(
-    stretches: Sequence[Sequence[RoundEvent]], problems: Sequence[ProblemEvent]
-) -> list[float | None]:
+def _lengths(parts: Sequence[Sequence[RoundEvent]], problems: Sequence[ProblemEvent]) -> list[float | None]:
     """Completion tokens a rollout. A round's rollouts are those of the problems that it decided on."""
     sampled: dict[int, int] = {}
     for problem in problems:
@@ -92,7 +85,7 @@ def _lengths(
     def length(event: RoundEvent) -> float | None:
         return event.tokens / sampled[event.round] if sampled.get(event.round) else None
 
-    return [_mean(stretch, length) for stretch in stretches]
+    return [_mean(part, length) for part in parts]
 
 
 def _mean(stretch: Sequence[RoundEvent], figure: Figure) -> float | None:

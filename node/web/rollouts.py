@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Set
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from node.storage.rollout_rows import KeptRollout, Order, RefusedGroup, RolloutQ
 from node.ui.inspect.empty_answer import why_no_rollouts, why_nothing_refused
 from node.ui.inspect.png import png_of
 from node.web.errors import QueryError
+from node.web.figures import finite
 from swarm.limits import MAX_ROLLOUTS
 from swarm.visible_text import visible
 
@@ -126,7 +126,7 @@ def _rollout(rollout: KeptRollout) -> dict[str, Any]:
     for name in ("task", "text", "prompt", "answer", "origin", "reason"):
         plain[name] = None if plain[name] is None else visible(plain[name], SHOWN_CHARACTERS)
     for name in ("reward", "advantage"):
-        plain[name] = plain[name] if plain[name] is not None and math.isfinite(plain[name]) else None
+        plain[name] = finite(plain[name])
     return plain | {"cut": rollout.cut}
 
 
