@@ -43,7 +43,7 @@ add_inspection(app)
 
 DEFAULT = "tiny"
 PLACE = "An invite: look at this swarm, read-only. A run's folder: the peers that it met. Default: the newest run."
-# Commands that import torch before they do anything, amid which an exception is not safe; they settle the rest.
+# Commands that import torch, amid which no exception is safe: a signal ends them at once, until they say otherwise.
 ENDED_AT_ONCE = frozenset({"demo", "run", "silo", "join", "export", "eval"})
 ConfigArgument = Annotated[
     str | None, typer.Argument(help=f"TOML file, or the name of a preset in configs/. Default: {DEFAULT}.")

@@ -330,6 +330,7 @@ def _keep_trace(error: Exception) -> str:
 
 
 _USAGE: type[Exception] = typer.BadParameter.__mro__[1]  # click's error of usage
+# Errors of the system itself. Other kinds of OSError are libraries' and our own, and have words for a person.
 _PLAIN = {
     OSError, PermissionError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError,
     BlockingIOError, InterruptedError, TimeoutError, ConnectionError, ConnectionResetError,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def make_paths_absolute(tree: Mapping[str, Any], folder: Path) -> None:
-    """In a plain tree: the key file, the `path` of each task and the chat template's file, from their writer's folder.
+    """In a plain tree: the key file, `path` and `code` of each task, the chat template's file, from their folder.
 
     A run that goes on from another folder would find other files there, or none and make itself a new key.
     """

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from node.config.schema import ConfigError
 
 _NO_PEERS = "a silo has no peers"
-# Key (or a section's, for all in it) -> why this command would not read it.
+# Of a command: each key that it would not read (or a section's, for all in it), and why.
 Unread = Mapping[str, str]
-
 
 ALONE: Unread = {
     "trust": _NO_PEERS,

@@ -43,7 +43,7 @@ def export(  # noqa: PLR0913
 
         interrupts.raise_stopped()
         form = Form(merge, gguf, push)
-        facts = export_run(run, folder, form, round_number=round_number, best=best, at=patience.begin)
+        facts = export_run(run, folder, form, round_number=round_number, best=best, begins=patience.begin)
     show_export(facts, as_json=as_json)
 
 

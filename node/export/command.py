@@ -59,14 +59,14 @@ def export_run(
     *,
     round_number: int | None = None,
     best: bool = False,
-    at: Callable[[str], None] = lambda step: None,
+    begins: Callable[[str], None] = lambda step: None,
 ) -> dict[str, Any]:
-    """Writes `folder` and returns what it holds, as plain values; `at` is told each step as it begins.
+    """Writes `folder` and returns what it holds, as plain values; `begins` hears of each step.
 
     What stands against it is found before weights are loaded. Raises ExportError, RunFolderError, ConfigError,
     CheckpointError, PolicyError, StoreError, OSError.
     """
-    at("exporting")
+    begins("exporting")
     source = find_source(run, round_number, best=best)
     saved_adapter = is_adapter(source.weights)
     adapter = saved_adapter and not form.merge
@@ -77,13 +77,15 @@ def export_run(
     if form.push:
         require_push(form.push, base)
     with draft_of(folder) as draft:
-        at("merging the adapter into its model" if saved_adapter and form.merge else "writing the weights")
+        begins(
+            "merging the adapter into its model" if saved_adapter and form.merge else "writing the weights"
+        )
         _write_weights(source, draft, adapter=adapter)
-        at("reading the tokenizer back")
+        begins("reading the tokenizer back")
         example = _example(source.config)
         alike = reads_alike(draft, example)
         if form.gguf:
-            at("writing the GGUF file and comparing it with the model")
+            begins("writing the GGUF file and comparing it with the model")
         off = add_gguf(draft, folder.name) if form.gguf else None
         lineage = _lineage(source)
         write_lineage(lineage, draft)
@@ -91,7 +93,7 @@ def export_run(
         (draft / CARD).write_text(card, encoding="utf-8")
         _open_alike(draft)
     if form.push:
-        at("uploading")
+        begins("uploading")
     page = push_folder(folder, form.push, f"Round {lineage.round}") if form.push else None
     return {
         "folder": str(folder),

@@ -29,7 +29,7 @@ from swarm.transport.base import Transport
 from swarm.visible_text import counted
 from swarm.wire.invite import MAX_BOOTSTRAP, Invite
 
-NAMED_TASKS = 8
+NAMED_TASKS = 8  # of a run, in its first line
 
 
 def run_session(

@@ -16,6 +16,7 @@ from node.storage.store_file import StoreError
 from policies.diffusion.settings import DigitsSource
 from policies.local_cache import default_cache, require_room
 
+# Hears, before anything is made, of the folder and of the act that takes it away: for signals, which do not unwind.
 Guard = Callable[[RunFolder, Callable[[], None]], None]
 
 
@@ -25,9 +26,8 @@ def claimed_new(
 ) -> Iterator[tuple[RunFolder, Config]]:
     """A folder for a new run, made and locked, with the config as it is kept there; taken away unless the run began.
 
-    Without `run_dir`: `runs/<stem>-<n>` with the next n that is free. `guard` is given the folder and what takes it
-    away before anything is made, for an end without unwinding. Raises RunFolderError where a run is there or under
-    way, OSError where the folder cannot be made, PolicyError as `check_cache` does.
+    Without `run_dir`: `runs/<stem>-<n>` with the next n that is free. Raises RunFolderError where a run is there or
+    under way, OSError where the folder cannot be made, PolicyError as `check_cache` does.
     """
     check_cache(config)
     folder, undo = _named(run_dir, guard) if run_dir else _next_free(stem, guard)

@@ -1,4 +1,4 @@
-"""One run = one folder: config.json, keys, peers.txt, events.sqlite, checkpoints/, logs/. Locked while a node runs."""
+"""One run = one folder, locked while a node runs; `RunFolder` has the names of all that lies in it."""
 
 from __future__ import annotations
 

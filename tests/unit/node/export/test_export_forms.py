@@ -55,7 +55,7 @@ def test_a_run_becomes_a_gguf_file_that_starts_another_run(
     base = byte_level_llama(tmp_path / "base")
     run, policy = trained_run(tmp_path / "run", text_policy(base, **LORA))
     steps: list[str] = []
-    facts = export_run(run.path, tmp_path / "sums", Form(merge=True, gguf=True), at=steps.append)
+    facts = export_run(run.path, tmp_path / "sums", Form(merge=True, gguf=True), begins=steps.append)
     assert "writing the GGUF file and comparing it with the model" in steps
     assert len({path.stat().st_mode for path in (tmp_path / "sums").iterdir() if path.is_file()}) == 1
     assert "sums.gguf" in facts["files"] and facts["gguf_logprobs_off"] < 1e-4
