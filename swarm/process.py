@@ -1,4 +1,6 @@
-"""Processes: one that must not outlive its parent, CPU time with that of children, and files for one account alone."""
+"""Processes: one that must not outlive its parent, the pause before one is started again, CPU time with that of
+children, and files for one account alone.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import ctypes
 import errno
 import gc
 import os
+import random
 import resource
 import signal
 import stat
@@ -22,6 +25,9 @@ import psutil
 _PR_SET_PDEATHSIG = 1
 # Seconds that a list of children is used: it is made from all processes of the machine.
 _CHILDREN_KNOWN = 10.0
+_STEADY = 60.0  # seconds up after which a failure counts as the first again
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 30.0  # seconds; each is twice the one before
+_DOUBLINGS = 16  # beyond the longest pause; a power of two with a day's failures is more than a float holds
 
 
 def die_with_parent() -> None:
@@ -51,6 +57,19 @@ def close_and_wait(process: subprocess.Popen[Any], timeout: float) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+class BackOff:
+    """Of one process that is kept running. Pauses are drawn: peers of one outage shall not all come back at once."""
+
+    def __init__(self) -> None:
+        self.failures = 0  # in a row
+
+    def after(self, lived: float) -> float:
+        """Seconds to wait after a failure that came `lived` seconds after the start."""
+        self.failures = 0 if lived > _STEADY else self.failures + 1
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self.failures, _DOUBLINGS))
+        return pause * random.uniform(0.5, 1.0)
 
 
 def ended_children_cpu_seconds() -> float:

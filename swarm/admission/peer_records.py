@@ -205,12 +205,13 @@ class PeerRecords:
         if hosts is None:
             hosts = {peer: self.record(peer).host for peer in standings}
         offered = [peers[place] for place in places]
-        known = lambda peer: standings[peer] is Standing.KNOWN  # noqa: E731
+        known = {peer for peer, standing in standings.items() if standing is Standing.KNOWN}
         held = None
         if hold is not None and (sources := self._sources(hold)):
             held = self.held
             held.begin(sources, count)
-        return [places[index] for index in fair_select(offered, hosts, known, count, generator, held)]
+        drawn = fair_select(offered, hosts, known.__contains__, count, generator, held)
+        return [places[index] for index in drawn]
 
     def _sources(self, seconds: float) -> dict[str, str]:
         """Hosts by peer of those that delivered of late, and enough that passed; with a signal or, all solved, none."""

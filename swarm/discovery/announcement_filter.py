@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from swarm.errors import DecodeError, OtherVersion
 from swarm.limits import CLOCK_SKEW, MAX_LIFETIME
+from swarm.newest_kept import set_newest
 from swarm.wire.announcement import Announcement, epoch_of, shard_of
 from swarm.wire.manifest import Manifest
 from swarm.wire.membership import admits
@@ -129,6 +130,4 @@ class AnnouncementFilter:
             raise AnnouncementRefused(AnnouncementReason.SIGNATURE)
         if not self._is_members(announcement):
             raise AnnouncementRefused(AnnouncementReason.MEMBERSHIP)
-        self._verified[digest] = None
-        if len(self._verified) > _REMEMBERED:
-            self._verified.popitem(last=False)
+        set_newest(self._verified, digest, None, _REMEMBERED)

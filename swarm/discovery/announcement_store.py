@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from swarm.discovery.announcement_filter import AnnouncementFilter, AnnouncementRefused
-from swarm.sampling.newcomer_places import subnet_of
+from swarm.sampling.newcomer_places import IsKnown, nobody_is_known, subnet_of
 from swarm.wire.announcement import Announcement
 
 _MAX_PUBLISHERS = 4096  # 4 MiB of announcements at most
@@ -24,7 +24,7 @@ class AnnouncementStore:
         announcement_filter: AnnouncementFilter,
         own: str,
         generator: random.Random | None = None,
-        is_known: Callable[[str], bool] = lambda peer: False,
+        is_known: IsKnown = nobody_is_known,
     ) -> None:
         """`own` is the PeerID of this node, which never looks itself up; `generator` draws what others hear."""
         self.news_of_known = 0  # announcements of known peers that were newer than what was held

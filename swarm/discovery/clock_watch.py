@@ -17,6 +17,7 @@ from statistics import median
 from typing import Literal
 
 from swarm.limits import CLOCK_SKEW
+from swarm.newest_kept import set_newest
 
 log = logging.getLogger(__name__)
 
@@ -96,10 +97,7 @@ class ClockWatch:
         """The clock of `peer` is `offset` seconds ahead, or `at_least` so many; no number tells nothing."""
         if not math.isfinite(offset):
             return
-        self._leads[peer] = _Lead(self._lead + offset, self._steady(), at_least)
-        self._leads.move_to_end(peer)
-        if len(self._leads) > _REMEMBERED:
-            self._leads.popitem(last=False)
+        set_newest(self._leads, peer, _Lead(self._lead + offset, self._steady(), at_least), _REMEMBERED)
         if abs(offset) <= MOST and abs(self.offset or 0.0) <= MOST:
             self._right = self._lead  # whoever set it: it agrees with peers
         self.look()

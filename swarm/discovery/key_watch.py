@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 
+from swarm.newest_kept import set_newest
 from swarm.wire.announcement import Announcement
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class KeyWatch:
 
     def note_made(self, digest: bytes) -> None:
         """This node is about to announce the body with that digest."""
-        _remember(self._made, digest)
+        set_newest(self._made, digest, None, _REMEMBERED)
 
     def note_heard(self, announcement: Announcement) -> None:
         """An announcement whose signature was checked, of whomever."""
@@ -49,11 +50,4 @@ class KeyWatch:
         if not self.foreign:
             log.warning("%s", WARNING)
         self.foreign += 1
-        _remember(self._foreign, digest)
-
-
-def _remember(memory: OrderedDict[bytes, None], digest: bytes) -> None:
-    memory[digest] = None
-    memory.move_to_end(digest)
-    if len(memory) > _REMEMBERED:
-        memory.popitem(last=False)
+        set_newest(self._foreign, digest, None, _REMEMBERED)

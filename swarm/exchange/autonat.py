@@ -32,7 +32,8 @@ from swarm.exchange.framing import (
     write_frame,
 )
 from swarm.exchange.rate_limit import PeerBuckets
-from swarm.exchange.stream_slots import IsKnown, StreamSlots, nobody_is_known
+from swarm.exchange.stream_slots import StreamSlots
+from swarm.sampling.newcomer_places import IsKnown, nobody_is_known
 from swarm.wire import extensions, fields
 from swarm.wire.membership import Membership
 from swarm.wire.multiaddr import Address

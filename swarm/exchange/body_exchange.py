@@ -33,8 +33,9 @@ from swarm.exchange.framing import (
     write_frame,
 )
 from swarm.exchange.rate_limit import PeerBuckets, TokenBucket
-from swarm.exchange.stream_slots import IsKnown, StreamSlots, nobody_is_known
+from swarm.exchange.stream_slots import StreamSlots
 from swarm.exchange.told_refusals import NO_REFUSALS, ToldRefusals, decode_refused, encode_refused
+from swarm.sampling.newcomer_places import IsKnown, nobody_is_known
 from swarm.wire import extensions, fields
 from swarm.wire.announcement import Announcement
 from swarm.wire.identity import PEER_ID_SIZE, peer_bytes, peer_text

@@ -17,7 +17,8 @@ import msgpack
 
 from swarm import limits
 from swarm.exchange.framing import Status, Stream, one_stream, read_request, write_frame
-from swarm.exchange.stream_slots import IsKnown, StreamSlots, nobody_is_known
+from swarm.exchange.stream_slots import StreamSlots
+from swarm.sampling.newcomer_places import IsKnown, nobody_is_known
 from swarm.version import find_version
 from swarm.wire import extensions, fields
 from swarm.wire.announcement import Summary

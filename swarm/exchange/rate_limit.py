@@ -7,6 +7,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from swarm.newest_kept import set_newest
+
 
 class TokenBucket:
     """Lets `rate` bytes a second through, and bursts of `burst`."""
@@ -51,8 +53,6 @@ class PeerBuckets:
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def take(self, peer: str, size: float) -> bool:
-        bucket = self._buckets.setdefault(peer, TokenBucket(self._rate, self._burst, self._clock))
-        self._buckets.move_to_end(peer)
-        if len(self._buckets) > self._MAX_PEERS:
-            self._buckets.popitem(last=False)
+        bucket = self._buckets.get(peer) or TokenBucket(self._rate, self._burst, self._clock)
+        set_newest(self._buckets, peer, bucket, self._MAX_PEERS)
         return bucket.take(size)

@@ -9,21 +9,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+
+from swarm.sampling.newcomer_places import IsKnown, nobody_is_known
 
 REQUEST_TIMEOUT = 3.0  # seconds to receive a request, of 2 KiB at most
 MAX_UNREAD = 64  # streams whose request did not come yet
 MAX_UNREAD_OF_PEER = 4
 MAX_UNREAD_OF_HOST = 16  # peers that are known apart
-
-# Whether a peer, by its PeerID, gave something good of late.
-IsKnown = Callable[[str], bool]
-
-
-def nobody_is_known(peer: str) -> bool:
-    return False
 
 
 @dataclass(frozen=True, slots=True)

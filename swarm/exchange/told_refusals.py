@@ -14,7 +14,7 @@ from types import MappingProxyType
 import msgpack
 
 from swarm.admission.refusal import Reason
-from swarm.exchange.stream_slots import IsKnown
+from swarm.sampling.newcomer_places import IsKnown
 from swarm.wire import fields
 from swarm.wire.extensions import Extensions, Reserved
 

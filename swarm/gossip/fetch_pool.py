@@ -12,15 +12,13 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
-from swarm.sampling.newcomer_places import IDENTITIES_OF_SUBNET, subnet_of
+from swarm.sampling.newcomer_places import IDENTITIES_OF_SUBNET, IsKnown, nobody_is_known, subnet_of
 from swarm.wire.announcement import Announcement
 
 # Returns the body, or None when there is none to be had. Never raises.
 Fetch = Callable[[Announcement], bytes | None]
 # Whether the body of an announcement counts.
 Accept = Callable[[Announcement, bytes], bool]
-# Something about a peer, by its PeerID.
-About = Callable[[str], bool]
 
 # Fetches under way from newcomers at one address: two nodes behind one router need not wait in turn.
 _OF_ADDRESS = 2
@@ -41,7 +39,7 @@ class FetchPool:
     fetch: Fetch
     parallel: int  # fetches that are waited for at a time
     patience: float  # seconds that one fetch is waited for
-    is_known: About = lambda peer: False  # whether a peer's places are not counted against its network
+    is_known: IsKnown = nobody_is_known  # a known peer's places are not counted against its network
     _running: list[_PendingFetch] = field(default_factory=list)
     _threads: ThreadPoolExecutor | None = None
 

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from swarm.newest_kept import set_newest
 from swarm.wire.announcement import Announcement
 
 KEPT = 1024  # peers
@@ -49,10 +50,8 @@ class HeardPeers:
     def note_good(self, announcement: Announcement) -> None:
         """Its body brought something good."""
         self._heard = self._clock()
-        self._peers.setdefault(announcement.peer, Rhythm(announcement.created))
-        self._peers.move_to_end(announcement.peer)
-        if len(self._peers) > KEPT:
-            self._peers.popitem(last=False)
+        rhythm = self._peers.get(announcement.peer) or Rhythm(announcement.created)
+        set_newest(self._peers, announcement.peer, rhythm, KEPT)
 
     def note_found(self, found: Sequence[Announcement]) -> None:
         """What is announced now: of peers that gave nothing so far, words alone do not count."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from swarm.discovery.announcement_store import AnnouncementStore
@@ -14,7 +14,7 @@ from swarm.network.dial_budget import DialBudget
 from swarm.network.ipc import DhtSettings
 from swarm.network.p2p_daemon import Daemon
 from swarm.network.peer_cache import PeerCache
-from swarm.sampling.newcomer_places import subnet_of
+from swarm.sampling.newcomer_places import IsKnown, nobody_is_known, subnet_of
 from swarm.wire.announcement import Announcement
 from swarm.wire.multiaddr import Address, parse_known
 
@@ -31,7 +31,7 @@ class AddressBook:
         swarm: str,
         peer: str,
         announcements: AnnouncementStore,
-        is_known: Callable[[str], bool] = lambda peer: False,
+        is_known: IsKnown = nobody_is_known,
     ) -> None:
         """`swarm` is its id and `peer` the PeerID of this node; `is_known` says who gave it something good."""
         self.addresses: tuple[Address, ...] = ()

@@ -13,6 +13,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
 from swarm.exchange.rate_limit import PeerBuckets
+from swarm.newest_kept import set_newest
 from swarm.wire.multiaddr import Address
 
 PERIOD = 60.0  # seconds in which the budgets below come back
@@ -89,10 +90,8 @@ class DialBudget:
 
     def _note_told(self, peer: str, addresses: Iterable[Address]) -> None:
         until = self._clock() + TOLD_SECONDS
-        self._told[peer] = self._told_of(peer) | dict.fromkeys(_places(addresses), until)
-        self._told.move_to_end(peer)
-        if len(self._told) > _MAX_TOLD:
-            self._told.popitem(last=False)
+        told = self._told_of(peer) | dict.fromkeys(_places(addresses), until)
+        set_newest(self._told, peer, told, _MAX_TOLD)
 
     def _told_of(self, peer: str) -> dict[tuple[str, int], float]:
         now = self._clock()

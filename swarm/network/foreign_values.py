@@ -12,13 +12,13 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from hivemind.dht.protocol import DHTProtocol
 from hivemind.p2p import PeerID
 from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
 
 from swarm.exchange.rate_limit import PeerBuckets
+from swarm.newest_kept import set_newest
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +58,13 @@ class ForeignValues:
         if not values:
             return False
         self.counters.update(foreign_values=values, foreign_bytes=size)
-        _bump(self._by_caller, caller, self._by_caller.get(caller, 0) + values)
+        set_newest(self._by_caller, caller, self._by_caller.get(caller, 0) + values, _MAX_CALLERS)
         if self._by_caller[caller] >= _WARNED_FROM and caller not in self._named[:_NAMED]:
             self._named = [*self._named, caller][: _NAMED + 1]
         within = [self._values.take(caller, float(values)), self._bytes.take(caller, float(size))]
         if all(within):
             return False
-        _bump(self._left, caller, self._clock() + _LEFT_SECONDS)
+        set_newest(self._left, caller, self._clock() + _LEFT_SECONDS, _MAX_CALLERS)
         self.counters["foreign_peers_left"] += 1
         log.warning("%s is left: its values were refused %d times", caller, self._by_caller[caller])
         return True
@@ -113,10 +113,3 @@ async def _part_from(protocol: DHTProtocol, caller: PeerID) -> None:
         del protocol.routing_table[node_id]
     with suppress(P2PDaemonError, OSError):
         await protocol.p2p._client.disconnect(caller)
-
-
-def _bump(memory: OrderedDict[str, Any], caller: str, value: Any) -> None:
-    memory[caller] = value
-    memory.move_to_end(caller)
-    if len(memory) > _MAX_CALLERS:
-        memory.popitem(last=False)

@@ -19,6 +19,7 @@ from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.errors import DecodeError, FetchFailed
 from swarm.exchange.announcement_exchange import ask_announcements
 from swarm.exchange.framing import Dial
+from swarm.newest_kept import set_newest
 from swarm.wire.membership import Membership
 from swarm.wire.multiaddr import Address
 
@@ -32,7 +33,7 @@ _OVERLAP = 15.0
 _PAUSE = (
     0.5  # seconds after which who closed a question is asked again: a server that is full closes some too
 )
-_MAX_ADDRESSES = 512  # peers whose last addresses are remembered
+_MAX_REMEMBERED = 512  # peers whose last addresses and answers are remembered
 
 
 class KnownPeers:
@@ -59,10 +60,7 @@ class KnownPeers:
         self._known = frozenset(peers)
         for peer in peers:
             if (announcement := self._announcements.find(peer)) and announcement.own_addresses:
-                self._addresses[peer] = announcement.own_addresses
-                self._addresses.move_to_end(peer)
-        while len(self._addresses) > _MAX_ADDRESSES:
-            self._addresses.popitem(last=False)
+                set_newest(self._addresses, peer, announcement.own_addresses, _MAX_REMEMBERED)
 
     async def ask(self, dial: Dial, join_through: Sequence[Address], *, news: bool) -> None:
         """Puts what a few peers heard of into the announcement store. Never raises; ends within seconds.
@@ -123,10 +121,7 @@ class KnownPeers:
             return
         self.counters.update(asked=1, heard=len(raws))
         self._announcements.add(raws)
-        self._asked[peer] = began
-        self._asked.move_to_end(peer)
-        if len(self._asked) > _MAX_ADDRESSES:
-            self._asked.popitem(last=False)
+        set_newest(self._asked, peer, began, _MAX_REMEMBERED)
 
 
 def _places(addresses: Iterable[Address]) -> dict[str, tuple[str, ...]]:

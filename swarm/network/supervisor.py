@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from policies.error_words import brief
-from swarm.back_off import BackOff
 from swarm.discovery import key_watch
 from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.discovery.announcement_store import AnnouncementStore
@@ -48,6 +47,7 @@ from swarm.network.ipc import SHUT_OUT, STARTING, DhtSettings
 from swarm.network.known_peers import KnownPeers
 from swarm.network.p2p_daemon import DAEMON_ERRORS, Daemon, answer_within
 from swarm.network.publisher import Publisher
+from swarm.process import BackOff
 from swarm.rows.row_store import SharedRows
 from swarm.rows.rows_fetch import RowsFetcher, Wanted
 from swarm.rows.rows_server import RowsServer

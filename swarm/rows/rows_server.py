@@ -21,9 +21,10 @@ from swarm.exchange.framing import (
     write_frame,
 )
 from swarm.exchange.rate_limit import PeerBuckets, TokenBucket
-from swarm.exchange.stream_slots import IsKnown, StreamSlots, nobody_is_known
+from swarm.exchange.stream_slots import StreamSlots
 from swarm.rows.pieces import DIGEST_SIZE, MAX_PIECES, pack, packed_limit
 from swarm.rows.row_store import SharedRows
+from swarm.sampling.newcomer_places import IsKnown, nobody_is_known
 from swarm.wire import fields
 from swarm.wire.membership import Membership
 

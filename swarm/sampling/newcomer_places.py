@@ -27,7 +27,14 @@ IDENTITIES_OF_SUBNET = 4.0
 # Of the places, for peers with a record. With three quarters, names on one address that were never used twice had the
 # whole quarter of newcomers. Of an update's four places newcomers have one in four updates of five.
 KNOWN_SHARE = 0.8
+# Whether a peer, by its PeerID, gave this node something good of late; others are newcomers.
+IsKnown = Callable[[str], bool]
 _SUBNET_BITS = {4: 24, 6: 48}  # by IP version: what one customer is commonly given
+
+
+def nobody_is_known(peer: str) -> bool:
+    """The `IsKnown` of a node that keeps no records."""
+    return False
 
 
 @lru_cache(maxsize=8192)
@@ -69,7 +76,7 @@ def _by_subnet(weights: Mapping[str, float]) -> defaultdict[str, float]:
 def fair_select(
     peers: Sequence[str],
     hosts: Mapping[str, str],
-    known: Callable[[str], bool],
+    is_known: IsKnown,
     count: int,
     generator: np.random.Generator,
     held: HeldPlaces | None = None,
@@ -84,7 +91,7 @@ def fair_select(
     for index in generator.permutation(len(peers)):
         waiting[peers[index]].append(int(index))
     reserved = int(KNOWN_SHARE * count + generator.random())  # rounded at random: of a single place too
-    old, new = {p for p in waiting if known(p)}, {p for p in waiting if not known(p)}
+    old, new = {p for p in waiting if is_known(p)}, {p for p in waiting if not is_known(p)}
     draw = _Draw(waiting, hosts, generator, held)
     of_old = draw.take(old, reserved, [hosts[peer] for peer in new])
     of_new = draw.take(new, count - reserved)

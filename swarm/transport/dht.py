@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from policies.error_words import brief
-from swarm.back_off import BackOff
 from swarm.errors import TransportDown
 from swarm.exchange.autonat import Reachability
 from swarm.exchange.told_refusals import NO_REFUSALS
 from swarm.limits import MAX_BODY
 from swarm.network.ipc import SHUT_OUT, STARTING
 from swarm.network.ipc import DhtSettings as DhtSettings
+from swarm.process import BackOff
 from swarm.rows.rows_fetch import Wanted
 from swarm.transport.base import TransportStatus
 from swarm.transport.ipc_client import IpcClient

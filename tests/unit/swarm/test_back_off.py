@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from swarm import back_off
-from swarm.back_off import BackOff
+from swarm import process
+from swarm.process import BackOff
 
 
 @pytest.fixture(autouse=True)
 def longest_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(back_off.random, "uniform", lambda low, high: high)
+    monkeypatch.setattr(process.random, "uniform", lambda low, high: high)
 
 
 def test_pauses_double_up_to_half_a_minute() -> None:
