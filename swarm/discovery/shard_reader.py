@@ -18,7 +18,7 @@ from swarm.wire.announcement import Announcement, shard_key
 from swarm.wire.manifest import Manifest
 
 SPARE = 3  # announcements to look for, for each body to fetch
-_SHARD_MEMBERS = 24  # announcements that a shard is to hold, as the manifest's depth is chosen
+SHARD_MEMBERS = 24  # announcements that a shard is to hold: a manifest's depth is chosen so
 _DRAWN = 1.5  # publishers to draw from a shard of that size, for each body to fetch
 _KEPT_SPENT = 8192  # announcements that were fetched, could not be, or are of no use here
 _KEPT_EPOCHS = 3  # after which a publisher that was drawn and not fetched is forgotten
@@ -94,7 +94,7 @@ class ShardReader:
             places = {(self._epoch, shard) for shard in shards}
             members = [a for a in self._added if (a.epoch, a.shard) in places]
             self._members += len(members)
-            self._sample.add(members, share=min(1.0, _DRAWN * bodies / _SHARD_MEMBERS))
+            self._sample.add(members, share=min(1.0, _DRAWN * bodies / SHARD_MEMBERS))
 
     def _unread(self, bodies: int) -> list[int]:
         """Some shards at random, as many as should do."""
@@ -102,7 +102,7 @@ class ShardReader:
             return []
         shards = range(2**self._manifest.shard_depth)
         left = min(len(shards), _MAX_EPOCH_SHARDS) - len(self._read)
-        wanted = min(left, _SHARDS_AT_ONCE, math.ceil(bodies / _SHARD_MEMBERS))
+        wanted = min(left, _SHARDS_AT_ONCE, math.ceil(bodies / SHARD_MEMBERS))
         chosen: set[int] = set()
         while len(chosen) < wanted:
             if (shard := self._generator.choice(shards)) not in self._read:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import Counter, OrderedDict, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +33,7 @@ from swarm.exchange.framing import (
     write_frame,
 )
 from swarm.exchange.rate_limit import PeerBuckets, TokenBucket
+from swarm.exchange.referrals import MAX_REFERRALS, Referrals
 from swarm.exchange.stream_slots import StreamSlots
 from swarm.exchange.told_refusals import NO_REFUSALS, ToldRefusals, decode_refused, encode_refused
 from swarm.sampling.newcomer_places import IsKnown, nobody_is_known
@@ -41,12 +42,10 @@ from swarm.wire.announcement import Announcement
 from swarm.wire.identity import PEER_ID_SIZE, peer_bytes, peer_text
 from swarm.wire.membership import Membership
 
-_MAX_REFERRALS = 4
-_MAX_GOSSIP_FRAME = limits.MAX_PIGGYBACK * (limits.MAX_ANNOUNCEMENT + 8) + _MAX_REFERRALS * 64
+_MAX_GOSSIP_FRAME = limits.MAX_PIGGYBACK * (limits.MAX_ANNOUNCEMENT + 8) + MAX_REFERRALS * 64
 _ANSWER_TIMEOUT = 6.0  # seconds until the first bytes of an answer
 _PEER_SLOTS = 4  # of one peer, which may want the bodies of several others from a mirror
 _HOST_BUDGETS = 4  # peers' budgets of bytes that the newcomers at one host have together
-_REMEMBERED_BODIES = 256  # bodies whose fetchers are remembered for referrals
 _NO_GOSSIP: bytes = msgpack.packb([[], [], []])
 
 
@@ -78,7 +77,7 @@ class BodyExchange:
         self._peers = PeerBuckets(serve.peer_rate, max(4 * serve.peer_rate, 2 * limits.MAX_BODY))
         self._hosts = PeerBuckets(_HOST_BUDGETS * serve.peer_rate, 2 * _HOST_BUDGETS * limits.MAX_BODY)
         self._download = TokenBucket(serve.download_rate, max(4 * serve.download_rate, limits.MAX_BODY))
-        self._fetchers: OrderedDict[bytes, deque[str]] = OrderedDict()
+        self._referrals = Referrals()
 
     async def serve(
         self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str = ""
@@ -125,7 +124,7 @@ class BodyExchange:
     ) -> bytes:
         sources = _sources(announcement)
         untried, tried, causes = list(sources), set[str](), []
-        while untried and len(tried) <= _MAX_REFERRALS:
+        while untried and len(tried) <= MAX_REFERRALS:
             peer = untried.pop(0)
             tried.add(peer)
             try:
@@ -180,7 +179,7 @@ class BodyExchange:
                 return await self._send(writer, Status.BUSY, gossip)
             async with asyncio.timeout(transfer_seconds(size)):
                 await self._send(writer, Status.OK, gossip, body)
-        self._remember(peer, digest)
+        self._referrals.note(peer, digest)
         self.counters.update(served=1, served_bytes=len(body))
 
     def _may_have(self, peer: str, host: str, size: int) -> bool:
@@ -200,17 +199,10 @@ class BodyExchange:
         await write_frame(writer, status, body)
         await write_frame(writer, Status.OK, gossip)
 
-    def _remember(self, peer: str, digest: bytes) -> None:
-        fetchers = self._fetchers.setdefault(digest, deque(maxlen=_MAX_REFERRALS))
-        if peer not in fetchers:
-            fetchers.append(peer)
-        if len(self._fetchers) > _REMEMBERED_BODIES:
-            self._fetchers.popitem(last=False)
-
     def _gossip(self, digest: bytes) -> bytes:
         own = [self.offer] if self.offer else []
         others = self._announcements.draw(limits.MAX_PIGGYBACK - len(own))
-        referrals = [peer_bytes(p) for p in self._fetchers.get(digest, ())]
+        referrals = [peer_bytes(p) for p in self._referrals.of(digest)]
         packed: bytes = msgpack.packb([referrals, [a.encode() for a in own + others], []])
         return packed
 
@@ -229,7 +221,5 @@ def _sources(announcement: Announcement) -> dict[str, Sequence[str]]:
 def _decode_gossip(gossip: bytes) -> tuple[list[str], list[Any]]:
     referrals, announcements, more = fields.items(fields.unpack(gossip), 3, "gossip", least=3)
     extensions.decode(more, "gossip")
-    peers = [
-        fields.raw(p, PEER_ID_SIZE, "peer") for p in fields.items(referrals, _MAX_REFERRALS, "referrals")
-    ]
+    peers = [fields.raw(p, PEER_ID_SIZE, "peer") for p in fields.items(referrals, MAX_REFERRALS, "referrals")]
     return [peer_text(p) for p in peers], fields.items(announcements, limits.MAX_PIGGYBACK, "announcements")

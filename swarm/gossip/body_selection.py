@@ -16,6 +16,7 @@ from swarm.wire.announcement import Announcement
 # Of the groups in the pool at which fetching rests, those that one address counts for at most: else it fills the pool,
 # and nothing of honest peers is fetched until that is trained on.
 ADDRESS_SHARE = 0.5
+TRIES_A_BODY = 2  # publishers to try, at most, for each body that is wanted
 _FORGOTTEN = 0.25  # failed fetches below which a record has faded: one is forgotten in an hour
 
 

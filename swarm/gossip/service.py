@@ -21,7 +21,7 @@ from swarm.admission.peer_records import Standing
 from swarm.admission.rollout_verifier import RolloutVerifier
 from swarm.admission.verdict import Outcome, Verdict
 from swarm.errors import TransportError
-from swarm.gossip.body_selection import WaitingGroups, fails_to_deliver, select_bodies
+from swarm.gossip.body_selection import TRIES_A_BODY, WaitingGroups, fails_to_deliver, select_bodies
 from swarm.gossip.fetch_pool import FetchPool
 from swarm.gossip.heard_peers import HeardPeers
 from swarm.gossip.outbox import Outbox, OwnRound
@@ -40,7 +40,6 @@ _KEPT_TRIES = 4096  # announcements whose fetches are counted
 _MAX_KNOWN = 256  # peers that the transport is told of
 _KEPT_SET_ASIDE = 32  # groups between two drains, for whoever looks at rollouts
 _KEPT_PIXELS = 2**18  # bytes of a group's images beyond which it is not one of them
-_TRIES_A_BODY = 2  # publishers to try, at most, for each body that a cycle wants
 _CLOSE_SECONDS = 5.0  # a fetch under way may last longer; it ends when the transport is closed
 
 
@@ -245,7 +244,7 @@ class Gossip:
         waiting = WaitingGroups(self._pool.counts(), records, self.settings.enough)
         wanted = 0 if waiting.are_enough() else self.settings.fetches
         fits = lambda a: self._may_fetch(a) and not waiting.are_enough_of(a)  # noqa: E731
-        chosen = select_bodies(found, fits, records, _TRIES_A_BODY * wanted, self._generator)
+        chosen = select_bodies(found, fits, records, TRIES_A_BODY * wanted, self._generator)
         self._fetchers.gather(chosen, wanted, self.settings.deadline, self._take, self._patience(found))
         self._heard.note_looked()
 

@@ -14,18 +14,11 @@ FETCH_BYTES = 300  # request, frames and stream negotiation of one fetch; estima
 BODY_OVERHEAD = 1.03  # 103 kB were moved for a body of 100 kB
 GOSSIP_OVERHEAD = 3  # msgpack header of an announcement that rides on an answer
 
-MAX_CONNECTIONS, KEPT_CONNECTIONS = (
-    512,
-    256,
-)  # beyond the first p2pd closes all but the second (-connHi, -connLo)
+# Beyond the first p2pd closes all but the second (-connHi, -connLo).
+MAX_CONNECTIONS, KEPT_CONNECTIONS = 512, 256
 CONNECTION_TRIPS = 3  # round trips of a new connection: TCP, TLS or noise, multiplexer and protocol
 LINK_RATE = 2.5e6  # bytes a second of one transfer: assumed, a home line of 20 Mbit/s
 
 RPC_TIMEOUT = 3.0  # as swarm.network.p2p_daemon sets them
 DIAL_TIMEOUT = 8.0
 LOOKUP_WORKERS = 4  # requests of one look-up under way at once (hivemind's num_workers)
-PARALLEL_FETCHES = 4  # as swarm.gossip.service's settings have it
-TRIES = 3  # fetches of one announcement before it is given up, as there
-TRIES_A_BODY = 2  # publishers tried for each body that is wanted, as there
-REFERRALS = 4  # fetchers of a body that its publisher names, as swarm.exchange.body_exchange does
-REMEMBERED_BODIES = 256  # whose fetchers are remembered, as there

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from swarm.discovery.shard_reader import SHARD_MEMBERS
 from swarm.limits import MAX_BODY, MAX_LIFETIME, MAX_SHARD_DEPTH
 
 MAX_NODES = 100_000  # about 60 kB of memory each
 MAX_ROUNDS = 1_000
 MAX_BODIES = 64
 MAX_NODE_ROUNDS = 5_000_000  # 3 ms and 150 bytes each
-_SHARD_MEMBERS = 24  # announcements of one epoch that a shard shall hold
 _MIN_SERVERS = 8  # the beam of a look-up
 
 
@@ -109,7 +109,7 @@ class Scenario:
 
 def shard_depth(nodes: int) -> int:
     """What the manifest of a swarm of `nodes` should say: about 24 announcements a shard, 0 for small swarms."""
-    return max(0, round(math.log2(nodes / _SHARD_MEMBERS)))
+    return max(0, round(math.log2(nodes / SHARD_MEMBERS)))
 
 
 def _within(option: str, value: float, low: float, high: float, unit: str = "") -> None:

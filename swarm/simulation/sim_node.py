@@ -1,14 +1,14 @@
 """A simulated node publishes, reads, fetches and serves by the product's own rules and code.
 
-The product's are the announcements, the filter, the announcement store, the body store and the token bucket, and the
-choice of shards and bodies. Models are the DHT and the streams between nodes.
+The product's are the announcements, the filter, the announcement store, the body store, referrals and the token
+bucket, and the choice of shards and bodies. Models are the DHT and the streams between nodes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
@@ -21,7 +21,9 @@ from swarm.discovery.shard_reader import SPARE, ShardReader
 from swarm.exchange.body_store import BodyStore, ServeLimits
 from swarm.exchange.framing import Status
 from swarm.exchange.rate_limit import TokenBucket
-from swarm.gossip.body_selection import select_bodies
+from swarm.exchange.referrals import MAX_REFERRALS, Referrals
+from swarm.gossip.body_selection import TRIES_A_BODY, select_bodies
+from swarm.gossip.settings import GossipSettings
 from swarm.limits import MAX_PIGGYBACK, STREAM_TIMEOUT
 from swarm.simulation import costs
 from swarm.simulation.counters import Counters, Tally
@@ -33,7 +35,7 @@ from swarm.simulation.virtual_clock import Process, VirtualClock
 from swarm.wire.announcement import Announcement, Summary, TaskSummary, epoch_of, shard_key, shard_of
 from swarm.wire.identity import Identity
 
-_LIMITS = ServeLimits()
+_LIMITS, _GOSSIP = ServeLimits(), GossipSettings()
 _BURST = 4 * _LIMITS.upload_rate  # as swarm.exchange.body_exchange has it
 _CYCLES = 3  # of looking and fetching in a round, at most: the product's are two seconds apart
 _SUMMARY = Summary(1, 1, "smollm2-135m", 4, 32, (TaskSummary("sort@1", 32, 0.25),))
@@ -67,6 +69,8 @@ class Answer:
 
 
 class SimNode:
+    """Two processes of the virtual clock: `play` has its rounds, `stay_present` republishes."""
+
     def __init__(self, world: World, identity: Identity, host: Host, pace: float) -> None:
         """`pace` is the length of its rounds in virtual seconds."""
         self.host = host
@@ -79,7 +83,7 @@ class SimNode:
         self._bodies = BodyStore(_LIMITS.stored)
         self._upload = TokenBucket(_LIMITS.upload_rate, _BURST, lambda: world.clock.now)
         self._serving = 0
-        self._fetchers: OrderedDict[bytes, deque[str]] = OrderedDict()
+        self._referrals = Referrals()
         self._newest: Announcement | None = None  # of its own
         self._offer: bytes | None = None  # the same, encoded
         self._published = 0
@@ -133,7 +137,7 @@ class SimNode:
             status = Status.OK
             self._serving += 1
         sent = len(body) if body and status is Status.OK else 0
-        return Answer(status, sent, gossip, tuple(self._fetchers.get(digest, ())))
+        return Answer(status, sent, gossip, self._referrals.of(digest))
 
     def finish(self, fetcher: Host, digest: bytes, size: int, *, arrived: bool) -> None:
         """The body that `answer` began to send has arrived, or will not."""
@@ -141,11 +145,7 @@ class SimNode:
         if not arrived:
             return
         self._world.counters.served(self.host, size)
-        fetchers = self._fetchers.setdefault(digest, deque(maxlen=costs.REFERRALS))
-        if fetcher.peer not in fetchers:
-            fetchers.append(fetcher.peer)
-        if len(self._fetchers) > costs.REMEMBERED_BODIES:
-            self._fetchers.popitem(last=False)
+        self._referrals.note(fetcher.peer, digest)
 
     def _publish(self, tally: Tally) -> Process:
         world, peer = self._world, self.host.peer
@@ -205,14 +205,14 @@ class SimNode:
         world = self._world
         bodies = world.scenario.bodies
         candidates = self._shard_reader.candidates(SPARE * bodies)
-        count = costs.TRIES_A_BODY * (bodies - tally.bodies)
+        count = TRIES_A_BODY * (bodies - tally.bodies)
         waiting = deque(select_bodies(candidates, self._worth_fetching, self._records, count, world.choices))
-        lanes = [self._fetch_waiting(waiting, tally) for _ in range(costs.PARALLEL_FETCHES)]
+        lanes = [self._fetch_waiting(waiting, tally) for _ in range(_GOSSIP.parallel)]
         yield from world.clock.side_by_side(lanes)
 
     def _worth_fetching(self, announcement: Announcement) -> bool:
         digest = announcement.digest
-        return digest not in self._seen and self._failures[digest] < costs.TRIES
+        return digest not in self._seen and self._failures[digest] < _GOSSIP.tries
 
     def _fetch_waiting(self, waiting: deque[Announcement], tally: Tally) -> Process:
         """One fetch at a time, while more bodies are wanted than are under way."""
@@ -226,7 +226,7 @@ class SimNode:
         clock = self._world.clock
         deadline = clock.now + STREAM_TIMEOUT - 1
         untried, tried = [wanted.peer], set[str]()
-        while untried and len(tried) <= costs.REFERRALS and clock.now < deadline:
+        while untried and len(tried) <= MAX_REFERRALS and clock.now < deadline:
             peer = untried.pop(0)
             tried.add(peer)
             answer = yield from self._ask(peer, wanted, tally, deadline)
