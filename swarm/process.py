@@ -15,10 +15,11 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
@@ -76,6 +77,29 @@ def ended_children_cpu_seconds() -> float:
     """CPU seconds of this process's children that have ended and were waited for, and of theirs."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
+
+
+class LastWords:
+    """The last line that a process of ours wrote to its standard error: one that dies says there why.
+
+    Reads to the end, on a thread, so that the pipe is never full.
+    """
+
+    def __init__(self, errors: IO[bytes], name: str, longest: int) -> None:
+        """`longest` in bytes: a longer line counts as several."""
+        self._line = "no reason given"
+        self._reader = threading.Thread(target=self._read, args=(errors, longest), name=name, daemon=True)
+        self._reader.start()
+
+    def awaited(self, timeout: float) -> str:
+        """As it was written, once the process has closed its standard error or `timeout` seconds have gone by."""
+        self._reader.join(timeout)
+        return self._line
+
+    def _read(self, errors: IO[bytes], longest: int) -> None:
+        with errors:
+            while line := errors.readline(longest):
+                self._line = line.decode(errors="replace").strip() or self._line
 
 
 class FamilyClock:

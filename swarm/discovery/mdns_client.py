@@ -17,7 +17,7 @@ from contextlib import suppress
 from policies.plain_files import parse_json
 from swarm.errors import DecodeError, TransportDown
 from swarm.limits import MAX_ADDRESSES
-from swarm.process import close_and_wait
+from swarm.process import LastWords, close_and_wait
 from swarm.wire.fields import printable
 from swarm.wire.multiaddr import Address, parse_known
 
@@ -30,6 +30,8 @@ _MAX_WORDS = 500  # bytes of a line on stderr
 
 
 class MdnsClient:
+    """One process that speaks mDNS, and the peers that it has heard of."""
+
     def __init__(self, swarm: str, listening: Sequence[Address]) -> None:
         """Announces on the local network that this node, of the swarm with that id, listens at `listening`, each with
         its PeerID; only private addresses are announced. Raises TransportDown when the process cannot be started.
@@ -37,7 +39,6 @@ class MdnsClient:
         self._own = {a.peer for a in listening}
         self._found: dict[str, tuple[Address, ...]] = {}
         self._closed = False
-        self._last_words = "no reason given"
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "swarm.discovery.mdns"],
@@ -52,10 +53,10 @@ class MdnsClient:
         with suppress(OSError):  # it has ended: there are no neighbours
             self._process.stdin.write(orders(swarm, listening))
             self._process.stdin.flush()
-        self._errors = threading.Thread(target=self._read_errors, name="mdns errors", daemon=True)
+        assert self._process.stderr
+        self._last_words = LastWords(self._process.stderr, "mdns errors", _MAX_WORDS)
         self._listener = threading.Thread(target=self._listen, name="mdns", daemon=True)
-        for reader in (self._errors, self._listener):
-            reader.start()
+        self._listener.start()
 
     @property
     def found(self) -> tuple[Address, ...]:
@@ -78,16 +79,9 @@ class MdnsClient:
             while line := output.readline(MAX_LINE):
                 with suppress(DecodeError):  # noise of strangers on the network
                     self._meet(parse(line))
-        self._errors.join(_END_TIMEOUT)
+        reason = printable(self._last_words.awaited(_END_TIMEOUT))
         if not self._closed:
-            log.warning("LAN discovery is off, the rest goes on: %s", self._last_words)
-
-    def _read_errors(self) -> None:
-        """Keeps the last line on stderr: a process that ends says there why."""
-        assert self._process.stderr
-        with self._process.stderr as errors:
-            while line := errors.readline(_MAX_WORDS):
-                self._last_words = printable(line.decode(errors="replace").strip()) or self._last_words
+            log.warning("LAN discovery is off, the rest goes on: %s", reason)
 
     def _meet(self, addresses: Sequence[Address]) -> None:
         peers = {a.peer for a in addresses} - self._own

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from swarm.errors import DecodeError, TransportDown
 from swarm.exchange.peer_stats import NodeStats
 from swarm.observer.ipc import MAX_LINE, Done, Down, Figures, Offer, Orders, Report, Silent, decode
-from swarm.process import close_and_wait
+from swarm.process import LastWords, close_and_wait
 from swarm.wire.announcement import Announcement
 from swarm.wire.fields import printable
 from swarm.wire.identity import Identity
@@ -55,20 +55,20 @@ class Observer:
         own = Membership.of(invite.manifest, invite.secret, Identity(seed).peer_id)
         orders = Orders(invite.manifest, invite.bootstrap, seed=seed, token=own.token)
         self._reports: queue.Queue[Report | None] = queue.Queue(_MAX_REPORTS)
-        self._last_words = "no reason given"
+        self._end = ""  # why the process is gone
         try:
             self._process = _spawn()
         except OSError as error:
             raise TransportDown(f"cannot start the observer: {error.strerror}") from error
-        self._ears = [threading.Thread(target=t, daemon=True) for t in (self._listen, self._overhear)]
-        for ear in self._ears:
-            ear.start()
-        self._say(orders.encode())
+        assert self._process.stderr
+        self._last_words = LastWords(self._process.stderr, "observer errors", _MAX_WORDS)
+        threading.Thread(target=self._listen, name="observer", daemon=True).start()
+        self._send(orders.encode())
 
     def look(self, timeout: float = _LOOK_TIMEOUT) -> Look:
         """One look, within `timeout` seconds. Raises TransportDown with the cause."""
         deadline = time.monotonic() + timeout
-        self._say("")
+        self._send("")
         announcements, stats, silent = [], {}, {}
         while True:
             match self._next(deadline, timeout):
@@ -91,7 +91,7 @@ class Observer:
     def pid(self) -> int:
         return self._process.pid
 
-    def _say(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         assert self._process.stdin
         with suppress(OSError):  # a process that has ended: the next report says so
             self._process.stdin.write(line.encode() + b"\n")
@@ -105,28 +105,22 @@ class Observer:
             raise TransportDown(f"the observer saw no swarm within {timeout:g} s") from None
         if report is None:
             self._reports.put(None)
-            raise TransportDown(f"the observer ended: {self._last_words}")
+            raise TransportDown(f"the observer ended: {self._end}")
         return report
 
     def _listen(self) -> None:
-        """Hands on what the process says; ends it when it says something else."""
+        """Hands on the process's reports; ends it at a line that is none."""
         assert self._process.stdout
+        fault = ""
         with self._process.stdout as output:
             try:
                 while line := output.readline(MAX_LINE):
                     self._reports.put(decode(line))
             except DecodeError as error:
-                self._last_words = str(error)
+                fault = str(error)
                 self._process.kill()
-        self._ears[1].join(_END_TIMEOUT)  # for the reason of the end
+        self._end = fault or printable(self._last_words.awaited(_END_TIMEOUT))
         self._reports.put(None)
-
-    def _overhear(self) -> None:
-        """Remembers the last line on stderr: a dying process says there what ended it."""
-        assert self._process.stderr
-        with self._process.stderr as errors:
-            while line := errors.readline(_MAX_WORDS):
-                self._last_words = printable(line.decode(errors="replace").strip()) or self._last_words
 
 
 def _spawn() -> subprocess.Popen[bytes]:

@@ -150,7 +150,7 @@ def test_a_process_that_is_closed_in_order_is_no_fault(
 
 def test_a_process_that_writes_much_on_stderr_is_not_held_up(start: Callable[[str], MdnsClient]) -> None:
     found = settled("import sys; sys.stderr.write('noise\\n' * 100_000); sys.exit('the last words')", start)
-    assert found._last_words == "the last words"
+    assert found._last_words.awaited(30.0) == "the last words"
 
 
 def test_a_process_that_cannot_be_started_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def test_the_process_gets_the_invite_and_a_key_of_its_own(start: Start) -> None:
         observer = start(script)
         with pytest.raises(TransportDown):
             observer.look()
-        echoes.append(observer._last_words)
+        echoes.append(observer._end)
         observer.close()
     assert all(MANIFEST.encode().hex() in echo for echo in echoes)
     assert echoes[0] != echoes[1]
