@@ -32,7 +32,7 @@ from policies.hardware import free_memory, has_gpu, usable_cores
 from policies.install_hints import install_extras
 from policies.local_cache import default_cache, require_room
 from policies.policy import PolicyError
-from swarm.discovery.clock_watch import MOST
+from swarm.discovery.clock_watch import MAX_OFFSET
 from swarm.errors import SwarmError, TransportDown
 from swarm.exchange.autonat import Reachability
 from swarm.transport.base import TransportStatus
@@ -237,13 +237,13 @@ class Visit:
 
 
 def check_clock(visit: Visit | None = None) -> Finding:
-    """Against peers: a DHT takes nobody whose clock is off by more than MOST seconds."""
+    """Against peers: a DHT takes nobody whose clock is off by more than MAX_OFFSET seconds."""
     if visit is None:
         fix = f"{murmur('doctor', 'INVITE')} compares it with the clocks of a swarm's peers"
         return Finding(
             "clock",
             "ok",
-            f"not checked, as no peer was asked; peers refuse one that is off by more than {MOST:g} s",
+            f"not checked, as no peer was asked; peers refuse one that is off by more than {MAX_OFFSET:g} s",
             fix,
         )
     try:
@@ -258,7 +258,9 @@ def check_clock(visit: Visit | None = None) -> Finding:
         )
     if words := status.warnings.get("clock"):
         return Finding("clock", "failure", words, "a swarm's nodes need the same time")
-    return Finding("clock", "ok", f"within {abs(status.clock_offset):.1f} s of peers' ({MOST:g} s are taken)")
+    return Finding(
+        "clock", "ok", f"within {abs(status.clock_offset):.1f} s of peers' ({MAX_OFFSET:g} s are taken)"
+    )
 
 
 def check_reach(visit: Visit) -> Finding:

@@ -142,7 +142,7 @@ async def _streams() -> dict[str, str]:
 
     full = exchange(CONTENT)
     full.offer = announcement()
-    full._remember(BOB.peer_id, DIGEST)
+    full._referrals.note(BOB.peer_id, DIGEST)
     exhausted = exchange(CONTENT)
     exhausted._peers = PeerBuckets(0.0, 0.0)
     await record("fetch", fetching, serving(full))

@@ -108,16 +108,15 @@ class Habits:
         if group.origin is None or not any(rollout.token_ids for rollout in group.rollouts):
             return Guarded(member)
         with self._lock:
-            theirs = self._peers.get((group.origin, group.problem.task))
+            key = group.origin, group.problem.task
+            theirs = self._peers.get(key) if self.settings.habits else None
             others = self._others(group.origin, group.problem.task)
             most = self._longest([length for sketch in others for length in sketch.lengths])
             skipped, advantages = [], []
             for rollout, advantage in zip(group.rollouts, member.advantages, strict=True):
                 teaches = advantage > 0.0
-                looked = teaches and theirs is not None and self.settings.habits
-                skipped.append(
-                    self._mask(rollout.token_ids, group, theirs, others) if looked and theirs else None
-                )
+                mask = self._mask(rollout.token_ids, group, theirs, others) if teaches and theirs else None
+                skipped.append(mask)
                 advantages.append(0.0 if teaches and len(rollout.token_ids) > most else advantage)
         long = sum(now != before for now, before in zip(advantages, member.advantages, strict=True))
         masked = sum(sum(mask) for mask in skipped if mask)

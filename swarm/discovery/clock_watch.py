@@ -22,7 +22,7 @@ from swarm.newest_kept import set_newest
 log = logging.getLogger(__name__)
 
 # hivemind takes nobody into its DHT who is further off; announcements are refused from CLOCK_SKEW on.
-MOST = 3.0  # seconds
+MAX_OFFSET = 3.0  # seconds
 _REMEMBERED = 64  # peers
 # Announcements in a row, none of them in time, from which it is said: a single one may have been late on its way.
 _IN_A_ROW = 8
@@ -98,7 +98,7 @@ class ClockWatch:
         if not math.isfinite(offset):
             return
         set_newest(self._leads, peer, _Lead(self._lead + offset, self._steady(), at_least), _REMEMBERED)
-        if abs(offset) <= MOST and abs(self.offset or 0.0) <= MOST:
+        if abs(offset) <= MAX_OFFSET and abs(self.offset or 0.0) <= MAX_OFFSET:
             self._right = self._lead  # whoever set it: it agrees with peers
         self.look()
 
@@ -140,7 +140,7 @@ class ClockWatch:
     def _trouble(self) -> Trouble | None:
         if abs(self._lead - self._right) > CLOCK_SKEW:
             return "set"
-        if any(abs(offset) > MOST for offset in self._offsets.values()):
+        if any(abs(offset) > MAX_OFFSET for offset in self._offsets.values()):
             return "differs"
         return "refused" if self._out_of_time >= _IN_A_ROW else None
 
@@ -153,7 +153,7 @@ class ClockWatch:
 
     def _peers_words(self) -> str:
         offsets = self._offsets
-        off = {peer: offset for peer, offset in offsets.items() if abs(offset) > MOST}
+        off = {peer: offset for peer, offset in offsets.items() if abs(offset) > MAX_OFFSET}
         own = 2 * len(off) > len(offsets)  # most of the others agree with each other, or there is but one
         furthest = max(off, key=lambda peer: abs(off[peer]))
         if own and len(offsets) > 1:
@@ -176,6 +176,6 @@ def clock_refusal(error: str) -> str | None:
         return None
     offset = float(found[2]) - float(found[1])
     return (
-        f"{describe(offset)} that of the peer that it joins through, and at most {MOST:g} s are taken: {_FIX}; "
+        f"{describe(offset)} that of the peer that it joins through, and at most {MAX_OFFSET:g} s are taken: {_FIX}; "
         "if it is right, set the other machine's"
     )

@@ -111,7 +111,7 @@ class ShardReader:
 
     def _list(self, current: int, want: int) -> Iterator[list[str]]:
         joining, self._joined = not self._joined, True
-        for keys in places(
+        for keys in keys_in_order(
             self._manifest, current, self._lifetime, joining=joining, generator=self._generator
         ):
             yield keys
@@ -132,7 +132,7 @@ class ShardReader:
         return shard_key(self._manifest.swarm_id, epoch, self._manifest.shard_depth, shard)
 
 
-def places(
+def keys_in_order(
     manifest: Manifest, current: int, lifetime: float, *, joining: bool, generator: random.Random
 ) -> Iterator[list[str]]:
     """Shard keys in the order to read them, a few at a time: newest epochs first, shards at random.

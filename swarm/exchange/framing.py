@@ -71,13 +71,8 @@ def encode_request(*values: Any, more: Extensions = ()) -> bytes:
     return packed
 
 
-def decode_request(raw: bytes, count: int, what: str) -> list[Any]:
-    """The `count` fields between version and extensions. Raises OtherVersion, DecodeError."""
-    return decode_extended(raw, count, what)[0]
-
-
-def decode_extended(raw: bytes, count: int, what: str) -> tuple[list[Any], Extensions]:
-    """As `decode_request`, with the extensions."""
+def decode_request(raw: bytes, count: int, what: str) -> tuple[list[Any], Extensions]:
+    """The `count` fields between version and extensions, and these. Raises OtherVersion, DecodeError."""
     values = fields.items(fields.unpack(raw), 64, what, least=1)
     fields.check_version(values[0], "the asking node")
     fields.items(values, count + 2, what, least=count + 2)
@@ -94,7 +89,7 @@ async def read_extended(stream: Stream, count: int, what: str) -> tuple[list[Any
     reader, writer = stream
     _, raw = await read_frame(reader, limits.MAX_REQUEST)
     try:
-        return decode_extended(raw, count, what)
+        return decode_request(raw, count, what)
     except OtherVersion as error:
         log.warning("a request was refused: %s", error)
         await write_frame(writer, Status.VERSION, msgpack.packb([limits.PROTOCOL_VERSION]))

@@ -81,9 +81,7 @@ class Server:
             answer = [call, "refused", str(error)]
         except TimeoutError:
             answer = [call, "down", f"{verb}: the swarm did not answer within {deadline:g} s"]
-        except (
-            Exception
-        ) as error:  # the boundary of a call: a fault of ours or of hivemind's ends one call, not the node
+        except Exception as error:  # a fault of ours or of hivemind's ends one call, not the node
             log.exception("%s failed", verb)
             answer = [call, "down", f"{verb} failed with {type(error).__name__}; see the transport's log"]
         await self._send(answer)

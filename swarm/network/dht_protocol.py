@@ -63,11 +63,11 @@ class GuardedProtocol(DHTProtocol):
         await super().update_routing_table(node_id, peer_id, responded)
 
     async def rpc_ping(self, request: dht_pb2.PingRequest, context: P2PContext) -> dht_pb2.PingResponse:
-        self._refuse_left(context)
+        self._refuse_blocked(context)
         return await super().rpc_ping(request, context)
 
     async def rpc_store(self, request: dht_pb2.StoreRequest, context: P2PContext) -> dht_pb2.StoreResponse:
-        self._refuse_left(context)
+        self._refuse_blocked(context)
         _check_size(request.keys)
         del request.in_cache[:]
         request.in_cache.extend([False] * len(request.keys))  # a second store that nothing bounds
@@ -78,16 +78,16 @@ class GuardedProtocol(DHTProtocol):
             return await super().rpc_store(request, context)
 
     async def rpc_find(self, request: dht_pb2.FindRequest, context: P2PContext) -> dht_pb2.FindResponse:
-        self._refuse_left(context)
+        self._refuse_blocked(context)
         _check_size(request.keys)
         if not questions.take(str(context.remote_id), float(len(request.keys))):
             refused["request_rate"] += 1
             raise DecodeError("too many keys asked for of late")
         return await super().rpc_find(request, context)
 
-    def _refuse_left(self, context: P2PContext) -> None:
+    def _refuse_blocked(self, context: P2PContext) -> None:
         if self.foreign_values:
-            self.foreign_values.refuse_left(context.remote_id)
+            self.foreign_values.refuse_blocked(context.remote_id)
 
     async def call_find(self, peer: PeerID, keys: Any) -> Any:
         answer = await super().call_find(peer, keys)

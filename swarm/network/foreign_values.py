@@ -1,4 +1,4 @@
-"""Foreign values: what other programs store with this node's part of the DHT, and who is left because of it.
+"""Foreign values: what other programs store with this node's part of the DHT, and who is blocked because of it.
 
 hivemind hands a value over whole before anybody can refuse it, so that refusing alone saves nothing. A caller whose
 values are refused again and again gets errors for answers: its own hivemind then drops this node from its tables.
@@ -23,12 +23,9 @@ from swarm.newest_kept import set_newest
 log = logging.getLogger(__name__)
 
 # Honest peers send what others admit: a few refusals come of clocks, restarts and releases.
-_BURST, _RATE = (
-    16.0,
-    1.0 / 60.0,
-)  # refused values that one caller has at once, and those a second that come back
+_BURST, _RATE = 16.0, 1.0 / 60.0  # that one caller has at once, and those a second that come back
 _BYTES_BURST, _BYTES_RATE = 256 * 1024.0, 256.0  # the same for their bytes
-_LEFT_SECONDS = 1800.0  # that a caller over its budget is not answered
+_BLOCKED_SECONDS = 1800.0  # that a caller over its budget is not answered
 _MAX_CALLERS = 1024
 _TOLD = 32  # callers in one state
 _WARNED_FROM = 8  # values
@@ -48,13 +45,13 @@ class ForeignValues:
         self._by_caller: OrderedDict[str, int] = OrderedDict()
         self._named: list[str] = []  # the first callers of _WARNED_FROM values
         self._partings: set[asyncio.Task[None]] = set()  # under way
-        self._left: OrderedDict[str, float] = OrderedDict()  # until when, on the clock
+        self._blocked: OrderedDict[str, float] = OrderedDict()  # until when, on the clock
 
-    def is_left(self, caller: str) -> bool:
-        return self._left.get(caller, 0.0) > self._clock()
+    def is_blocked(self, caller: str) -> bool:
+        return self._blocked.get(caller, 0.0) > self._clock()
 
     def note(self, caller: str, values: int, size: int) -> bool:
-        """`values` of a request of `size` bytes were refused. Whether the caller is left from now on."""
+        """`values` of a request of `size` bytes were refused. Whether the caller is blocked from now on."""
         if not values:
             return False
         self.counters.update(foreign_values=values, foreign_bytes=size)
@@ -64,14 +61,14 @@ class ForeignValues:
         within = [self._values.take(caller, float(values)), self._bytes.take(caller, float(size))]
         if all(within):
             return False
-        set_newest(self._left, caller, self._clock() + _LEFT_SECONDS, _MAX_CALLERS)
+        set_newest(self._blocked, caller, self._clock() + _BLOCKED_SECONDS, _MAX_CALLERS)
         self.counters["foreign_peers_left"] += 1
         log.warning("%s is left: its values were refused %d times", caller, self._by_caller[caller])
         return True
 
-    def refuse_left(self, caller: PeerID) -> None:
-        """Raises PermissionError for who is left: hivemind sends it as the answer."""
-        if self.is_left(str(caller)):
+    def refuse_blocked(self, caller: PeerID) -> None:
+        """Raises PermissionError for who is blocked: hivemind sends it as the answer."""
+        if self.is_blocked(str(caller)):
             raise PermissionError("values of yours were refused again and again: this DHT is a swarm's own")
 
     @contextmanager

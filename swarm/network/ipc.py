@@ -48,9 +48,8 @@ class DhtSettings:
     manifest: Manifest
     bootstrap: tuple[str, ...] = ()  # multiaddrs ending in /p2p/<PeerID>; none: the first node of a swarm
     listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0",)  # none: reachable only over connections it dialled
-    announce: tuple[
-        str, ...
-    ] = ()  # addresses to tell others, where they differ from `listen` (port forwards)
+    # Addresses to tell others, where they differ from `listen` (port forwards).
+    announce: tuple[str, ...] = ()
     # For nodes that strangers cannot dial: they hold no part of the DHT and leave their bodies with mirrors.
     # None: becomes one when peers try to dial this node and cannot.
     client_mode: bool | None = None

@@ -30,9 +30,8 @@ _PERIOD = 20.0  # seconds between questions while the DHT brings news of known p
 _PATIENCE = 4.0  # seconds for all that are asked at a time
 # Seconds that two answers of one peer may overlap: announcements reach it late, and clocks differ.
 _OVERLAP = 15.0
-_PAUSE = (
-    0.5  # seconds after which who closed a question is asked again: a server that is full closes some too
-)
+# Seconds after which who closed a question is asked again: a server that is full closes some too.
+_PAUSE = 0.5
 _MAX_REMEMBERED = 512  # peers whose last addresses and answers are remembered
 
 

@@ -44,7 +44,7 @@ _RPC_TIMEOUT = 3.0  # seconds for one DHT node to answer
 _DIAL_TIMEOUT = 8.0  # seconds to connect and open a stream
 _HEALTH_PERIOD = 5.0  # seconds between questions to the daemon, and for its answer
 _STOP_TIMEOUT = 3.0
-_START_SHARE = 2.0  # of the time to start: as much again, to join by it
+_START_SHARE = 2.0  # times `start_timeout`: once for p2pd to start, and again for the DHT node to join by it
 # Nearest nodes that a search visits: 8 still find all 5 replicas among 10,000 nodes, in 9-13 calls.
 _BEAM = 8
 
@@ -74,6 +74,8 @@ class _RelayDaemon(_Daemon):
 
 
 class Daemon:
+    """What the supervisor asks of a running p2pd: streams, stores, look-ups, and whether it still lives."""
+
     def __init__(self, p2p: P2P, node: DHTNode) -> None:
         self.on_clock: Callable[[str, float], None] | None = None  # hears how far a peer's clock is ahead
         self.counters: Counter[str] = Counter()

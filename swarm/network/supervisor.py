@@ -12,7 +12,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -53,8 +53,9 @@ from swarm.rows.rows_fetch import RowsFetcher, Wanted
 from swarm.rows.rows_server import RowsServer
 from swarm.wire.announcement import Announcement, Summary, epoch_of
 from swarm.wire.identity import Identity
+from swarm.wire.invite import nobody_answers
 from swarm.wire.membership import Membership
-from swarm.wire.multiaddr import Address, parse_known
+from swarm.wire.multiaddr import Address, hosts_and_ports, parse_known
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +76,12 @@ _MAX_RETURNED = 1024  # announcements by one call: 1 MiB at most
 
 
 class PeerSupervisor:
+    """One node's part in its swarm, for as long as the process lives. `detail` says why there is no daemon now."""
+
     def __init__(self, settings: DhtSettings, key: Path) -> None:
         identity = Identity.load(
             key
-        )  # whoever started this process made it; a folder that was taken back stays so
+        )  # made by whoever started this process: a folder that was taken back stays so
         self.detail = STARTING
         self._settings = settings
         self._key = key
@@ -280,7 +283,7 @@ class PeerSupervisor:
         through = self._address_book.bootstrap_candidates()
         await self._address_book.connect(daemon, through)
         if await self._known.is_shut_out(self._address_book.dialler(daemon, ANNOUNCEMENTS_PROTOCOL), through):
-            raise TransportDown(f"whoever answers at {_hosts(through)} {SHUT_OUT}")
+            raise TransportDown(f"whoever answers at {hosts_and_ports(through)} {SHUT_OUT}")
         await self._probe_reachability(daemon)
         self._daemon, self._clock_refusal = daemon, ""
         self.counters["starts"] += 1
@@ -364,16 +367,12 @@ class PeerSupervisor:
         self._clock_refusal = clock_refusal(cause) or ""
         if self._clock_refusal:
             return self._clock_refusal
-        hosts = _hosts(parse_known(self._settings.bootstrap))
-        if hosts and "bootstrap" in cause:
-            return f"no bootstrap peer answers at {hosts}: check that it runs and that the address is right"
+        bootstrap = parse_known(self._settings.bootstrap)
+        if bootstrap and "bootstrap" in cause:
+            return nobody_answers(bootstrap)
         if "address already in use" in cause:
             return f"cannot listen on {', '.join(self._settings.listen)}: another program has the port"
         return f"the network daemon did not start: {cause}"
-
-
-def _hosts(addresses: Iterable[Address]) -> str:
-    return ", ".join(f"{a.host}:{a.port}" for a in addresses)
 
 
 def _cancelled() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-# Nearest nodes that are asked: 8 still find all 5 replicas among 10,000 nodes (see swarm.daemon).
+# Nearest nodes that are asked: 8 still find all 5 replicas among 10,000 nodes (as swarm.network.p2p_daemon has it).
 _BEAM = 8
 # Nodes asked at most. Honest swarms of 10,000 take 9-13 for a key; hostile nodes could name new ones for ever.
 _MAX_ASKED = 48

@@ -12,7 +12,7 @@ import trio
 from swarm import limits
 from swarm.discovery.announcement_filter import AnnouncementFilter
 from swarm.discovery.announcement_store import AnnouncementStore
-from swarm.discovery.shard_reader import places
+from swarm.discovery.shard_reader import keys_in_order
 from swarm.errors import DecodeError, FetchFailed
 from swarm.exchange.framing import Status, check_status, encode_request
 from swarm.exchange.peer_stats import NodeStats
@@ -22,6 +22,7 @@ from swarm.observer.ipc import Done, Down, Figures, Offer, Report, Silent
 from swarm.observer.lookup import Lookup
 from swarm.wire.announcement import epoch_of
 from swarm.wire.identity import peer_bytes
+from swarm.wire.invite import nobody_answers
 from swarm.wire.manifest import Manifest
 from swarm.wire.multiaddr import Address, parse_known
 
@@ -38,6 +39,8 @@ _GUIDES = 3  # nodes asked where another listens
 
 
 class Survey:
+    """Looks of one observer. Nodes that it met once are asked first in the next."""
+
     def __init__(self, host: Host, manifest: Manifest, bootstrap: Sequence[str], token: bytes) -> None:
         """`token` proves membership of a private swarm; empty in an open one."""
         self._host = host
@@ -56,7 +59,7 @@ class Survey:
         with trio.move_on_after(_READ_TIMEOUT):
             await self._read()
         if not self._nodes:
-            return tell(Down(self._nobody()))
+            return tell(Down(nobody_answers(self._bootstrap)))
         offers = self._announcements.live()[:WANTED]
         for announcement in offers:
             tell(Offer(announcement.encode()))
@@ -65,13 +68,11 @@ class Survey:
             await _each(peers, lambda peer: self._ask(peer, tell))
         tell(Done.now(len(self._nodes), dict(self._filter.refused)))
 
-    def _nobody(self) -> str:
-        hosts = ", ".join(f"{a.host}:{a.port}" for a in self._bootstrap)
-        return f"no bootstrap peer answers at {hosts}: check that it runs and that the address is right"
-
     async def _read(self) -> None:
         current, joining = epoch_of(time.time(), self._manifest.epoch_seconds), not self._nodes
-        for keys in places(self._manifest, current, _LOOK_BACK, joining=joining, generator=self._generator):
+        for keys in keys_in_order(
+            self._manifest, current, _LOOK_BACK, joining=joining, generator=self._generator
+        ):
             await self._find(keys)
             if len(self._announcements.live()) >= WANTED or not self._nodes:
                 return

@@ -30,10 +30,8 @@ from swarm.wire.membership import Membership
 
 _SLOTS, _PEER_SLOTS = 8, 2  # pieces under way at once, in all and of one peer
 _HOUR = 3600.0
-_PEER_COPIES, _HOST_COPIES = (
-    3,
-    24,
-)  # of all rows, that a peer, and the newcomers of an address, get in an hour
+# Copies of all rows that a peer, and the newcomers of an address, get in an hour.
+_PEER_COPIES, _HOST_COPIES = 3, 24
 _LEAST = 1024  # bytes that any answer counts as
 _UPLOAD_SHARE = 0.25  # of the node's upload rate: bodies are what a swarm lives on
 

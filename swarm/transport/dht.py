@@ -48,9 +48,8 @@ class DhtTransport:
         self._folder = tempfile.TemporaryDirectory(prefix="murmur-") if identity_path is None else None
         key = identity_path or Path(self._folder.name if self._folder else "") / "key"
         self.peer_id = Identity.load_or_create(key).peer_id
-        Membership.of(
-            settings.manifest, settings.secret, self.peer_id
-        )  # refused here, not by a process that dies
+        # A wrong secret is refused here, and not by a process that dies of it.
+        Membership.of(settings.manifest, settings.secret, self.peer_id)
         self._settings = settings
         self._key = key
         self._changed = threading.Condition()

@@ -38,6 +38,8 @@ CHILD_ENVIRONMENT = {
 
 
 class IpcClient:
+    """One transport process, from its start to its end. `listen` has a thread of its own; any other may `call`."""
+
     def __init__(self, settings: DhtSettings, key: Path, latest: tuple[bytes, Summary] | None) -> None:
         """Starts the process, which announces `latest` once it has joined. Raises OSError.
 

@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgpack
@@ -18,7 +19,7 @@ from swarm.errors import DecodeError, InviteError
 from swarm.limits import MAX_ADDRESS, PROTOCOL_VERSION
 from swarm.wire import extensions, fields
 from swarm.wire.manifest import Manifest, read_key
-from swarm.wire.multiaddr import Address
+from swarm.wire.multiaddr import Address, hosts_and_ports
 
 # Changing breaks: invites that carry more are refused by others.
 MAX_INVITE = 8192  # characters
@@ -87,6 +88,12 @@ def check_bootstrap(text: str) -> Address:
     if address.peer is None or address.port == 0:
         raise InviteError(f"bootstrap address {text!r} needs a port and must end in /p2p/PEER")
     return address
+
+
+def nobody_answers(bootstrap: Iterable[Address]) -> str:
+    """What is told where none of the peers to join through is there."""
+    hosts = hosts_and_ports(bootstrap)
+    return f"no bootstrap peer answers at {hosts}: check that it runs and that the address is right"
 
 
 def seal(content: bytes) -> str:

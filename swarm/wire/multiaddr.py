@@ -9,7 +9,7 @@ import asyncio
 import ipaddress
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -83,6 +83,11 @@ class Address:
     def __str__(self) -> str:
         peer = f"/p2p/{self.peer}" if self.peer else ""
         return f"/{self.family}/{self.host}/tcp/{self.port}{peer}"
+
+
+def hosts_and_ports(addresses: Iterable[Address]) -> str:
+    """`203.0.113.7:4001, node.example.org:4001`, for messages."""
+    return ", ".join(f"{a.host}:{a.port}" for a in addresses)
 
 
 def parse_known(texts: Sequence[str]) -> tuple[Address, ...]:

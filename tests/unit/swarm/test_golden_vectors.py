@@ -66,7 +66,7 @@ def test_requests_are_one_frame_of_version_2_that_names_the_swarm(kind: str, cou
     sent = raw(f"{kind} request")
     status, length = HEADER.unpack_from(sent)
     assert status == 0
-    assert decode_request(sent[5 : 5 + length], count, kind)[0] == made.OPEN.swarm_id
+    assert decode_request(sent[5 : 5 + length], count, kind)[0][0] == made.OPEN.swarm_id
 
 
 def test_answers_and_ipc_frames_are_read_as_what_they_stand_for() -> None:

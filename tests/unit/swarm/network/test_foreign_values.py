@@ -24,11 +24,11 @@ def test_a_caller_over_its_budget_is_left_for_a_while_and_no_other() -> None:
     guard = ForeignValues(lambda: 0, clock)
     left = [guard.note("them", 1, 1000) for _ in range(20)]
     assert left.index(True) == 16
-    assert guard.is_left("them") and not guard.is_left("us")
+    assert guard.is_blocked("them") and not guard.is_blocked("us")
     assert guard.counters["foreign_values"] == 20 and guard.counters["foreign_bytes"] == 20_000
     assert guard.by_caller == {"them": 20}
     clock.now = 1801.0
-    assert not guard.is_left("them")
+    assert not guard.is_blocked("them")
 
 
 def test_large_values_are_too_many_sooner_and_a_few_are_forgiven() -> None:
@@ -65,7 +65,7 @@ def test_floods_of_names_stay_bounded() -> None:
     guard = ForeignValues(lambda: 0, Clock())
     for n in range(2000):
         guard.note(f"peer{n}", 20, 10)
-    assert len(guard._by_caller) <= 1024 and len(guard._left) <= 1024 and len(guard.by_caller) == 32
+    assert len(guard._by_caller) <= 1024 and len(guard._blocked) <= 1024 and len(guard.by_caller) == 32
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -83,7 +83,7 @@ def test_stores_are_counted_by_caller_who_is_parted_from_when_left(broken: bool)
     )
 
     async def store(caller: Any) -> str:
-        guard.refuse_left(caller)
+        guard.refuse_blocked(caller)
         with guard.counting(protocol, caller, 1000):
             if broken:
                 raise AssertionError("no dictionary")

@@ -123,7 +123,7 @@ def test_a_peer_whose_clock_is_ahead_is_no_other_program(tmp_path: Path) -> None
     for _ in range(20):
         with node._foreign.counting(protocol, caller, 500), suppress(AnnouncementRefused):
             node._filter.admit(announce(BOB).encode())
-    assert node._foreign.by_caller == {} and not node._foreign.is_left(BOB.peer_id)
+    assert node._foreign.by_caller == {} and not node._foreign.is_blocked(BOB.peer_id)
     assert node.state()["counters"]["refused_future"] == 20
     assert "this machine's clock is 3600" in node.state()["warnings"]["clock"]
 
