@@ -133,6 +133,11 @@ class Group:
         return rewards
 
     @property
+    def image_bytes(self) -> int:
+        """Bytes of all pixels; 0 of text."""
+        return sum(len(rollout.image.pixels) for rollout in self.rollouts if rollout.image)
+
+    @property
     def mean_reward(self) -> float:
         return statistics.fmean(self.rewards)
 

@@ -31,6 +31,8 @@ class Prediction:
 
 
 class Denoiser(Protocol):
+    """Not thread-safe: a prediction under `reference` switches the one network over."""
+
     @property
     def schedule(self) -> Schedule: ...
 
@@ -63,3 +65,8 @@ class Denoiser(Protocol):
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Latents to images (B, C, H, W) in [-1, 1]."""
         ...
+
+
+def device_of(denoiser: Denoiser) -> torch.device:
+    """Where its network lies: latents are brought there for every evaluation."""
+    return next(denoiser.module.parameters()).device

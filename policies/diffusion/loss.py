@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from policies.diffusion.denoiser import Denoiser
+from policies.diffusion.denoiser import Denoiser, device_of
 from policies.diffusion.step import entropy, log_prob
 from policies.diffusion.tree_rollout import TreeRollouts
 
@@ -85,7 +85,7 @@ class TreeLoss:
         trees, width, taken = self.trees, self.trees.shape.widths[step], self.trees.plan.steps[step]
         before, after, old = trees.latents[step], trees.latents[step + 1], trees.log_probs[step]
         assert before is not None and after is not None and old is not None
-        device = next(denoiser.module.parameters()).device
+        device = device_of(denoiser)
         nodes = trees.shape.sizes[step]
         prompts = [trees.prompts[parent // nodes] for parent in parents.tolist()]
         latents = before.flatten(0, 1)[parents].to(device)

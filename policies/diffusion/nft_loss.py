@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from policies.advantage import STD_EPSILON
-from policies.diffusion.denoiser import Denoiser, Prediction
+from policies.diffusion.denoiser import Denoiser, Prediction, device_of
 from policies.diffusion.settings import ForwardSettings
 from policies.rollout import REWARD_ROUNDING
 
@@ -100,16 +100,13 @@ class ForwardLoss:
         return loss
 
     def _add(self, each: Sequence[WeightedSample], generator: torch.Generator, total: float) -> float:
-        device = next(self.denoiser.module.parameters()).device
+        device = device_of(self.denoiser)
         clean = torch.stack([weighted.sample.latents for weighted in each])
         levels = torch.rand(len(each), generator=generator) * (MOST_NOISE - LEAST_NOISE) + LEAST_NOISE
         noise = torch.randn(clean.shape, generator=generator)
         signal, spread = self._levels(levels, clean.dim())
-        noisy, levels, clean = (
-            (signal * clean + spread * noise).to(device),
-            levels.to(device),
-            clean.to(device),
-        )
+        noisy = (signal * clean + spread * noise).to(device)
+        levels, clean = levels.to(device), clean.to(device)
         prompts = [weighted.sample.prompt for weighted in each]
         with torch.no_grad():
             with self.old():

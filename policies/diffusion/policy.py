@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from policies.diffusion.denoiser import Denoiser
+from policies.diffusion.denoiser import Denoiser, device_of
 from policies.diffusion.fusion import depth_advantages, fuse
 from policies.diffusion.images import to_images, to_pixels
 from policies.diffusion.loss import TreeLoss
@@ -175,7 +175,7 @@ class DiffusionPolicy:
 
     @torch.no_grad()
     def _decoded(self, latents: Tensor) -> Tensor:
-        device = next(self._denoiser.module.parameters()).device
+        device = device_of(self._denoiser)
         rows = self._settings.trainer.rows
         parts = [latents[first : first + rows] for first in range(0, len(latents), rows)]
         return torch.cat([self._denoiser.decode(part.to(device)).cpu() for part in parts])
@@ -217,7 +217,7 @@ class DiffusionPolicy:
     @torch.no_grad()
     def _samples(self, member: TrainGroup) -> Iterator[Sample]:
         """Its scored images. What the strategy gives no advantage is compared with, not learnt from."""
-        device = next(self._denoiser.module.parameters()).device
+        device = device_of(self._denoiser)
         for rollout, advantage in zip(member.group.rollouts, member.advantages, strict=True):
             if rollout.image is None or rollout.reward is None:
                 continue

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from policies.diffusion.denoiser import Denoiser, Prediction
+from policies.diffusion.denoiser import Denoiser, Prediction, device_of
 from policies.diffusion.noise import edge_noise, node_noise
 from policies.diffusion.step import log_prob
 from policies.diffusion.step_plan import StepPlan
@@ -42,7 +42,7 @@ def rollout_trees(
 ) -> TreeRollouts:
     """One tree for each of `prompts`, its noise by `seeds`; `rows` latents an evaluation at most."""
     latent_shape, sizes = denoiser.latent_shape, shape.sizes
-    device = next(denoiser.module.parameters()).device
+    device = device_of(denoiser)
     current = node_noise(seeds, 0, range(shape.roots), latent_shape).flatten(0, 1).to(device)
     kept: list[Tensor | None] = [None] * (shape.steps + 1)
     log_probs: list[Tensor | None] = [None] * shape.steps
@@ -67,7 +67,7 @@ def rollout_trees(
 def replay(denoiser: Denoiser, shape: TreeShape, plan: StepPlan, prompt: str, seed: int, leaf: int) -> Tensor:
     """One leaf alone (*latent_shape), sampled again along its path: one evaluation a step."""
     latent_shape = denoiser.latent_shape
-    device = next(denoiser.module.parameters()).device
+    device = device_of(denoiser)
     current = node_noise([seed], 0, [shape.ancestor(leaf, 0)], latent_shape)[0].to(device)
     for number, (step, width) in enumerate(zip(plan.steps, shape.widths, strict=True)):
         current = step.mean(denoiser.predict(current, plan.points[number], [prompt]))

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from policies.advantage import group_relative
 from policies.policy import UpdateSpec
-from policies.rollout import Finish, Group, Rollout, TrainGroup
+from policies.rollout import Finish, Group, Rollout
 from policies.strategies.base import StepInfo, Update
 from policies.strategies.open_groups import OpenGroup
 from policies.strategies.settings import DarsSettings
-from policies.strategies.synchronous import Synchronous, weigh
+from policies.strategies.synchronous import Synchronous, group_relative_batch, weigh
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +28,7 @@ class Dars(Synchronous[DarsSettings]):
         return clip_to_budget(step, groups, wanted, self.settings.token_budget)
 
     def update(self, step: StepInfo, groups: Sequence[Group]) -> Update:
-        scale = self.settings.scale_by_std
-        plain = [TrainGroup(g, group_relative(g.rewards, scale_by_std=scale)) for g in groups]
+        plain = group_relative_batch(groups, scale_by_std=self.settings.scale_by_std)
         return Update(weigh(step, groups, plain, self.settings.focal_gamma), self._spec())
 
     def _spec(self) -> UpdateSpec:

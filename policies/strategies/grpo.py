@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from policies.advantage import group_relative
 from policies.policy import UpdateSpec
-from policies.rollout import Group, TrainGroup
+from policies.rollout import Group
 from policies.strategies.base import TRAIN, Admission, StepInfo, Update
 from policies.strategies.settings import GrpoSettings
-from policies.strategies.synchronous import Synchronous, resampled, weigh
+from policies.strategies.synchronous import Synchronous, group_relative_batch, resampled, weigh
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +20,5 @@ class Grpo(Synchronous[GrpoSettings]):
         return TRAIN if self.settings.keep_zero_advantage else resampled(step, group, self.settings.replace)
 
     def update(self, step: StepInfo, groups: Sequence[Group]) -> Update:
-        scale = self.settings.scale_by_std
-        plain = [TrainGroup(g, group_relative(g.rewards, scale_by_std=scale)) for g in groups]
+        plain = group_relative_batch(groups, scale_by_std=self.settings.scale_by_std)
         return Update(weigh(step, groups, plain, self.settings.focal_gamma), UpdateSpec())

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from policies.advantage import focal
+from policies.advantage import focal, group_relative
 from policies.rollout import Group, TrainGroup
 from policies.strategies.base import TRAIN, Admission, GroupDecision, LiveView, StepInfo
 from policies.strategies.difficulty import measure
@@ -58,6 +58,11 @@ def no_signal(step: StepInfo, group: Group) -> str | None:
     if not group.zero_advantage:
         return None
     return "all_right" if measure(group.rewards, step.correct_reward).correct else "all_wrong"
+
+
+def group_relative_batch(groups: Sequence[Group], *, scale_by_std: bool) -> list[TrainGroup]:
+    """Each group with its advantages over its own mean; see `group_relative`."""
+    return [TrainGroup(g, group_relative(g.rewards, scale_by_std=scale_by_std)) for g in groups]
 
 
 def weigh(

@@ -323,7 +323,7 @@ class Gossip:
         for _, group in verified:
             if group is not None and not group.zero_advantage:
                 self._pool.add(group, announcement.created)
-            elif group is not None and _pixels(group) <= _KEPT_PIXELS:
+            elif group is not None and group.image_bytes <= _KEPT_PIXELS:
                 with self._lock:
                     self._set_aside.append(group)
         self._keep([verdict for verdict, _ in verified])
@@ -349,7 +349,3 @@ class Gossip:
     def _count(self, **events: int) -> None:
         with self._lock:
             self._counters.update(events)
-
-
-def _pixels(group: Group) -> int:
-    return sum(len(rollout.image.pixels) for rollout in group.rollouts if rollout.image)

@@ -32,7 +32,7 @@ class PoolSettings:
 class _Entry:
     created: float  # Unix seconds of the announcement
     group: Group
-    pixels: int  # bytes of its images
+    image_bytes: int  # of the group, counted once
 
 
 class ExternalPool:
@@ -58,7 +58,7 @@ class ExternalPool:
         with self._lock:
             group = fair_size(group, self.settings.group_size, self._generator)
             entries = self._entries.setdefault(peer, [])
-            entries.append(_Entry(created, group, _pixels(group)))
+            entries.append(_Entry(created, group, group.image_bytes))
             entries.sort(key=lambda entry: entry.created)
             if len(entries) > self.settings.per_peer:
                 self._remove(peer, 0)
@@ -115,7 +115,7 @@ class ExternalPool:
         return sum(map(len, self._entries.values()))
 
     def _pixels(self, peer: str) -> int:
-        return sum(entry.pixels for entry in self._entries[peer])
+        return sum(entry.image_bytes for entry in self._entries[peer])
 
     def _remove(self, peer: str, index: int) -> Group:
         entry = self._entries[peer].pop(index)
@@ -127,7 +127,3 @@ class ExternalPool:
         oldest = now - self.settings.max_age
         fresh = {p: [e for e in entries if e.created >= oldest] for p, entries in self._entries.items()}
         self._entries = {peer: entries for peer, entries in fresh.items() if entries}
-
-
-def _pixels(group: Group) -> int:
-    return sum(len(rollout.image.pixels) for rollout in group.rollouts if rollout.image)

@@ -174,9 +174,7 @@ class PipelineCall:
             prompt=prompts,
             num_inference_steps=steps,
             return_dict=False,
-            generator=torch.Generator().manual_seed(
-                0
-            ),  # nothing that a call draws besides our latents is used
+            generator=torch.Generator().manual_seed(0),  # what a call draws beside our latents is not used
             **self._arguments,
             **given,
         )
