@@ -35,9 +35,8 @@ class Curriculum:
     seed: int
     takes: Callable[[Problem], bool] = take_all  # whether the policy's settings let a problem's prompt in
     rates: SuccessRates | None = None  # what an adaptive draw goes by; None: uniform
-    skipped: Counter[str] = field(
-        default_factory=Counter
-    )  # draws that it did not take, by task: a count, no state
+    # Draws that it did not take, by task: a count, no state.
+    skipped: Counter[str] = field(default_factory=Counter)
 
     def draw(self, round_number: int, first: int, count: int) -> list[Problem]:
         """Training problems `first` to `first + count - 1` of a round, tasks drawn with replacement by weight.

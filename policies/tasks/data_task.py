@@ -44,10 +44,7 @@ _NAME = re.compile(r"data(:[A-Za-z0-9][A-Za-z0-9_.-]{0,39})?")
 LEAST_ROWS = 2  # one to train on, one to evaluate by
 DRAW = 3  # of the rules' digest: raised when a seed meets another row
 DIGEST = 16  # hex digits
-SIZE, SOURCE = (
-    "size",
-    "source",
-)  # parameters that travel, and say where rows are to be had: no part of the task
+SIZE, SOURCE = "size", "source"  # parameters that travel: where rows are to be had, no part of the task
 DIGESTS = ("rows", "rules")  # the parameters that travel
 
 

@@ -138,7 +138,6 @@ def _binary(random: Random) -> Exercise:
             return Exercise(f"binary {number}", answer, habit, words)
 
 
-# A changed draw or reward needs a new version: peers rebuild problems from (name, seed).
 _DRAWS: Mapping[str, Callable[[Random], Exercise]] = {
     "sort": _sort,
     "reverse": _reverse,
@@ -148,9 +147,10 @@ _DRAWS: Mapping[str, Callable[[Random], Exercise]] = {
     "binary": _binary,
 }
 
-# Answers of these are compared as a whole.
+# A changed draw or reward needs a new version: peers rebuild problems from (name, seed).
+VERSION = 3
 FAMILIES: Mapping[str, EmbeddedTask] = MappingProxyType(
-    {family: EmbeddedTask(family, 3, draw) for family, draw in _DRAWS.items()}
+    {family: EmbeddedTask(family, VERSION, draw) for family, draw in _DRAWS.items()}
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -174,6 +174,12 @@ def collate(
         trained = [[not skipped for skipped in row.untrained or [False] * len(row.token_ids)] for row in rows]
         fields["tool_mask"] = _pad_right(trained, torch.zeros_like(completion_mask))
     return {name: tensor.to(device) for name, tensor in fields.items()}
+
+
+def whole_rows(fields: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """input_ids and attention_mask (B, P + C) of what `collate` made."""
+    ids = torch.cat([fields["prompt_ids"], fields["completion_ids"]], 1)
+    return ids, torch.cat([fields["prompt_mask"], fields["completion_mask"]], 1)
 
 
 def _stale(group: Group, rollout: Rollout, version: int) -> tuple[bool, ...] | None:

@@ -92,9 +92,7 @@ def _with_adapter(model: PreTrainedModel, folder: Path) -> AnyModel:
         _silence_peft()
         warnings.filterwarnings("error", "Found missing adapter keys")  # else they begin anew
         wrapped = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
-        load_adapter(
-            wrapped, folder
-        )  # refuses layers that this model has no place for, which the library leaves out
+        load_adapter(wrapped, folder)  # refuses layers that this model lacks, which the library leaves out
         return wrapped
 
 

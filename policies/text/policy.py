@@ -82,9 +82,8 @@ class TextPolicy:
         self._engine.require_room(generation.max_new_tokens)
         self._engine_is_behind = False  # its copy of the weights is older than the policy's
         self._version = 0
-        self._fingerprint = f"{base.config.model_type}-{parameters_of(base)}-{self._encoding.fingerprint}"[
-            -64:
-        ]
+        fingerprint = f"{base.config.model_type}-{parameters_of(base)}-{self._encoding.fingerprint}"
+        self._fingerprint = fingerprint[-64:]
 
     def _new_trainer(self, seed: int, proof: TrainerProof | None) -> GroupTrainer:
         base = plain_model(self._model)

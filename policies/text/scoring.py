@@ -25,7 +25,7 @@ from policies.error_words import brief
 from policies.policy import PolicyError
 from policies.randomness import seeded
 from policies.text.agreement import EXACT
-from policies.text.batching import MicroBatch, Row, collate, cost, pack
+from policies.text.batching import MicroBatch, Row, collate, cost, pack, whole_rows
 from policies.text.engine.memory_plan import PeakMeter
 from policies.text.engine.probe import FOREIGN, SAMPLED, probe_texts
 from policies.text.loading.quantised import require_bitsandbytes
@@ -142,10 +142,9 @@ class ScoringTrainer(GRPOTrainer):
             with self._shared(prompt):
                 for batch in sharing:
                     fields = self._fields(batch, 1.0)
-                    ids = torch.cat([fields["prompt_ids"], fields["completion_ids"]], 1)
-                    mask = torch.cat([fields["prompt_mask"], fields["completion_mask"]], 1)
+                    width = fields["completion_ids"].shape[1]
                     logprobs, _, _ = self._get_per_token_logps_and_entropies(
-                        self._prepared, ids, mask, fields["completion_ids"].shape[1]
+                        self._prepared, *whole_rows(fields), width
                     )
                     for row, values in zip(batch.rows, logprobs.tolist(), strict=True):
                         found[id(row)] = values[: len(row.token_ids)]

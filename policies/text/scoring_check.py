@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from transformers import PreTrainedModel
 
-from policies.text.batching import Row, collate
+from policies.text.batching import Row, collate, whole_rows
 from policies.text.engine.probe import SAMPLED, probe_texts
 from policies.text.engine.windows import narrowed_windows
 
@@ -57,9 +57,7 @@ def _sharpened(model: PreTrainedModel) -> Iterator[None]:
 
 def _scored(score: Score, rows: list[Row], pad_id: int, device: torch.device) -> torch.Tensor:
     fields = collate(rows, pad_id, 1.0, device)
-    ids = torch.cat([fields["prompt_ids"], fields["completion_ids"]], 1)
-    mask = torch.cat([fields["prompt_mask"], fields["completion_mask"]], 1)
-    return score(ids, mask, SAMPLED).float()
+    return score(*whole_rows(fields), SAMPLED).float()
 
 
 def _plain(model: PreTrainedModel, row: Row, temperature: float) -> torch.Tensor:

@@ -201,6 +201,13 @@ class TrainerSettings(Settings):
 class TextSettings(Settings):
     """How a text policy samples and learns, whichever model it has."""
 
+    generation: GenerationSettings = GenerationSettings()
+    """How rollouts are sampled."""
+    trainer: TrainerSettings = TrainerSettings()
+    """How an update is made."""
+    prompt: PromptSettings = PromptSettings()
+    """What stands round a problem: system message, template, examples, answer format, stop strings."""
+
     def settled(
         self, *, rounds: int | None = None, bfloat16: bool = False, token_budget: int | None = None
     ) -> Self:
@@ -218,13 +225,6 @@ class TextSettings(Settings):
         if trainer.token_budget == "auto" and token_budget is not None:
             settled["token_budget"] = token_budget
         return self.model_copy(update={"trainer": trainer.model_copy(update=settled)})
-
-    generation: GenerationSettings = GenerationSettings()
-    """How rollouts are sampled."""
-    trainer: TrainerSettings = TrainerSettings()
-    """How an update is made."""
-    prompt: PromptSettings = PromptSettings()
-    """What stands round a problem: system message, template, examples, answer format, stop strings."""
 
     @property
     def arithmetic(self) -> Arithmetic:

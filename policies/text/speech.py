@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from policies.text.chat.turn_ends import named_ends
 from policies.text.loading.library_errors import as_policy_error
-from policies.text.loading.model_path import resolve
+from policies.text.loading.model_path import library_place, resolve
 from policies.text.loading.sizes import check_sizes
 from policies.text.settings import ModelSettings
 
 
 def load_speech(settings: ModelSettings) -> tuple[PreTrainedTokenizerBase, list[int]]:
     """The tokenizer, and the ends that the generation config names. Raises PolicyError where they cannot be read."""
-    path = resolve(settings.path)
-    file = Path(path)
+    where, given = library_place(resolve(settings.path))
     revision = settings.revision or "main"  # the library's own word for none
-    where, given = (
-        (str(file.parent), {"gguf_file": file.name}) if path.lower().endswith(".gguf") else (path, {})
-    )
     with as_policy_error(
         f"cannot read the tokenizer of {settings.path}", "see docs/own-model.md for what it needs"
     ):

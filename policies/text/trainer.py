@@ -25,7 +25,7 @@ from policies.policy import DivergedError, PolicyError, SamplerAgreement, Update
 from policies.randomness import seeded
 from policies.seeds import derive_seed
 from policies.text.agreement import AgreementMeter
-from policies.text.batching import Row, pack
+from policies.text.batching import Row, pack, whole_rows
 from policies.text.engine.memory_plan import PeakMeter, is_shortage, release
 from policies.text.gradient_sketch import sketch
 from policies.text.noise import adapter_drops
@@ -82,10 +82,8 @@ class GroupTrainer(ScoringTrainer):
         """
         if spec.epochs < 1:
             raise ValueError(f"an update of {spec.epochs} epochs; it takes 1 or more")
-        parameters, seed = (
-            self._prepared.parameters(),
-            derive_seed(self._seed, "update", self.state.global_step),
-        )
+        parameters = self._prepared.parameters()
+        seed = derive_seed(self._seed, "update", self.state.global_step)
         self._meter = PeakMeter(self.accelerator.device)
         undoable = all_or_nothing(parameters, self.optimizer) if spec.epochs > 1 else nullcontext()
         with (
@@ -165,12 +163,8 @@ class GroupTrainer(ScoringTrainer):
         for batch in pack(learning, 0 if self._one_row else self._budget):
             fields = self._fields(batch, 1.0)
             weights = fields["advantages"][:, None] * fields["completion_mask"] * fields.get("tool_mask", 1)
-            pulls = reader.output_gradients(
-                torch.cat([fields["prompt_ids"], fields["completion_ids"]], 1),
-                torch.cat([fields["prompt_mask"], fields["completion_mask"]], 1),
-                weights,
-                torch.tensor([group_of[id(row)] for row in batch.rows], device=weights.device),
-            )
+            numbers = torch.tensor([group_of[id(row)] for row in batch.rows], device=weights.device)
+            pulls = reader.output_gradients(*whole_rows(fields), weights, numbers)
             for group, pull in pulls.items():
                 found[group] = found[group] + pull if group in found else pull
         return found

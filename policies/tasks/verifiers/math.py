@@ -11,7 +11,7 @@ from typing import Literal
 
 from policies.install_hints import install_extras
 from policies.settings import Settings
-from policies.tasks.verifiers.answer import answer_part
+from policies.tasks.verifiers.answer import final_part
 from policies.tasks.verifiers.plain_math import is_words, plain_math
 from policies.tasks.verifiers.verifier import VerifierError, VerifierPackageMissing
 from policies.unjudged import tell_unjudged
@@ -20,7 +20,6 @@ from policies.workers.pool import Worker
 LIBRARIES = ("math-verify", "latex2sympy2-extended", "sympy")  # whose releases decide what is equal
 MAX_ANSWER = 1000  # characters, of both sides
 CPU_SECONDS = 2.0  # of one comparison; most take 20 ms
-FINAL = "####"
 
 COMPARISONS = Worker(Path(__file__).with_name("math_work.py"), cpu_seconds=CPU_SECONDS)
 
@@ -61,5 +60,5 @@ class Math(Settings):
 
 def _answer_in(text: str) -> str:
     """The marked part, or what stands behind `####`; of several lines the last. Without words round it."""
-    lines = answer_part(text).rpartition(FINAL)[2].strip().splitlines()
+    lines = final_part(text).splitlines()
     return plain_math(lines[-1]) if lines else ""

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from policies.settings import Settings
-from policies.tasks.verifiers.answer import answer_part
+from policies.tasks.verifiers.answer import final_part
 from policies.tasks.verifiers.plain_number import UNSIGNED, is_expression, plain_number
 from policies.tasks.verifiers.verifier import VerifierError
 
@@ -23,8 +23,6 @@ _NUMBER = re.compile(
     rf"(?<![\w.])(?:[-+]?[0-9]++\s{{1,3}}[0-9]++/[0-9]++(?![\w/]|\.[0-9])|[-+]?{UNSIGNED}(?:\s?/\s?{UNSIGNED})?)"
 )
 _DIGITS = re.compile(r"[0-9]")
-# A final answer behind this mark is one in GSM8K's rows, and what models trained on them write.
-_FINAL = "####"
 
 
 class Number(Settings):
@@ -40,7 +38,7 @@ class Number(Settings):
 
     def check_answer(self, answer: str) -> None:
         """Raises VerifierError for an answer that holds no number, or not one alone."""
-        part = _final(answer)
+        part = final_part(answer)
         if is_expression(part):
             raise VerifierError(
                 f"the answer {part[:40]!r} is an expression: the verifier math compares those"
@@ -70,12 +68,8 @@ class Number(Settings):
 
 def last_number(text: str) -> Fraction | str | None:
     """The value of the last number in the answer's place; its characters where it is too long to compute with."""
-    found = _NUMBER.findall(plain_number(_final(text)))
+    found = _NUMBER.findall(plain_number(final_part(text)))
     return _value(found[-1]) if found else None
-
-
-def _final(text: str) -> str:
-    return answer_part(text).rpartition(_FINAL)[2].strip()
 
 
 def _value(text: str) -> Fraction | str | None:

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from policies.settings import Settings
-from policies.tasks.verifiers.answer import BOX, TAG, answer_part
+from policies.tasks.verifiers.answer import BOX, EDGES, TAG, answer_part
 from policies.tasks.verifiers.plain_text import plain_text
 from policies.tasks.verifiers.verifier import VerifierError
 
@@ -17,7 +17,6 @@ from policies.tasks.verifiers.verifier import VerifierError
 MAX_ANSWER = 4000
 _NARROW = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)}  # full-width letters, digits and signs
 _SMALL = re.compile(r"[\s(*]{0,9}([a-z])[).:]\s")
-_EDGES = " \t\r\n.,;:!?\"'`*()[]{}$="
 
 
 class Exact(Settings):
@@ -84,5 +83,5 @@ class Choice(Settings):
 
     def _bare(self, text: str) -> str:
         """What is left of `(b).` without what stands round it; empty for more than one character."""
-        bare = text.strip(_EDGES).upper()
+        bare = text.strip(EDGES).upper()
         return bare if len(bare) == 1 else ""

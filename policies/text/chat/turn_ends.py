@@ -103,9 +103,7 @@ def _end_of_turn(
 
 def _first_control(tokenizer: PreTrainedTokenizerBase, tail: str) -> int | None:
     controls = tokenizer.added_tokens_decoder.keys() | set(tokenizer.all_special_ids)
-    if (
-        tokenizer.unk_token_id != tokenizer.eos_token_id
-    ):  # it stands for letters that the tokenizer has no token for
+    if tokenizer.unk_token_id != tokenizer.eos_token_id:  # it stands for letters that have no token
         controls -= {tokenizer.unk_token_id}
     ids: list[int] = tokenizer(tail, add_special_tokens=False)["input_ids"] if tail else []
     return next((index for index in ids if index in controls), None)

@@ -109,9 +109,7 @@ def write_merged(weights: Path, settings: ModelSettings, folder: Path, seed: int
         warnings.simplefilter("ignore", FutureWarning)
         merged = model.merge_and_unload(safe_merge=True)
     dtype = getattr(torch, settings.dtype)
-    for (
-        parameter
-    ) in merged.parameters():  # not `.to`, which would round the frequencies of rotary positions too
+    for parameter in merged.parameters():  # not `.to`, which would round rotary positions' frequencies too
         parameter.data = parameter.data.to(dtype)
     merged.config.dtype = dtype
     with as_policy_error(f"cannot write {folder}"):

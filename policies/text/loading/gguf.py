@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -17,13 +16,12 @@ from transformers import (
     modeling_gguf_pytorch_utils,
 )
 
-from policies.install_hints import install_extras
 from policies.load_report import whole_weights
 from policies.local_cache import default_cache
-from policies.policy import PolicyError
 from policies.text.engine.blank_model import blank_model
 from policies.text.loading.conversion_cache import ConversionCache, digest_of
 from policies.text.loading.library_errors import as_policy_error
+from policies.text.loading.model_path import require_gguf_reader
 from policies.text.loading.plain_folder import read_plain
 from policies.text.loading.sizes import check_sizes
 
@@ -45,8 +43,7 @@ def load_gguf(file: Path, dtype: torch.dtype, cache: Path | None = None) -> Load
     The first start takes some 20 CPU seconds for 135M weights, later ones one or two. Safe to call from several
     processes at once. Raises PolicyError, with the fix, for a file that cannot be read.
     """
-    if find_spec("gguf") is None:
-        raise PolicyError(f"reading a .gguf file needs the gguf package: {install_extras('gguf')}")
+    require_gguf_reader()
     with as_policy_error(
         f"cannot load {file}",
         "the file is cut or damaged, or of an architecture that transformers cannot read from GGUF: copy or "

@@ -19,12 +19,8 @@ from policies.text.loading.hub_faults import chain, says
 logger = logging.getLogger(__name__)
 
 FULL = ("No space left", "os error 28", "Disk quota exceeded")
-WRITE_FAILED = (
-    "file write failed",
-    "unexpected pos",
-    "PytorchStreamWriter",
-    "iostream error",
-)  # torch does not say why
+# torch does not say why.
+WRITE_FAILED = ("file write failed", "unexpected pos", "PytorchStreamWriter", "iostream error")
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
 
 

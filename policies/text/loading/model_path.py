@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
 from pathlib import Path
 
-from policies.install_hints import install_packages
+from policies.install_hints import install_extras, install_packages
 from policies.policy import PolicyError
 
 PACKAGE_PREFIX = "package:"
@@ -61,3 +62,15 @@ def package_of(path: str) -> str:
 
 def is_gguf(path: str) -> bool:
     return path.lower().endswith(".gguf")
+
+
+def library_place(path: str) -> tuple[str, dict[str, str]]:
+    """Where transformers finds what lies at a resolved path: a GGUF file is named beside its folder."""
+    file = Path(path)
+    return (str(file.parent), {"gguf_file": file.name}) if is_gguf(path) else (path, {})
+
+
+def require_gguf_reader() -> None:
+    """Raises PolicyError, with what to install, where transformers could not read a .gguf file."""
+    if find_spec("gguf") is None:
+        raise PolicyError(f"reading a .gguf file needs the gguf package: {install_extras('gguf')}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from policies.text.loading.model_path import is_gguf
+
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -15,7 +17,7 @@ def commit_of(path: str, revision: str | None) -> str | None:
     """
     if revision and COMMIT.fullmatch(revision):
         return revision
-    if ":" in path or Path(path).is_absolute() or path.lower().endswith(".gguf") or Path(path).exists():
+    if ":" in path or Path(path).is_absolute() or is_gguf(path) or Path(path).exists():
         return None
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError

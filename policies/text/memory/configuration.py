@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig
 
-from policies.install_hints import install_extras
-from policies.policy import PolicyError
 from policies.text.loading.hub_faults import hub_fault
 from policies.text.loading.library_errors import as_policy_error
 from policies.text.loading.model_folder import check_is_model
-from policies.text.loading.model_path import resolve
+from policies.text.loading.model_path import is_gguf, library_place, require_gguf_reader, resolve
 from policies.text.loading.sizes import check_sizes
 from policies.text.settings import ModelSettings
 
@@ -21,16 +18,15 @@ from policies.text.settings import ModelSettings
 def read_configuration(settings: ModelSettings) -> Any:
     """The configuration alone, by the library's own class. Raises PolicyError where it cannot be had."""
     path = resolve(settings.path)
-    named: dict[str, Any] = {"revision": settings.revision} if settings.revision else {}
-    if path.lower().endswith(".gguf"):
-        if find_spec("gguf") is None:
-            raise PolicyError(f"reading a .gguf file needs the gguf package: {install_extras('gguf')}")
-        file = Path(path)
-        path, named = str(file.parent), {"gguf_file": file.name}
-    elif Path(path).is_dir():
-        check_is_model(Path(path))
+    where, named = library_place(path)
+    if is_gguf(path):
+        require_gguf_reader()
+    else:
+        named = {"revision": settings.revision} if settings.revision else {}
+        if Path(path).is_dir():
+            check_is_model(Path(path))
     with as_policy_error(
-        f"cannot read the configuration of {settings.path}", "", lambda e: hub_fault(path, e)
+        f"cannot read the configuration of {settings.path}", "", lambda e: hub_fault(where, e)
     ):
-        check_sizes(path, **named)
-        return AutoConfig.from_pretrained(path, trust_remote_code=False, **named)
+        check_sizes(where, **named)
+        return AutoConfig.from_pretrained(where, trust_remote_code=False, **named)

@@ -111,7 +111,7 @@ def test_a_gguf_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_gguf_file_without_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    monkeypatch.setattr("policies.text.loading.gguf.find_spec", lambda name: None)
+    monkeypatch.setattr("policies.text.loading.model_path.find_spec", lambda name: None)
     with pytest.raises(PolicyError, match=re.escape(install_extras("gguf"))):
         load(ModelSettings(path=str(tmp_path / "model.gguf")), CPU)
 
