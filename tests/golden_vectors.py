@@ -144,7 +144,7 @@ async def _streams() -> dict[str, str]:
     full.offer = announcement()
     full._referrals.note(BOB.peer_id, DIGEST)
     exhausted = exchange(CONTENT)
-    exhausted._peers = PeerBuckets(0.0, 0.0)
+    exhausted._budgets._peers = PeerBuckets(0.0, 0.0)
     await record("fetch", fetching, serving(full))
     await record("fetch, refusals:", lambda stream: fetching(stream, REFUSED), serving(full))
     del recording.vectors["fetch, refusals: answer"]  # as without

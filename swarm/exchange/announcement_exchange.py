@@ -17,14 +17,14 @@ from swarm.discovery.announcement_store import AnnouncementStore
 from swarm.exchange.framing import (
     Status,
     Stream,
+    ask_once,
     check_caller,
     encode_request,
     one_stream,
-    read_frame,
     read_request,
     write_frame,
 )
-from swarm.exchange.rate_limit import PeerBuckets
+from swarm.exchange.rate_limit import PeerBuckets, SharedBuckets
 from swarm.exchange.stream_slots import StreamSlots
 from swarm.sampling.newcomer_places import IsKnown, nobody_is_known
 from swarm.wire import extensions, fields
@@ -53,8 +53,8 @@ class AnnouncementServer:
         self._membership, self._announcements, self._offer = membership, announcements, offer
         self._is_known = is_known
         self._slots = StreamSlots(_SLOTS, _PEER_SLOTS, self.counters, is_known)
-        self._peers = PeerBuckets(_RATE, _BURST)
-        self._hosts = PeerBuckets(_HOST_BUDGETS * _RATE, _HOST_BUDGETS * _BURST)
+        hosts = PeerBuckets(_HOST_BUDGETS * _RATE, _HOST_BUDGETS * _BURST)
+        self._questions = SharedBuckets(PeerBuckets(_RATE, _BURST), hosts, is_known)
 
     async def serve(
         self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str = ""
@@ -69,7 +69,7 @@ class AnnouncementServer:
         check_caller(self._membership, peer, swarm, token)
         since = fields.number(since, 0.0, fields.MAX_COUNT, "time")
         with self._slots.answering(peer, host) as granted:
-            within = self._peers.take(peer, 1.0) and (self._is_known(peer) or self._hosts.take(host, 1.0))
+            within = self._questions.take(peer, host, 1.0)
             if not (granted and within):
                 self.counters["tell_busy"] += 1
                 return await write_frame(stream[1], Status.BUSY, b"")
@@ -91,13 +91,8 @@ async def ask_announcements(stream: Stream, own: Membership, since: float) -> li
 
     None where it is busy. Raises DecodeError, OSError, EOFError.
     """
-    reader, writer = stream
-    try:
-        async with asyncio.timeout(_TIMEOUT):
-            await write_frame(writer, Status.OK, encode_request(own.swarm, since, own.token))
-            status, answer = await read_frame(reader, _MAX_ANSWER)
-    finally:
-        writer.close()
+    request = encode_request(own.swarm, since, own.token)
+    status, answer = await ask_once(stream, request, _MAX_ANSWER, _TIMEOUT)
     if status is not Status.OK:
         return None
     told, more = fields.items(fields.unpack(answer), 2, "announcements", least=2)

@@ -24,10 +24,10 @@ from swarm.exchange.framing import (
     Dial,
     Status,
     Stream,
+    ask_once,
     check_caller,
     encode_request,
     one_stream,
-    read_frame,
     read_request,
     write_frame,
 )
@@ -102,15 +102,8 @@ async def ask(stream: Stream, own: Membership, ports: Sequence[int]) -> Sighting
 
     Raises DecodeError, OSError, EOFError.
     """
-    reader, writer = stream
-    try:
-        async with asyncio.timeout(_TIMEOUT):
-            await write_frame(
-                writer, Status.OK, encode_request(own.swarm, own.token, list(ports)[:MAX_PORTS])
-            )
-            status, answer = await read_frame(reader, _MAX_ANSWER)
-    finally:
-        writer.close()
+    request = encode_request(own.swarm, own.token, list(ports)[:MAX_PORTS])
+    status, answer = await ask_once(stream, request, _MAX_ANSWER, _TIMEOUT)
     if status is not Status.OK:
         return None
     host, found, more = fields.items(fields.unpack(answer), 3, "sighting", least=3)

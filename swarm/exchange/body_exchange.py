@@ -32,7 +32,7 @@ from swarm.exchange.framing import (
     transfer_seconds,
     write_frame,
 )
-from swarm.exchange.rate_limit import PeerBuckets, TokenBucket
+from swarm.exchange.rate_limit import PeerBuckets, SharedBuckets, TokenBucket
 from swarm.exchange.referrals import MAX_REFERRALS, Referrals
 from swarm.exchange.stream_slots import StreamSlots
 from swarm.exchange.told_refusals import NO_REFUSALS, ToldRefusals, decode_refused, encode_refused
@@ -74,8 +74,11 @@ class BodyExchange:
         self._newcomers = TokenBucket(
             serve.upload_rate / 2, max(2 * serve.upload_rate, limits.MAX_BODY + _MAX_GOSSIP_FRAME)
         )
-        self._peers = PeerBuckets(serve.peer_rate, max(4 * serve.peer_rate, 2 * limits.MAX_BODY))
-        self._hosts = PeerBuckets(_HOST_BUDGETS * serve.peer_rate, 2 * _HOST_BUDGETS * limits.MAX_BODY)
+        self._budgets = SharedBuckets(
+            PeerBuckets(serve.peer_rate, max(4 * serve.peer_rate, 2 * limits.MAX_BODY)),
+            PeerBuckets(_HOST_BUDGETS * serve.peer_rate, 2 * _HOST_BUDGETS * limits.MAX_BODY),
+            is_known,
+        )
         self._download = TokenBucket(serve.download_rate, max(4 * serve.download_rate, limits.MAX_BODY))
         self._referrals = Referrals()
 
@@ -170,7 +173,7 @@ class BodyExchange:
         digest, writer = fields.raw(wanted, 32, "digest"), stream[1]
         body, gossip = self.bodies.get(digest) or self.mirrored.get(digest), self._gossip(digest)
         size = len(body or b"") + len(gossip)
-        if not self._may_have(peer, host, size):
+        if not self._budgets.take(peer, host, size):
             return await self._send(writer, Status.BUSY, _NO_GOSSIP)
         if body is None:
             return await self._send(writer, Status.NOT_FOUND, gossip)
@@ -181,10 +184,6 @@ class BodyExchange:
                 await self._send(writer, Status.OK, gossip, body)
         self._referrals.note(peer, digest)
         self.counters.update(served=1, served_bytes=len(body))
-
-    def _may_have(self, peer: str, host: str, size: int) -> bool:
-        """Whether the peer, and the newcomers at its host together, have so many bytes left of their budgets."""
-        return self._peers.take(peer, size) and (self._is_known(peer) or self._hosts.take(host, size))
 
     def _may_upload(self, peer: str, size: int) -> bool:
         if self._upload.wait(size) or not (self._is_known(peer) or self._newcomers.take(size)):

@@ -79,6 +79,20 @@ def decode_request(raw: bytes, count: int, what: str) -> tuple[list[Any], Extens
     return values[1:-1], extensions.decode(values[-1], what)
 
 
+async def ask_once(stream: Stream, request: bytes, limit: int, seconds: float) -> tuple[Status, bytes]:
+    """The answer to `request`, of `limit` bytes at most, within `seconds`; the stream is closed then.
+
+    Raises OtherVersion, DecodeError, OSError, EOFError.
+    """
+    reader, writer = stream
+    try:
+        async with asyncio.timeout(seconds):
+            await write_frame(writer, Status.OK, request)
+            return await read_frame(reader, limit)
+    finally:
+        writer.close()
+
+
 async def read_request(stream: Stream, count: int, what: str) -> list[Any]:
     """The next frame's `count` fields. One of another version is answered here. Raises OtherVersion, DecodeError."""
     return (await read_extended(stream, count, what))[0]

@@ -1,4 +1,4 @@
-"""Rate limits: token buckets for the bytes and questions that a node gives and takes, in all and by peer."""
+"""Rate limits: token buckets for the bytes and questions that a node gives and takes, in all, by peer and by host."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from swarm.newest_kept import set_newest
+from swarm.sampling.newcomer_places import IsKnown
 
 
 class TokenBucket:
@@ -56,3 +57,14 @@ class PeerBuckets:
         bucket = self._buckets.get(peer) or TokenBucket(self._rate, self._burst, self._clock)
         set_newest(self._buckets, peer, bucket, self._MAX_PEERS)
         return bucket.take(size)
+
+
+class SharedBuckets:
+    """A budget for each peer, and one that the newcomers at a host have together: names are free, addresses are not."""
+
+    def __init__(self, peers: PeerBuckets, hosts: PeerBuckets, is_known: IsKnown) -> None:
+        self._peers, self._hosts, self._is_known = peers, hosts, is_known
+
+    def take(self, peer: str, host: str, size: float) -> bool:
+        """Whether the peer may have so much now, and its host too where it is a newcomer."""
+        return self._peers.take(peer, size) and (self._is_known(peer) or self._hosts.take(host, size))

@@ -20,7 +20,7 @@ from swarm.exchange.framing import (
     transfer_seconds,
     write_frame,
 )
-from swarm.exchange.rate_limit import PeerBuckets, TokenBucket
+from swarm.exchange.rate_limit import PeerBuckets, SharedBuckets, TokenBucket
 from swarm.exchange.stream_slots import StreamSlots
 from swarm.rows.pieces import DIGEST_SIZE, MAX_PIECES, pack, packed_limit
 from swarm.rows.row_store import SharedRows
@@ -47,13 +47,14 @@ class RowsServer:
         is_known: IsKnown = nobody_is_known,
     ) -> None:
         self.counters: Counter[str] = Counter({"rows_damaged": shared.damaged} if shared.damaged else {})
-        self._membership, self._shared, self._is_known = membership, shared, is_known
+        self._membership, self._shared = membership, shared
         self._slots = StreamSlots(_SLOTS, _PEER_SLOTS, self.counters, is_known)
         rate = _UPLOAD_SHARE * serve.upload_rate
         self._upload = TokenBucket(rate, max(rate, 4 * packed_limit(limits.ROWS_PIECE)))
         copy = float(shared.size + 2 * _LEAST + 2 * limits.ROWS_PIECE)
-        self._peers = PeerBuckets(_PEER_COPIES * copy / _HOUR, _PEER_COPIES * copy)
-        self._hosts = PeerBuckets(_HOST_COPIES * copy / _HOUR, _HOST_COPIES * copy)
+        peers = PeerBuckets(_PEER_COPIES * copy / _HOUR, _PEER_COPIES * copy)
+        hosts = PeerBuckets(_HOST_COPIES * copy / _HOUR, _HOST_COPIES * copy)
+        self._budgets = SharedBuckets(peers, hosts, is_known)
 
     async def serve(
         self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str = ""
@@ -89,10 +90,7 @@ class RowsServer:
         """Whether the upload rate, the peer, and the newcomers at its host together, have so many bytes left."""
         size = max(size, _LEAST)
         return (
-            not self._upload.wait(size)
-            and self._peers.take(peer, size)
-            and (self._is_known(peer) or self._hosts.take(host, size))
-            and self._upload.take(size)
+            not self._upload.wait(size) and self._budgets.take(peer, host, size) and self._upload.take(size)
         )
 
     async def _refuse(self, stream: Stream, status: Status) -> None:
