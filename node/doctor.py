@@ -301,12 +301,12 @@ def check_diffusion() -> Finding:
     able = ["digits", *(preset for preset, plan in plans.items() if plan is None or plan.fits)]
     unable = {preset: plan for preset, plan in plans.items() if plan is not None and not plan.fits}
     missing = missing_packages(load_config("digits"))
-    fact = f"{' and '.join(able)} can run here{f' after {command_for(missing)}' if missing else ''}"
-    fix = ""
+    fact = f"{' and '.join(able)} can run here{' after an install' if missing else ''}"
+    fix = command_for(missing) if missing else ""
     if unable:
         needs = " and ".join(f"{preset} ({plan.total / GB:.0f} GB)" for preset, plan in unable.items())
         fact += f"; {needs} cannot: {_gpu_words(present)}"
-        fix = f"{murmur('doctor', '--config', next(iter(unable)))} lists what takes it"
+        fix = fix or f"{murmur('doctor', '--config', next(iter(unable)))} lists what takes it"
     return Finding("diffusion", "ok", fact, fix)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from node.storage import rollout_writer
 from node.storage.rollout_rows import RoundRollouts
-from node.storage.store_file import explained, open_store, reading
+from node.storage.store_file import HeldFile, explained, open_store, reading
 from policies.plain_files import parse_json
 
 EVENTS = """
@@ -191,11 +191,13 @@ class Store:
         """`rollout_bytes`: what rollouts may take; 0 keeps none. Raises StoreError for a file that is none."""
         self._path = path
         self._db = open_store(path, EVENTS + rollout_writer.SCHEMA)
+        self._file = HeldFile(path)
         self._rollouts = rollout_writer.RolloutWriter(self._db, rollout_bytes)
 
     def append(self, *events: Event, rollouts: RoundRollouts | None = None) -> None:
-        """Events, and a round's rollouts, all or none of them."""
+        """Events, and a round's rollouts, all or none of them. Raises StoreError."""
         rows = [(time.time(), event.round, _kind(event), json.dumps(asdict(event))) for event in events]
+        self._file.check()
         try:
             with explained(self._path), self._db:
                 self._db.executemany("INSERT INTO events (time, round, kind, data) VALUES (?, ?, ?, ?)", rows)

@@ -46,6 +46,38 @@ def open_store(path: Path, schema: str) -> sqlite3.Connection:
     return db
 
 
+class HeldFile:
+    """The file that a writer has open, which may be taken out of its folder meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._numbers = self._now()
+
+    def check(self) -> None:
+        """Raises StoreError where it lies in its folder no more: what is written would be lost.
+
+        A folder that was moved with all that it holds is not this one's to tell.
+        """
+        now = self._now()
+        if now[0] == self._numbers[0] and now[1] != self._numbers[1]:
+            raise StoreError(
+                f"{self._path} was taken away while this run wrote to it, and its figures and rollouts with it: put it "
+                "back before you go on, else a new one begins; checkpoints are kept"
+            )
+
+    def _now(self) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+        """Which folder lies there, and which file."""
+        return _number(self._path.parent), _number(self._path)
+
+
+def _number(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def _check_version(db: sqlite3.Connection, path: Path) -> None:
     if int(db.execute("PRAGMA user_version").fetchone()[0]) > VERSION:
         raise StoreError(f"{path} is of a later version of murmur: update murmur, or move it away")

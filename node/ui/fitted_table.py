@@ -62,6 +62,11 @@ class FittedTable:
         return table
 
     @property
+    def shown(self) -> tuple[str, ...]:
+        """The columns that there is room for."""
+        return tuple(self._widths)
+
+    @property
     def remark(self) -> str:
         """What was left out and where it is to be seen; empty for nothing."""
         if not self.left_out:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from node.ui.terminal.window import say_aside
 
-FIRST_SILENCE = 10.0  # seconds without a line before one is said; each further one waits twice as long,
-LONGEST_SILENCE = 60.0  # up to a minute
+FIRST_SILENCE = 10.0  # seconds without a line before one is said; the further ones wait for
+LONGEST_SILENCE = 20.0  # at the most
 
 
 class Patience:

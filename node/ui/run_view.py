@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from types import FrameType, TracebackType
 from typing import Literal, Self
@@ -20,7 +20,7 @@ from node.ui import interrupts
 from node.ui.patience import Patience
 from node.ui.round_columns import COLUMNS, Column, legend, plain_round, round_table
 from node.ui.short_names import short_tasks
-from node.ui.terminal.window import in_window, told_width
+from node.ui.terminal.window import in_window, say_aside, told_width
 
 OutputStyle = Literal["live", "plain", "json"]
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -94,14 +94,18 @@ class Screen:
                 self._live.update(table, refresh=True)
 
     def say(self, line: str) -> None:
-        """One line for a person; nothing in JSON, where standard output belongs to the script."""
-        if self.style != "json":
-            self.patience.spoke()
-            with self._readable():
-                self._console.out(in_window(line), highlight=False)
+        """One line for a person; on standard error in JSON, where standard output belongs to the script."""
+        self.patience.spoke()
+        if self.style == "json":
+            with suppress(OSError, ValueError):
+                say_aside(line)
+            return
+        with self._readable():
+            self._console.out(in_window(line), highlight=False)
 
     def say_json(self, facts: Mapping[str, object]) -> None:
         """One JSON object on a line, whatever the style."""
+        self.patience.spoke()
         with self._readable():
             self._console.out(json.dumps(facts), highlight=False)
 
@@ -116,9 +120,13 @@ class Screen:
         told(interrupts.stopping(number, how))
 
     def check_output(self) -> None:
-        """Raises OSError where standard output could not be written, other than to a reader that went away."""
+        """Raises OSError where standard output could not be written, to a reader that went away too: that ended it."""
         if self._refused:
             raise self._refused
+        if self.reader_gone:
+            with suppress(OSError, ValueError):
+                say_aside(f"murmur: nobody reads the output any more, which ended it; {interrupts.advice()}")
+            raise BrokenPipeError
 
     @contextmanager
     def _readable(self) -> Iterator[None]:

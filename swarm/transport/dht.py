@@ -33,6 +33,7 @@ from swarm.wire.membership import Membership
 log = logging.getLogger(__name__)
 
 _CLOSE_TIMEOUT = 15.0
+_MOST_STILLBORN = 5  # processes that ended at their start, until nobody waits for the next any more
 
 
 class DhtTransport:
@@ -57,6 +58,8 @@ class DhtTransport:
         self._client: IpcClient | None = None
         self._latest: tuple[bytes, Summary] | None = None
         self._earlier_cpu = self._reaped_cpu = 0.0  # seconds of processes that ended: as told, as reaped
+        self._spoke = False  # the process
+        self._stillborn = 0  # processes in a row that ended before they said anything
         self._closing = threading.Event()
         self._keeper = threading.Thread(target=self._keep_alive, name="transport", daemon=True)
         self._keeper.start()
@@ -77,7 +80,8 @@ class DhtTransport:
 
     def _is_decided(self) -> bool:
         status = self._status
-        return status.healthy or status.detail.endswith(SHUT_OUT) or self._closing.is_set()
+        hopeless = status.detail.endswith(SHUT_OUT) or self._stillborn >= _MOST_STILLBORN
+        return status.healthy or hopeless or self._closing.is_set()
 
     def publish(self, body: bytes, summary: Summary) -> Announcement:
         if not 0 < len(body) <= MAX_BODY:
@@ -147,7 +151,8 @@ class DhtTransport:
             self._client = client
             if self._closing.is_set():
                 client.shutdown()
-        detail = client.listen(lambda state: self._set(self._counted(_status(state))))
+        self._spoke = False
+        detail = client.listen(self._hear)
         with self._changed:
             self._client = None
         self._set(_down("closed" if self._closing.is_set() else detail, self._status))
@@ -156,9 +161,14 @@ class DhtTransport:
         # A process that was killed did not wait for its daemon, whose seconds only it could tell.
         self._earlier_cpu = max(self._earlier_cpu + used, self._status.cpu_seconds)
         self._reaped_cpu += used
+        self._stillborn = 0 if self._spoke else self._stillborn + 1
         told = "closed" if self._closing.is_set() else detail
         self._set(self._counted(replace(self._status, cpu_seconds=0.0, detail=told)))
         return f"{detail} (all of its output: {self._settings.log})" if self._settings.log else detail
+
+    def _hear(self, state: dict[str, Any]) -> None:
+        self._spoke = True
+        self._set(self._counted(_status(state)))
 
     def _counted(self, status: TransportStatus) -> TransportStatus:
         """A status of the running process, with the CPU seconds of all before it."""

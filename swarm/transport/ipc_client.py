@@ -34,6 +34,7 @@ CHILD_ENVIRONMENT = {
     "GOLOG_LOG_LEVEL": "error",
     "OMP_NUM_THREADS": "1",
     "CUDA_VISIBLE_DEVICES": "",
+    "PYTHONWARNINGS": "ignore",  # as errors they would end the imports
 }
 
 

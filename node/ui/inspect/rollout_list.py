@@ -67,6 +67,7 @@ def follow_rollouts(folder: RunFolder, query: RolloutQuery, *, as_json: bool) ->
     """
     history, console = RolloutHistory(folder.events), new_console()
     seen, query = 0, replace(query, after=0)
+    heads: tuple[str, ...] = ()
     while True:
         lives = folder.in_use()  # asked first: what it writes last is read all the same
         found = history.find(query)[::-1]
@@ -76,7 +77,8 @@ def follow_rollouts(folder: RunFolder, query: RolloutQuery, *, as_json: bool) ->
         elif found:
             short = short_tasks(each.task for each in found)
             fitted = _fitted(console, COLUMNS, [_cells(each, short) for each in found])
-            console.print(fitted.table("" if seen else str(folder.path), heads=not seen))
+            console.print(fitted.table("" if seen else str(folder.path), heads=fitted.shown != heads))
+            heads = fitted.shown
         seen = found[-1].id if found else min(seen, history.newest())  # a resumed run plays rounds again
         if not lives:
             break

@@ -84,7 +84,8 @@ def show_task(
     typer.echo(task.name)
     if short_tasks([task.name])[task.name] != task.name:
         say_lines(
-            "  (behind the @ stand digests: nodes share a task under one full name alone, see the glossary)"
+            "  (behind the @ stands its release, and behind a # its digest: nodes share a task under one full name "
+            "alone, see the glossary)"
         )
     for seed, problem in zip(chosen, problems, strict=True):
         prompt, answer = indented(problem.prompt), indented(problem.answer) or "(judged by its scorer)"

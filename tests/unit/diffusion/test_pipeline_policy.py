@@ -79,7 +79,9 @@ def test_doctor_names_the_extra_that_diffusion_lacks(monkeypatch: pytest.MonkeyP
     lost = [Missing("diffusers", "a diffusion policy", "diffusion")]
     monkeypatch.setattr(doctor, "_gpu_memory", lambda: 0)
     monkeypatch.setattr(doctor, "missing_packages", lambda config: lost)
-    assert doctor.check_diffusion().fact.startswith(f"digits can run here after {command_for(lost)}; sd3 ")
+    finding = doctor.check_diffusion()
+    assert finding.fact.startswith("digits can run here after an install; sd3 ")
+    assert finding.fix == command_for(lost)  # on a line of its own, to be pasted
 
 
 @pytest.mark.parametrize(

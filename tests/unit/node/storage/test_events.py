@@ -48,6 +48,19 @@ def test_events_come_back_with_the_time_at_which_they_were_written(tmp_path: Pat
     assert before <= times[0] <= between <= times[1] <= time.time()
 
 
+@pytest.mark.parametrize("put_back", [False, True])
+def test_a_store_that_is_taken_away_is_noticed_at_the_next_write(put_back: bool, tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite"
+    with closing(Store(path)) as store:
+        store.append(ROUND)
+        for file in tmp_path.iterdir():
+            file.rename(file.with_name(f"moved-{file.name}"))
+        if put_back:
+            Store(path).close()  # another one lies there
+        with pytest.raises(StoreError, match=r"events\.sqlite was taken away while this run wrote to it"):
+            store.append(replace(ROUND, round=2))
+
+
 def test_rewind_forgets_later_rounds_and_keeps_the_life(tmp_path: Path) -> None:
     with closing(Store(tmp_path / "events.sqlite")) as store:
         store.append(*(replace(ROUND, round=number) for number in range(1, 6)))

@@ -84,7 +84,14 @@ def test_new_rollouts_are_followed_until_no_process_plays_the_run(
     monkeypatch.setattr(rollout_list.time, "sleep", play_on)
     lines = told("rollouts", "--follow", "--own", "--limit", 2).splitlines()
     firsts = [line.split(" ")[0] for line in lines]
-    assert firsts == ["runs/swim-1", "id", "4", "13", "14", "runs/swim-1:"]
+    assert firsts == [
+        "runs/swim-1",
+        "id",
+        "4",
+        "13",
+        "14",
+        "runs/swim-1:",
+    ]  # one heading for the same columns
     assert "later" in lines[-2] and "no process plays this run now" in lines[-1]
     followed = told("rollouts", "--follow", "--right", "--json").splitlines()
     assert [json.loads(line)["id"] for line in followed] == [1, 14]

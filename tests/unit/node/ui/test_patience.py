@@ -34,7 +34,7 @@ def test_a_long_wait_is_told_again_and_again_and_a_new_one_by_its_own_name() -> 
     assert not any(thread.name == "patience" for thread in threading.enumerate())
 
 
-def test_the_longest_wait_is_told_of_each_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_longest_wait_is_told_of_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("node.ui.patience.LONGEST_SILENCE", 0.02)
     told, tenth = itertools.count(1), threading.Event()
     patience = Patience(lambda line: tenth.set() if next(told) == 10 else None, first=0.01)

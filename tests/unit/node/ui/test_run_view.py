@@ -78,6 +78,30 @@ def test_json_output_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) ->
     assert lines[0]["refused"] == {"stale": 2}
 
 
+def test_words_for_a_person_stay_out_of_json_and_are_said_all_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    view = RunView("json", "run")
+    view.say("run folder runs/silo-1")
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "run folder runs/silo-1\n")
+
+
+def test_a_run_that_nobody_reads_any_more_does_not_end_as_if_it_were_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`murmur silo | head && murmur export` would take it for finished."""
+    monkeypatch.setattr(interrupts, "_advice", [lambda: "saved is round 3; go on with: murmur run --resume"])
+    view = RunView("plain", "run")
+    view.check_output()
+    view.reader_gone = True
+    with pytest.raises(BrokenPipeError):
+        view.check_output()
+    assert (
+        "nobody reads the output any more" in (said := capsys.readouterr().err) and "saved is round 3" in said
+    )
+
+
 def test_dealings_add_up_by_peer(tmp_path: Path) -> None:
     store = Store(tmp_path / "events.sqlite")
     store.append(PeerEvent(1, "alice", 2, 1, {"stale": 1}), PeerEvent(2, "bob", 5, 0, {}))

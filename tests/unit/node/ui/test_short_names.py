@@ -53,5 +53,5 @@ def test_tables_say_that_digests_are_left_out(tmp_path: Path, monkeypatch: pytes
 def test_the_digests_of_a_name_that_is_shown_whole_are_explained() -> None:
     pytest.importorskip("reasoning_gym")
     shown = CliRunner().invoke(app, ["tasks", "show", "rg:chain_sum", "--seeds", "0"]).stdout
-    assert shown.startswith("rg:chain_sum@") and "behind the @ stand digests" in shown
+    assert shown.startswith("rg:chain_sum@") and "behind a # its digest" in shown
     assert "digests" not in CliRunner().invoke(app, ["tasks", "show", "sort", "--seeds", "0"]).stdout
