@@ -101,7 +101,12 @@ def refuse_run(source: str) -> None:
 def run_config(source: str, overrides: Sequence[str], rounds: int | None) -> Config:
     """Raises ConfigError, ExtraMissing."""
     refuse_run(source)
-    config = load_config(source, with_rounds(overrides, rounds))
+    try:
+        config = load_config(source, with_rounds(overrides, rounds))
+    except ConfigError as error:
+        if not any(word.replace(" ", "").replace('"', "") == "swarm.type=silo" for word in overrides):
+            raise
+        raise ConfigError(f"{error}; without its swarm it runs by: {murmur('silo', source)}") from None
     if isinstance(config.swarm, SiloConfig):
         refuse_unread(overrides, ALONE, "a run without a swarm")
     return _checked(config)

@@ -64,6 +64,7 @@ REFUSED = [
     (["run", "--resume", "--run-dir", "kept", "--rounds", "0"], "--rounds 0: it counts all rounds of a run"),
     (["run", "tiny", "--set", "policy.generation.max_new_tokens=1000000"], "must be at most 131072"),
     (["run", "tiny", "--set", "strategy.rollouts=5000"], "set 1024 at most"),
+    (["run", "tiny", "--set", "swarm.type=silo"], "silo tiny\n"),
     (["run", "--resume", "kept"], "kept holds a run, and --run-dir names it; it goes on with: "),
     (["silo", "--resume", "./kept"], "run --resume --run-dir ./kept"),
     (["join", "--resume", "kept"], "run --resume --run-dir kept"),
