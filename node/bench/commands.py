@@ -11,6 +11,7 @@ import typer
 from node.bench.kit.options import BenchError, BenchOptions
 from node.bench.kit.report import Interrupted
 from node.ui import interrupts
+from node.ui.patience import patient
 from node.ui.terminal.command_group import WholeSummaries
 from node.ui.terminal.options import JsonOption
 
@@ -78,6 +79,9 @@ def arena(
         folder=folder,
         jobs=jobs,
     )
+    from node.bench.arena.plan import plan_of
+
+    plan_of(options)  # options first, as to load what trains takes long
     _run("arena", options, as_json=as_json)
 
 
@@ -345,7 +349,14 @@ def _run(name: str, options: BenchOptions, *, as_json: bool) -> None:
     from node.bench.kit.show import show_report
 
     try:
-        report = run_benchmark(name, options, _progress)
+        with patient(f"at {name}: the first line follows when torch is loaded") as patience:
+
+            def tell(line: str) -> None:
+                patience.reword(f"at {name}")
+                patience.spoke()
+                _progress(line)
+
+            report = run_benchmark(name, options, tell)
     except Interrupted as early:
         show_report(replace(early.report, complete=False), as_json=as_json)
         raise typer.Exit(128 + interrupts.stopped_by()) from None

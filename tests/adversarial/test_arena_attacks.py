@@ -19,7 +19,7 @@ from node.bench.arena.attacks import ATTACKS, PHRASE, SYBILS, Attack, Success, p
 from node.bench.arena.cell import ArenaCell, play_cell
 from node.bench.arena.defences import DEFAULT, UNDEFENDED, Defence
 from node.bench.arena.hostile import Gang, honest_address, members_of
-from node.bench.arena.population import ArenaPlan
+from node.bench.arena.plan import ArenaPlan
 from node.bench.kit.trained_node import ROUND_SECONDS
 from policies.advantage import group_relative
 from policies.rollout import Finish, Group, Problem, Rollout, Segment, TrainGroup

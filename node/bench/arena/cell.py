@@ -14,14 +14,8 @@ from typing import Any
 from node.bench.arena.attacks import ATTACKS, Attack
 from node.bench.arena.defences import Defence
 from node.bench.arena.hostile import Gang, members_of
-from node.bench.arena.population import (
-    GROUPS,
-    LEARNING_RATE,
-    USUAL_RATE,
-    ArenaPlan,
-    configs_of,
-    honest_nodes,
-)
+from node.bench.arena.plan import ArenaPlan
+from node.bench.arena.population import GROUPS, LEARNING_RATE, USUAL_RATE, configs_of, honest_nodes
 from node.bench.kit.report import Progress
 from node.bench.kit.trained_node import RoundClock, next_round
 from node.runtime.loop import Node, score

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from node.bench.arena.defences import Defence
 from node.bench.arena.hostile import honest_address
+from node.bench.arena.plan import ArenaPlan
 from node.bench.kit.trained_node import build_lockstep_node
 from node.config.roles import manifest_of
 from node.config.schema import Config, parse_config
@@ -27,23 +27,6 @@ SKILLS = {"walk": 0.3, "maximum": 0.3}
 # `walk` is what an attack is about; `maximum` is there for the one that sends a single task.
 WEIGHTS = {"walk": 3.0, "maximum": 1.0}
 WARM_START = {"size": "small", "steps": 300, "batch": 40, "skills": SKILLS}
-
-
-@dataclass(frozen=True, slots=True)
-class ArenaPlan:
-    """What all cells of one run have in common."""
-
-    nodes: int  # the hostile ones among them, where they have an address each
-    rounds: int
-    malicious: float  # share of the nodes
-
-    @property
-    def hostile(self) -> int:
-        return max(1, round(self.malicious * self.nodes))
-
-    @property
-    def honest(self) -> int:
-        return self.nodes - self.hostile
 
 
 def honest_nodes(

@@ -6,7 +6,6 @@ played one a core at a time, each in a process of its own.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,16 +16,12 @@ from pathlib import Path
 from node.bench.arena.attacks import ATTACKS
 from node.bench.arena.cell import CALM, CALM_AT_USUAL_RATE, ArenaCell, arm_of, play_cell
 from node.bench.arena.defences import DEFAULT, SINGLE, UNDEFENDED
-from node.bench.arena.population import ArenaPlan
+from node.bench.arena.plan import ArenaPlan, plan_of
 from node.bench.arena.report import Arena, checks, rows
 from node.bench.kit.cell_store import CellStore
-from node.bench.kit.options import BenchError, BenchOptions, refuse_unknown
+from node.bench.kit.options import BenchOptions
 from node.bench.kit.report import Interrupted, Progress, Report
 
-NODES, MALICIOUS = 4, 0.25
-# Within a hundred rounds undefended nodes take a phrase up in one seed of two; in 150 no more than that. All cells are
-# three CPU hours, half as long on two cores.
-ROUNDS = 100
 SEEDS, SINGLE_SEEDS = 5, 2  # of the whole against nothing, and of single defences against their own attack
 CALM_SEEDS = 2  # for each of the others, of what defences cost at the usual rate: a few per cent, and without attackers
 FOLDER = Path("runs/arena")
@@ -45,16 +40,7 @@ class Experiment:
     @classmethod
     def of(cls, options: BenchOptions) -> Experiment:
         """Raises BenchError for what cannot be measured."""
-        refuse_unknown("attack", options.cases, ATTACKS)
-        malicious = MALICIOUS if options.malicious is None else options.malicious
-        plan = ArenaPlan(options.nodes or NODES, options.rounds or ROUNDS, malicious)
-        if not math.isfinite(malicious):
-            raise BenchError(f"--malicious is a share between 0 and 1; it is {malicious:g}")
-        if not 0.0 < malicious < 1.0 or plan.honest < 2:
-            raise BenchError(
-                f"of {plan.nodes} nodes, {malicious:g} hostile, {max(0, plan.honest)} are honest: two or more have to "
-                "be, and one hostile; set --malicious between 0 and 1, or more --nodes"
-            )
+        plan = plan_of(options)
         attacks = [*(options.cases or ATTACKS)]
         store = CellStore(options.folder or FOLDER, plan, ArenaCell.from_json)
         first = options.first_seed

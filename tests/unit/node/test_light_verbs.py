@@ -71,6 +71,8 @@ def test_a_verb_that_only_looks_loads_nothing_heavy(verb: str, tmp_path: Path) -
         ),
         ("silo --resume --run-dir rowless", "gone.jsonl: no such file: put it back"),
         ("run --resume --run-dir codeless", "gone.py: put it back"),
+        ("arena --attack flod", "no attack 'flod'"),
+        ("arena --malicious 2", "two or more have to be, and one hostile"),
         ("run smollm2 --dry-run --set policy.model.path=no/such", "cannot load no/such: there is no folder"),
     ],
 )

@@ -11,7 +11,8 @@ from node.bench.arena import population, run
 from node.bench.arena.attacks import ATTACKS, PHRASE, Success
 from node.bench.arena.cell import CALM, CALM_AT_USUAL_RATE, ArenaCell
 from node.bench.arena.defences import DEFAULT, SINGLE, UNDEFENDED
-from node.bench.arena.population import USUAL_RATE, ArenaPlan, configs_of
+from node.bench.arena.plan import ArenaPlan
+from node.bench.arena.population import USUAL_RATE, configs_of
 from node.bench.arena.report import Arena, checks, rows
 from node.bench.kit.options import BenchError, BenchOptions
 from policies.tasks.walk import WALK

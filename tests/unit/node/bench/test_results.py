@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from node.bench.arena.cell import ArenaCell
-from node.bench.arena.population import ArenaPlan
+from node.bench.arena.plan import ArenaPlan
 from node.bench.arena.report import Arena
 from node.bench.arena.report import rows as arena_rows
 from node.bench.branch.arms import Point
