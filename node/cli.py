@@ -136,10 +136,10 @@ def init(
     ] = False,
 ) -> None:
     """Write a config to begin with, every key explained. At a terminal it asks for what no option says."""
-    from node.starter import answered, ask, write_starter
+    from node.starter import answered, ask, begin
 
     given = answered(model, tasks or (), device, swarm=swarm, private=private)
-    typer.echo("\n".join(write_starter(folder, ask(*given))))
+    begin(folder, ask(*given))
 
 
 @app.command()

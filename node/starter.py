@@ -17,6 +17,7 @@ from node.config.schema import Config, ConfigError, parse_config
 from node.config.template import template_of
 from node.storage.run_folder import RunFolderError, naming
 from node.ui.invocation import at_terminal, murmur
+from node.ui.terminal.window import say_lines
 from policies.hardware import free_memory, usable_cores
 from policies.tasks import EMBEDDED, asks_for_images, build_task
 from policies.tasks.task import TaskError, TaskSpec
@@ -50,6 +51,11 @@ def answered(
     given = {"model": model, "tasks": tasks, "device": device, "company": swarm or private}
     answers = Answers(model, tuple(tasks) or FIRST_TASKS, device or "auto", company)
     return answers, [name for name, value in given.items() if value]
+
+
+def begin(folder: Path, answers: Answers) -> None:
+    """Writes the config and prints what comes next. Raises as `write_starter`."""
+    say_lines("\n".join(write_starter(folder, answers)))
 
 
 def write_starter(folder: Path, answers: Answers) -> list[str]:
@@ -102,19 +108,19 @@ def ask(answers: Answers, given: Sequence[str]) -> Answers:
         return answers
     starter_config(answers)
     if "model" not in given:
-        typer.echo(
+        say_lines(
             "Which model? A folder of safetensors, a .gguf file or a name on the hub; empty: a tiny one, made here."
         )
         answers = _asked(answers, "model", "", lambda said: {"model": said.strip() or None})
     if "tasks" not in given:
-        typer.echo(f"Which tasks, with spaces between? {murmur('tasks')} lists all.")
+        say_lines(f"Which tasks, with spaces between? {murmur('tasks')} lists all.")
         first = " ".join(answers.tasks)
         answers = _asked(answers, "tasks", first, lambda said: {"tasks": tuple(said.split())})
     if "device" not in given:
         words = "device (auto, cpu, cuda or mps)"
         answers = _asked(answers, words, answers.device, lambda said: {"device": said})
     if "company" not in given:
-        typer.echo("alone, in a swarm that anybody with its invite can join, or in a private one?")
+        say_lines("alone, in a swarm that anybody with its invite can join, or in a private one?")
         words = "company (alone, swarm or private)"
         answers = _asked(answers, words, answers.company, lambda said: {"company": said})
     return answers

@@ -177,7 +177,8 @@ def progress(line: str) -> str:
         return "fetching {}, {} {}".format(*fetched.groups())
     if line.startswith("Installing collected packages"):
         return f"unpacking {line.count(',') + 1} packages"
-    return "building " + line.split()[3] if line.startswith("  Building wheel for") else ""
+    begun = line.startswith("  Building wheel for") and "finished" not in line  # pip tells both
+    return f"building {line.split()[3]}" if begun else ""
 
 
 def doing(line: str) -> str:

@@ -112,7 +112,7 @@ def prepare_warm_starts(configs: Sequence[Config], view: DemoView) -> None:
     from node.runtime.build import build_policy
 
     for number, config in enumerate(configs, 1):
-        build_policy(config, partial(view.progress, f"node {number}"))
+        build_policy(config, partial(view.progress, f"node {number} of {len(configs)}"))
 
 
 def send_on(processes: NodeProcesses, member: DemoNode, members: Sequence[DemoNode]) -> DemoNode:

@@ -141,6 +141,7 @@ def test_an_environment_that_does_not_start_is_made_anew(script: ModuleType) -> 
         ("  Downloading base58-2.1.1-py3-none-any.whl (5.6 kB)", ""),
         ("Installing collected packages: a, b, c", "unpacking 3 packages"),
         ("  Building wheel for fastecdsa (pyproject.toml): started", "building fastecdsa"),
+        ("  Building wheel for fastecdsa (pyproject.toml): finished with status 'done'", ""),
         ("Requirement already satisfied: numpy>=2", ""),
     ],
 )
