@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -31,7 +32,7 @@ POSITIVE_ALONE = (
     "  advantage +0.000: of peers this run takes only positive advantages (sampler.external_advantages), so their "
     "wrong rollouts push nothing"
 )
-GROUP_LIMIT = 64  # of the group's other rollouts
+GROUP_LIMIT = 64  # rollouts of the group that are printed
 
 
 def find_rollout(history: RolloutHistory, folder: RunFolder, number: int) -> KeptRollout:
@@ -48,7 +49,9 @@ def show_rollout(folder: RunFolder, number: int, image: Path | None, *, as_json:
     """Prints a rollout, and writes its image. Raises InspectError, StoreError, OSError."""
     history = RolloutHistory(folder.events)
     rollout = find_rollout(history, folder, number)
-    group = history.find(RolloutQuery(group=rollout.group, limit=GROUP_LIMIT))
+    of_group = RolloutQuery(group=rollout.group, limit=GROUP_LIMIT)
+    size = history.fitting(of_group)
+    group = history.find(replace(of_group, limit=size) if as_json else of_group)
     others = sorted((each for each in group if each.id != number), key=lambda each: each.id)
     if image is not None:
         _write_image(history, number, image)
@@ -57,6 +60,8 @@ def show_rollout(folder: RunFolder, number: int, image: Path | None, *, as_json:
         told = plain_rollout(rollout) | {"others": [each.id for each in others]}
         return console.out(plain_json(told), highlight=False)
     _print(console, rollout, others)
+    if (more := size - 1 - len(others)) > 0:
+        say_lines(f"\nand {more:,} more, whose ids --json lists too")
     if image is not None:
         say_lines(f"\nits image is in {image}")
 

@@ -43,6 +43,22 @@ def ids(*arguments: object) -> list[int]:
     return [each["id"] for each in as_json("rollouts", *arguments)["rollouts"]]  # type: ignore[attr-defined]
 
 
+def test_more_of_a_group_than_a_page_holds_is_counted(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of rollouts a prompt are nothing unusual (BroRL)."""
+    first = next(number for number in range(5, 13) if len(whole(number)) > 2)  # a peer's group of several
+    monkeypatch.setattr("node.ui.inspect.rollout_page.GROUP_LIMIT", 2)
+    others = whole(first)
+    page = told("rollouts", "show", first)
+    shown = sum(f"\n{other:>8}  " in page for other in others)
+    assert shown < len(others) and f"and {len(others) - shown} more, whose ids --json lists too" in page
+
+
+def whole(number: int) -> list[int]:
+    return as_json("rollouts", "show", number)["others"]  # type: ignore[return-value]
+
+
 def test_the_filters_choose_and_order(folder: RunFolder) -> None:
     assert ids() == [13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1] == ids("runs/swim-1")
     assert ids("--round", 1) == [4, 3, 2, 1] and ids("runs/swim-1", "--round", 1, "--limit", 1) == [4]
