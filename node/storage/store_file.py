@@ -115,7 +115,7 @@ def explained(path: Path) -> Iterator[None]:
         elif path.is_dir() or "no such" in str(error):
             help = "it is no event store: move it away; checkpoints do not need it"
         else:
-            help = "see that its disk has space and lets itself be written"
+            help = "see that its disk has space and lets itself be written (df -h, ulimit -f)"
         raise StoreError(f"{path} cannot be used ({error}): {help}") from error
     except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
         raise StoreError(

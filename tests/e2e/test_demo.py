@@ -72,7 +72,7 @@ def test_demo_survives_a_kill_and_the_killed_node_resumes(tmp_path: Path) -> Non
     output, _ = demo.communicate(timeout=300)
     assert demo.returncode == 0, output
 
-    report = json.loads(output.splitlines()[-1])
+    report = json.loads([line for line in output.splitlines() if line.startswith("{")][-1])
     swarm = [node for node in report["nodes"] if node["role"] == "swarm"]
     baselines = [node for node in report["nodes"] if node["role"] == "baseline"]
     assert all(node["rounds"] >= ROUNDS for node in baselines)
