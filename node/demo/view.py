@@ -15,7 +15,7 @@ from rich.table import Table
 from node.baseline.equal_compute import transport_cpu_seconds
 from node.demo.gains import Gains
 from node.demo.status import NodeStatus
-from node.demo.waiting import waited_for, with_shares
+from node.demo.waiting import as_shown, waited_for
 from node.storage.run_folder import write_atomic
 from node.ui.invocation import murmur
 from node.ui.round_columns import format_refused
@@ -46,7 +46,7 @@ class DemoView(Screen):
     def show(self, statuses: Sequence[NodeStatus]) -> None:
         """The table as of now; where there is no terminal, a line a node each time PLAIN_ROUNDS more are done."""
         self.wait_for("ending the rounds and saving" if self._unfinished else waited_for(statuses))
-        statuses = with_shares(statuses)
+        statuses = as_shown(statuses)
         self.redraw(demo_table(statuses, self._title, self.width))
         if self.style == "plain":
             for status in statuses:

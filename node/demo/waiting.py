@@ -8,6 +8,7 @@ from dataclasses import replace
 from node.demo.status import NodeStatus
 
 UNDER_WAY = ("starting", "running", "resumed")
+SHORT = 0.9  # of its node's CPU seconds: a baseline with more has had them, to within its last rounds
 
 
 def waited_for(statuses: Sequence[NodeStatus]) -> str:
@@ -35,15 +36,27 @@ def compute_share(status: NodeStatus, statuses: Sequence[NodeStatus]) -> float |
     return status.cpu_seconds / node.cpu_seconds
 
 
-def with_shares(statuses: Sequence[NodeStatus]) -> list[NodeStatus]:
-    """The same; a baseline that plays on alone has its share of the CPU seconds to reach in its state."""
-    shares = [compute_share(status, statuses) for status in statuses]
-    return [
-        status
-        if share is None or status.state != "running"
-        else replace(status, state=f"running, {share:.0%} of its node's CPU")
-        for status, share in zip(statuses, shares, strict=True)
-    ]
+def as_shown(statuses: Sequence[NodeStatus]) -> list[NodeStatus]:
+    """The same; a baseline that plays on alone has its share of the CPU seconds to reach in its state.
+
+    One that played its rounds is not finished while it may be sent on: it waits.
+    """
+    going_on = any(status.state in UNDER_WAY for status in statuses)
+    return [replace(status, state=_shown_state(status, statuses, going_on)) for status in statuses]
+
+
+def _shown_state(status: NodeStatus, statuses: Sequence[NodeStatus], going_on: bool) -> str:
+    share = compute_share(status, statuses)
+    if share is not None and status.state == "running":
+        return f"running, {min(share, 1.0):.0%}"
+    if (
+        status.role != "swarm"
+        and status.state == "finished"
+        and going_on
+        and (share is None or share < SHORT)
+    ):
+        return "waiting"
+    return status.state
 
 
 def _round(status: NodeStatus) -> int:

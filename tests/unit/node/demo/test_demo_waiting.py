@@ -10,7 +10,7 @@ from sample_events import ROUND
 
 from node.demo.status import NodeStatus
 from node.demo.view import DemoView
-from node.demo.waiting import waited_for, with_shares
+from node.demo.waiting import as_shown, waited_for
 
 
 def member(role: str, state: str, rounds: int = 0) -> NodeStatus:
@@ -39,11 +39,28 @@ def test_what_is_waited_for_is_told(node: tuple[str, int], baseline: tuple[str, 
     assert waited_for([member("swarm", *node), member("baseline", *baseline)]) == told
 
 
-def test_a_baseline_that_plays_on_shows_its_share_of_the_seconds() -> None:
-    shown = with_shares([member("swarm", "finished", 100), member("baseline", "running", 63)])
-    assert [status.state for status in shown] == ["finished", "running, 63% of its node's CPU"]
-    early = [member("swarm", "running", 100), member("baseline", "running", 63)]
-    assert with_shares(early) == early
+@pytest.mark.parametrize(
+    ("node", "baseline", "shown"),
+    [
+        (("finished", 100), ("running", 63), "running, 63%"),
+        (("finished", 100), ("running", 113), "running, 100%"),
+        (("running", 100), ("running", 63), "running"),
+        (("running", 100), ("finished", 96), "waiting"),  # for its node's seconds
+        (("finished", 100), ("finished", 96), "finished"),  # within its last rounds, and nobody plays
+        (("finished", 100), ("stopped", 40), "stopped"),
+    ],
+)
+def test_a_baseline_shows_its_share_of_the_seconds_and_is_not_finished_before_its_end(
+    node: tuple[str, int], baseline: tuple[str, int], shown: str
+) -> None:
+    statuses = as_shown([member("swarm", *node), member("baseline", *baseline)])
+    assert [status.state for status in statuses] == [node[0], shown]
+
+
+def test_a_baseline_that_waits_to_be_sent_on_says_so() -> None:
+    others = replace(member("swarm", "running", 90), number=2)
+    statuses = as_shown([member("swarm", "finished", 100), member("baseline", "finished", 60), others])
+    assert statuses[1].state == "waiting"
 
 
 def test_the_wait_for_the_nodes_is_one_with_one_count(
