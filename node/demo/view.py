@@ -116,7 +116,7 @@ COLUMNS = (
 )
 
 MEANINGS = {
-    "node": "baseline: the same start, trained alone for as many CPU seconds",
+    "node": "baseline: the same start, trained alone for at least as many CPU seconds",
     "reward": "reward: of the newest rounds",
     "held-out": "held-out: reward on problems that nobody trains on, first > last",
     "received": "received: groups of rollouts of one problem that peers sent",
