@@ -123,11 +123,12 @@ def resume(asked: Resumption, *, as_json: bool) -> None:
     """
     folder = RunFolder(asked.run_dir) if asked.run_dir else run_to_resume(asked.stem)
     config = folder.read_config()
+    verb = "silo" if asked.silo and isinstance(config.swarm, DhtConfig) else "run"
     require_packages(config)
     with folder.held() as folder:
         config = _with_rounds(config, asked.rounds, folder)
         joined = _with_addresses(config, asked.addresses, folder)
-        interrupts.on_leaving(lambda: saved(folder), partial(write_cause, folder))
+        interrupts.on_leaving(lambda: saved(folder, verb), partial(write_cause, folder))
         if not asked.silo:
             joined = take_again(joined, folder.read_secret())
             keep_shared(joined)
@@ -137,7 +138,7 @@ def resume(asked: Resumption, *, as_json: bool) -> None:
         if is_over(played, folder):
             refuse_unjudged(played, folder)
             if not as_json:
-                say_lines(_over(played, folder))
+                say_lines(_over(played, folder, verb))
             return
         check_sources(played)
         _play(played, folder, resumed=True, as_json=as_json)
@@ -166,9 +167,9 @@ def refuse_unjudged(config: Config, folder: RunFolder) -> None:
         )
 
 
-def _over(config: Config, folder: RunFolder) -> str:
+def _over(config: Config, folder: RunFolder, verb: str) -> str:
     played = Checkpoints(folder.checkpoints, 1).newest() or config.rounds  # more, where the config was edited
-    more = murmur("run", "--resume", "--run-dir", folder.path, "--rounds", 2 * played)
+    more = murmur(verb, "--resume", "--run-dir", folder.path, "--rounds", 2 * played)
     return (
         f"{folder.path} has played all of its {counted(played, 'round')}; --rounds says how many in all, so it "
         f"goes on with: {more}; look at it: {murmur('stats', folder.path)}"
@@ -181,15 +182,15 @@ def write_cause(folder: RunFolder, cause: str) -> None:
         write_atomic(folder.cause, f"{cause}\n")
 
 
-def saved(folder: RunFolder) -> str:
-    """What the run's folder keeps of it, and how to go on."""
+def saved(folder: RunFolder, verb: str = "run") -> str:
+    """What the run's folder keeps of it, and how to go on: by `murmur silo` what was in a swarm stays out of it."""
     if folder.holds_demo:
         return ""
     if not folder.config.exists():
         return "nothing was saved"
     newest = Checkpoints(folder.checkpoints, 1).newest()
     kept = "no round was saved yet" if newest is None else f"saved is round {newest}"
-    return f"{kept}; go on with: {murmur('run', '--resume', '--run-dir', folder.path)}"
+    return f"{kept}; go on with: {murmur(verb, '--resume', '--run-dir', folder.path)}"
 
 
 def _with_rounds(config: Config, rounds: int | None, folder: RunFolder) -> Config:

@@ -32,6 +32,7 @@ from swarm.transport.base import Transport
 from swarm.visible_text import counted
 from swarm.wire.invite import MAX_BOOTSTRAP, Invite
 from swarm.wire.membership import member_key, new_secret
+from swarm.wire.multiaddr import parse_known
 
 HEARTBEAT_SECONDS = 30.0
 SILENT_BEATS = 9  # at most without a line: one each five minutes, so that the invite stays in sight
@@ -78,9 +79,10 @@ def serve_bootstrap(asked: Bootstrap, *, as_json: bool) -> None:
             with patience.watching("starting the p2p daemon"):
                 _wait_ready(transport)
             addresses = transport.status().addresses
-            ways = tuple(dict.fromkeys((*addresses, *_dht(config).bootstrap)))[:MAX_BOOTSTRAP]
+            ways = (*addresses, *_dht(config).bootstrap, *other_ways(last))
             if not addresses:
                 raise TransportDown(NO_ADDRESS)
+            ways = tuple(dict.fromkeys(ways))[:MAX_BOOTSTRAP]
             invite = Invite(manifest_of(config), ways, folder.read_secret())
             folder.check_place()
             write_atomic(folder.invite, invite.encode() + "\n", mode=0o600)
@@ -114,6 +116,14 @@ def _wait_ready(transport: Transport) -> None:
         if transport.status().detail != STARTING:
             raise
         transport.wait_ready(START_SECONDS)
+
+
+def other_ways(last: Invite | None) -> list[str]:
+    """Addresses of the last invite that lead to other bootstraps of its swarm: behind its own, which came first."""
+    if last is None:
+        return []
+    own = {address.peer for address in parse_known(last.bootstrap[:1])}
+    return [way for way in last.bootstrap if not own & {address.peer for address in parse_known([way])}]
 
 
 def lost_key(config: Config, folder: RunFolder, last: Invite | None) -> str:

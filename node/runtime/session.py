@@ -17,7 +17,7 @@ from node.runtime.transports import NO_ADDRESS, build_transport, lan_notice, las
 from node.storage.checkpoint import CheckpointError
 from node.storage.events import History, LifeEvent
 from node.storage.log_file import log_to_file
-from node.storage.run_folder import RunFolder, write_atomic
+from node.storage.run_folder import RunFolder, RunFolderError, write_atomic
 from node.storage.store_file import StoreError
 from node.ui.inspect.weights import weights_of
 from node.ui.invocation import murmur
@@ -176,7 +176,18 @@ def _report_end(node: Node, folder: RunFolder, view: RunView) -> None:
         f"finished {counted(node.round, 'round')}" if done else f"stopped and saved after round {node.round}"
     )
     node.store.append(LifeEvent(node.round, "finished" if done else "stopped", note))
-    view.say(note if done else f"{note}; go on with: {murmur('run', '--resume', '--run-dir', folder.path)}")
+    more = murmur(_verb_of(node.config, folder), "--resume", "--run-dir", folder.path)
+    view.say(note if done else f"{note}; go on with: {more}")
+
+
+def _verb_of(config: Config, folder: RunFolder) -> str:
+    """`silo` for what was in a swarm and plays alone now: `run` would open its sockets again."""
+    if isinstance(config.swarm, DhtConfig):
+        return "run"
+    try:
+        return "silo" if isinstance(folder.read_config().swarm, DhtConfig) else "run"
+    except (ConfigError, RunFolderError):  # damaged meanwhile
+        return "run"
 
 
 def tell_next_steps(config: Config, folder: RunFolder, view: RunView) -> None:

@@ -373,7 +373,9 @@ def test_a_run_that_is_over_says_so_and_loads_nothing(
     told = murmur(monkeypatch, capsys, *again)
     assert told.code == 0 and len(played) == 1
     assert told.out.startswith("runs/silo-1 has played all of its 8 rounds; --rounds says how many in all")
-    assert "run --resume --run-dir runs/silo-1 --rounds 16" in told.out
+    assert " silo --resume --run-dir runs/silo-1 --rounds 16" in told.out  # its config names a swarm
+    told = murmur(monkeypatch, capsys, "run", *again[1:])
+    assert " run --resume --run-dir runs/silo-1 --rounds 16" in told.out
     folder.config.write_text(resolved_json(load_config("tiny", ["rounds=3", "seed=1"])))  # edited by hand
     beyond = murmur(monkeypatch, capsys, *again)
     assert "has played all of its 8 rounds" in beyond.out and "--rounds 16" in beyond.out

@@ -10,7 +10,7 @@ from node.arguments import bootstrap_asked
 from node.config.roles import manifest_of
 from node.config.schema import ConfigError
 from node.config.sections.swarm import DhtConfig
-from node.runtime.serve_bootstrap import Bootstrap, command_again, lost_key, swarm_to_serve
+from node.runtime.serve_bootstrap import Bootstrap, command_again, lost_key, other_ways, swarm_to_serve
 from node.runtime.transports import last_invite
 from node.storage.run_folder import RunFolder, RunFolderError
 from swarm.wire.identity import Identity
@@ -88,6 +88,13 @@ def test_one_more_way_into_a_swarm_stays_one_and_leads_into_no_other(folder: Run
     folder.secret.unlink()
     with pytest.raises(RunFolderError, match="holds another swarm"):
         serve(second, asked(beside=serve(folder, asked()).encode()))
+
+
+def test_an_invite_of_before_keeps_the_ways_through_other_bootstraps(folder: RunFolder) -> None:
+    own, other = (Identity.load_or_create(Path(name)).peer_id for name in ("own.key", "other.key"))
+    ways = tuple(f"/ip4/127.0.0.1/tcp/{port}/p2p/{peer}" for port, peer in ((1, own), (2, own), (3, other)))
+    last = Invite(serve(folder, asked()).manifest, ways)
+    assert other_ways(last) == [ways[2]] and other_ways(None) == []
 
 
 def test_a_swarm_of_code_is_served_again_by_its_config_alone(folder: RunFolder) -> None:
