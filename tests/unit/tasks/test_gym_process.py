@@ -114,7 +114,7 @@ def test_a_child_that_dies_over_a_problem_is_told(process: GymProcess) -> None:
             time.sleep(0.01)
         child.kill()
         error = asked.exception()
-    assert isinstance(error, TaskError) and "its process ended" in str(error)
+    assert isinstance(error, TaskError) and "its process was ended by signal 9" in str(error)
 
 
 def test_its_computing_is_counted() -> None:
