@@ -17,9 +17,9 @@ def main() -> None:
     end_at_once()
     # As `swarm.process.end_quickly` does, which is more to import than some commands need.
     atexit.register(gc.freeze)
-    from node.process_environment import put_right
+    from node.process_environment import clear_launcher_variables
 
-    put_right()
+    clear_launcher_variables()
     from node.cli import main as run_command
 
     run_command()

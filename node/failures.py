@@ -28,7 +28,7 @@ from node.ui import interrupts
 from node.ui.terminal.command_group import WholeSummaries
 from node.ui.terminal.window import say_aside
 from node.usage import empty_word, usage_words
-from policies.error_words import OUTPUT, brief, tells_shortage
+from policies.error_words import OUTPUT, SHORTAGE, brief, chain, says
 from policies.install_hints import install_anew
 from swarm.log_lines import PrintableFormatter
 from swarm.visible_text import visible
@@ -106,24 +106,15 @@ def root_of(error: Exception) -> Exception:
     """What the machine or a library lacked, where that came as an error of another kind; else the error itself."""
     if exit_code(error) is not None:
         return error
-    chain = [*_chain(error)]
-    for each in chain:
-        if isinstance(each, MemoryError) or tells_shortage(each):
+    causes = [*chain(error)]
+    for each in causes:
+        if isinstance(each, MemoryError) or (isinstance(each, RuntimeError) and says(each, SHORTAGE)):
             return MemoryError()
-        if isinstance(each, RuntimeError) and "can't start new thread" in str(each):
+        if isinstance(each, RuntimeError) and says(each, ("can't start new thread",)):
             return OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-    if any(loads_library(each) for each in chain):
-        return ImportError(f"{type(chain[-1]).__name__}: {brief(chain[-1])}")
+    if any(loads_library(each) for each in causes):
+        return ImportError(f"{type(causes[-1]).__name__}: {brief(causes[-1])}")
     return error
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, and what it was raised from or amid, to the first of all."""
-    met: list[int] = []
-    while id(error) not in met:
-        met.append(id(error))
-        yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__) or error
 
 
 def explain(error: Exception) -> str:

@@ -18,19 +18,8 @@ LAUNCHERS = frozenset({
 LAUNCHER_FAMILIES = ("ACCELERATE_", "FSDP_", "TORCHELASTIC_", "OMPI_COMM_WORLD_", "MV2_COMM_WORLD_")
 # Whose values libraries read as they are loaded.
 LIBRARY_FAMILIES = (
-    *(
-        "HF_",
-        "HUGGINGFACE_",
-        "TRANSFORMERS_",
-        "TORCH",
-        "PYTORCH_",
-        "CUDA_",
-        "OMP_",
-        "MKL_",
-        "KMP_",
-        "OPENBLAS_",
-    ),
-    *("NUMPY_", "TRITON_", "TRL_", "DATASETS_", "WANDB_", "ARROW_", "SAFETENSORS_"),
+    *("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "TRL_", "DATASETS_", "SAFETENSORS_", "TORCH", "PYTORCH_"),
+    *("TRITON_", "CUDA_", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "NUMPY_", "ARROW_", "WANDB_"),
 )
 # Addresses, not memory: a small node takes 3 GB of them, and torch's libraries end without a word where there are none.
 WANTED_ADDRESSES = 8 * 10**9
@@ -39,8 +28,8 @@ _ignored: list[str] = []
 _set_for_libraries: list[str] = []
 
 
-def put_right() -> None:
-    """Takes what a launcher of several processes set out of this process's environment; see `surprises`.
+def clear_launcher_variables() -> None:
+    """Takes what a launcher of several processes set out of this process's environment; see `environment_notices`.
 
     Before this program and its libraries set variables of their own.
     """
@@ -51,7 +40,7 @@ def put_right() -> None:
             _ignored.append(f"{name}={os.environ.pop(name)}")
 
 
-def surprises() -> list[str]:
+def environment_notices() -> list[str]:
     """Lines for whoever starts to train: what is otherwise here than elsewhere."""
     lines = []
     if _ignored:

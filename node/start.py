@@ -12,11 +12,11 @@ import typer
 
 from node.config.packages import own_tasks, require_packages
 from node.config.reading import resolved_json
-from node.config.roles import as_silo, invite_in, manifest_of, wants_baseline
+from node.config.roles import as_silo, invite_in, manifest_of, resuming_verb, wants_baseline
 from node.config.schema import Config, ConfigError
 from node.config.sections.policy import DiffusionPolicyConfig, TextPolicyConfig
 from node.config.sections.swarm import DhtConfig
-from node.process_environment import surprises
+from node.process_environment import environment_notices
 from node.rows.kept import keep_shared, sharing_notices
 from node.rows.taking import take_again
 from node.storage.checkpoint import Checkpoints
@@ -123,7 +123,7 @@ def resume(asked: Resumption, *, as_json: bool) -> None:
     """
     folder = RunFolder(asked.run_dir) if asked.run_dir else run_to_resume(asked.stem)
     config = folder.read_config()
-    verb = "silo" if asked.silo and isinstance(config.swarm, DhtConfig) else "run"
+    verb = resuming_verb(config, alone=asked.silo)
     require_packages(config)
     with folder.held() as folder:
         config = _with_rounds(config, asked.rounds, folder)
@@ -227,7 +227,11 @@ def _play(config: Config, folder: RunFolder, *, resumed: bool, as_json: bool) ->
     folder.cause.unlink(missing_ok=True)  # of the session before
     view = RunView(output_style(as_json=as_json), str(folder.path), columns_for(config))
     view.say(f"run folder {folder.path}")
-    for notice in (*surprises(), *_key_notices(config, folder, resumed=resumed), *sharing_notices(config)):
+    for notice in (
+        *environment_notices(),
+        *_key_notices(config, folder, resumed=resumed),
+        *sharing_notices(config),
+    ):
         view.say(notice)
     with view.patience.watching("loading torch"):
         from node.baseline.silo_baseline import run_with_baseline

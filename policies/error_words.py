@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 OUTPUT = "standard output"  # in the place of a file's name
 LONGEST = 300  # letters: torch names every tensor that does not fit
 
+# How libraries tell a lack of memory, mostly in errors of no kind of its own.
 SHORTAGE = (
     "can't allocate memory",
-    "DefaultCPUAllocator: not enough memory",
-    "std::bad_alloc",
+    "annot allocate memory",
+    "not enough memory",
     "out of memory",
+    "std::bad_alloc",
 )
 
 
-def tells_shortage(error: BaseException) -> bool:
-    """Whether a library says in words that memory is short: torch's allocator for the CPU raises no kind of its own."""
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in SHORTAGE)
+def says(error: BaseException, phrases: tuple[str, ...]) -> bool:
+    return any(phrase in str(error) for phrase in phrases)
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and what it was raised from or amid, to the first of all."""
+    met: set[int] = set()
+    while error is not None and id(error) not in met:
+        met.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def brief(error: object) -> str:

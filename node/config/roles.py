@@ -27,6 +27,11 @@ def as_silo(config: Config) -> Config:
     return config.model_copy(update={"swarm": SiloConfig(), "sampler": sampler})
 
 
+def resuming_verb(kept: Config, *, alone: bool) -> str:
+    """The command that goes on with a run: `run` would open the sockets again of what plays apart from its swarm."""
+    return "silo" if alone and isinstance(kept.swarm, DhtConfig) else "run"
+
+
 def wants_baseline(config: Config) -> bool:
     """A silo has no baseline: it is what one would be."""
     return config.silo_baseline and isinstance(config.swarm, DhtConfig)

@@ -79,11 +79,10 @@ def serve_bootstrap(asked: Bootstrap, *, as_json: bool) -> None:
             with patience.watching("starting the p2p daemon"):
                 _wait_ready(transport)
             addresses = transport.status().addresses
-            ways = (*addresses, *_dht(config).bootstrap, *other_ways(last))
             if not addresses:
                 raise TransportDown(NO_ADDRESS)
-            ways = tuple(dict.fromkeys(ways))[:MAX_BOOTSTRAP]
-            invite = Invite(manifest_of(config), ways, folder.read_secret())
+            ways = dict.fromkeys((*addresses, *_dht(config).bootstrap, *other_ways(last)))
+            invite = Invite(manifest_of(config), tuple(ways)[:MAX_BOOTSTRAP], folder.read_secret())
             folder.check_place()
             write_atomic(folder.invite, invite.encode() + "\n", mode=0o600)
             stop = interrupts.StopRequest()

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
-from node.config.roles import manifest_of
+from node.config.roles import manifest_of, resuming_verb
 from node.config.schema import Config, ConfigError
 from node.config.sections.swarm import DhtConfig
 from node.report.reports import Reports
@@ -181,13 +181,11 @@ def _report_end(node: Node, folder: RunFolder, view: RunView) -> None:
 
 
 def _verb_of(config: Config, folder: RunFolder) -> str:
-    """`silo` for what was in a swarm and plays alone now: `run` would open its sockets again."""
-    if isinstance(config.swarm, DhtConfig):
-        return "run"
     try:
-        return "silo" if isinstance(folder.read_config().swarm, DhtConfig) else "run"
+        kept = folder.read_config()
     except (ConfigError, RunFolderError):  # damaged meanwhile
-        return "run"
+        kept = config
+    return resuming_verb(kept, alone=not isinstance(config.swarm, DhtConfig))
 
 
 def tell_next_steps(config: Config, folder: RunFolder, view: RunView) -> None:

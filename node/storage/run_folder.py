@@ -74,7 +74,7 @@ class HeldPlace:
     @property
     def is_here(self) -> bool:
         """Whether the path still leads to the folder that was locked."""
-        return _number(self.path) == self.number
+        return number_of(self.path) == self.number
 
     def check(self) -> None:
         """Raises FolderLostError where the path leads to no folder, to another one, or to an emptied one."""
@@ -95,7 +95,7 @@ class HeldPlace:
     def _moved_to(self) -> Path | None:
         with suppress(OSError):
             moved = (OPEN_FILES / str(self.lock.fileno())).readlink().parent
-            return moved if _number(moved) == self.number else None
+            return moved if number_of(moved) == self.number else None
         return None
 
 
@@ -242,7 +242,7 @@ class RunFolder:
     def held(self, keeping: Keeping = RUN) -> Iterator[RunFolder]:
         """The folder, locked, which notices when it is taken away."""
         with closing(self.lock()) as lock:
-            yield replace(self, place=HeldPlace(self.path, lock, _number(self.path), keeping))
+            yield replace(self, place=HeldPlace(self.path, lock, number_of(self.path), keeping))
 
     def check_place(self) -> None:
         """Raises FolderLostError where this process holds the folder, and its path leads there no more."""
@@ -367,8 +367,8 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-def _number(path: Path) -> tuple[int, int] | None:
-    """What the file system knows a folder by, whatever it is called; None where there is none."""
+def number_of(path: Path) -> tuple[int, int] | None:
+    """What the file system knows a file or folder by, whatever it is called; None where there is none."""
     with suppress(OSError):
         found = path.stat()
         return found.st_dev, found.st_ino

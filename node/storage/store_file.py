@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from node.storage.run_folder import number_of
 from policies.error_words import brief
 from policies.plain_files import require_plain
 
@@ -67,15 +68,7 @@ class HeldFile:
 
     def _now(self) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
         """Which folder lies there, and which file."""
-        return _number(self._path.parent), _number(self._path)
-
-
-def _number(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
+        return number_of(self._path.parent), number_of(self._path)
 
 
 def _check_version(db: sqlite3.Connection, path: Path) -> None:

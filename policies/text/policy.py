@@ -209,13 +209,13 @@ class TextPolicy:
     def update(self, batch: Sequence[TrainGroup], spec: UpdateSpec = UpdateSpec()) -> UpdateReport | None:
         rows = self._rows(batch)
         device = plain_model(self._model).device
-        heap.give_back(device)
+        heap.trim(device)
         try:
             step = self._trainer.step(rows, spec)
         except NothingToTrainError:
             return None
         finally:
-            heap.give_back(device)
+            heap.trim(device)
         self._engine_is_behind = True
         if self._proofs and (found := step.accumulated.agreement) and found.off:
             self._proofs.forget()

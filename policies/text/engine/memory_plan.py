@@ -12,7 +12,7 @@ import psutil
 import torch
 from transformers import PreTrainedModel
 
-from policies.error_words import tells_shortage
+from policies.error_words import SHORTAGE, says
 from policies.hardware import free_memory
 from policies.policy import PolicyError
 from policies.text.engine.buckets import bucket, place_bucket, row_bucket
@@ -176,7 +176,7 @@ class PeakMeter:
 
 def is_shortage(error: RuntimeError) -> bool:
     """Whether it is for a lack of memory: CUDA has an error of its own, torch's CPU allocator a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or tells_shortage(error)
+    return isinstance(error, torch.OutOfMemoryError) or says(error, SHORTAGE)
 
 
 def halved(slots: int, error: RuntimeError) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -13,6 +11,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
+from policies.error_words import chain, says
 from policies.policy import PolicyError
 
 ASKING = 10.0  # seconds that the hub has to answer
@@ -55,14 +54,3 @@ def hub_fault(path: str, error: BaseException) -> str | None:
             f"download it elsewhere (hf download {path} --local-dir FOLDER) and give the folder"
         )
     return None
-
-
-def says(error: BaseException, phrases: tuple[str, ...]) -> bool:
-    return any(phrase in str(error) for phrase in phrases)
-
-
-def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what it was raised from, and else what was being handled."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -11,17 +11,15 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from policies.error_words import brief
+from policies.error_words import SHORTAGE, brief, chain, says
 from policies.install_hints import install_packages
 from policies.policy import PolicyError
-from policies.text.loading.hub_faults import chain, says
 
 logger = logging.getLogger(__name__)
 
 FULL = ("No space left", "os error 28", "Disk quota exceeded")
 # torch does not say why.
 WRITE_FAILED = ("file write failed", "unexpected pos", "PytorchStreamWriter", "iostream error")
-NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
 
 
 # The fault behind an error in words, with what to do; None where it is not one of the kinds that are looked for.
@@ -56,7 +54,7 @@ def _fault(error: BaseException) -> str | None:
             return f"{brief(one)}; make the folder writable, or choose another"
         if isinstance(one, RuntimeError | OSError) and says(one, WRITE_FAILED):
             return f"the file could not be written in full ({brief(one)}); see whether the disk is full"
-        if isinstance(one, MemoryError | torch.OutOfMemoryError) or says(one, NO_MEMORY):
+        if isinstance(one, MemoryError | torch.OutOfMemoryError) or says(one, SHORTAGE):
             return "not enough memory; choose a smaller model, or dtype = 'bfloat16' to halve its weights"
     # Not what the error was met beside: libraries try imports that they can do without.
     for met in (error, error.__cause__):

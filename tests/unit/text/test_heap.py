@@ -8,7 +8,7 @@ import psutil
 import pytest
 import torch
 
-from policies.text.heap import give_back
+from policies.text.heap import trim
 
 CPU = torch.device("cpu")
 
@@ -22,13 +22,13 @@ def test_what_was_freed_in_pieces_goes_back() -> None:
     held = pieces[::10]
     del pieces
     resident = psutil.Process().memory_info().rss
-    give_back(CPU)
+    trim(CPU)
     assert resident - psutil.Process().memory_info().rss > 0.7 * 2700 * 2**16
     assert all(bool((piece == 1).all()) for piece in held)
 
 
 def test_another_device_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "policies.text.heap._trim", lambda: pytest.fail("a GPU's memory is not the C library's")
+        "policies.text.heap._malloc_trim", lambda: pytest.fail("a GPU's memory is not the C library's")
     )
-    give_back(torch.device("cuda"))
+    trim(torch.device("cuda"))

@@ -25,12 +25,12 @@ def test_what_a_launcher_of_several_processes_set_is_not_heeded_and_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
-    assert process_environment.surprises() == []
+    assert process_environment.environment_notices() == []
     for name in ("WORLD_SIZE", "RANK", "ACCELERATE_MIXED_PRECISION", "OMPI_COMM_WORLD_SIZE"):
         monkeypatch.setenv(name, "2")
-    process_environment.put_right()
+    process_environment.clear_launcher_variables()
     assert not {"WORLD_SIZE", "RANK", "ACCELERATE_MIXED_PRECISION", "OMPI_COMM_WORLD_SIZE"} & set(os.environ)
-    [line] = process_environment.surprises()
+    [line] = process_environment.environment_notices()
     assert (
         "not heeded here ACCELERATE_MIXED_PRECISION=2, OMPI_COMM_WORLD_SIZE=2, RANK=2, WORLD_SIZE=2" in line
     )
@@ -40,7 +40,7 @@ def test_short_addresses_are_told_before_a_library_ends_without_a_word(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (2_000_000 * 1024, resource.RLIM_INFINITY))
-    [line] = process_environment.surprises()
+    [line] = process_environment.environment_notices()
     assert "2.0 GB of addresses (ulimit -v 2000000)" in line and "ulimit -v unlimited" in line
 
 
